@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the gateway concludes. Events are facts in the past tense and are never edited.
+
+Each class here is the ``data`` of one event type; its JSON Schema is generated from it.
+``NAME`` is the event's name: type ``org.shelfgate.<NAME>.v1``, topic ``…/events/<NAME>``.
+"""
+
+from hashlib import blake2b
+from typing import ClassVar, Literal
+
+import msgspec
+
+Direction = Literal["pick", "put-back"]
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """The gateway's clocks when the causing input was taken in."""
+
+    boot: str
+    mono_ns: int
+    utc_trusted: bool
+    utc_error_ms: int | None
+
+
+class PlateDelta(msgspec.Struct, frozen=True):
+    """What one plate felt between two stable states."""
+
+    plate: str
+    delta_g: float
+    sigma_g: float
+    calibration: str | None
+
+
+class Act(msgspec.Struct, frozen=True):
+    """One session, product, quantity and direction in a change."""
+
+    session: str | None
+    """None when nobody can be named."""
+    gtin: str
+    quantity: int
+    direction: Direction
+    plate: str
+    probability: float
+    misplaced: bool = False
+    """Put back where it does not belong, or taken from there."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One product in a cart."""
+
+    gtin: str
+    name: str
+    quantity: str
+    """Decimal, in ``uom``."""
+    uom: str
+    probability: float
+    lot: str | None = None
+    unit_price_minor: int | None = None
+    currency: str | None = None
+    price_version: str | None = None
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True):
+    """What every event carries."""
+
+    NAME: ClassVar[str]
+
+    store_version: str
+    clock: Clock
+
+
+class SessionStarted(Data, frozen=True, kw_only=True):
+    """A visit began. ``shopper`` is stored apart, so that it can be erased."""
+
+    NAME: ClassVar[str] = "session.started"
+    session: str
+    scanner: str
+    person: str | None
+    shopper: str | None = None
+
+
+class Change(Data, frozen=True, kw_only=True):
+    """Base of the events about one change: the highest ``revision`` of a ``change`` wins."""
+
+    change: str
+    revision: int
+    acts: list[Act]
+    """Complete: all acts of the change."""
+    weights: list[PlateDelta]
+    started: str
+    """RFC 3339: the plates began to move."""
+    ended: str
+    """RFC 3339: they were stable again."""
+
+
+class ItemPicked(Change, frozen=True, kw_only=True):
+    """Units left a plate."""
+
+    NAME: ClassVar[str] = "item.picked"
+
+
+class ItemPutBack(Change, frozen=True, kw_only=True):
+    """Units came back to a plate."""
+
+    NAME: ClassVar[str] = "item.put-back"
+
+
+class AttributionRevised(Change, frozen=True, kw_only=True):
+    """Later evidence, or a person, changed who did what."""
+
+    NAME: ClassVar[str] = "attribution.revised"
+    reason: str
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One explanation of a change and how likely it is."""
+
+    probability: float
+    acts: list[Act]
+
+
+class ReviewRequested(Data, frozen=True, kw_only=True):
+    """A change that cannot be given to anyone with confidence: a person decides."""
+
+    NAME: ClassVar[str] = "review.requested"
+    review: str
+    change: str
+    reason: str
+    candidates: list[Candidate]
+    sessions: list[str]
+    """Sessions whose carts the decision may change."""
+    weights: list[PlateDelta]
+    started: str
+    ended: str
+
+
+class ReviewResolved(Data, frozen=True, kw_only=True):
+    """A review was decided."""
+
+    NAME: ClassVar[str] = "review.resolved"
+    review: str
+    change: str
+    acts: list[Act]
+    by: str
+
+
+class Cart(Data, frozen=True, kw_only=True):
+    """The full receipt of a session."""
+
+    session: str
+    revision: int
+    lines: list[Line]
+    open: list[str]
+    """Reviews that may still change this cart."""
+    confirmed: Literal["online", "offline"]
+    """Whether there was a link when the cart was confirmed."""
+
+
+class CartClosed(Cart, frozen=True, kw_only=True):
+    """The receipt."""
+
+    NAME: ClassVar[str] = "cart.closed"
+
+
+class CartAdjusted(Cart, frozen=True, kw_only=True):
+    """The receipt after a review or a late revision."""
+
+    NAME: ClassVar[str] = "cart.adjusted"
+    reason: str
+
+
+class SessionEnded(Data, frozen=True, kw_only=True):
+    """A visit ended."""
+
+    NAME: ClassVar[str] = "session.ended"
+    session: str
+    reason: Literal["exit", "unseen", "too-long", "no-person"]
+
+
+class ShelfChangedUnattended(Data, frozen=True, kw_only=True):
+    """Weights changed while nobody could have made it, or while the gateway was down."""
+
+    NAME: ClassVar[str] = "shelf.changed-unattended"
+    change: str
+    reason: Literal["gateway-down", "nobody-near", "device-down"]
+    weights: list[PlateDelta]
+    review: str | None
+
+
+class DeviceLost(Data, frozen=True, kw_only=True):
+    """A device went away."""
+
+    NAME: ClassVar[str] = "device.lost"
+    device: str
+    reason: str
+
+
+class DeviceRecovered(Data, frozen=True, kw_only=True):
+    """A device that was lost is back."""
+
+    NAME: ClassVar[str] = "device.recovered"
+    device: str
+    lost_ms: int | None
+
+
+class GatewayStartedData(Data, frozen=True, kw_only=True):
+    """The daemon started: names the epoch before, so that the chain is checkable."""
+
+    NAME: ClassVar[str] = "gateway.started"
+    version: str
+    previous_epoch: str | None
+    previous_sequence: str | None
+
+
+class GatewayStoppedData(Data, frozen=True, kw_only=True):
+    """The daemon stopped well."""
+
+    NAME: ClassVar[str] = "gateway.stopped"
+    reason: str
+
+
+class InputsDropped(Data, frozen=True, kw_only=True):
+    """Inputs of a device were refused, lost or missed."""
+
+    NAME: ClassVar[str] = "inputs.dropped"
+    device: str
+    reason: str
+    count: int
+
+
+class SequenceRange(msgspec.Struct, frozen=True):
+    """Sequences ``first`` to ``last``, both included."""
+
+    first: str
+    last: str
+
+
+class EventsDropped(Data, frozen=True, kw_only=True):
+    """Events were deleted unsent; explains the gap in the sequence."""
+
+    NAME: ClassVar[str] = "events.dropped"
+    epoch: str
+    ranges: list[SequenceRange]
+    count: int
+    reason: str
+
+
+class ClockStepped(Data, frozen=True, kw_only=True):
+    """UTC moved against the monotonic clock, or began to be trusted."""
+
+    NAME: ClassVar[str] = "clock.stepped"
+    step_ms: int
+    utc_minus_mono_ns: int
+    """The new offset: a reader re-dates with it."""
+
+
+ALL: tuple[type[Data], ...] = (
+    SessionStarted,
+    ItemPicked,
+    ItemPutBack,
+    AttributionRevised,
+    ReviewRequested,
+    ReviewResolved,
+    CartClosed,
+    CartAdjusted,
+    SessionEnded,
+    ShelfChangedUnattended,
+    DeviceLost,
+    DeviceRecovered,
+    GatewayStartedData,
+    GatewayStoppedData,
+    InputsDropped,
+    EventsDropped,
+    ClockStepped,
+)
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine makes of an input; the commit adds the rest of the CloudEvent."""
+
+    id: str
+    type: str
+    subject: str
+    time: str
+    """RFC 3339, when it happened."""
+    data: msgspec.Raw
+    """JSON of one of ``ALL``, without ``shopper``."""
+    shopper: str | None = None
+    """Only in ``session.started``; stored in a column of its own."""
+
+    @property
+    def name(self) -> str:
+        """Return the event's name, for example ``item.picked``."""
+        return self.type.removeprefix("org.shelfgate.").removesuffix(".v1")
+
+
+def event_id(gateway: str, epoch: str, number: int, index: int) -> str:
+    """Name an event by its cause, so that a replay renames nothing.
+
+    Args:
+        gateway: Name of the gateway.
+        epoch: The daemon's start.
+        number: Number of the causing input within the epoch.
+        index: Position among the events that this input caused, from 0.
+    """
+    cause = f"{gateway}/{epoch}/{number}/{index}".encode()
+    return blake2b(cause, digest_size=16).hexdigest()
+
+
+def made_line(event: Event) -> bytes:
+    """Return the engine's part of an event as canonical JSON: what a replay must reproduce."""
+    return msgspec.json.encode(
+        {
+            "id": event.id,
+            "type": event.type,
+            "subject": event.subject,
+            "time": event.time,
+            "data": event.data,
+        }
+    )

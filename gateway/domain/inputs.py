@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the store tells the gateway. Every value here can be journaled before the engine sees it.
+
+Inputs are stamped at the edge, in one place (the intake); the engine has no other source of time.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from gateway.domain.store import Store
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """When an input was taken in, on the gateway's clocks."""
+
+    mono_ns: int
+    """CLOCK_BOOTTIME, nanoseconds: measures."""
+    utc_ns: int
+    """CLOCK_REALTIME, nanoseconds since 1970: labels."""
+    utc_trusted: bool
+    """Whether the kernel's clock is synchronised."""
+    utc_error_ms: int | None
+    """Greatest error of ``utc_ns`` in milliseconds; None when unknown."""
+    boot: str
+    """The kernel's boot id."""
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="input"):
+    """One observation. Subclasses carry their own name in the field ``input`` of the JSON."""
+
+    at: Stamp
+
+
+class DeviceInput(Input, frozen=True, kw_only=True):
+    """An input that a device numbered: ``(device, boot, seq)`` names it."""
+
+    device: str
+    """``<kind>/<name>``, for example ``shelf/g1.s2``."""
+    boot: str
+    seq: int
+    t_ms: int | None = None
+    """Milliseconds since the device's boot (of the first sample); may wrap at 2^32."""
+    host_boot: str | None = None
+    host_mono_ms: float | None = None
+    """CLOCK_BOOTTIME of a sender on the gateway's own host; wins over ``t_ms``."""
+
+
+class Samples(DeviceInput, frozen=True, kw_only=True, tag="samples"):
+    """A block of weights of one shelf."""
+
+    period_us: int
+    unit: Literal["g", "raw"]
+    w: list[list[float | None]]
+    """``samples x plates`` in the shelf's plate order; None: not ready or saturated."""
+
+
+class Wrist(msgspec.Struct, frozen=True):
+    """A wrist in store coordinates."""
+
+    mm: tuple[float, float, float]
+    score: float = 1.0
+    sigma_mm: float = 60.0
+    ray_mm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+
+
+class PersonSeen(msgspec.Struct, frozen=True):
+    """One track in one camera's view. All but ``track`` may be absent."""
+
+    track: str
+    score: float = 1.0
+    floor_mm: tuple[float, float] | None = None
+    floor_sigma_mm: float = 150.0
+    wrists: list[Wrist] = []
+    appearance: list[float] | None = None
+
+
+class People(DeviceInput, frozen=True, kw_only=True, tag="people"):
+    """Everybody that one camera sees in one frame."""
+
+    people: list[PersonSeen]
+
+
+class EntryScanned(DeviceInput, frozen=True, kw_only=True, tag="entry-scanned"):
+    """An entry token, already verified at the edge; the token itself never comes this far."""
+
+    verdict: Literal[
+        "valid", "expired", "not-yet-valid", "other-store", "bad-signature", "malformed"
+    ]
+    shopper: str | None = None
+    """Pseudonym; None unless valid."""
+    token_hash: str | None = None
+    """Hash of the token's id (``jti``); the engine judges replay by it."""
+    expires_utc_ns: int | None = None
+    """After this (skew included) the token cannot verify any more; marks are purged by it."""
+
+
+class DoorState(DeviceInput, frozen=True, kw_only=True, tag="door-state"):
+    """A door says whether it is open."""
+
+    open: bool
+
+
+class DeviceStatus(Input, frozen=True, kw_only=True, tag="device-status"):
+    """A device's birth or will, or what a driver knows of the line to it."""
+
+    device: str
+    state: Literal["online", "offline"]
+    boot: str
+    fw: str | None = None
+    reason: str | None = None
+
+
+class Dropped(Input, frozen=True, kw_only=True, tag="dropped"):
+    """The edge refused or lost inputs of one device since the last such report."""
+
+    device: str
+    reason: str
+    """A short word: ``malformed``, ``overflow``, ``retained``, ``too-long``, ``unknown-device``."""
+    count: int
+
+
+class LinkState(Input, frozen=True, kw_only=True, tag="link-state"):
+    """Whether the uplink is connected with no PUBACK overdue."""
+
+    online: bool
+
+
+class StoreChanged(Input, frozen=True, kw_only=True, tag="store-changed"):
+    """The store file was read again and differs."""
+
+    store: Store
+
+
+class Command(Input, frozen=True, kw_only=True, tag="command"):
+    """A command from upstream. ``data`` is checked by the engine against the command's type."""
+
+    id: str
+    name: str
+    """``planogram``, ``prices``, ``backfill`` or ``review``; others are answered with an error."""
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class Tick(Input, frozen=True, kw_only=True, tag="tick"):
+    """Time passed. Timeouts in the engine fire on ticks, never on a timer."""
+
+
+class StateRow(msgspec.Struct, frozen=True):
+    """One row of the durable state; ``value`` is JSON, None deletes the row."""
+
+    kind: str
+    key: str
+    value: msgspec.Raw | None
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may tune in the engine; recorded at every start."""
+
+    certainty: float = 0.9
+    """Least probability at which an act is given to a session; below it a review is asked for."""
+    exit_after_ms: int = 1_500
+    """A person last seen in an exit zone has left after this long unseen."""
+    visit_max_s: int = 3_600
+    """A session is closed by time after this long."""
+    unseen_max_s: int = 120
+    """A session whose persons nobody sees is closed by time after this long."""
+    entry_wait_ms: int = 10_000
+    """How long a valid entry scan waits for a person in the entry zone."""
+
+
+class GatewayStarted(Input, frozen=True, kw_only=True, tag="gateway-started"):
+    """The first input of an epoch: everything the engine needs to begin."""
+
+    gateway: str
+    version: str
+    """Version of the software."""
+    epoch: str
+    """128 random bits, hex."""
+    previous_epoch: str | None
+    previous_sequence: int | None
+    """Last sequence of the previous epoch; None when it had none."""
+    settings: EngineSettings
+    store: Store
+    state: list[StateRow]
+
+
+class GatewayGap(Input, frozen=True, kw_only=True, tag="gateway-gap"):
+    """The gateway was down since ``since_utc_ns``; effects outstanding are void."""
+
+    since_utc_ns: int
+    since_boot: str
+    since_mono_ns: int
+
+
+class GatewayStopping(Input, frozen=True, kw_only=True, tag="gateway-stopping"):
+    """The daemon was asked to stop; the last input of an epoch that ends well."""
+
+    reason: str
+
+
+AnyInput = (
+    Samples
+    | People
+    | EntryScanned
+    | DoorState
+    | DeviceStatus
+    | Dropped
+    | LinkState
+    | StoreChanged
+    | Command
+    | Tick
+    | GatewayStarted
+    | GatewayGap
+    | GatewayStopping
+)

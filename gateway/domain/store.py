@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store as the engine knows it: layout, planogram, products. Frozen, checked when built.
+
+Store coordinates are millimetres: x and y on the floor, z up.
+"""
+
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is sold by the unit."""
+
+    gtin: str
+    """14 digits, check digit verified."""
+    name: str
+    unit_g: float
+    """Unit weight, grams."""
+    tolerance_g: float
+    """Standard deviation of one unit's weight around ``unit_g``, catalogue error included."""
+    sku: str | None = None
+    price_minor: int | None = None
+    currency: str | None = None
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """Turns ADC counts into grams: ``(raw - zero_raw) / counts_per_g``."""
+
+    id: str
+    zero_raw: float
+    counts_per_g: float
+
+
+class Plate(msgspec.Struct, frozen=True, kw_only=True):
+    """One weighing platform, placed along its shelf's front edge."""
+
+    name: str
+    """Unique in the store, for example ``g1.s2.p3``."""
+    offset_mm: float
+    """From the start of the shelf's front edge to the plate's near corner."""
+    width_mm: float
+    calibration: Calibration | None = None
+
+
+class Shelf(msgspec.Struct, frozen=True, kw_only=True):
+    """Plates side by side behind one front edge."""
+
+    name: str
+    """Unique in the store; the device is ``shelf/<name>``."""
+    gondola: str
+    front_mm: tuple[float, float, float, float]
+    """Front edge on the floor plan: x0, y0, x1, y1. Looking from its start to its end, the products
+    lie to the left and the aisle to the right."""
+    z_mm: float
+    """Height of the plates' surface."""
+    depth_mm: float
+    plates: tuple[Plate, ...]
+    capacity_g: float = 30_000.0
+    """Weights beyond this, up or down, cannot be true and are ignored."""
+
+
+class Facing(msgspec.Struct, frozen=True, kw_only=True):
+    """One product's place on one or more plates of one shelf."""
+
+    gtin: str
+    plates: tuple[str, ...]
+
+
+class Zone(msgspec.Struct, frozen=True, kw_only=True):
+    """A rectangle on the floor."""
+
+    name: str
+    kind: Literal["entry", "exit"]
+    x_mm: tuple[float, float]
+    y_mm: tuple[float, float]
+
+
+class Scanner(msgspec.Struct, frozen=True, kw_only=True):
+    """A scanner that reads entry tokens for a zone, and the door that it opens."""
+
+    name: str
+    zone: str
+    door: str | None = None
+
+
+class FloorPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A pixel whose place on the floor is known."""
+
+    px: tuple[float, float]
+    mm: tuple[float, float]
+
+
+class Camera(msgspec.Struct, frozen=True, kw_only=True):
+    """A camera and what an installer measured of it."""
+
+    name: str
+    size_px: tuple[int, int]
+    """Width and height of the image that the floor points were measured in."""
+    floor_points: tuple[FloorPoint, ...]
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about a store that does not change by itself."""
+
+    name: str
+    products: dict[str, Product]
+    """By GTIN."""
+    shelves: tuple[Shelf, ...]
+    facings: tuple[Facing, ...] = ()
+    zones: tuple[Zone, ...] = ()
+    scanners: tuple[Scanner, ...] = ()
+    doors: tuple[str, ...] = ()
+    cameras: tuple[Camera, ...] = ()
+    prices_version: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Return a hash of the content: equal stores have equal versions on every machine."""
+        content = msgspec.json.encode(self, order="deterministic")
+        return blake2b(content, digest_size=8).hexdigest()
