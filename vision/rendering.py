@@ -1,0 +1,504 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain pictures of a store that does not exist, with exact labels.
+
+The simulated camera and the training set of the small model use this one renderer, so that what
+the demo shows is what the model has learned. Scenes are deliberately plain, and hands are the only
+bright warm discs in them: the model made from these pictures is for the demo and the tests.
+
+Parts are painted from low to high, which for a camera near straight above is from far to near.
+Units: store millimetres, z up; pixels as in :mod:`vision.geometry`; colours are 8-bit B, G, R.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vision.geometry import Camera, FloatArray
+
+Colour = tuple[int, int, int]
+Point3 = tuple[float, float, float]
+Image = npt.NDArray[np.uint8]
+
+HAND_RADIUS_MM = 62.0
+HEAD_RADIUS_MM = 105.0
+SUBPIXEL_BITS = 4
+"""OpenCV's drawing takes fixed-point coordinates with this many fractional bits."""
+BASE_LEVEL_MM = 1000.0
+"""Fixtures below this height are painted once: nobody's part is seen beneath them."""
+VISIBLE_SHARE_MIN = 0.4
+"""A hand counts as visible when at least this share of its disc is."""
+PRESENT_PIXELS_MIN = 500
+"""... and no fewer than this many of its pixels are seen."""
+PRESENT_SHARE_MIN = 0.25
+"""A body counts as present when the box around what is seen is at least this share of its whole."""
+FAR_PX = 20_000.0
+"""Drawing coordinates are cut here, far outside any image, to stay within OpenCV's range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a body is built and dressed."""
+
+    shirt: Colour
+    trousers: Colour
+    shoes: Colour
+    hair: Colour
+    hand: Colour
+    shoulder_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One person at one instant.
+
+    Attributes:
+        floor_mm: ``(x, y)`` between the feet.
+        heading_rad: Direction faced, counted from x towards y.
+        height_mm: Stature.
+        wrists_mm: Centres of the left and the right hand.
+        look: Seed of build and clothing.
+        held: Colour of what the left and the right hand hold.
+        stride_mm: How far the left foot is ahead of the right one.
+    """
+
+    floor_mm: tuple[float, float]
+    heading_rad: float
+    height_mm: float
+    wrists_mm: tuple[Point3, Point3]
+    look: int = 0
+    held: tuple[Colour | None, Colour | None] = (None, None)
+    stride_mm: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """One plate with products on it, as a block of one colour.
+
+    Attributes:
+        box_mm: ``(x0, y0, x1, y1)`` on its shelf.
+        z_mm: The shelf's height.
+        colour: The products' colour.
+        stock_mm: How high they stand; 0 paints an empty plate.
+    """
+
+    box_mm: tuple[float, float, float, float]
+    z_mm: float
+    colour: Colour
+    stock_mm: float = 160.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gondola:
+    """A closed base up to its lowest shelf and thin decks above it.
+
+    Attributes:
+        box_mm: ``(x0, y0, x1, y1)`` on the floor.
+        levels_mm: Shelf heights, lowest first.
+        colour: Of the decks.
+    """
+
+    box_mm: tuple[float, float, float, float]
+    levels_mm: tuple[float, ...]
+    colour: Colour = (120, 118, 112)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What stands still.
+
+    Attributes:
+        gondolas: Fixtures.
+        plates: Products on them.
+        floor: Mean colour of the floor.
+        texture: Seed of tiles and stains.
+        light: Gain over the image at its left, right, top and bottom edge; 1 changes nothing.
+    """
+
+    gondolas: tuple[Gondola, ...] = ()
+    plates: tuple[Plate, ...] = ()
+    floor: Colour = (96, 96, 92)
+    texture: int = 0
+    light: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Where ``n`` bodies are in the picture, in its pixels.
+
+    Attributes:
+        boxes_xyxy: ``(n, 4)`` around what is seen of each body.
+        head_px: ``(n, 2)`` centre of the head.
+        feet_px: ``(n, 2)`` the floor point between the feet, seen or not.
+        wrists_px: ``(n, 2, 2)`` left and right hand as ``(x, y)``.
+        wrists_visible: ``(n, 2)`` whether enough of the hand is seen.
+        share: ``(n,)`` area of that box as a share of the whole body's, 0 to 1.
+    """
+
+    boxes_xyxy: FloatArray
+    head_px: FloatArray
+    feet_px: FloatArray
+    wrists_px: FloatArray
+    wrists_visible: npt.NDArray[np.bool_]
+    share: FloatArray
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """``(n,)`` whether enough of each body is in the frame for it to be found."""
+        return np.asarray(self.share >= PRESENT_SHARE_MIN, dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A thing to paint: a filled polygon, a thick line or a disc, at a height."""
+
+    z_mm: float
+    kind: Literal["polygon", "line", "disc"]
+    points_px: FloatArray
+    size_px: float
+    colour: Colour
+    owner: int = 0  # 1 + 3 * body, and one or two more for its left or right hand; 0 for fixtures
+
+
+class Renderer:
+    """Paints bodies into one scene as one camera sees it."""
+
+    def __init__(self, camera: Camera, scene: Scene) -> None:
+        self.camera = camera
+        self.scene = scene
+        fixtures = [part for gondola in scene.gondolas for part in self._gondola(gondola)]
+        fixtures += [part for plate in scene.plates for part in self._plate(plate)]
+        fixtures.sort(key=lambda part: part.z_mm)
+        self._upper = [part for part in fixtures if part.z_mm >= BASE_LEVEL_MM]
+        self._base = _floor(camera, scene)
+        for part in fixtures:
+            if part.z_mm < BASE_LEVEL_MM:
+                _paint(self._base, part, part.colour)
+        self._light = _light(camera.size_wh, scene.light)
+        self._noise: Image | None = None
+
+    def render(self, bodies: Sequence[Body], rng: np.random.Generator | None = None) -> Image:
+        """Return an ``(h, w, 3)`` BGR picture; with ``rng`` it has sensor noise."""
+        image = self._base.copy()
+        for body in bodies:
+            self._shadow(image, body)
+        for part in self._parts(bodies):
+            _paint(image, part, part.colour)
+        if self._light is not None:
+            image = np.asarray(cv2.multiply(image, self._light, dtype=cv2.CV_8U), dtype=np.uint8)
+        if rng is not None:
+            image = self._add_noise(image, rng)
+        return image
+
+    def labels(self, bodies: Sequence[Body]) -> Labels:
+        """Return where the bodies are in the picture that :meth:`render` gives."""
+        width, height = self.camera.size_wh
+        count = len(bodies)
+        owners = np.zeros((height, width), dtype=np.uint8)
+        for part in self._parts(bodies):
+            _paint(owners, part, (part.owner, part.owner, part.owner), smooth=False)
+        boxes, share = np.zeros((count, 4)), np.zeros(count)
+        visible = np.zeros((count, 2), dtype=np.bool_)
+        heads = np.array([(*body.floor_mm, body.height_mm - HEAD_RADIUS_MM) for body in bodies])
+        feet = np.array([(*body.floor_mm, 0.0) for body in bodies])
+        wrists = np.array([body.wrists_mm for body in bodies]).reshape(-1, 3)
+        for index, body in enumerate(bodies):
+            first = 1 + 3 * index
+            seen = np.asarray(cv2.inRange(owners, first, first + 2), dtype=np.uint8)  # type: ignore[call-overload]  # scalars are accepted
+            x, y, wide, high = cv2.boundingRect(seen)
+            boxes[index] = (x, y, x + wide, y + high)
+            if cv2.countNonZero(seen) >= PRESENT_PIXELS_MIN:
+                share[index] = min(wide * high / max(self._full_area(body), 1.0), 1.0)
+            for side in (0, 1):
+                visible[index, side] = self._hand_seen(
+                    owners, first + 1 + side, wrists[2 * index + side]
+                )
+        return Labels(
+            boxes_xyxy=boxes,
+            head_px=self.camera.project(heads.reshape(-1, 3)),
+            feet_px=self.camera.project(feet.reshape(-1, 3)),
+            wrists_px=self.camera.project(wrists).reshape(count, 2, 2),
+            wrists_visible=visible,
+            share=share,
+        )
+
+    def _parts(self, bodies: Sequence[Body]) -> list[_Part]:
+        parts = list(self._upper)
+        for index, body in enumerate(bodies):
+            parts += self._body(body, index)
+        parts.sort(key=lambda part: part.z_mm)
+        return parts
+
+    def _px_per_mm(self, point_mm: FloatArray | Point3) -> float:
+        offset = np.asarray(point_mm, dtype=np.float64) - self.camera.position_mm
+        depth = float(self.camera.rotation[2] @ offset)
+        return float(self.camera.intrinsics[0, 0]) / max(depth, 200.0)
+
+    def _hand_seen(self, owners: npt.NDArray[np.uint8], mark: int, centre_mm: FloatArray) -> bool:
+        [(x, y)] = self.camera.project(centre_mm)
+        height, width = owners.shape
+        if not (0 <= x < width and 0 <= y < height):
+            return False
+        radius = HAND_RADIUS_MM * self._px_per_mm(centre_mm)
+        low_x, low_y = int(max(x - radius - 2, 0)), int(max(y - radius - 2, 0))
+        near = owners[low_y : int(y + radius + 3), low_x : int(x + radius + 3)]
+        return bool(np.count_nonzero(near == mark) >= VISIBLE_SHARE_MIN * np.pi * radius**2)
+
+    def _full_area(self, body: Body) -> float:
+        """Return the area, in square pixels, of the box around the whole body, in view or not."""
+        lows, highs = [], []
+        for part in self._body(body, 0):
+            margin = part.size_px if part.kind == "disc" else part.size_px / 2
+            lows.append(part.points_px.min(axis=0) - margin)
+            highs.append(part.points_px.max(axis=0) + margin)
+        return float(np.prod(np.max(highs, axis=0) - np.min(lows, axis=0)))
+
+    def _body(self, body: Body, index: int) -> list[_Part]:
+        """Return the parts of one body: legs, torso, arms, hands with what they hold, head."""
+        look = look_of(body.look)
+        owner = 1 + 3 * index
+        stature = body.height_mm
+        skeleton = _skeleton(body, look)
+        pixels = self.camera.project(np.concatenate(list(skeleton.values())))
+        where: dict[str, FloatArray] = {}
+        start = 0
+        for name, points in skeleton.items():
+            where[name] = pixels[start : start + len(points)]
+            start += len(points)
+        mid = self._px_per_mm((*body.floor_mm, 0.6 * stature))
+        parts: list[_Part] = []
+        for side in (0, 1):
+            leg = where[f"leg{side}"]
+            parts.append(_Part(5.0, "disc", leg[1:], 46 * mid, look.shoes, owner))
+            parts.append(_Part(0.25 * stature, "line", leg, 115 * mid, look.trousers, owner))
+            parts += self._arm(body, look, side, where[f"arm{side}"], skeleton[f"arm{side}"], owner)
+        trunk = np.concatenate([where["shoulders"], where["hips"]]).astype(np.float32)
+        hull = np.asarray(cv2.convexHull(trunk), dtype=np.float64).reshape(-1, 2)
+        parts.append(_Part(0.6 * stature, "polygon", hull, 0.0, _shade(look.shirt, 0.75), owner))
+        parts.append(_Part(0.82 * stature, "polygon", where["shoulders"], 0.0, look.shirt, owner))
+        radius = HEAD_RADIUS_MM * self._px_per_mm((*body.floor_mm, stature))
+        parts.append(_Part(stature, "disc", where["head"], radius, look.hair, owner))
+        return parts
+
+    def _arm(
+        self, body: Body, look: Look, side: int, pixels: FloatArray, arm_mm: FloatArray, owner: int
+    ) -> list[_Part]:
+        """Return upper arm, forearm, what is held and the hand, of ``(3, 2)`` joint pixels."""
+        scale = self._px_per_mm(arm_mm[2])
+        sleeve = _shade(look.shirt, 0.9)
+        upper_mm, fore_mm = float(arm_mm[:2, 2].mean()), float(arm_mm[1:, 2].mean())
+        hand_mm = max(float(arm_mm[2, 2]), fore_mm + 1.0)
+        parts = [
+            _Part(upper_mm, "line", pixels[:2], 100 * scale, sleeve, owner),
+            _Part(fore_mm, "line", pixels[1:], 80 * scale, sleeve, owner),
+        ]
+        held = body.held[side]
+        if held is not None:
+            away = pixels[2] - pixels[1]
+            away = away / max(float(np.linalg.norm(away)), 1e-6)
+            aside = np.array([-away[1], away[0]])
+            near, far = pixels[2] + 25 * scale * away, pixels[2] + 135 * scale * away
+            corners = [near - 45 * scale * aside, near + 45 * scale * aside]
+            corners += [far + 45 * scale * aside, far - 45 * scale * aside]
+            parts.append(_Part(hand_mm - 0.5, "polygon", np.array(corners), 0.0, held))
+        radius = HAND_RADIUS_MM * scale
+        parts.append(_Part(hand_mm, "disc", pixels[2:], radius, look.hand, owner + 1 + side))
+        return parts
+
+    def _shadow(self, image: Image, body: Body) -> None:
+        angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+        ring = np.column_stack([340 * np.cos(angles), 340 * np.sin(angles), np.zeros(16)])
+        points = self.camera.project(ring + (*body.floor_mm, 1.0))
+        height, width = image.shape[:2]
+        if not np.isfinite(points).all():
+            return
+        low = np.clip(points.min(axis=0) - 1, 0, (width, height)).astype(int)
+        high = np.clip(points.max(axis=0) + 2, 0, (width, height)).astype(int)
+        if (high <= low).any():
+            return
+        window = image[low[1] : high[1], low[0] : high[0]]
+        mask = np.zeros(window.shape[:2], dtype=np.uint8)
+        cv2.fillConvexPoly(mask, _fixed(points - low), 255, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.copyTo(cv2.convertScaleAbs(window, alpha=0.72), mask, window)
+
+    def _gondola(self, gondola: Gondola) -> list[_Part]:
+        """Return the base as a hull with its lowest shelf, and each deck above it."""
+        x0, y0, x1, y1 = gondola.box_mm
+        ring = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+        parts: list[_Part] = []
+        for number, level in enumerate(gondola.levels_mm):
+            foot = 0.0 if number == 0 else level - 30.0
+            solid = self._hull([(x, y, z) for x, y in ring for z in (foot, level)])
+            deck = self.camera.project([(x, y, level) for x, y in ring])
+            parts.append(_Part(level - 1, "polygon", solid, 0.0, _shade(gondola.colour, 0.6)))
+            parts.append(_Part(level, "polygon", deck, 0.0, gondola.colour))
+        return parts
+
+    def _plate(self, plate: Plate) -> list[_Part]:
+        x0, y0, x1, y1 = plate.box_mm
+        ring = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+        top = plate.z_mm + plate.stock_mm
+        lid = self.camera.project([(x, y, top) for x, y in ring])
+        # Just above their shelf in painting order: a hand among products is seen.
+        if plate.stock_mm <= 0:
+            return [_Part(plate.z_mm + 1, "polygon", lid, 0.0, (70, 70, 70))]
+        solid = self._hull([(x, y, z) for x, y in ring for z in (plate.z_mm, top)])
+        return [
+            _Part(plate.z_mm + 1, "polygon", solid, 0.0, _shade(plate.colour, 0.7)),
+            _Part(plate.z_mm + 2, "polygon", lid, 0.0, plate.colour),
+        ]
+
+    def _hull(self, points_mm: Sequence[Point3]) -> FloatArray:
+        pixels = self.camera.project(points_mm).astype(np.float32)
+        return np.asarray(cv2.convexHull(pixels), dtype=np.float64).reshape(-1, 2)
+
+    def _add_noise(self, image: Image, rng: np.random.Generator) -> Image:
+        """Add grain: one large tile made once, laid at a new place each time."""
+        height, width = image.shape[:2]
+        if self._noise is None:
+            grain = rng.normal(8.0, 3.0, (height + 64, width + 64, 3))
+            self._noise = np.clip(grain, 0, 16).astype(np.uint8)
+        y, x = (int(offset) for offset in rng.integers(0, 64, 2))
+        tile = self._noise[y : y + height, x : x + width]
+        return np.asarray(cv2.subtract(cv2.add(image, tile), (8, 8, 8, 0)), dtype=np.uint8)
+
+
+@lru_cache(maxsize=4096)
+def look_of(seed: int) -> Look:
+    """Return the look with this seed: anything dark or saturated but hands, which are bright."""
+    rng = np.random.default_rng(seed)
+    shirt = rng.integers(20, 150, 3)
+    shirt[2] = min(shirt[2], 130)  # nothing warm and bright but hands
+    trousers, shoes, hair = (
+        rng.integers(25, 95, 3),
+        rng.integers(15, 70, 3),
+        rng.integers(10, 60, 3),
+    )
+    tone = rng.uniform(0, 1)
+    hand = (int(150 + 45 * tone), int(190 + 35 * tone), int(238 + 17 * tone))
+    return Look(
+        shirt=_colour(shirt),
+        trousers=_colour(trousers),
+        shoes=_colour(shoes),
+        hair=_colour(hair),
+        hand=hand,
+        shoulder_mm=float(rng.uniform(175, 225)),
+    )
+
+
+def shoulders_of(
+    body_floor_mm: tuple[float, float],
+    heading_rad: float,
+    height_mm: float,
+    shoulder_mm: float = 200.0,
+) -> tuple[Point3, Point3]:
+    """Return the left and right shoulder of a body that stands upright."""
+    left = np.array([-np.sin(heading_rad), np.cos(heading_rad)]) * shoulder_mm
+    x, y = body_floor_mm
+    z = 0.82 * height_mm
+    return (x + left[0], y + left[1], z), (x - left[0], y - left[1], z)
+
+
+def resting_wrists(
+    floor_mm: tuple[float, float], heading_rad: float, height_mm: float, swing_mm: float = 0.0
+) -> tuple[Point3, Point3]:
+    """Return hands beside the hips; the left one ``swing_mm`` further ahead than the body."""
+    ahead = np.array([np.cos(heading_rad), np.sin(heading_rad)])
+    left = np.array([-ahead[1], ahead[0]])
+    middle = np.asarray(floor_mm, dtype=np.float64)
+    one = middle + 290.0 * left + (70.0 + swing_mm) * ahead
+    two = middle - 290.0 * left + (70.0 - swing_mm) * ahead
+    z = 0.49 * height_mm + 0.15 * abs(swing_mm)
+    return (float(one[0]), float(one[1]), z), (float(two[0]), float(two[1]), z)
+
+
+def _skeleton(body: Body, look: Look) -> dict[str, FloatArray]:
+    """Return named groups of ``(k, 3)`` points in the store."""
+    ahead = np.array([np.cos(body.heading_rad), np.sin(body.heading_rad), 0.0])
+    left = np.array([-ahead[1], ahead[0], 0.0])
+    middle = np.array([*body.floor_mm, 0.0])
+    up = np.array([0.0, 0.0, body.height_mm])
+    angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+    around, across = np.cos(angles)[:, None] * left, np.sin(angles)[:, None] * ahead
+    points = {
+        "shoulders": middle + 0.82 * up + (look.shoulder_mm + 25) * around + 125 * across,
+        "hips": middle + 0.5 * up + 165 * around + 115 * across,
+        "head": (middle + up - (0, 0, HEAD_RADIUS_MM) + 30 * ahead)[None],
+    }
+    shoulders = shoulders_of(body.floor_mm, body.heading_rad, body.height_mm, look.shoulder_mm)
+    for side, sign in ((0, 1.0), (1, -1.0)):
+        foot = middle + sign * (100 * left + 0.5 * body.stride_mm * ahead) + (0, 0, 20)
+        points[f"leg{side}"] = np.array([middle + 0.5 * up + sign * 80 * left, foot])
+        shoulder, wrist = np.array(shoulders[side]), np.array(body.wrists_mm[side])
+        straight = float(np.linalg.norm(wrist - shoulder))
+        bend = max(0.0, 640.0 - straight)  # an arm that is not stretched bends out and down
+        elbow = (shoulder + wrist) / 2 + sign * 0.3 * bend * left - (0, 0, 0.35 * bend)
+        points[f"arm{side}"] = np.array([shoulder, elbow, wrist])
+    return points
+
+
+def _floor(camera: Camera, scene: Scene) -> Image:
+    """Return a picture of the empty floor: its colour, tile joints and soft stains."""
+    width, height = camera.size_wh
+    rng = np.random.default_rng(scene.texture)
+    stains = rng.normal(0, 9, (9, 12)).astype(np.float32)
+    soft = cv2.resize(stains, (width, height), interpolation=cv2.INTER_CUBIC)
+    flat = np.asarray(scene.floor, dtype=np.float32) + np.asarray(soft)[:, :, None]
+    image = np.clip(flat, 0, 170).astype(np.uint8)
+    joint = _shade(scene.floor, 0.88)
+    tile = float(rng.uniform(350, 700))
+    marks = np.arange(-8, 9) * tile
+    lines = [((mark, -6000, 0), (mark, 6000, 0)) for mark in marks]
+    lines += [((-6000, mark, 0), (6000, mark, 0)) for mark in marks]
+    for start, end in lines:
+        pixels = camera.project([start, end])
+        if np.isfinite(pixels).all():
+            _paint(image, _Part(0.0, "line", pixels, 1.0, joint), joint)
+    return image
+
+
+def _light(
+    size_wh: tuple[int, int], edges: tuple[float, float, float, float]
+) -> npt.NDArray[np.float32] | None:
+    """Return the ``(h, w, 3)`` gain between the edges' gains, or None where it is 1 all over."""
+    if edges == (1.0, 1.0, 1.0, 1.0):
+        return None
+    width, height = size_wh
+    across = np.linspace(edges[0], edges[1], width)[None, :]
+    down = np.linspace(edges[2], edges[3], height)[:, None]
+    gain = ((across + down) / 2).astype(np.float32)
+    return np.ascontiguousarray(np.repeat(gain[:, :, None], 3, axis=2))
+
+
+def _paint(image: Image, part: _Part, colour: Colour, *, smooth: bool = True) -> None:
+    if not np.isfinite(part.points_px).all():
+        return  # behind the camera
+    kind = cv2.LINE_AA if smooth else cv2.LINE_8
+    points = _fixed(part.points_px)
+    if part.kind == "polygon":
+        cv2.fillConvexPoly(image, points, colour, kind, SUBPIXEL_BITS)
+    elif part.kind == "line":
+        width = max(1, round(part.size_px))
+        start, end = (tuple(int(value) for value in point) for point in points)
+        cv2.line(image, start, end, colour, width, kind, SUBPIXEL_BITS)
+    else:
+        radius = max(16, round(part.size_px * 2**SUBPIXEL_BITS))
+        centre = (int(points[0][0]), int(points[0][1]))
+        cv2.circle(image, centre, radius, colour, -1, kind, SUBPIXEL_BITS)
+
+
+def _fixed(points_px: FloatArray) -> npt.NDArray[np.int32]:
+    cut = np.clip(points_px, -FAR_PX, FAR_PX)
+    return np.round(cut * 2**SUBPIXEL_BITS).astype(np.int32)
+
+
+def _shade(colour: Colour, gain: float) -> Colour:
+    return int(colour[0] * gain), int(colour[1] * gain), int(colour[2] * gain)
+
+
+def _colour(values: npt.NDArray[np.int64]) -> Colour:
+    return int(values[0]), int(values[1]), int(values[2])
