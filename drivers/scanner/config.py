@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator says about a serial scanner."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+
+class ScannerConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="scanner",
+    tag_field="driver",
+    forbid_unknown_fields=True,
+):
+    """One scanner on a serial line, which reads entry tokens."""
+
+    name: str
+    """The scanner's name in the store file; the device is ``scanner/<name>``."""
+    url: str
+    """Path of the serial port, best one under ``/dev/serial/by-id``."""
+    baud: Annotated[int, msgspec.Meta(gt=0)] = 115_200
+    aim: bool = False
+    """Whether the scanner puts an AIM identifier (``]Q1``) before the data."""
+    terminator: Literal["any", "idle"] = "any"
+    """``any``: CR, LF, CR LF or TAB ends a scan; ``idle``: a pause does, for scanners that send
+    no terminator."""
+    idle_ms: Annotated[int, msgspec.Meta(ge=10, le=1_000)] = 50
+    """The pause that ends a scan where ``terminator`` is ``idle``."""
+    repeat_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 1_200
+    """The same code again within this long is the same scan."""
+
+    @property
+    def device(self) -> str:
+        """Return the device's name in inputs and events."""
+        return f"scanner/{self.name}"
