@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settled changes become acts in carts, reviews, or unattended changes: never guesses."""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from gateway.domain import events
+from gateway.domain.attribution import (
+    Explanation,
+    Shelved,
+    Stretch,
+    divide,
+    explain,
+    presence,
+)
+from gateway.domain.carts import apply
+from gateway.domain.events import Act, Candidate, PlateDelta
+from gateway.domain.output import Step
+from gateway.domain.sessions import bound_persons
+from gateway.domain.state import Decided, Holding, OpenChange, Review
+from gateway.domain.store import Product
+from gateway.domain.weighing import PlateChange, ShelfChange
+
+LOOK_NS: Final = 700_000_000
+"""How long a settled change waits for cameras that are late."""
+LEAST_UNIT_PART: Final = 0.4
+"""A change smaller than this part of the lightest unit that may lie there is no act."""
+REVIEWS_MAX: Final = 1_000
+
+Reason = Literal["attended", "gateway-down", "device-down"]
+
+
+def settled(step: Step, shelf: str, change: ShelfChange) -> None:
+    """Take a change from the scale; it waits shortly for what the cameras saw of it."""
+    reason: Reason = "attended"
+    if change.unwatched:
+        gap_ns = step.state.gap_since_ns
+        down = gap_ns is not None and change.since_ns <= gap_ns
+        reason = "gateway-down" if down else "device-down"
+    step.state.changes.append(
+        OpenChange(
+            id=step.name(),
+            shelf=shelf,
+            change=change,
+            due_ns=step.now_ns + LOOK_NS,
+            reason=reason,
+        )
+    )
+
+
+def decide_due(step: Step) -> None:
+    """Decide every change whose evidence is complete, oldest first."""
+    state = step.state
+    frames = state.people.frame_ns.values()
+    looked_ns = min(frames) if frames else step.now_ns
+    waiting = []
+    for change in state.changes:
+        complete = change.reason != "attended" or looked_ns >= change.change.stable_ns
+        if complete or step.now_ns >= change.due_ns:
+            _decide(step, change)
+        else:
+            waiting.append(change)
+    state.changes = waiting
+
+
+def _decide(step: Step, open_change: OpenChange) -> None:
+    places = step.layout.shelves[open_change.shelf].plates
+    plates = open_change.change.plates
+    shelved = {one.plate: shelved_on(step, places[one.plate].name) for one in plates}
+    held = [
+        Shelved(product, line.quantity, misplaced=False)
+        for session in step.state.sessions.values()
+        for gtin, line in session.lines.items()
+        if (product := step.state.store.products.get(gtin)) is not None
+    ]
+    accepted: list[Act] = []
+    doubtful: list[tuple[Stretch, list[Explanation], str]] = []
+    for stretch in divide(plates, shelved, held):
+        options = [one for plate in stretch.plates for one in shelved[plate.plate]]
+        lightest_g = min((one.product.unit_g for one in [*options, *held]), default=0.0)
+        if abs(stretch.total_g) < LEAST_UNIT_PART * lightest_g:
+            continue
+        if open_change.reason != "attended":
+            ranked = _what_without_whom(stretch, options, held)
+            doubtful.append((stretch, ranked, open_change.reason))
+            continue
+        ranked, reason = _who(step, open_change, stretch, options)
+        if reason is None:
+            accepted.append(_act(step, open_change.shelf, stretch, ranked[0]))
+        else:
+            doubtful.append((stretch, ranked, reason))
+    if accepted:
+        _publish(step, open_change, accepted)
+        if doubtful:
+            step.state.decided[open_change.id] = Decided(accepted, 0)
+            step.touch("decided", open_change.id)
+    for stretch, ranked, reason in doubtful:
+        _ask(step, open_change, stretch, ranked, reason)
+    for one in plates:
+        weighed(step, places[one.plate].name, one.after_g)
+
+
+def shelved_on(step: Step, plate: str) -> list[Shelved]:
+    """Return what may be taken from a plate: what belongs there, and what was misplaced."""
+    found = [Shelved(product, 1_000, misplaced=False) for product in step.layout.home[plate]]
+    holding = step.state.holdings.get(plate)
+    for gtin, count in (holding.misplaced if holding else {}).items():
+        product = step.state.store.products.get(gtin)
+        if product is not None:
+            found.append(Shelved(product, count, misplaced=True))
+    return found
+
+
+def _what_without_whom(
+    stretch: Stretch, options: Sequence[Shelved], held: Sequence[Shelved]
+) -> list[Explanation]:
+    """Return what a change that nobody watched may have been, by weight alone."""
+    if stretch.total_g < 0:
+        return explain(stretch, {None: 1.0}, options, {})
+    unique: dict[str, Product] = {one.product.gtin: one.product for one in [*options, *held]}
+    shelved = [Shelved(product, 1_000, misplaced=False) for product in unique.values()]
+    mirrored = stretch._replace(total_g=-stretch.total_g)
+    return [
+        one._replace(direction="put-back") for one in explain(mirrored, {None: 1.0}, shelved, {})
+    ]
+
+
+def _who(
+    step: Step, open_change: OpenChange, stretch: Stretch, options: Sequence[Shelved]
+) -> tuple[list[Explanation], str | None]:
+    """Return the explanations of a stretch, and why the best may not be believed (or None)."""
+    state = step.state
+    place = step.layout.shelves[open_change.shelf].plates[stretch.main.plate]
+    near: dict[str | None, float] = {}
+    bound = bound_persons(step)
+    change = open_change.change
+    for person in state.people.persons.values():
+        likelihood = presence(person, place, change.since_ns, change.stable_ns)
+        session = bound.get(person.id)
+        name = session.id if session else None
+        near[name] = max(near.get(name, 0.0), likelihood)
+    near = {name: likelihood for name, likelihood in near.items() if likelihood > 1e-6}
+    home = {
+        product.gtin
+        for plate in stretch.plates
+        for product in step.layout.home[
+            step.layout.shelves[open_change.shelf].plates[plate.plate].name
+        ]
+    }
+    held = {
+        session.id: [
+            Shelved(product, line.quantity, misplaced=gtin not in home)
+            for gtin, line in session.lines.items()
+            if (product := state.store.products.get(gtin)) is not None
+        ]
+        for session in state.sessions.values()
+    }
+    ranked = explain(stretch, near, options, held)
+    if not near:
+        blind = any(not session.persons for session in state.sessions.values())
+        return ranked, "no-camera" if blind or not state.people.frame_ns else "nobody-near"
+    if not ranked or sum(one.probability for one in ranked) < 0.5:
+        return ranked, "unexplained-weight"
+    if ranked[0].session is None:
+        return ranked, "person-without-session"
+    if ranked[0].probability < state.settings.certainty:
+        return ranked, "uncertain"
+    return ranked, None
+
+
+def _act(step: Step, shelf: str, stretch: Stretch, one: Explanation) -> Act:
+    return Act(
+        session=one.session,
+        gtin=one.guess.gtin,
+        quantity=one.guess.quantity,
+        direction=one.direction,
+        plate=step.layout.shelves[shelf].plates[stretch.main.plate].name,
+        probability=round(one.probability, 4),
+        misplaced=one.guess.misplaced,
+    )
+
+
+def _publish(step: Step, open_change: OpenChange, acts: list[Act]) -> None:
+    change = open_change.change
+    for act in acts:
+        _carry(step, act)
+    for direction, kind in (("pick", events.ItemPicked), ("put-back", events.ItemPutBack)):
+        if any(act.direction == direction for act in acts):
+            step.emit(
+                kind,
+                f"shelf/{open_change.shelf}",
+                change.stable_ns,
+                change=open_change.id,
+                revision=0,
+                acts=acts,
+                weights=weights(step, open_change.shelf, change.plates),
+                started=step.time(change.since_ns),
+                ended=step.time(change.stable_ns),
+            )
+
+
+def _carry(step: Step, act: Act) -> None:
+    """Move units between a cart and a plate."""
+    session = step.state.sessions.get(act.session or "")
+    if session is not None:
+        apply(session.lines, act)
+        step.touch("session", session.id)
+    move_misplaced(step, act)
+
+
+def move_misplaced(step: Step, act: Act) -> None:
+    """Keep count of units that lie where they do not belong."""
+    if not act.misplaced:
+        return
+    holding = step.state.holdings.setdefault(act.plate, Holding(weighed_g=0.0))
+    sign = 1 if act.direction == "put-back" else -1
+    count = holding.misplaced.get(act.gtin, 0) + sign * act.quantity
+    holding.misplaced.pop(act.gtin, None)
+    if count > 0:
+        holding.misplaced[act.gtin] = count
+    step.touch("holding", act.plate)
+
+
+def weights(step: Step, shelf: str, plates: Sequence[PlateChange]) -> list[PlateDelta]:
+    """Return what the plates felt, as events tell it."""
+    places = step.layout.shelves[shelf].plates
+    return [
+        PlateDelta(
+            plate=places[one.plate].name,
+            delta_g=round(one.delta_g, 1),
+            sigma_g=round(one.sigma_g, 2),
+            calibration=places[one.plate].calibration,
+        )
+        for one in plates
+    ]
+
+
+def _ask(
+    step: Step,
+    open_change: OpenChange,
+    stretch: Stretch,
+    ranked: list[Explanation],
+    reason: str,
+) -> None:
+    """Ask a person about a stretch, or report it as unattended, or both."""
+    state = step.state
+    felt = weights(step, open_change.shelf, stretch.plates)
+    name = step.name()
+    unattended = reason in {"gateway-down", "device-down", "nobody-near"}
+    sessions = sorted(state.sessions)
+    if reason == "nobody-near":
+        sessions = []
+    review = None
+    if sessions or not unattended:
+        candidates = [
+            Candidate(
+                probability=round(one.probability, 4),
+                acts=[_act(step, open_change.shelf, stretch, one)],
+            )
+            for one in ranked
+        ]
+        review = Review(
+            id=name,
+            change=open_change.id,
+            candidates=candidates,
+            sessions=sessions,
+            weights=felt,
+            started=step.time(open_change.change.since_ns),
+            ended=step.time(open_change.change.stable_ns),
+        )
+        state.reviews[name] = review
+        step.touch("review", name)
+        if len(state.reviews) > REVIEWS_MAX:
+            oldest = next(iter(state.reviews))
+            del state.reviews[oldest]
+            step.touch("review", oldest)
+    if unattended:
+        step.emit(
+            events.ShelfChangedUnattended,
+            f"shelf/{open_change.shelf}",
+            open_change.change.stable_ns,
+            change=open_change.id,
+            reason=reason,
+            weights=felt,
+            review=name if review else None,
+        )
+    if review is not None:
+        step.emit(
+            events.ReviewRequested,
+            f"shelf/{open_change.shelf}",
+            open_change.change.stable_ns,
+            review=name,
+            change=open_change.id,
+            reason=reason,
+            candidates=review.candidates,
+            sessions=sessions,
+            weights=felt,
+            started=review.started,
+            ended=review.ended,
+        )
+
+
+def weighed(step: Step, plate: str, weight_g: float) -> None:
+    """Write down what a plate weighs now, so that a restart can compare."""
+    weight_g = round(weight_g, 2)
+    holding = step.state.holdings.setdefault(plate, Holding(weighed_g=weight_g))
+    holding.weighed_g = weight_g
+    step.touch("holding", plate)

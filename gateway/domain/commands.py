@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands from upstream: planogram, prices, reviews, backfill. Each is answered, once done."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from gateway.domain import events
+from gateway.domain.carts import apply
+from gateway.domain.changes import move_misplaced
+from gateway.domain.effects import Backfill, Reply
+from gateway.domain.events import Act
+from gateway.domain.inputs import Command
+from gateway.domain.layout import Layout
+from gateway.domain.output import Step
+from gateway.domain.sessions import emit_cart, open_reviews
+from gateway.domain.state import Decided, Overrides, Review, apply_overrides
+from gateway.domain.store import Facing, Product
+
+REMEMBERED: Final = 500
+"""Answers kept, so that a repeated command is answered again and not done again."""
+
+
+class PlanogramCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Replace all facings; products named here are added or replaced."""
+
+    facings: list[Facing]
+    products: list[Product] = []
+    id: str | None = None
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One product's price."""
+
+    gtin: str
+    unit_price_minor: int
+    currency: str
+
+
+class PricesCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Set prices; products not named keep theirs."""
+
+    version: str
+    prices: list[Price]
+    id: str | None = None
+
+
+class ReviewCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Decide a review: the acts as they were; none means that nobody took anything."""
+
+    review: str
+    acts: list[Act]
+    by: str
+    id: str | None = None
+
+
+class BackfillCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Send events of an epoch again, from a sequence on."""
+
+    epoch: str
+    sequence: str
+    id: str | None = None
+
+
+class CommandError(Exception):
+    """Why a command is refused; the message is the answer."""
+
+
+def carry_out(step: Step, command: Command) -> Layout | None:
+    """Carry out a command and answer it; return the layout where it changed."""
+    state = step.state
+    known = state.commands.get(command.id)
+    if known is not None:
+        _answer(step, command.id, known)
+        return None
+    handler = _HANDLERS.get(command.name, _unknown)
+    layout = None
+    try:
+        layout = handler(step, command)
+        answer = "ok"
+    except (CommandError, msgspec.ValidationError, msgspec.DecodeError) as error:
+        answer = f"error: {error}"
+    state.commands[command.id] = answer
+    step.touch("command", command.id)
+    if len(state.commands) > REMEMBERED:
+        oldest = next(iter(state.commands))
+        del state.commands[oldest]
+        step.touch("command", oldest)
+    _answer(step, command.id, answer)
+    return layout
+
+
+def _unknown(_step: Step, command: Command) -> None:
+    names = ", ".join(sorted(_HANDLERS))
+    raise CommandError(f"unknown command {command.name!r}; known are {names}")
+
+
+def _answer(step: Step, command: str, answer: str) -> None:
+    status, _, message = answer.partition(": ")
+    step.effects.append(
+        Reply(command=command, status="ok" if status == "ok" else "error", message=message)
+    )
+
+
+def _planogram(step: Step, command: Command) -> Layout:
+    wanted = msgspec.json.decode(command.data, type=PlanogramCommand)
+    store = step.state.store
+    products = {**store.products, **{product.gtin: product for product in wanted.products}}
+    for product in wanted.products:
+        if not (product.unit_g > 0 and product.tolerance_g >= 0 and valid_gtin(product.gtin)):
+            raise CommandError(f"product {product.gtin}: needs a valid GTIN-14 and weights above 0")
+    facings = tuple(wanted.facings)
+    candidate = msgspec.structs.replace(store, products=products)
+    problems = Layout(candidate).facing_problems(facings)
+    if problems:
+        raise CommandError("; ".join(problems[:5]))
+    return _override(step, facings, products, store.prices_version)
+
+
+def _prices(step: Step, command: Command) -> Layout:
+    wanted = msgspec.json.decode(command.data, type=PricesCommand)
+    products = dict(step.state.store.products)
+    for price in wanted.prices:
+        product = products.get(price.gtin)
+        if product is None:
+            raise CommandError(f"unknown product {price.gtin}")
+        if price.unit_price_minor < 0:
+            raise CommandError(f"product {price.gtin}: a price is not negative")
+        products[price.gtin] = msgspec.structs.replace(
+            product, price_minor=price.unit_price_minor, currency=price.currency
+        )
+    return _override(step, step.state.store.facings, products, wanted.version)
+
+
+def _override(
+    step: Step,
+    facings: tuple[Facing, ...],
+    products: dict[str, Product],
+    prices_version: str | None,
+) -> Layout:
+    state = step.state
+    overrides = Overrides(state.file_version, facings, products, prices_version)
+    state.overrides = overrides
+    state.store = apply_overrides(state.store, overrides)
+    step.touch("store", "overrides")
+    return Layout(state.store)
+
+
+def _backfill(step: Step, command: Command) -> None:
+    wanted = msgspec.json.decode(command.data, type=BackfillCommand)
+    if not (wanted.sequence.isascii() and wanted.sequence.isdigit() and len(wanted.sequence) <= 20):
+        raise CommandError("sequence: needs up to 20 digits")
+    step.effects.append(Backfill(command.id, wanted.epoch, int(wanted.sequence)))
+
+
+def _review(step: Step, command: Command) -> None:
+    wanted = msgspec.json.decode(command.data, type=ReviewCommand)
+    state = step.state
+    review = state.reviews.get(wanted.review)
+    if review is None:
+        raise CommandError(f"review {wanted.review} is not open")
+    for act in wanted.acts:
+        if act.session not in review.sessions:
+            raise CommandError(f"session {act.session} has no part in review {wanted.review}")
+        if act.gtin not in state.store.products or act.quantity < 1:
+            raise CommandError(f"act of product {act.gtin}: unknown product or quantity below 1")
+        if act.plate not in step.layout.plates or not 0.0 < act.probability <= 1.0:
+            raise CommandError(f"act at plate {act.plate}: unknown plate, or no probability")
+    del state.reviews[review.id]
+    step.touch("review", review.id)
+    step.emit(
+        events.ReviewResolved,
+        f"review/{review.id}",
+        review=review.id,
+        change=review.change,
+        acts=wanted.acts,
+        by=wanted.by,
+    )
+    _revise(step, review, wanted.acts)
+
+
+def _revise(step: Step, review: Review, acts: list[Act]) -> None:
+    """Tell the change's acts, and adjust the carts that the decision touches."""
+    state = step.state
+    already = state.decided.pop(review.change, None)
+    complete = [*(already.acts if already else []), *acts]
+    revision = (already.revision if already else 0) + 1
+    if any(other.change == review.change for other in state.reviews.values()):
+        state.decided[review.change] = Decided(complete, revision)
+    step.touch("decided", review.change)
+    step.emit(
+        events.AttributionRevised,
+        f"change/{review.change}",
+        change=review.change,
+        revision=revision,
+        acts=complete,
+        weights=review.weights,
+        started=review.started,
+        ended=review.ended,
+        reason=f"review {review.id}",
+    )
+    for act in acts:
+        move_misplaced(step, act)
+        session = state.sessions.get(act.session or "")
+        if session is not None:
+            apply(session.lines, act)
+            step.touch("session", session.id)
+    for name in review.sessions:
+        cart = state.closed.get(name)
+        if cart is None:
+            continue
+        for act in acts:
+            if act.session == name:
+                apply(cart.lines, act)
+        cart.revision += 1
+        step.touch("closed", name)
+        emit_cart(step, cart, cart.lines, adjusted=f"review {review.id}")
+        if not open_reviews(step, name):
+            del state.closed[name]
+
+
+def valid_gtin(gtin: str) -> bool:
+    """Tell whether a text is a GTIN-14 with a right check digit (GS1 General Specifications)."""
+    if len(gtin) != 14 or not (gtin.isascii() and gtin.isdigit()):
+        return False
+    return sum(int(digit) * (3, 1)[i % 2] for i, digit in enumerate(gtin)) % 10 == 0
+
+
+_HANDLERS: Final[dict[str, Callable[[Step, Command], Layout | None]]] = {
+    "planogram": _planogram,
+    "prices": _prices,
+    "review": _review,
+    "backfill": _backfill,
+}

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of each device: repeats and gaps in its messages, its clock, its presence."""
+
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from gateway.domain.inputs import DeviceInput
+
+SEEN_WINDOW: Final = 64
+"""How far back, in messages, a reordered message can be told from a repeat."""
+OLD_BOOTS: Final = 4
+"""Boots remembered, so that a late message of an earlier one does not look like a restart."""
+CLOCK_SPAN_NS: Final = 30_000_000_000
+"""The least delay is taken over one to two of these, so that a drifting crystal is followed."""
+T_MS_WRAP: Final = 1 << 32
+FORWARD_MS_MAX: Final = 3_600_000
+"""A device clock that jumps by more than this is a new clock, not a wrap."""
+
+
+class Verdict(Enum):
+    """What became of a numbered message."""
+
+    NEW = "new"
+    RESTARTED = "restarted"
+    """New, and the first of another boot."""
+    LATE = "late"
+    """Not seen before, but overtaken by a later one."""
+    REPEAT = "repeat"
+    STALE = "stale"
+    """Of a boot that has ended."""
+
+
+class Marks(msgspec.Struct):
+    """Deduplication marks of one device."""
+
+    boot: str = ""
+    highest: int = -1
+    seen: int = 0
+    """Bit k: message ``highest - k`` was seen."""
+    old_boots: list[str] = []
+
+    def judge(self, boot: str, seq: int) -> tuple[Verdict, int]:
+        """Mark a message as seen.
+
+        Returns:
+            The verdict, and how many messages are missing just before this one (a late one fills
+            its place: -1).
+        """
+        if boot != self.boot:
+            if boot in self.old_boots:
+                return Verdict.STALE, 0
+            first = not self.boot
+            if not first:
+                self.old_boots = [*self.old_boots[1 - OLD_BOOTS :], self.boot]
+            self.boot, self.highest, self.seen = boot, seq, 1
+            return (Verdict.NEW if first else Verdict.RESTARTED), 0
+        ahead = seq - self.highest
+        if ahead > 0:
+            shifted = self.seen << ahead if ahead < SEEN_WINDOW else 0
+            self.seen = (shifted | 1) & ((1 << SEEN_WINDOW) - 1)
+            self.highest = seq
+            return Verdict.NEW, ahead - 1
+        if -ahead >= SEEN_WINDOW or self.seen >> -ahead & 1:
+            return Verdict.REPEAT, 0
+        self.seen |= 1 << -ahead
+        return Verdict.LATE, -1
+
+
+class DeviceClock(msgspec.Struct):
+    """Maps a device's milliseconds to the gateway's clock through its least-delayed messages."""
+
+    last_t_ms: int | None = None
+    turns: int = 0
+    least_ns: int | None = None
+    least_before_ns: int | None = None
+    span_began_ns: int = 0
+
+    def map(self, t_ms: int, length_ns: int, arrived_ns: int) -> int:
+        """Return the gateway's time of the first sample of a message.
+
+        Args:
+            t_ms: The device's clock at the first sample; may wrap at 2^32.
+            length_ns: From the first sample until the message was complete.
+            arrived_ns: CLOCK_BOOTTIME of the arrival.
+        """
+        turns = self.turns
+        last = t_ms if self.last_t_ms is None else self.last_t_ms
+        forward = (t_ms - last) % T_MS_WRAP
+        if forward <= FORWARD_MS_MAX:
+            self.turns = turns = turns + (t_ms < last)
+            self.last_t_ms = t_ms
+        elif T_MS_WRAP - forward <= FORWARD_MS_MAX:
+            turns -= t_ms > last  # Overtaken by a message from behind the wrap.
+        else:
+            self.turns, self.least_ns, self.least_before_ns = 0, None, None
+            turns, self.last_t_ms = 0, t_ms
+        device_ns = (turns * T_MS_WRAP + t_ms) * 1_000_000
+        delay_ns = arrived_ns - length_ns - device_ns
+        if self.least_ns is None or arrived_ns - self.span_began_ns > CLOCK_SPAN_NS:
+            self.least_before_ns, self.least_ns = self.least_ns, delay_ns
+            self.span_began_ns = arrived_ns
+        self.least_ns = min(self.least_ns, delay_ns)
+        before_ns = self.least_before_ns
+        least_ns = self.least_ns if before_ns is None else min(self.least_ns, before_ns)
+        return device_ns + least_ns
+
+
+class Device(msgspec.Struct):
+    """Everything remembered of one device between inputs."""
+
+    marks: Marks = msgspec.field(default_factory=Marks)
+    clock: DeviceClock = msgspec.field(default_factory=DeviceClock)
+    heard_ns: int = 0
+    lost_ns: int | None = None
+    """When it was reported lost; None while it is there."""
+
+    def time_of(self, item: DeviceInput, length_ns: int) -> int:
+        """Return the gateway's time, in ns, of the first sample or frame of a message."""
+        arrived_ns = item.at.mono_ns
+        if item.host_mono_ms is not None and item.host_boot == item.at.boot:
+            return min(int(item.host_mono_ms * 1_000_000), arrived_ns)
+        if item.t_ms is None:
+            return arrived_ns - length_ns
+        return self.clock.map(item.t_ms, length_ns, arrived_ns)
+
+    def restarted(self) -> None:
+        """Forget the clock of the boot that ended."""
+        self.clock = DeviceClock()

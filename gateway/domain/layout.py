@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What follows from a store: where each plate is, what belongs on it. Derived, never stored."""
+
+from math import hypot
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.domain.store import Facing, Plate, Product, Shelf, Store
+
+REACH_IN_FRONT_MM: Final = 150.0
+REACH_ABOVE_MM: Final = 350.0
+REACH_BELOW_MM: Final = 50.0
+
+
+class PlatePlace:
+    """A plate as a box in the store: the space in which a hand is at the plate."""
+
+    def __init__(self, shelf: Shelf, index: int, plate: Plate) -> None:
+        x0, y0, x1, y1 = shelf.front_mm
+        length_mm = hypot(x1 - x0, y1 - y0)
+        self.name = plate.name
+        self.index = index
+        self.calibration = plate.calibration.id if plate.calibration else None
+        self._start = np.array((x0, y0))
+        self._along = np.array((x1 - x0, y1 - y0)) / length_mm
+        self._inward = np.array((-self._along[1], self._along[0]))
+        self._low = np.array((plate.offset_mm, -REACH_IN_FRONT_MM, shelf.z_mm - REACH_BELOW_MM))
+        self._high = np.array(
+            (plate.offset_mm + plate.width_mm, shelf.depth_mm, shelf.z_mm + REACH_ABOVE_MM)
+        )
+        middle = self._start + self._along * (plate.offset_mm + plate.width_mm / 2)
+        self.front_mm: tuple[float, float] = (float(middle[0]), float(middle[1]))
+        """Middle of the plate's front edge on the floor."""
+
+    def distances_mm(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how far points ``(n, 3)`` are from the plate's box: ``(n,)``, 0 inside."""
+        flat = points_mm[:, :2] - self._start
+        local = np.column_stack((flat @ self._along, flat @ self._inward, points_mm[:, 2]))
+        outside = np.maximum(np.maximum(self._low - local, local - self._high), 0.0)
+        distances: NDArray[np.float64] = np.sqrt((outside**2).sum(axis=1))
+        return distances
+
+
+class ShelfPlaces:
+    """A shelf with its plates in order, and how to turn their samples into grams."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.plates = [PlatePlace(shelf, i, plate) for i, plate in enumerate(shelf.plates)]
+        calibrations = [plate.calibration for plate in shelf.plates]
+        self._zero_raw = np.array([c.zero_raw if c else np.nan for c in calibrations])
+        self._counts_per_g = np.array([c.counts_per_g if c else np.nan for c in calibrations])
+
+    def grams(self, rows: list[list[float | None]], *, raw: bool) -> NDArray[np.float64]:
+        """Return samples as ``(n, p)`` grams; NaN where there is none or it cannot be true.
+
+        Counts of a plate without a calibration have no meaning in grams, so they are NaN too.
+        """
+        block = np.array(rows, dtype=np.float64)
+        if raw:
+            block = (block - self._zero_raw) / self._counts_per_g
+        beyond = ~(np.abs(block) <= self.shelf.capacity_g)
+        if beyond.any():
+            block[beyond] = np.nan
+        return block
+
+
+class Layout:
+    """A store's derived tables."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.version = store.version
+        self.shelves = {shelf.name: ShelfPlaces(shelf) for shelf in store.shelves}
+        self.plates = {
+            place.name: place for shelf in self.shelves.values() for place in shelf.plates
+        }
+        self.home: dict[str, list[Product]] = {name: [] for name in self.plates}
+        for facing in store.facings:
+            for plate in facing.plates:
+                self.home[plate].append(store.products[facing.gtin])
+        self.entry = [zone for zone in store.zones if zone.kind == "entry"]
+        self.exit = [zone for zone in store.zones if zone.kind == "exit"]
+        self.zones = {zone.name: zone for zone in store.zones}
+        self.scanners = {scanner.name: scanner for scanner in store.scanners}
+        self.devices = {
+            *(f"shelf/{shelf.name}" for shelf in store.shelves),
+            *(f"camera/{camera.name}" for camera in store.cameras),
+            *(f"scanner/{scanner.name}" for scanner in store.scanners),
+            *(f"door/{door}" for door in store.doors),
+        }
+
+    def facing_problems(self, facings: tuple[Facing, ...]) -> list[str]:
+        """Return why a planogram does not fit this store; empty when it does."""
+        return [
+            f"unknown product {facing.gtin}"
+            for facing in facings
+            if facing.gtin not in self.store.products
+        ] + [
+            f"unknown plate {plate}"
+            for facing in facings
+            for plate in facing.plates
+            if plate not in self.plates
+        ]

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one step makes: events named by their cause, effects, and the durable rows it touched."""
+
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from gateway.domain.effects import AnyEffect
+from gateway.domain.events import Clock, Data, Event, SessionStarted, event_id
+from gateway.domain.inputs import Stamp
+from gateway.domain.layout import Layout
+from gateway.domain.state import EngineState
+
+
+def rfc3339(utc_ns: int) -> str:
+    """Return UTC nanoseconds as RFC 3339 with milliseconds."""
+    whole_s, rest_ns = divmod(utc_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(whole_s, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z"
+
+
+class Step:
+    """One input being stepped: the state, the store's layout, and what comes of it."""
+
+    def __init__(self, state: EngineState, layout: Layout, number: int, at: Stamp) -> None:
+        self.state = state
+        self.layout = layout
+        self.number = number
+        self.at = at
+        self.now_ns = at.mono_ns
+        self.events: list[Event] = []
+        self.effects: list[AnyEffect] = []
+        self.touched: dict[tuple[str, str], None] = {}
+        self._names = 0
+
+    def emit(self, kind: type[Data], subject: str, at_ns: int | None = None, **fields: Any) -> None:  # noqa: ANN401
+        """Make an event.
+
+        Args:
+            kind: One of ``events.ALL``.
+            subject: What it is about, for example ``session/…``.
+            at_ns: When it happened, on the gateway's clock; None: with the input.
+            **fields: The event's own fields.
+        """
+        at = self.at
+        clock = Clock(at.boot, at.mono_ns, at.utc_trusted, at.utc_error_ms)
+        data = kind(store_version=self.layout.version, clock=clock, **fields)
+        shopper = None
+        if isinstance(data, SessionStarted):
+            shopper = data.shopper
+            data = msgspec.structs.replace(data, shopper=None)
+        self.events.append(
+            Event(
+                id=event_id(self.state.gateway, self.state.epoch, self.number, len(self.events)),
+                type=f"org.shelfgate.{kind.NAME}.v1",
+                subject=subject,
+                time=self.time(self.now_ns if at_ns is None else at_ns),
+                data=msgspec.Raw(msgspec.json.encode(data)),
+                shopper=shopper,
+            )
+        )
+
+    def time(self, at_ns: int) -> str:
+        """Return the UTC label of a moment on the gateway's clock."""
+        return rfc3339(self.at.utc_ns - self.at.mono_ns + at_ns)
+
+    def name(self) -> str:
+        """Return a new name for a session, change or review, fixed by its cause."""
+        self._names += 1
+        cause = f"{self.state.gateway}/{self.state.epoch}/{self.number}/name/{self._names}"
+        return blake2b(cause.encode(), digest_size=8).hexdigest()
+
+    def touch(self, kind: str, key: str) -> None:
+        """Note that a durable row has to be written."""
+        self.touched[(kind, key)] = None

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Visits: opened by an entry scan, bound to a person, closed when the person has left."""
+
+from typing import Final, Literal
+
+from gateway.domain import events
+from gateway.domain.carts import Lines, receipt
+from gateway.domain.effects import OpenDoor
+from gateway.domain.inputs import EntryScanned
+from gateway.domain.output import Step
+from gateway.domain.people import Person
+from gateway.domain.state import ClosedCart, Session
+
+CLOSE_WAIT_NS: Final = 800_000_000
+"""A cart stays open this long after the person left: the last change may still settle."""
+CLOSE_WAIT_NS_MAX: Final = 6_000_000_000
+MOVED_MM: Final = 800.0
+"""A person's place is written again after this much walking."""
+CLOSED_CARTS_MAX: Final = 1_000
+
+
+def enter(step: Step, scan: EntryScanned) -> None:
+    """Judge an entry scan: refuse a token seen before, otherwise start a session."""
+    state = step.state
+    device = scan.device
+    scanner = device.removeprefix("scanner/")
+    if scan.verdict != "valid" or scan.token_hash is None:
+        drop(step, device, f"token-{scan.verdict}")
+        return
+    if scan.token_hash in state.tokens:
+        drop(step, device, "token-replayed")
+        return
+    state.tokens[scan.token_hash] = scan.expires_utc_ns or step.at.utc_ns
+    step.touch("token", scan.token_hash)
+    session = Session(
+        id=step.name(),
+        scanner=scanner,
+        started_ns=step.now_ns,
+        boot=step.at.boot,
+        seen_ns=step.now_ns,
+    )
+    state.sessions[session.id] = session
+    person = _waiting_at(step, scanner)
+    if person is not None:
+        session.persons.append(person.id)
+    step.touch("session", session.id)
+    step.emit(
+        events.SessionStarted,
+        f"session/{session.id}",
+        session=session.id,
+        scanner=scanner,
+        person=person.id if person else None,
+        shopper=scan.shopper,
+    )
+    known = step.layout.scanners.get(scanner)
+    if known is not None and known.door is not None:
+        step.effects.append(OpenDoor(id=step.name(), door=known.door, session=session.id))
+
+
+def drop(step: Step, device: str, reason: str, count: int = 1) -> None:
+    """Count inputs that were refused; the next report tells them."""
+    key = f"{device} {reason}"
+    step.state.drops[key] = step.state.drops.get(key, 0) + count
+
+
+def _waiting_at(step: Step, scanner: str) -> Person | None:
+    """Return the unbound person in the scanner's zone, the one nearest to its middle."""
+    known = step.layout.scanners.get(scanner)
+    zone = step.layout.zones.get(known.zone) if known else None
+    if zone is None:
+        return None
+    bound = bound_persons(step)
+    middle_mm = (sum(zone.x_mm) / 2, sum(zone.y_mm) / 2)
+    waiting = [
+        person
+        for person in step.state.people.persons.values()
+        if person.id not in bound
+        and step.now_ns - person.seen_ns < 1_000_000_000
+        and person.inside([zone])
+    ]
+    return min(waiting, key=lambda person: person.distance_mm(middle_mm), default=None)
+
+
+def bound_persons(step: Step) -> dict[str, Session]:
+    """Return the session of each person who has one."""
+    return {
+        person: session for session in step.state.sessions.values() for person in session.persons
+    }
+
+
+def seen(step: Step, present: list[str]) -> None:
+    """Note who is there: bind waiting sessions, keep the saved places fresh."""
+    state = step.state
+    waiting = [
+        session
+        for session in state.sessions.values()
+        if not session.persons
+        and step.now_ns - session.started_ns < state.settings.entry_wait_ms * 1_000_000
+    ]
+    for session in waiting:
+        person = _waiting_at(step, session.scanner)
+        if person is not None:
+            session.persons.append(person.id)
+            step.touch("session", session.id)
+    bound = bound_persons(step)
+    for name in present:
+        here = bound.get(name)
+        if here is None:
+            continue
+        here.seen_ns = step.now_ns
+        if here.leaving_ns is not None and here.reason != "too-long":
+            here.leaving_ns = None
+        person = state.people.persons[name]
+        if person.moved(MOVED_MM):
+            step.touch("session", here.id)
+
+
+def tick(step: Step) -> None:
+    """Let sessions end whose persons have left or whose time is over."""
+    settings = step.state.settings
+    exit_ns = settings.exit_after_ms * 1_000_000
+    for session in list(step.state.sessions.values()):
+        if session.leaving_ns is None:
+            persons = [
+                person
+                for name in session.persons
+                if (person := step.state.people.persons.get(name)) is not None
+            ]
+            unseen_ns = step.now_ns - session.seen_ns
+            gone = persons and all(person.inside(step.layout.exit) for person in persons)
+            if gone and unseen_ns > exit_ns:
+                _leave(session, session.seen_ns, "exit")
+            elif unseen_ns > settings.unseen_max_s * 1_000_000_000:
+                _leave(session, step.now_ns, "unseen" if session.persons else "no-person")
+            elif step.now_ns - session.started_ns > settings.visit_max_s * 1_000_000_000:
+                _leave(session, step.now_ns, "too-long")
+        if session.leaving_ns is not None and _may_close(step, session.leaving_ns):
+            close(step, session)
+
+
+def _leave(
+    session: Session, at_ns: int, reason: Literal["exit", "unseen", "too-long", "no-person"]
+) -> None:
+    session.leaving_ns, session.reason = at_ns, reason
+
+
+def _may_close(step: Step, left_ns: int) -> bool:
+    """Tell whether no change can come any more that began before the person left."""
+    waited_ns = step.now_ns - left_ns
+    if waited_ns > CLOSE_WAIT_NS_MAX:
+        return True
+    if waited_ns < CLOSE_WAIT_NS:
+        return False
+    if any(change.change.since_ns <= left_ns for change in step.state.changes):
+        return False
+    return not any(
+        bool((shelf.moving & (shelf.since_ns > 0) & (shelf.since_ns <= left_ns)).any())
+        or shelf.pending
+        for shelf in step.state.shelves.values()
+    )
+
+
+def open_reviews(step: Step, session: str) -> list[str]:
+    """Return the reviews that may still change a session's cart."""
+    return sorted(review.id for review in step.state.reviews.values() if session in review.sessions)
+
+
+def close(step: Step, session: Session) -> None:
+    """Make the receipt and end the session."""
+    state = step.state
+    confirmed: Literal["online", "offline"] = "online" if state.link_online else "offline"
+    cart = ClosedCart(session=session.id, revision=0, lines=session.lines, confirmed=confirmed)
+    emit_cart(step, cart, session.lines)
+    step.emit(
+        events.SessionEnded,
+        f"session/{session.id}",
+        session=session.id,
+        reason=session.reason,
+    )
+    del state.sessions[session.id]
+    step.touch("session", session.id)
+    for person in session.persons:
+        state.people.forget(person)
+    if open_reviews(step, session.id):
+        state.closed[session.id] = cart
+        step.touch("closed", session.id)
+        if len(state.closed) > CLOSED_CARTS_MAX:
+            oldest = next(iter(state.closed))
+            del state.closed[oldest]
+            step.touch("closed", oldest)
+
+
+def emit_cart(step: Step, cart: ClosedCart, lines: Lines, adjusted: str | None = None) -> None:
+    """Make a receipt event: ``cart.closed``, or ``cart.adjusted`` with the reason given."""
+    kind = events.CartClosed if adjusted is None else events.CartAdjusted
+    extra = {} if adjusted is None else {"reason": adjusted}
+    fields: dict[str, object] = {
+        "session": cart.session,
+        "revision": cart.revision,
+        "lines": receipt(lines, step.state.store),
+        "open": open_reviews(step, cart.session),
+        "confirmed": cart.confirmed,
+    }
+    step.emit(kind, f"session/{cart.session}", None, **fields, **extra)

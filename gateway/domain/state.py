@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything the engine remembers, in its two forms: the snapshot and the durable rows."""
+
+from base64 import b64decode, b64encode
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from gateway.domain.carts import Lines
+from gateway.domain.devices import Device
+from gateway.domain.events import Act, Candidate, PlateDelta
+from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
+from gateway.domain.people import People, Person
+from gateway.domain.store import Facing, Product, Store
+from gateway.domain.weighing import ShelfChange, ShelfState
+
+
+class Session(msgspec.Struct):
+    """A visit that goes on."""
+
+    id: str
+    scanner: str
+    started_ns: int
+    boot: str
+    """The kernel's boot that ``started_ns`` counts in."""
+    seen_ns: int
+    persons: list[str] = []
+    lines: Lines = {}
+    leaving_ns: int | None = None
+    """When the last person left; the cart closes when no change is open any more."""
+    reason: Literal["exit", "unseen", "too-long", "no-person"] = "exit"
+
+
+class SavedPerson(msgspec.Struct, frozen=True):
+    """A person of an open session, as the durable state keeps it."""
+
+    id: str
+    tracks: list[str]
+    floor_mm: tuple[float, float]
+
+
+class SavedSession(msgspec.Struct, frozen=True):
+    """A row of kind ``session``."""
+
+    session: Session
+    persons: list[SavedPerson]
+
+
+class ClosedCart(msgspec.Struct):
+    """A receipt that open reviews may still change; a row of kind ``closed``."""
+
+    session: str
+    revision: int
+    lines: Lines
+    confirmed: Literal["online", "offline"]
+
+
+class Review(msgspec.Struct, frozen=True):
+    """A question to a person; a row of kind ``review``."""
+
+    id: str
+    change: str
+    candidates: list[Candidate]
+    sessions: list[str]
+    weights: list[PlateDelta]
+    started: str
+    ended: str
+
+
+class Holding(msgspec.Struct):
+    """What a plate holds and weighed; a row of kind ``holding``."""
+
+    weighed_g: float
+    misplaced: dict[str, int] = {}
+    """Units of products that do not belong here, by GTIN."""
+
+
+class Overrides(msgspec.Struct, frozen=True):
+    """Planogram and prices that came by command; the row ``store``/``overrides``.
+
+    They hold for the store file that they were made for: a newer file wins.
+    """
+
+    base: str
+    """Version of the store file."""
+    facings: tuple[Facing, ...]
+    products: dict[str, Product]
+    prices_version: str | None
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """Acts already told of a change of which a part is under review; a row of kind ``decided``."""
+
+    acts: list[Act]
+    revision: int
+
+
+class OpenChange(msgspec.Struct):
+    """A settled change that waits for what cameras saw."""
+
+    id: str
+    shelf: str
+    change: ShelfChange
+    due_ns: int
+    reason: Literal["attended", "gateway-down", "device-down"] = "attended"
+
+
+class EngineState(msgspec.Struct):
+    """A snapshot is this, encoded."""
+
+    gateway: str
+    version: str
+    epoch: str
+    settings: EngineSettings
+    store: Store
+    file_version: str
+    """Version of the store file, before overrides."""
+    started_ns: int
+    number: int = 0
+    link_online: bool = False
+    utc_offset_ns: int | None = None
+    utc_trusted: bool = False
+    devices: dict[str, Device] = {}
+    shelves: dict[str, ShelfState] = {}
+    people: People = msgspec.field(default_factory=People)
+    sessions: dict[str, Session] = {}
+    closed: dict[str, ClosedCart] = {}
+    reviews: dict[str, Review] = {}
+    decided: dict[str, Decided] = {}
+    holdings: dict[str, Holding] = {}
+    drift_saved_ns: int = 0
+    tokens: dict[str, int] = {}
+    """Hash of each entry token seen, and when (UTC ns) it can be forgotten."""
+    overrides: Overrides | None = None
+    commands: dict[str, str] = {}
+    """Answer to each command carried out; the oldest are forgotten."""
+    changes: list[OpenChange] = []
+    drops: dict[str, int] = {}
+    """Inputs dropped since last told, by ``device reason``."""
+    drops_told_ns: int = 0
+    gap_since_ns: int | None = None
+    """While shelves settle after a gap: when the gateway went down."""
+
+
+def encode_snapshot(state: EngineState) -> bytes:
+    """Return a snapshot as JSON."""
+    return msgspec.json.encode(state, enc_hook=_encode_array)
+
+
+def decode_snapshot(data: bytes) -> EngineState:
+    """Return the state that a snapshot holds.
+
+    Raises:
+        msgspec.ValidationError: The snapshot is of another version of the engine.
+    """
+    return msgspec.json.decode(data, type=EngineState, dec_hook=_decode_array)
+
+
+def _encode_array(value: object) -> dict[str, object]:
+    if not isinstance(value, np.ndarray):
+        raise NotImplementedError
+    content = b64encode(np.ascontiguousarray(value).tobytes()).decode("ascii")
+    return {"dtype": value.dtype.str, "shape": list(value.shape), "base64": content}
+
+
+def _decode_array(_type: type, value: Any) -> np.ndarray:  # noqa: ANN401  msgspec's signature.
+    flat = np.frombuffer(b64decode(value["base64"]), dtype=value["dtype"])
+    return flat.reshape(value["shape"]).copy()
+
+
+ROW_TYPES: dict[str, Any] = {
+    "session": SavedSession,
+    "closed": ClosedCart,
+    "review": Review,
+    "decided": Decided,
+    "holding": Holding,
+    "token": int,
+    "command": str,
+    "marks": Device,
+    "store": Overrides,
+}
+"""What the durable state holds, by kind. Changing one of these needs a migration."""
+
+
+def encode_row(kind: str, key: str, value: object | None) -> StateRow:
+    """Return a durable row; None deletes it."""
+    assert kind in ROW_TYPES
+    encoded = None if value is None else msgspec.Raw(msgspec.json.encode(value))
+    return StateRow(kind=kind, key=key, value=encoded)
+
+
+def begin(started: GatewayStarted) -> EngineState:
+    """Return the state that a start's durable rows describe."""
+    at = started.at
+    state = EngineState(
+        gateway=started.gateway,
+        version=started.version,
+        epoch=started.epoch,
+        settings=started.settings,
+        store=started.store,
+        file_version=started.store.version,
+        started_ns=at.mono_ns,
+        drops_told_ns=at.mono_ns,
+    )
+    loaded: dict[str, dict[str, Any]] = {kind: {} for kind in ROW_TYPES}
+    for row in started.state:
+        if row.kind in loaded and row.value is not None:
+            value = msgspec.json.decode(row.value, type=ROW_TYPES[row.kind])
+            loaded[row.kind][row.key] = value
+    state.closed = loaded["closed"]
+    state.reviews = loaded["review"]
+    state.decided = loaded["decided"]
+    state.holdings = loaded["holding"]
+    state.tokens = loaded["token"]
+    state.commands = loaded["command"]
+    state.devices = loaded["marks"]
+    for saved in loaded["session"].values():
+        _restore_session(state, saved, at.mono_ns, at.boot)
+    overrides: Overrides | None = loaded["store"].get("overrides")
+    if overrides is not None and overrides.base == state.file_version:
+        state.overrides = overrides
+        state.store = apply_overrides(state.store, overrides)
+    return state
+
+
+def apply_overrides(store: Store, overrides: Overrides) -> Store:
+    """Return a store with the planogram and prices that came by command."""
+    return msgspec.structs.replace(
+        store,
+        facings=overrides.facings,
+        products=overrides.products,
+        prices_version=overrides.prices_version,
+    )
+
+
+def _restore_session(state: EngineState, saved: SavedSession, now_ns: int, boot: str) -> None:
+    session = saved.session
+    if session.boot != boot:
+        session.started_ns, session.boot = now_ns, boot
+    session.seen_ns = now_ns
+    session.leaving_ns = None
+    state.sessions[session.id] = session
+    for person in saved.persons:
+        tracks = dict.fromkeys(person.tracks, now_ns)
+        state.people.restore(
+            Person(id=person.id, floor_mm=person.floor_mm, seen_ns=now_ns, tracks=tracks)
+        )
