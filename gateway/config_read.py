@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables read into frozen structs, with every problem found and not the first alone."""
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+
+from gateway.config_toml import Problems, Where
+
+ITEMS_MAX: Final = 10_000
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class _Bad(Exception):  # noqa: N818 - never leaves this module.
+    """A value could not be read; the problem is already noted."""
+
+
+Check = Callable[[Where, Any, Problems], None]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    problems: Problems
+    checks: Mapping[type, Check]
+
+
+def read_table(
+    cls: type[T],
+    where: Where,
+    problems: Problems,
+    value: object = None,
+    *,
+    checks: Mapping[type, Check] | None = None,
+) -> T | None:
+    """Read one table into a frozen struct.
+
+    Every key is tried, so that one call finds every problem. A field's remedy is the
+    ``description`` in its ``msgspec.Meta``.
+
+    Args:
+        cls: What to read; nested structs and tuples of them are read likewise.
+        where: The table's place.
+        problems: Takes what is wrong.
+        value: The table; the whole document when absent.
+        checks: What else to look at in each struct of a class, once its keys are right.
+
+    Returns:
+        The struct, or None when a key of the table was wrong.
+    """
+    table = where.document.data if value is None else value
+    try:
+        result = _read_struct(cls, table, where, _Reading(problems, checks or {}))
+    except _Bad:
+        return None
+    assert isinstance(result, cls)
+    return result
+
+
+def _read_struct(cls: type[Any], table: object, where: Where, reading: _Reading) -> object:
+    if not isinstance(table, dict):
+        reading.problems.add(where, "must be a table", "Write it as [table] or { key = value }")
+        raise _Bad
+    tag = cls.__struct_config__.tag_field
+    fields = {item.encode_name: item for item in msgspec.structs.fields(cls)}
+    valid = [*fields, tag] if tag else list(fields)
+    bad = False
+    for key in table:
+        if key not in valid:
+            reading.problems.add(where.at(key), "unknown key", nearest(key, valid))
+            bad = True
+    values = {}
+    for key, item in fields.items():
+        if key not in table:
+            if item.required:
+                reading.problems.add(where.at(key), "missing", _remedy(item.type, key))
+                bad = True
+            continue
+        try:
+            values[item.name] = _read_value(item.type, table[key], where.at(key), reading)
+        except _Bad:
+            bad = True
+    if bad:
+        raise _Bad
+    result = cls(**values)
+    if cls in reading.checks:
+        reading.checks[cls](where, result, reading.problems)
+    return result
+
+
+def _read_value(wanted: object, value: object, where: Where, reading: _Reading) -> object:
+    plain, metas = _strip(wanted)
+    structs = list(_structs_of(plain))
+    if structs and isinstance(value, dict):
+        return _read_struct(_choose(structs, value, where, reading), value, where, reading)
+    arguments = typing.get_args(plain)
+    if (
+        isinstance(value, list)
+        and typing.get_origin(plain) in (tuple, list)
+        and list(_structs_of(_strip(arguments[0])[0]))
+    ):
+        return _read_many(plain, metas, value, where, reading)
+    _check_finite(value, where, reading)
+    try:
+        result = msgspec.convert(value, wanted, strict=True)
+    except (msgspec.ValidationError, OverflowError) as error:
+        problem = _reworded(str(error))
+        reading.problems.add(where, problem, _remedy(wanted, where.path[-1]))
+        raise _Bad from error
+    return _located(result, metas, where) if isinstance(result, str) else result
+
+
+def _located(text: str, metas: list[msgspec.Meta], where: Where) -> str:
+    """Make a path absolute, from the folder of the file that names it."""
+    extra = next((meta.extra for meta in metas if meta.extra and meta.extra.get("file")), None)
+    if extra is None or text.startswith(extra.get("verbatim", "\0")):
+        return text
+    return str(where.document.path.parent.absolute() / text)
+
+
+def _read_many(
+    plain: object, metas: list[msgspec.Meta], value: list[Any], where: Where, reading: _Reading
+) -> object:
+    item_type = typing.get_args(plain)[0]
+    limit = next((meta.max_length for meta in metas if meta.max_length is not None), ITEMS_MAX)
+    if len(value) > limit:
+        reading.problems.add(where, f"has {len(value)} entries", f"Give at most {limit}")
+        raise _Bad
+    items, bad = [], False
+    for index, item in enumerate(value):
+        try:
+            items.append(_read_value(item_type, item, where.at(index), reading))
+        except _Bad:
+            bad = True
+    if bad:
+        raise _Bad
+    return tuple(items) if typing.get_origin(plain) is tuple else items
+
+
+def _strip(wanted: object) -> tuple[object, list[msgspec.Meta]]:
+    """Take the annotations off a type; those of a union's members count as its own."""
+    if typing.get_origin(wanted) is Annotated:
+        plain, *metas = typing.get_args(wanted)
+        return plain, [meta for meta in metas if isinstance(meta, msgspec.Meta)]
+    if typing.get_origin(wanted) in (typing.Union, types.UnionType):
+        members = typing.get_args(wanted)
+        return wanted, [meta for member in members for meta in _strip(member)[1]]
+    return wanted, []
+
+
+def _structs_of(wanted: object) -> Iterator[type[Any]]:
+    if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        yield wanted
+    elif typing.get_origin(wanted) in (typing.Union, types.UnionType):
+        for member in typing.get_args(wanted):
+            yield from _structs_of(_strip(member)[0])
+
+
+def _choose(
+    structs: list[type[Any]], table: dict[str, Any], where: Where, reading: _Reading
+) -> type[Any]:
+    """Pick the member of a tagged union that a table names."""
+    tag_field = structs[0].__struct_config__.tag_field
+    if tag_field is None:
+        return structs[0]
+    by_tag = {str(item.__struct_config__.tag): item for item in structs}
+    if tag_field not in table:
+        reading.problems.add(where.at(tag_field), "missing", f"Give one of: {', '.join(by_tag)}")
+        raise _Bad
+    chosen = by_tag.get(str(table[tag_field]))
+    if chosen is None:
+        reading.problems.add(
+            where.at(tag_field), f"unknown {tag_field}", nearest(str(table[tag_field]), by_tag)
+        )
+        raise _Bad
+    return chosen
+
+
+def _check_finite(value: object, where: Where, reading: _Reading) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        reading.problems.add(where, f"is {value}", "Give a finite number")
+        raise _Bad
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_finite(item, where.at(index), reading)
+
+
+def _reworded(message: str) -> str:
+    """Turn msgspec's words into ours: lower case, no backticks, the element named."""
+    text, _, place = message.partition(" - at `$")
+    text = text.replace("`", "").replace("Expected", "expected", 1)
+    element = place.rstrip("`").removesuffix("[...]")
+    return f"{text} at {element}" if element else text
+
+
+def _remedy(wanted: object, key: str | int) -> str:
+    plain, metas = _strip(wanted)
+    described = next((meta.description for meta in metas if meta.description), None)
+    if described:
+        return f"Give {described}"
+    if typing.get_origin(plain) is typing.Literal:
+        return f"Give one of: {', '.join(map(str, typing.get_args(plain)))}"
+    return f"See what docs/settings.md says of {key}"
+
+
+def nearest(word: str, valid: typing.Iterable[str]) -> str:
+    """Return a remedy that names the nearest valid word, or all of them when none is near."""
+    names = list(valid)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.55)
+    if near:
+        return f"Did you mean {near[0]}?"
+    if not names:
+        return "Remove it"
+    return f"Valid here: {', '.join(sorted(names)[:40])}"

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of numbers that an installer can mistype."""
+
+import math
+from itertools import combinations
+
+
+def check_digit(payload: str) -> str:
+    """Return the GS1 check digit of the digits before it: weights 3, 1, 3… from the right."""
+    weighted = (
+        int(digit) * (1 if index % 2 else 3) for index, digit in enumerate(reversed(payload))
+    )
+    return str(-sum(weighted) % 10)
+
+
+def degenerate(points: list[tuple[float, float]]) -> bool:
+    """Tell whether all points but one lie on a line, which leaves a homography open.
+
+    A point is on the line when it is nearer than 1 % of the points' greatest distance.
+    """
+    reach = max(math.dist(a, b) for a, b in combinations(points, 2))
+    if reach == 0:
+        return True
+    for (ax, ay), (bx, by) in combinations(points, 2):
+        length = math.hypot(bx - ax, by - ay)
+        if length == 0:
+            return True
+        off = sum(
+            abs((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / length > 0.01 * reach
+            for x, y in points
+        )
+        if off < 2:
+            return True
+    return False

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings file: what an operator writes about brokers, ports, limits and workers.
+
+Secrets are never in it: a ``…_file`` key names a file that holds one, or
+``credential:NAME`` a credential that systemd passed (``LoadCredential=``).
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from drivers.registry import AnyDriverConfig
+from gateway.config_read import Check, read_table
+from gateway.config_tables import Name
+from gateway.config_toml import ConfigError, Problem, Problems, Where, load_document
+from gateway.domain.inputs import EngineSettings
+
+CREDENTIAL: Final = "credential:"
+SECRET_BYTES_MAX: Final = 4_096
+
+File = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=4_000,
+        description="a file, relative to the settings file or from the root",
+        extra={"file": True},
+    ),
+]
+SecretFile = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=4_000,
+        description='a file that holds the secret alone, or "credential:NAME" under systemd',
+        extra={"file": True, "verbatim": CREDENTIAL},
+    ),
+]
+Host = Annotated[str, Meta(min_length=1, max_length=253, description="a host name or address")]
+Port = Annotated[int, Meta(ge=1, le=65_535, description="a port from 1 to 65535")]
+Word = Annotated[str, Meta(min_length=1, max_length=200, description="a text, 200 letters at most")]
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """A TLS connection; the peer's certificate and name are always checked."""
+
+    ca: File | None = None
+    """PEM file of the authorities to trust; the system's when absent."""
+    cert: File | None = None
+    key: File | None = None
+
+
+class Broker(msgspec.Struct, frozen=True, kw_only=True):
+    """``[broker]``: where the store's devices publish."""
+
+    embedded: bool | None = None
+    """Start a broker on loopback; the default when no ``host`` is given."""
+    host: Host | None = None
+    port: Port | None = None
+    """1883 when absent, 8883 with TLS."""
+    protocol: Annotated[Literal[4, 5], Meta(description="4 for MQTT 3.1.1 or 5")] = 5
+    client_id: Word | None = None
+    tls: Tls | None = None
+    username: Word | None = None
+    password_file: SecretFile | None = None
+
+    @property
+    def starts_own(self) -> bool:
+        """Tell whether the daemon starts this broker itself."""
+        return self.host is None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return host and port, defaults filled in."""
+        return self.host or "127.0.0.1", self.port or _default_port(self.tls)
+
+
+class Uplink(msgspec.Struct, frozen=True, kw_only=True):
+    """``[uplink]``: where events go."""
+
+    host: Host
+    port: Port | None = None
+    """1883 when absent, 8883 with TLS."""
+    protocol: Annotated[Literal[4, 5], Meta(description="4 for MQTT 3.1.1 or 5")] = 5
+    client_id: Word | None = None
+    """``shelfgate-<store>-<gateway>`` when absent."""
+    tls: Tls | None = None
+    username: Word | None = None
+    password_file: SecretFile | None = None
+    acknowledge: Annotated[
+        Literal["application", "broker"], Meta(description='"application" or "broker"')
+    ] = "application"
+    window: Annotated[
+        int, Meta(ge=1, le=1_000, description="how many events may wait for a PUBACK, 1 to 1000")
+    ] = 20
+    session_expiry_s: Annotated[
+        int, Meta(ge=0, le=4_294_967_295, description="seconds the broker keeps the session")
+    ] = 86_400
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return host and port, defaults filled in."""
+        return self.host, self.port or _default_port(self.tls)
+
+
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """``[journal]``: every input, kept for replay; off when the table is absent."""
+
+    directory: File
+    megabytes: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="most megabytes of segments, 1 or more")
+    ] = 256
+    hours: Annotated[
+        float, Meta(gt=0, le=10_000, description="most hours that segments are kept, above 0")
+    ] = 24.0
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """``[history]``: acknowledged events that stay for backfill."""
+
+    days: Annotated[
+        float, Meta(ge=0, le=3_650, description="days that acknowledged events are kept")
+    ] = 30.0
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """``[entry]``: whose entry tokens open the gate."""
+
+    jwks: File
+    """Public keys, as a JSON Web Key Set."""
+    issuer: Word
+    """The tokens' ``iss``."""
+    skew_s: Annotated[
+        float, Meta(ge=0, le=60, description="seconds that clocks may differ, 0 to 60")
+    ] = 5.0
+    max_age_days: Annotated[
+        float, Meta(gt=0, le=365, description="days after which a key file is too old, above 0")
+    ] = 14.0
+
+
+class Vision(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[vision]]``: one camera for the vision worker."""
+
+    camera: Name
+    """Name of the camera in the store file."""
+    url: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=2_000,
+            description="what OpenCV opens: an rtsp:// or http:// address, a device or a file",
+        ),
+    ]
+    model: File
+    """Pose model, ONNX."""
+    hands: File | None = None
+    """Heatmap model for hands, ONNX; the pose model's wrists when absent."""
+    detector: Annotated[
+        Literal["onnxruntime", "ultralytics"], Meta(description='"onnxruntime" or "ultralytics"')
+    ] = "onnxruntime"
+    threads: Annotated[int, Meta(ge=1, le=64, description="threads for the models, 1 to 64")] = 1
+    fps_max: Annotated[
+        float, Meta(gt=0, le=120, description="most frames a second to look at, above 0")
+    ] = 10.0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator decides. Paths are absolute."""
+
+    gateway: Name
+    """Name of this gateway: part of its topics and of every event's source."""
+    database: File
+    broker: Broker = Broker()
+    uplink: Uplink | None = None
+    """Without one, events stay in the database."""
+    engine: EngineSettings = EngineSettings()
+    journal: Journal | None = None
+    history: History = History()
+    entry: Entry | None = None
+    """Without one, no entry token is valid."""
+    device: Annotated[tuple[AnyDriverConfig, ...], Meta(max_length=1_000)] = ()
+    """Devices on serial lines; those on MQTT need no table."""
+    vision: Annotated[tuple[Vision, ...], Meta(max_length=100)] = ()
+
+
+def read_settings(path: Path) -> tuple[Settings | None, list[Problem]]:
+    """Read a settings file.
+
+    Returns:
+        The settings, or None when there is an error; and every problem found.
+    """
+    problems = Problems()
+    try:
+        document = load_document(path)
+    except ConfigError as error:
+        return None, error.problems
+    where = Where(document)
+    settings = read_table(Settings, where, problems, checks=_CHECKS)
+    return (None if problems.errors else settings), problems.found
+
+
+def read_secret(path: str) -> str:
+    """Return the secret that a ``…_file`` key names, without the newline at its end.
+
+    Raises:
+        ConfigError: The file cannot be read, is empty, too long or not UTF-8.
+    """
+    file = secret_path(path)
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(SECRET_BYTES_MAX + 1)
+        secret = content.decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise _secret_error(file, f"cannot be read: {reason}") from error
+    if not secret or len(content) > SECRET_BYTES_MAX:
+        raise _secret_error(file, "is empty" if not secret else "is too long")
+    return secret
+
+
+def secret_path(path: str) -> Path:
+    """Return the file behind a ``…_file`` value, ``credential:NAME`` included.
+
+    Raises:
+        ConfigError: A credential is named but systemd passed none.
+    """
+    if not path.startswith(CREDENTIAL):
+        return Path(path)
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if directory is None:
+        raise _secret_error(Path(path), "systemd passed no credentials")
+    return Path(directory) / Path(path.removeprefix(CREDENTIAL)).name
+
+
+def _secret_error(file: Path, problem: str) -> ConfigError:
+    remedy = "Write the secret alone into it, readable by the daemon; see LoadCredential="
+    return ConfigError([Problem(file=str(file), line=None, key="", problem=problem, remedy=remedy)])
+
+
+def _check_broker(where: Where, broker: Broker, problems: Problems) -> None:
+    if broker.embedded is None and broker.host is None:
+        return
+    if broker.embedded and broker.host is not None:
+        remedy = "Remove host, or write embedded = false"
+        problems.add(where.at("host"), "is given beside embedded = true", remedy)
+    elif broker.embedded and (broker.tls or broker.username or broker.password_file):
+        remedy = "Remove tls, username and password_file: it listens on loopback only"
+        problems.add(where, "the embedded broker takes no credentials", remedy)
+    elif broker.embedded is False and broker.host is None:
+        problems.add(where.at("host"), "missing", "Give the broker's host, or embedded = true")
+    else:
+        _check_login(where, broker, problems)
+
+
+def _check_login(where: Where, link: Broker | Uplink, problems: Problems) -> None:
+    if link.password_file is not None and link.username is None:
+        remedy = "Give the user name that the password belongs to"
+        problems.add(where.at("username"), "missing beside password_file", remedy)
+    if link.tls is not None and (link.tls.cert is None) != (link.tls.key is None):
+        problems.add(where.at("tls"), "cert and key belong together", "Give both or neither")
+    if link.password_file is not None and link.tls is None and link.host not in _LOOPBACK:
+        remedy = "Add a tls table"
+        problem = "the password crosses the network in the clear"
+        problems.add(where.at("password_file"), problem, remedy, severity="warning")
+
+
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", None)
+
+
+def _check_engine(where: Where, engine: EngineSettings, problems: Problems) -> None:
+    if not 0.5 <= engine.certainty < 1:
+        remedy = "Give a probability of at least 0.5 and below 1"
+        problems.add(where.at("certainty"), f"is {engine.certainty:g}", remedy)
+    for key in ("exit_after_ms", "visit_max_s", "unseen_max_s", "entry_wait_ms"):
+        value = getattr(engine, key)
+        if not 1 <= value <= 1_000_000:
+            problems.add(where.at(key), f"is {value}", "Give 1 to 1000000")
+
+
+def _check_names(where: Where, settings: Settings, problems: Problems) -> None:
+    seen: set[tuple[str, str]] = set()
+
+    def once(place: Where, what: str, name: str) -> None:
+        if (what, name) in seen:
+            problems.add(place, f"{what} {name} is named twice", "Keep one of the two tables")
+        seen.add((what, name))
+
+    for index, vision in enumerate(settings.vision):
+        once(where.at("vision", index, "camera"), "camera", vision.camera)
+    for index, device in enumerate(settings.device):
+        once(where.at("device", index, "name"), "device", device.device)
+        once(where.at("device", index, "url"), "port", device.url)
+
+
+def _default_port(tls: Tls | None) -> int:
+    return 1883 if tls is None else 8883
+
+
+_CHECKS: Final[dict[type, Check]] = {
+    Broker: _check_broker,
+    Uplink: _check_login,
+    EngineSettings: _check_engine,
+    Settings: _check_names,
+}
