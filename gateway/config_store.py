@@ -429,6 +429,7 @@ class _Builder:
                     floor_points=tuple(
                         domain.FloorPoint(px=point[:2], mm=point[2:]) for point in points
                     ),
+                    position_mm=table.position_mm,
                 )
             )
         return cameras

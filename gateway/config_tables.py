@@ -155,6 +155,13 @@ class CameraTable(msgspec.Struct, frozen=True, kw_only=True):
         tuple[tuple[Pixel, Pixel, Millimetres, Millimetres], ...],
         Meta(max_length=64, description="four points or more, each [px, py, x_mm, y_mm]"),
     ]
+    position_mm: (
+        Annotated[
+            tuple[Millimetres, Millimetres, Millimetres],
+            Meta(description="where the camera hangs; needed where it looks straight down"),
+        ]
+        | None
+    ) = None
 
 
 TABLES: Final[dict[str, type[msgspec.Struct]]] = {

@@ -99,6 +99,8 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True):
     size_px: tuple[int, int]
     """Width and height of the image that the floor points were measured in."""
     floor_points: tuple[FloorPoint, ...]
+    position_mm: tuple[float, float, float] | None = None
+    """Where it hangs; floor points alone tell this only of a camera that is clearly tilted."""
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
