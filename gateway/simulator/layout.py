@@ -117,6 +117,13 @@ class Layout:
         """Return whether a floor point lies in an entry zone."""
         return any(inside(zone, point) for zone in self.entries)
 
+    def aisle_point(self, point: Point2) -> Point2:
+        """Return the nearest point of the aisle's middle line."""
+        if not self.plates:
+            return point
+        along_x = abs(self.plates[0].inward[1]) >= abs(self.plates[0].inward[0])
+        return (point[0], self.middle_mm[1]) if along_x else (self.middle_mm[0], point[1])
+
     def pushed_out(self, point: Point2, margin_mm: float) -> Point2:
         """Return the nearest point that is not within ``margin_mm`` of a gondola."""
         for x0, y0, x1, y1 in self.boxes:

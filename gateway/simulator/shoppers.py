@@ -24,6 +24,8 @@ PERSONAL_MM = 750.0
 """Nearer than this, walkers give way."""
 BODY_MM = 260.0
 """Nobody's middle comes nearer to a gondola than this."""
+TOUCH_MM = 430.0
+"""Two middles never come nearer than this."""
 APART_MM = 700.0
 """Two shoppers never stand nearer than this at shelves."""
 RESCAN_S = 7.0
@@ -111,6 +113,7 @@ class Shopper:
         self._heading = 0.0
         self._walked_mm = 0.0
         self._moving = False
+        self._swing = 0.0
         self._reach: tuple[int, Point3] | None = None
         self._in_hand: list[str | None] = [None, None]
         self._visit = self._visit_steps()
@@ -125,11 +128,13 @@ class Shopper:
         if not self.done and next(self._visit, "over") == "over":
             self.done = True
             self.present = False
+        most = 4.0 * self._crowd.dt_s
+        self._swing += max(-most, min(most, float(self._moving) - self._swing))
 
     def pose(self) -> Pose:
         """Return the body as it is now."""
         phase = 2 * math.pi * self._walked_mm / 1_400.0
-        swing = 130.0 * math.sin(phase) if self._moving else 0.0
+        swing = 130.0 * self._swing * math.sin(phase)
         hands = list(resting_hands(self._position, self._heading, self._height, swing))
         if self._reach is not None:
             side, point = self._reach
@@ -157,7 +162,7 @@ class Shopper:
             yield from self._errand(errand)
         crowd.reserve(self.name, None)
         for point in crowd.layout.way_out():
-            yield from self._walk(point)
+            yield from self._walk(point, near_mm=300.0)
         basket = crowd.truth.baskets[self.name]
         assert sum(basket.values()) == len(self.held)
         crowd.truth.left_ns[self.name] = crowd.stamp_ns(crowd.now_s)
@@ -211,6 +216,11 @@ class Shopper:
             place.stand_mm[0] - aside * place.inward[1],
             place.stand_mm[1] + aside * place.inward[0],
         )
+        if distance_mm(self._position, target) > APART_MM:
+            # Along the middle of the aisle, so as not to brush along shelves and people.
+            middle = crowd.layout.aisle_point
+            yield from self._walk(middle(self._position), near_mm=480.0)
+            yield from self._walk(middle(target), near_mm=480.0)
         yield from self._walk(target)
         yield from self._face(math.atan2(place.inward[1], place.inward[0]))
         yield from self._stay(rng.uniform(0.25, 0.9))
@@ -228,7 +238,7 @@ class Shopper:
         crowd, rng = self._crowd, self._rng
         place = crowd.layout.plates[errand.plate]
         side = rng.randrange(2)
-        deep, across = rng.uniform(50.0, 130.0), rng.uniform(-40.0, 40.0)
+        deep, across = rng.uniform(40.0, 110.0), rng.uniform(-40.0, 40.0)
         target = (
             place.front_mm[0] + deep * place.inward[0] - across * place.inward[1],
             place.front_mm[1] + deep * place.inward[1] + across * place.inward[0],
@@ -296,8 +306,8 @@ class Shopper:
         else:
             basket.pop(errand.gtin, None)
 
-    def _walk(self, target: Point2) -> Steps:
-        while distance_mm(self._position, target) > 25.0:
+    def _walk(self, target: Point2, near_mm: float = 25.0) -> Steps:
+        while distance_mm(self._position, target) > near_mm:
             self._step_towards(target)
             yield
         self._moving = False
@@ -328,22 +338,38 @@ class Shopper:
                 away = _unit(other, self._position)
                 ahead = -(away[0] * toward[0] + away[1] * toward[1])
                 if ahead > -0.3:
-                    push = (PERSONAL_MM - gap) / PERSONAL_MM * 1_600.0
-                    # Everyone passes on the right, so that two who meet do not dance.
-                    vx += push * (0.7 * away[0] + 0.7 * away[1])
-                    vy += push * (0.7 * away[1] - 0.7 * away[0])
+                    # In proportion to the pace, so that nobody is kept from arriving.
+                    push = 1.6 * pace * (PERSONAL_MM - gap) / PERSONAL_MM
+                    side = self._passing_side(other, away)
+                    vx += push * (0.7 * away[0] + 0.7 * side * away[1])
+                    vy += push * (0.7 * away[1] - 0.7 * side * away[0])
         speed = math.hypot(vx, vy)
         if speed > WALK_MAX_MM_S:
             vx, vy = vx * WALK_MAX_MM_S / speed, vy * WALK_MAX_MM_S / speed
         step = (vx * crowd.dt_s, vy * crowd.dt_s)
         before = self._position
-        self._position = crowd.layout.pushed_out(
-            (before[0] + step[0], before[1] + step[1]), BODY_MM
-        )
+        moved = self._beside_others((before[0] + step[0], before[1] + step[1]))
+        self._position = crowd.layout.pushed_out(moved, BODY_MM)
         self._walked_mm += distance_mm(before, self._position)
         self._moving = speed > 150.0
         if self._moving:
             self._turn(math.atan2(vy, vx))
+
+    def _passing_side(self, other: Point2, away: Point2) -> float:
+        """Return 1 to pass on the right, -1 on the left: behind whoever is at a shelf."""
+        middle = self._crowd.layout.aisle_point(other)
+        if distance_mm(other, middle) < 250.0:
+            return 1.0  # Both do the same, so that two who meet do not dance.
+        inward = _unit(other, middle)
+        return 1.0 if away[1] * inward[0] - away[0] * inward[1] >= 0 else -1.0
+
+    def _beside_others(self, point: Point2) -> Point2:
+        """Slide along whoever is in the way."""
+        for other in self._crowd.others(self.name):
+            if distance_mm(point, other) < TOUCH_MM:
+                away = _unit(other, point)
+                point = (other[0] + TOUCH_MM * away[0], other[1] + TOUCH_MM * away[1])
+        return point
 
     def _turn(self, heading: float) -> float:
         """Turn towards a heading; return the angle that is left."""

@@ -167,11 +167,11 @@ class Stock:
 
     def load_g(self, now_s: float) -> FloatArray:
         """Return the ``(plates,)`` true load at this time, hands included."""
+        self._handlings = [one for one in self._handlings if one.end_s > now_s]
         load = self.resting_g.copy()
         for handling in self._handlings:
             for plate, extra in handling.extra_g(now_s):
                 load[plate] += extra
-        self._handlings = [one for one in self._handlings if one.end_s > now_s]
         return load
 
     def _handle(self, changes: dict[int, float], now_s: float) -> Handling:

@@ -200,6 +200,7 @@ class World:
             errands.append(Errand("pick", plate, gtin, 2 if double else 1))
             if rng.random() < self.traffic.put_back:
                 returns.append(Errand("put-back", plate, gtin))
+        returns = returns[: wanted - 1 - misplaces]  # Nobody leaves with nothing.
         if misplaces and errands:
             picks = [errand for errand in errands if errand.kind == "pick"]
             one = rng.choice(picks)
