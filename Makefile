@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything runs in .venv, installed from .ci/constraints.txt; nothing needs root.
+#
+#   make demo              a simulated store, end to end   [SEED=7] [KEEP=1]
+#   make test              the checks and the whole test suite   [TORCH=0: without ultralytics]
+#   make check             linter, formatter and types alone
+
+PYTHON ?= python3
+TORCH ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+INPUTS := pyproject.toml .ci/constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint .ci/constraints.txt
+# setuptools is pinned too, so the build takes the installed one.
+INSTALL := $(PIP) --no-build-isolation --editable
+TEST_EXTRAS := $(if $(filter 1,$(TORCH)),dev$(COMMA)vision$(COMMA)ultralytics,dev$(COMMA)vision)
+TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
+COMMA := ,
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check asyncapi clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.demo
+	$(BIN)/shelfgate demo $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep-going)
+
+test: check asyncapi
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(TEST_STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# The AsyncAPI project's own parser, where there is npm; its test says so where there is none.
+asyncapi: $(VENV)/asyncapi/.installed
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'make: python: older than 3.11. Give a newer one: make PYTHON=python3.11' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo 'make: venv: cannot be made. Install python3-venv, then: make clean' >&2; exit 1; }
+	@$(PIP) setuptools
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made $(INPUTS)
+	@echo 'Installing shelfgate into $(VENV) (some minutes the first time) ...'
+	@$(INSTALL) '.[vision]'
+	@touch $@
+
+$(TEST_STAMP): $(VENV)/.made $(INPUTS)
+	@echo 'Installing shelfgate and its tests into $(VENV) (some minutes the first time) ...'
+	@$(INSTALL) '.[$(TEST_EXTRAS)]'
+	@touch $(VENV)/.demo $@
+
+$(VENV)/asyncapi/.installed: $(VENV)/.made .ci/asyncapi/package.json .ci/asyncapi/package-lock.json
+	@mkdir -p $(VENV)/asyncapi
+	@cp .ci/asyncapi/package.json .ci/asyncapi/package-lock.json $(VENV)/asyncapi
+	@if command -v npm >/dev/null; then \
+	  npm ci --prefix $(VENV)/asyncapi --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	else echo 'make: npm: not found, the AsyncAPI document stays unvalidated. Install npm' >&2; fi
