@@ -5,6 +5,7 @@
 #   make test              the checks and the whole test suite   [TORCH=0: without ultralytics]
 #   make check             linter, formatter and types alone
 
+COMMA := ,
 PYTHON ?= python3
 TORCH ?= 1
 VENV := .venv
@@ -15,7 +16,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 INSTALL := $(PIP) --no-build-isolation --editable
 TEST_EXTRAS := $(if $(filter 1,$(TORCH)),dev$(COMMA)vision$(COMMA)ultralytics,dev$(COMMA)vision)
 TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
-COMMA := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
