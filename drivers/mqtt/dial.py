@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What blocks while connecting: name look-up, TCP, TLS."""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from drivers.errors import DeviceGoneError
+from drivers.mqtt.config import MqttConfig
+
+
+def new_client(config: MqttConfig) -> Client:
+    """Return a paho client that neither queues nor reconnects by itself."""
+    if config.protocol == 5:
+        client = Client(
+            CallbackAPIVersion.VERSION2, config.client_id, protocol=MQTTProtocolVersion.MQTTv5
+        )
+    else:
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            config.client_id,
+            clean_session=config.clean,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+    client.max_inflight_messages_set(0)  # The caller holds the window; paho must not queue.
+    client.connect_timeout = config.connect_timeout_s
+    if config.username is not None:
+        client.username_pw_set(config.username, config.password)
+    return client
+
+
+def dial(client: Client, config: MqttConfig) -> None:
+    """Do what blocks: read certificates, look the name up, connect, shake hands, send CONNECT."""
+    try:
+        if config.tls is not None:
+            context = ssl.create_default_context(cafile=config.tls.ca)
+            if config.tls.certificate is not None:
+                context.load_cert_chain(config.tls.certificate, config.tls.key)
+            client.tls_set_context(context)
+        if config.protocol == 5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it untyped.
+            properties.SessionExpiryInterval = config.session_expiry_s
+            if config.receive_maximum is not None:
+                properties.ReceiveMaximum = config.receive_maximum
+            client.connect(
+                config.host,
+                config.port,
+                config.keepalive_s,
+                clean_start=config.clean,
+                properties=properties,
+            )
+        else:
+            client.connect(config.host, config.port, config.keepalive_s)
+    except ssl.SSLCertVerificationError as error:
+        raise DeviceGoneError(
+            config.name,
+            f"its certificate is not trusted ({error.verify_message})",
+            "Name the right authority in tls.ca, and the broker as its certificate does",
+        ) from error
+    except ssl.SSLError as error:
+        raise DeviceGoneError(
+            config.name,
+            f"TLS failed ({error.reason or error})",
+            "Check that this port speaks TLS and that the certificate files are right",
+        ) from error
+    except ConnectionRefusedError as error:
+        raise DeviceGoneError(
+            config.name, "nothing listens there", "Start the broker, or correct host and port"
+        ) from error
+    except TimeoutError as error:
+        raise DeviceGoneError(
+            config.name, "no answer in time", "Check host, port and firewall"
+        ) from error
+    except OSError as error:
+        raise DeviceGoneError(
+            config.name, f"cannot connect ({error})", "Check host, network and certificate files"
+        ) from error
+
+
+async def in_daemon_thread(work: Callable[[], None], abandon: Callable[[None], None]) -> None:
+    """Run ``work`` in a thread of its own that never keeps the process from ending.
+
+    The loop's executor would: a name look-up may block for minutes, and ending the loop waits
+    for the executor.
+
+    Args:
+        work: What blocks.
+        abandon: Cleans up after ``work`` when nobody waits for it any more.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if done.done():
+            abandon(None)
+        elif error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def body() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except BaseException as caught:  # noqa: BLE001 - re-raised by the awaiting task.
+            error = caught
+        try:
+            loop.call_soon_threadsafe(settle, error)
+        except RuntimeError:  # The loop is closed: nobody waits.
+            abandon(None)
+
+    threading.Thread(target=body, name="mqtt-dial", daemon=True).start()
+    await done

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's SQLite file through aiosqlite: events, outbox and durable state.
+
+One connection writes, one reads: a reader on the writer's own connection would see rows before
+they are durable, and publish what a power cut takes back.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Self, TypeVar
+
+import aiosqlite
+import msgspec
+
+from gateway import outbox
+from gateway.domain.inputs import StateRow
+from gateway.envelope import Source
+from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row, Statement
+
+__all__ = ["Acknowledged", "Batch", "Committed", "Database", "DatabaseError", "Epoch", "Limits"]
+__all__ += ["Row", "open_database"]
+
+T = TypeVar("T")
+
+APPLICATION_ID: Final = 0x73686766  # "shgf"; what `file` and other programs see.
+BUSY_MS: Final = 5_000
+JOURNAL_BYTES_MAX: Final = 16 * 2**20
+DAY_NS: Final = 86_400_000_000_000
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; says why and what to do."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the database may hold."""
+
+    pending_max: int = 1_000_000
+    """Events that wait for the uplink; beyond it the oldest are given up, receipts last."""
+    history_days: float = 30.0
+    """How long acknowledged events are kept for a backfill."""
+    history_rows: int = 1_000_000
+    """How many rows, of all epochs, the history may reach back."""
+
+
+class Database:
+    """Events, outbox and durable state. Made by ``open_database``."""
+
+    def __init__(
+        self,
+        path: Path,
+        source: Source,
+        *,
+        limits: Limits,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        lock_fd: int,
+    ) -> None:
+        self.path = path
+        self.source = source
+        self.epoch: Epoch | None = None
+        self._limits = limits
+        self._writer = writer
+        self._reader = reader
+        self._lock_fd = lock_fd
+        self._writing = asyncio.Lock()
+        self._reading = asyncio.Lock()
+        self._tails: dict[str, int] = {}
+        self._waiting = 0  # Pending rows, kept because counting them costs with each commit.
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def tails(self) -> Mapping[str, int]:
+        """The last committed sequence of the current epoch and of each with pending rows."""
+        return MappingProxyType(self._tails)
+
+    async def begin_epoch(self, utc_ns: int, epoch: str | None = None) -> Epoch:
+        """Draw a random epoch and make it durable; sequences begin at 0 in it.
+
+        Args:
+            utc_ns: Now.
+            epoch: 32 hex digits instead of random ones, for a simulation.
+        """
+        epoch = secrets.token_hex(16) if epoch is None else epoch
+        self._tails = await self._read(outbox.tails())
+        self._waiting, _ = await self.backlog()
+        self.epoch = await self._write(outbox.begin_epoch(epoch, utc_ns))
+        return self.epoch
+
+    async def load_state(self) -> list[StateRow]:
+        """Return the durable state."""
+        return await self._read(outbox.load_state())
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Commit events and changed state rows in one transaction, durable on return.
+
+        Returns:
+            The rows as they will be published, in sequence.
+
+        Raises:
+            DatabaseError: The disk refused, or is full; nothing was committed.
+        """
+        assert self.epoch is not None, "begin_epoch comes first"
+        epoch = self.epoch.epoch
+        limit = self._limits.pending_max
+        crowded = self._waiting + len(batch.events) > limit
+        program = outbox.commit(self.source, epoch, batch, limit if crowded else None)
+        committed = await self._write(program)
+        self._waiting += len(committed.rows) - committed.dropped
+        if committed.rows:
+            self._tails[epoch] = max(row.sequence for row in committed.rows)
+        return committed
+
+    async def pending(self, after: int, limit: int) -> list[Row]:
+        """Return the oldest unacknowledged rows behind a position, oldest first."""
+        return await self._read(outbox.pending(after, limit))
+
+    async def history(self, epoch: str, after: int, limit: int) -> list[Row]:
+        """Return rows of an epoch behind a sequence, acknowledged or not."""
+        return await self._read(outbox.history(epoch, after, limit))
+
+    async def acknowledge(self, epoch: str, up_to_sequence: int) -> int:
+        """Mark an epoch's rows up to a sequence as stored upstream; return how many were not."""
+        return await self.acknowledge_all([Acknowledged(epoch, up_to_sequence)])
+
+    async def acknowledge_all(
+        self, upto: Sequence[Acknowledged], positions: Sequence[int] = ()
+    ) -> int:
+        """Mark rows as stored upstream, by epoch and sequence or one by one."""
+        count = await self._write(outbox.acknowledge(upto, positions))
+        self._waiting -= count
+        return count
+
+    async def backfill(self, epoch: str, sequence: int) -> int:
+        """Make acknowledged rows pending again, from a sequence on; return how many."""
+        count = await self._write(outbox.backfill(epoch, sequence))
+        self._waiting += count
+        if count:
+            current = {} if self.epoch is None else {self.epoch.epoch: self._tail()}
+            self._tails = await self._read(outbox.tails()) | current
+        return count
+
+    async def backlog(self) -> tuple[int, int | None]:
+        """Return how many events wait, and when the oldest was committed (UTC, ns)."""
+        return await self._read(outbox.backlog())
+
+    async def trim(self, utc_ns: int) -> int:
+        """Delete a bite of history beyond the limits; return how many rows went."""
+        before_utc_ns = utc_ns - int(self._limits.history_days * DAY_NS)
+        return await self._write(outbox.trim(before_utc_ns, self._limits.history_rows))
+
+    async def erase_shopper(self, shopper: str) -> int:
+        """Forget a shopper in every event kept, on the disk too; return how many named them."""
+        count = await self._write(outbox.erase_shopper(shopper))
+        async with self._writing:
+            await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count
+
+    async def close(self) -> None:
+        """Move the journal into the database and close. Safe to call twice."""
+        if self._lock_fd < 0:
+            return
+        lock_fd, self._lock_fd = self._lock_fd, -1
+        try:
+            await self._reader.close()
+            async with self._writing:
+                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                await self._writer.close()
+        finally:
+            os.close(lock_fd)
+
+    def _tail(self) -> int:
+        assert self.epoch is not None
+        return self._tails.get(self.epoch.epoch, -1)
+
+    async def _write(self, program: Program[T]) -> T:
+        async with self._writing:
+            try:
+                return await _transaction(self._writer, program, "BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                raise DatabaseError(
+                    f"{self.path}: {error}. Look at the disk's space and health"
+                ) from error
+
+    async def _read(self, program: Program[T]) -> T:
+        async with self._reading:
+            return await _transaction(self._reader, program, "BEGIN")
+
+
+async def open_database(
+    path: Path | str, *, store: str, gateway: str, limits: Limits | None = None
+) -> Database:
+    """Open or create the database of one gateway, and bring its schema up to date.
+
+    Raises:
+        DatabaseError: Another daemon uses it, it belongs to another gateway, a newer version made
+            it, or it is no database of ours; says what to do.
+    """
+    path = Path(path)
+    lock_fd = _lock(path)
+    connections: list[aiosqlite.Connection] = []
+    try:
+        created = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(created, 0o600)
+        os.close(created)
+        writer = await aiosqlite.connect(path, isolation_level=None)
+        connections.append(writer)
+        await _prepare(writer, path, Source(store, gateway))
+        reader = await aiosqlite.connect(path, isolation_level=None)
+        connections.append(reader)
+        await reader.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_MS}")
+        await reader.execute_fetchall("PRAGMA query_only = ON")
+    except BaseException as error:
+        for connection in connections:
+            await connection.close()
+        os.close(lock_fd)
+        if isinstance(error, sqlite3.DatabaseError | OSError):
+            raise DatabaseError(
+                f"{path}: {error}. Name another file, or restore this one from a backup"
+            ) from error
+        raise
+    return Database(
+        path,
+        Source(store, gateway),
+        limits=limits or Limits(),
+        writer=writer,
+        reader=reader,
+        lock_fd=lock_fd,
+    )
+
+
+def _lock(path: Path) -> int:
+    """Take the side file's lock; the kernel releases it when the process ends, however."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock_fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DatabaseError(f"{path}: {error.strerror}. Choose a writable place") from error
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(lock_fd, 20).decode("ascii", "replace").strip()
+        os.close(lock_fd)
+        raise DatabaseError(
+            f"{path}: another daemon uses it (process {owner or 'unknown'}). Stop that one first"
+        ) from None
+    os.ftruncate(lock_fd, 0)
+    os.write(lock_fd, b"%d\n" % os.getpid())
+    return lock_fd
+
+
+async def _prepare(writer: aiosqlite.Connection, path: Path, source: Source) -> None:
+    """Check whose database it is, set it up, and migrate it."""
+    [(application_id,)] = await writer.execute_fetchall("PRAGMA application_id")
+    [(tables,)] = await writer.execute_fetchall("SELECT count(*) FROM sqlite_schema")
+    if application_id != APPLICATION_ID and tables:
+        raise DatabaseError(f"{path}: a database of another program. Name another file")
+    for pragma in (
+        f"busy_timeout = {BUSY_MS}",
+        f"application_id = {APPLICATION_ID}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "secure_delete = FAST",
+        f"journal_size_limit = {JOURNAL_BYTES_MAX}",
+    ):
+        await writer.execute_fetchall(f"PRAGMA {pragma}")
+    await writer.execute_fetchall(
+        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY) STRICT"
+    )
+    [(version,)] = await writer.execute_fetchall(
+        "SELECT coalesce(max(version), 0) FROM schema_version"
+    )
+    known = len(outbox.MIGRATIONS)
+    if version > known:
+        raise DatabaseError(
+            f"{path}: made by a newer version (schema {version}, this one knows {known}). "
+            "Install that version again"
+        )
+    for number in range(version, known):
+        await _transaction(writer, _migration(number), "BEGIN IMMEDIATE")
+    await _transaction(writer, _claim(path, source), "BEGIN IMMEDIATE")
+
+
+def _migration(number: int) -> Program[None]:
+    yield from outbox.MIGRATIONS[number]()
+    yield Statement("INSERT INTO schema_version (version) VALUES (?)", (number + 1,))
+
+
+def _claim(path: Path, source: Source) -> Program[None]:
+    """Write whose database a new one is; refuse another's."""
+    found: dict[str, str] = dict((yield Statement("SELECT key, value FROM meta")))
+    for key, value in (("store", source.store), ("gateway", source.gateway)):
+        if found.get(key, value) != value:
+            raise DatabaseError(
+                f"{path}: belongs to {key} {found[key]!r}, not {value!r}. "
+                "Name another file, or correct the settings"
+            )
+        yield Statement("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+async def _transaction(connection: aiosqlite.Connection, program: Program[T], begin: str) -> T:
+    """Drive a program in one transaction; each has one statement at least."""
+    try:
+        await connection.execute_fetchall(begin)
+        statement = next(program)
+        while True:
+            rows: list[tuple[Any, ...]] = []
+            if statement.many:
+                await connection.executemany(statement.sql, statement.parameters)
+            else:
+                found = await connection.execute_fetchall(statement.sql, statement.parameters)
+                rows = [tuple(row) for row in found]
+            try:
+                statement = program.send(rows)
+            except StopIteration as stop:
+                result: T = stop.value
+                break
+        await connection.execute_fetchall("COMMIT")
+    except BaseException:
+        # Also when cancelled: what was queued before runs first, and after a COMMIT that went
+        # through this does nothing.
+        await connection.rollback()
+        raise
+    return result

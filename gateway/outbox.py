@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events waiting to go upstream, and the durable state beside them: as SQL, without I/O.
+
+A *program* is a generator that yields statements and is sent their rows. The daemon drives it
+through aiosqlite, a simulation through sqlite3 in virtual time: the SQL is the same.
+
+Rows are ordered by ``position``, which grows over all epochs; ``(epoch, sequence)`` is what the
+integrator sees. The newest row of an epoch is never trimmed while the epoch may still grow, so
+that a sequence can always be continued.
+"""
+
+import sqlite3
+from collections.abc import Generator, Sequence
+from hashlib import blake2b
+from itertools import groupby
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from gateway.domain.events import Clock, Event, EventsDropped, SequenceRange
+from gateway.domain.inputs import StateRow
+from gateway.envelope import Source, event_payload, sequence_text, with_shopper
+
+T = TypeVar("T")
+
+TRIM_BITE: Final = 200  # Rows deleted in one transaction.
+DROP_BITE: Final = 500  # Pending rows given up at once; their ranges fit into one event.
+EPOCHS_KEPT: Final = 1_000
+
+SCHEMA_1: Final = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    """
+    CREATE TABLE epochs (
+        ordinal         INTEGER PRIMARY KEY,
+        epoch           TEXT    NOT NULL UNIQUE,
+        started_utc_ns  INTEGER NOT NULL,
+        previous_epoch  TEXT,
+        last_sequence   INTEGER  -- Set when the next epoch begins.
+    ) STRICT
+    """,
+    """
+    CREATE TABLE events (
+        position          INTEGER PRIMARY KEY,  -- Order of sending, over all epochs.
+        epoch             TEXT    NOT NULL REFERENCES epochs (epoch),
+        sequence          INTEGER NOT NULL,
+        id                TEXT    NOT NULL UNIQUE,
+        name              TEXT    NOT NULL,
+        payload           BLOB    NOT NULL,  -- The CloudEvent without data.shopper.
+        shopper           TEXT,  -- NULL also when erased.
+        committed_utc_ns  INTEGER NOT NULL,
+        acknowledged      INTEGER NOT NULL DEFAULT 0 CHECK (acknowledged IN (0, 1)),
+        UNIQUE (epoch, sequence)
+    ) STRICT
+    """,
+    "CREATE INDEX events_pending ON events (position) WHERE acknowledged = 0",
+    "CREATE INDEX events_shopper ON events (shopper) WHERE shopper IS NOT NULL",
+    """
+    CREATE TABLE state (
+        kind   TEXT NOT NULL,
+        key    TEXT NOT NULL,
+        value  TEXT NOT NULL,  -- JSON.
+        PRIMARY KEY (kind, key)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+_ROW: Final = "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns"
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """One step of a program."""
+
+    sql: str
+    parameters: Sequence[Any] = ()
+    many: bool = False
+    """``parameters`` is a list of parameter lists; no rows come back."""
+
+
+Program = Generator[Statement, list[tuple[Any, ...]], T]
+"""Yields statements, is sent the rows of each, returns a result."""
+
+
+class Epoch(msgspec.Struct, frozen=True):
+    """One start of the daemon, and the last start before it that made events."""
+
+    epoch: str
+    """128 random bits, hex."""
+    previous_epoch: str | None
+    previous_sequence: int | None
+    """Its last sequence; None when there is no previous epoch."""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What one transaction commits."""
+
+    events: Sequence[Event] = ()
+    rows: Sequence[StateRow] = ()
+    """The last row of a key wins."""
+    online: bool
+    """By the last link input stepped before this commit."""
+    utc_ns: int
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A committed event as it is published."""
+
+    position: int
+    epoch: str
+    sequence: int
+    id: str
+    name: str
+    payload: bytes
+    """The complete CloudEvent; of ``session.started`` with the shopper unless erased."""
+    committed_utc_ns: int
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What a commit made."""
+
+    rows: list[Row]
+    dropped: int = 0
+    """Pending events that made room; an ``events.dropped`` among ``rows`` explains them."""
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """An acknowledgement: everything up to ``sequence`` of ``epoch`` is stored."""
+
+    epoch: str
+    sequence: int
+
+
+def run_sync(connection: sqlite3.Connection, program: Program[T], *, write: bool = True) -> T:
+    """Drive a program on a plain connection, in one transaction.
+
+    Args:
+        connection: Opened with ``isolation_level=None``: transactions are explicit.
+        program: What to run.
+        write: Whether to take the write lock at once.
+
+    Raises:
+        sqlite3.Error: A statement failed; the transaction is rolled back.
+    """
+    assert connection.isolation_level is None, "transactions are explicit here"
+    connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+    try:
+        statement = next(program)
+        while True:
+            if statement.many:
+                connection.executemany(statement.sql, statement.parameters)
+                rows: list[tuple[Any, ...]] = []
+            else:
+                rows = connection.execute(statement.sql, statement.parameters).fetchall()
+            statement = program.send(rows)
+    except StopIteration as stop:
+        connection.execute("COMMIT")
+        result: T = stop.value
+        return result
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+# Programs.
+
+
+def migrate_1() -> Program[None]:
+    """Create the tables."""
+    for sql in SCHEMA_1:
+        yield Statement(sql)
+
+
+MIGRATIONS: Final = (migrate_1,)
+"""In order; the schema's version is how many have been applied."""
+
+
+def begin_epoch(epoch: str, utc_ns: int) -> Program[Epoch]:
+    """Begin a sequence, and close the one before.
+
+    A start that committed no event leaves nothing to account for: the chain leaves it out.
+    """
+    yield Statement(
+        "UPDATE epochs SET last_sequence = (SELECT max(sequence) FROM events"
+        " WHERE events.epoch = epochs.epoch) WHERE last_sequence IS NULL"
+    )
+    yield Statement("DELETE FROM epochs WHERE last_sequence IS NULL")
+    rows = yield Statement("SELECT epoch, last_sequence FROM epochs ORDER BY ordinal DESC LIMIT 1")
+    previous_epoch, previous_sequence = rows[0] if rows else (None, None)
+    yield Statement(
+        "INSERT INTO epochs (epoch, started_utc_ns, previous_epoch) VALUES (?, ?, ?)",
+        (epoch, utc_ns, previous_epoch),
+    )
+    return Epoch(epoch, previous_epoch, previous_sequence)
+
+
+def load_state() -> Program[list[StateRow]]:
+    """Return the durable state in a fixed order."""
+    rows = yield Statement("SELECT kind, key, value FROM state ORDER BY kind, key")
+    return [StateRow(kind, key, msgspec.Raw(value.encode())) for kind, key, value in rows]
+
+
+def commit(
+    source: Source, epoch: str, batch: Batch, pending_max: int | None = None
+) -> Program[Committed]:
+    """Append events, change the durable state, and make room if too much is pending.
+
+    Args:
+        source: Whose events these are.
+        epoch: The current one; sequences continue in it.
+        batch: What to commit.
+        pending_max: Most events that may wait; None when the caller knows that they are fewer.
+            Beyond it the oldest are given up, receipts last,
+            and an ``events.dropped`` takes the place of the first.
+    """
+    [(position, sequence)] = yield Statement(
+        "SELECT (SELECT coalesce(max(position), 0) FROM events),"
+        " (SELECT coalesce(max(sequence), -1) FROM events WHERE epoch = ?)",
+        (epoch,),
+    )
+    inserts = [
+        _insert(_Place(source, epoch, position + nth, sequence + nth), batch, event)
+        for nth, event in enumerate(batch.events, 1)
+    ]
+    if inserts:
+        yield _insertion(inserts)
+    yield from _change_state(batch.rows)
+    dropped = 0
+    if batch.events and pending_max is not None:
+        last = sequence + len(inserts)
+        notices, dropped = yield from _make_room(source, epoch, batch, last, pending_max)
+        inserts += notices
+    return Committed([_row(insert) for insert in inserts], dropped)
+
+
+def pending(after: int, limit: int) -> Program[list[Row]]:
+    """Return the oldest unacknowledged rows behind a position, oldest first."""
+    rows = yield Statement(
+        f"SELECT {_ROW} FROM events WHERE acknowledged = 0 AND position > ?"  # noqa: S608
+        " ORDER BY position LIMIT ?",
+        (after, limit),
+    )
+    return [_row(row) for row in rows]
+
+
+def history(epoch: str, after: int, limit: int) -> Program[list[Row]]:
+    """Return rows of an epoch behind a sequence, acknowledged or not, in sequence."""
+    rows = yield Statement(
+        f"SELECT {_ROW} FROM events WHERE epoch = ? AND sequence > ?"  # noqa: S608
+        " ORDER BY sequence LIMIT ?",
+        (epoch, after, limit),
+    )
+    return [_row(row) for row in rows]
+
+
+def acknowledge(upto: Sequence[Acknowledged], positions: Sequence[int] = ()) -> Program[int]:
+    """Mark rows as stored upstream: up to a sequence of an epoch, or one by one.
+
+    Returns:
+        How many rows were pending until now. Acknowledging twice is harmless.
+    """
+    changed = 0
+    for one in upto:
+        yield Statement(
+            "UPDATE events SET acknowledged = 1"
+            " WHERE epoch = ? AND sequence <= ? AND acknowledged = 0",
+            (one.epoch, one.sequence),
+        )
+        [(count,)] = yield Statement("SELECT changes()")
+        changed += count
+    for position in positions:
+        yield Statement(
+            "UPDATE events SET acknowledged = 1 WHERE position = ? AND acknowledged = 0",
+            (position,),
+        )
+        [(count,)] = yield Statement("SELECT changes()")
+        changed += count
+    return changed
+
+
+def backfill(epoch: str, sequence: int) -> Program[int]:
+    """Make acknowledged rows pending again, from a sequence on, as far as the history reaches.
+
+    Returns:
+        How many rows.
+    """
+    yield Statement(
+        "UPDATE events SET acknowledged = 0 WHERE epoch = ? AND sequence >= ? AND acknowledged = 1",
+        (epoch, sequence),
+    )
+    [(count,)] = yield Statement("SELECT changes()")
+    return int(count)
+
+
+def tails() -> Program[dict[str, int]]:
+    """Return the last committed sequence of each epoch that has pending rows."""
+    rows = yield Statement(
+        "SELECT epoch, (SELECT max(sequence) FROM events WHERE events.epoch = waiting.epoch)"
+        " FROM (SELECT DISTINCT epoch FROM events WHERE acknowledged = 0) AS waiting"
+    )
+    return dict(rows)
+
+
+def backlog() -> Program[tuple[int, int | None]]:
+    """Return how many events wait, and when the oldest was committed (UTC, ns)."""
+    [(count, oldest)] = yield Statement(
+        "SELECT count(*), min(committed_utc_ns) FROM events WHERE acknowledged = 0"
+    )
+    return int(count), oldest
+
+
+def trim(before_utc_ns: int, keep_rows: int) -> Program[int]:
+    """Delete a bite of acknowledged history: what is old, and what is more than ``keep_rows``.
+
+    Returns:
+        How many rows went; less than ``TRIM_BITE`` when there is no more to do.
+    """
+    yield Statement(
+        """
+        DELETE FROM events WHERE position IN (
+            SELECT position FROM events
+            WHERE acknowledged = 1
+              AND (committed_utc_ns < ? OR position <= (SELECT max(position) FROM events) - ?)
+              AND position < (SELECT max(position) FROM events)
+              AND (epoch, sequence) NOT IN (
+                  SELECT epoch, max(sequence) FROM events
+                  WHERE epoch = (SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1)
+              )
+            ORDER BY position LIMIT ?
+        )
+        """,
+        (before_utc_ns, keep_rows, TRIM_BITE),
+    )
+    [(count,)] = yield Statement("SELECT changes()")
+    yield Statement(
+        "DELETE FROM epochs WHERE ordinal <= (SELECT max(ordinal) FROM epochs) - ?"
+        " AND NOT EXISTS (SELECT 1 FROM events WHERE events.epoch = epochs.epoch)",
+        (EPOCHS_KEPT,),
+    )
+    return int(count)
+
+
+def erase_shopper(shopper: str) -> Program[int]:
+    """Forget who a shopper was, in every event kept.
+
+    Returns:
+        How many events named them.
+    """
+    yield Statement("UPDATE events SET shopper = NULL WHERE shopper = ?", (shopper,))
+    [(count,)] = yield Statement("SELECT changes()")
+    return int(count)
+
+
+# Parts of programs.
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a row goes."""
+
+    source: Source
+    epoch: str
+    position: int
+    sequence: int
+
+
+class _Common(msgspec.Struct, frozen=True):
+    """What every event's data carries."""
+
+    store_version: str
+    clock: Clock
+
+
+def _insert(place: _Place, batch: Batch, event: Event) -> tuple[Any, ...]:
+    payload = event_payload(
+        event,
+        place.source,
+        epoch=place.epoch,
+        sequence=place.sequence,
+        utc_ns=batch.utc_ns,
+        online=batch.online,
+    )
+    return (
+        place.position,
+        place.epoch,
+        place.sequence,
+        event.id,
+        event.name,
+        payload,
+        event.shopper,
+        batch.utc_ns,
+    )
+
+
+def _insertion(inserts: list[tuple[Any, ...]]) -> Statement:
+    sql = f"INSERT INTO events ({_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    return Statement(sql, inserts, many=True)
+
+
+def _row(columns: tuple[Any, ...]) -> Row:
+    position, epoch, sequence, name_id, name, payload, shopper, committed_utc_ns = columns
+    return Row(
+        position=position,
+        epoch=epoch,
+        sequence=sequence,
+        id=name_id,
+        name=name,
+        payload=payload if shopper is None else with_shopper(payload, shopper),
+        committed_utc_ns=committed_utc_ns,
+    )
+
+
+def _change_state(rows: Sequence[StateRow]) -> Program[None]:
+    last = {(row.kind, row.key): row.value for row in rows}
+    sets = [(*key, bytes(value).decode()) for key, value in last.items() if value is not None]
+    deletes = [key for key, value in last.items() if value is None]
+    if sets:
+        yield Statement(
+            "INSERT INTO state (kind, key, value) VALUES (?, ?, ?)"
+            " ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value",
+            sets,
+            many=True,
+        )
+    if deletes:
+        yield Statement("DELETE FROM state WHERE kind = ? AND key = ?", deletes, many=True)
+
+
+def _make_room(
+    source: Source, epoch: str, batch: Batch, sequence: int, pending_max: int
+) -> Program[tuple[list[tuple[Any, ...]], int]]:
+    """Give up the oldest pending rows beyond a limit, and say so in their place."""
+    [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
+    if count <= pending_max:
+        return [], 0
+    bite = min(DROP_BITE, count - pending_max + pending_max // 100)
+    victims = yield Statement(
+        "SELECT epoch, sequence, position FROM ("
+        "SELECT epoch, sequence, position FROM events"
+        " WHERE acknowledged = 0 AND name <> 'events.dropped'"
+        " ORDER BY name IN ('cart.closed', 'cart.adjusted'), position LIMIT ?"
+        ") ORDER BY epoch, sequence",
+        (bite,),
+    )
+    yield Statement(
+        "DELETE FROM events WHERE position = ?",
+        [(position,) for _, _, position in victims],
+        many=True,
+    )
+    newest = batch.events[-1]
+    common = msgspec.json.decode(newest.data, type=_Common)
+    notices = []
+    for nth, (gone, group) in enumerate(groupby(victims, key=lambda victim: victim[0]), 1):
+        rows = list(group)
+        data = EventsDropped(
+            store_version=common.store_version,
+            clock=common.clock,
+            epoch=gone,
+            ranges=_ranges([number for _, number, _ in rows]),
+            count=len(rows),
+            reason=f"more than {pending_max} events waited for the uplink",
+        )
+        cause = f"{source.gateway}/{epoch}/{sequence + nth}/events.dropped".encode()
+        event = Event(
+            id=blake2b(cause, digest_size=16).hexdigest(),
+            type="org.shelfgate.events.dropped.v1",
+            subject="outbox",
+            time=newest.time,
+            data=msgspec.Raw(msgspec.json.encode(data)),
+        )
+        first = min(position for _, _, position in rows)
+        notices.append(_insert(_Place(source, epoch, first, sequence + nth), batch, event))
+    if notices:
+        yield _insertion(notices)
+    return notices, len(victims)
+
+
+def _ranges(sequences: list[int]) -> list[SequenceRange]:
+    """Return ascending sequences as ranges, both ends included."""
+    ranges: list[list[int]] = []
+    for sequence in sequences:
+        if ranges and ranges[-1][1] == sequence - 1:
+            ranges[-1][1] = sequence
+        else:
+            ranges.append([sequence, sequence])
+    return [SequenceRange(sequence_text(first), sequence_text(last)) for first, last in ranges]
