@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All devices that speak the in-store contract, over one connection to the in-store broker.
+
+Beside what the design's contract lists, the gateway itself publishes on
+``door/<door>/open`` (QoS 1, not retained): ``{"v":1,"effect":"<id>"}`` asks a door to open once.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Final, NoReturn, Protocol
+
+import msgspec
+
+from drivers.entry.tokens import Verified
+from drivers.errors import DriverError
+from drivers.instore.codec import Known, Rejected, Scanned, decode
+from drivers.mqtt.client import Message, MqttConfig, connect
+from drivers.ports import Clock, Intake
+from gateway.domain.effects import OpenDoor
+from gateway.domain.inputs import EntryScanned, Stamp
+from gateway.domain.store import Store
+
+log = logging.getLogger(__name__)
+
+SUBSCRIPTIONS: Final = (
+    ("shelf/+/samples", 0),
+    ("camera/+/people", 0),
+    ("scanner/+/scan", 1),
+    ("door/+/state", 1),
+    ("+/+/status", 1),
+)
+
+Verify = Callable[[str, Stamp], Verified]
+"""Judges what a scanner read: ``Verifier.verify``."""
+
+
+class Link(Protocol):
+    """What is used of a connection."""
+
+    def publish(self, topic: str, payload: bytes) -> int:
+        """Send with QoS 1; raise ``DriverError`` when the link is down."""
+        ...
+
+    async def closed(self) -> NoReturn:
+        """Wait for the end of the link and raise why it ended."""
+        ...
+
+
+class Connect(Protocol):
+    """``drivers.mqtt.client.connect``, or a fake."""
+
+    def __call__(
+        self,
+        config: MqttConfig,
+        *,
+        subscriptions: Sequence[tuple[str, int]],
+        on_message: Callable[[Message], None],
+    ) -> AbstractAsyncContextManager[Link]:
+        """Connect once; subscriptions hold when the body begins."""
+        ...
+
+
+class InstoreDriver:
+    """Moves messages of the in-store broker to the intake, and opens doors."""
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        store: Store,
+        *,
+        clock: Clock,
+        verify: Verify,
+        connect: Connect = connect,
+    ) -> None:
+        """Prepare; ``run`` connects.
+
+        Args:
+            config: How to reach the broker. ``clean`` should be set: what the broker kept while
+                the gateway was away is too old to act on.
+            store: Says which devices there are.
+            clock: Stamps each message when it arrives.
+            verify: Judges entry tokens.
+            connect: Opens the connection.
+        """
+        self._config = config
+        self._known = Known.of(store)
+        self._clock = clock
+        self._verify = verify
+        self._connect = connect
+        self._link: Link | None = None
+
+    def store_changed(self, store: Store) -> None:
+        """Take messages of this store's devices from now on; its name stays."""
+        self._known = Known.of(store)
+
+    async def run(self, intake: Intake, came_up: Callable[[], None]) -> NoReturn:
+        """Connect and hand on what comes.
+
+        Raises:
+            DeviceGoneError: The broker is not there, or went.
+        """
+
+        def on_message(message: Message) -> None:
+            self._take(message, intake)
+
+        root = self._known.root
+        async with self._connect(
+            self._config,
+            subscriptions=[(root + topic, qos) for topic, qos in SUBSCRIPTIONS],
+            on_message=on_message,
+        ) as link:
+            self._link = link
+            came_up()
+            try:
+                await link.closed()
+            finally:
+                self._link = None
+
+    def open_door(self, effect: OpenDoor) -> bool:
+        """Ask a door to open, once.
+
+        Returns:
+            Whether the request left; False while the broker is away. It is not kept: a door that
+            opens later would let somebody else in.
+        """
+        payload = msgspec.json.encode({"v": 1, "effect": effect.id})
+        try:
+            if self._link is not None:
+                self._link.publish(f"{self._known.root}door/{effect.door}/open", payload)
+                return True
+        except DriverError as error:
+            log.warning("door/%s: not asked to open: %s", effect.door, error)
+            return False
+        log.warning("door/%s: not asked to open: no in-store broker", effect.door)
+        return False
+
+    def _take(self, message: Message, intake: Intake) -> None:
+        decoded = decode(
+            self._known,
+            message.topic,
+            message.payload,
+            retained=message.retain,
+            stamp=self._clock.stamp(),
+        )
+        match decoded:
+            case Rejected():
+                log.debug("%s: %s: %s", decoded.device, decoded.reason, decoded.detail)
+                intake.drop(decoded.device, decoded.reason)
+            case Scanned():
+                intake.offer(judged(decoded, self._verify))
+            case _:
+                intake.offer(decoded)
+
+
+def judged(scan: Scanned, verify: Verify) -> EntryScanned:
+    """Verify the token of a scan; the input carries the verdict and no token."""
+    message = scan.message
+    verified = verify(message.text, scan.at)
+    return EntryScanned(
+        at=scan.at,
+        device=scan.device,
+        boot=message.boot,
+        seq=message.seq,
+        t_ms=message.t_ms,
+        host_boot=message.host_boot,
+        host_mono_ms=message.host_mono_ms,
+        verdict=verified.verdict,
+        shopper=verified.shopper,
+        token_hash=verified.token_hash,
+        expires_utc_ns=verified.expires_utc_ns,
+    )

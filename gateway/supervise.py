@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep a driver running through bad weather, and let bugs end the process."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import NoReturn
+
+from drivers.errors import DriverError
+from drivers.ports import Clock, Intake
+from gateway.domain.inputs import DeviceStatus
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds to wait before each retry: doubling, capped, jittered, never zero."""
+
+    first_s: float = 0.5
+    cap_s: float = 30.0
+    jitter: float = 0.5
+    """Share of a delay that is left to chance, so that many devices do not retry in step."""
+
+    def delay_s(self, failures: int, random: Random) -> float:
+        """Return the wait after this many failures in a row, counted from 1."""
+        assert failures >= 1
+        longest_s = min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 16))
+        return longest_s * (1 - self.jitter * random.random())
+
+
+async def supervise(
+    name: str,
+    run: Callable[[Callable[[], None]], Awaitable[None]],
+    *,
+    random: Random,
+    backoff: Backoff = Backoff(),
+    on_change: Callable[[DriverError | None], None] | None = None,
+) -> NoReturn:
+    """Run a driver for ever, restarting it after a ``DriverError``.
+
+    An outage is logged twice, when it starts and when it ends, and never in between. Any other
+    exception passes through: the task group then stops the daemon and systemd restarts it.
+
+    Args:
+        name: The device or link, as logs call it.
+        run: Runs the driver until it fails; calls its argument at the first good reading.
+        random: Where the jitter comes from.
+        backoff: How long to wait between attempts.
+        on_change: Called with the error when the driver first fails, and with None when it comes
+            up, the first time included.
+    """
+    failures = 0
+    lost = False
+    up = False
+
+    def came_up() -> None:
+        nonlocal failures, lost, up
+        if lost:
+            log.info("%s is back after %d failed attempts", name, failures)
+        if not up and on_change is not None:
+            on_change(None)
+        failures, lost, up = 0, False, True
+
+    while True:
+        try:
+            await run(came_up)
+        except DriverError as error:
+            failures += 1
+            if not lost:
+                log.warning("%s is down: %s", name, error)
+                if on_change is not None:
+                    on_change(error)
+            lost, up = True, False
+        else:
+            raise AssertionError(f"{name}: a driver returned instead of failing")
+        await asyncio.sleep(backoff.delay_s(failures, random))
+
+
+def status_reporter(
+    device: str, intake: Intake, clock: Clock
+) -> Callable[[DriverError | None], None]:
+    """Return an ``on_change`` that tells the engine of a device on a line of its own.
+
+    Its ``DeviceStatus`` has an empty ``boot``: the line is lost whichever boot was heard last.
+    """
+
+    def report(error: DriverError | None) -> None:
+        intake.offer(
+            DeviceStatus(
+                at=clock.stamp(),
+                device=device,
+                state="online" if error is None else "offline",
+                boot="",
+                reason=None if error is None else error.problem,
+            )
+        )
+
+    return report
