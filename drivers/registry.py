@@ -1,12 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which drivers there are, and how each is made of its settings. A plain match: no discovery."""
 
+from collections.abc import Callable
+
 from drivers.bridge.config import BridgeConfig
+from drivers.bridge.driver import BridgeDriver
+from drivers.entry.tokens import Verified
+from drivers.ports import Clock, Driver, OpenStream
 from drivers.scanner.config import ScannerConfig
+from drivers.scanner.driver import ScannerDriver
+from gateway.domain.inputs import Stamp
 from gateway.domain.store import Store
 
 AnyDriverConfig = BridgeConfig | ScannerConfig
 """One ``[[device]]`` table of the settings; its key ``driver`` says which."""
+
+
+def build(
+    config: AnyDriverConfig,
+    *,
+    clock: Clock,
+    open_stream: OpenStream,
+    verify: Callable[[str, Stamp], Verified],
+) -> Driver:
+    """Make the driver of one device.
+
+    Args:
+        config: The device's settings.
+        clock: Stamps its inputs.
+        open_stream: Opens its port, for example ``drivers.serial_port.open_serial``.
+        verify: Judges entry tokens, for scanners.
+    """
+    match config:
+        case BridgeConfig():
+            return BridgeDriver(config, clock=clock, open_stream=open_stream)
+        case ScannerConfig():
+            return ScannerDriver(config, clock=clock, open_stream=open_stream, verify=verify)
 
 
 def problems(config: AnyDriverConfig, store: Store) -> list[str]:
