@@ -89,6 +89,16 @@ def whole(plates: Sequence[PlateChange]) -> Stretch:
     )
 
 
+def may_hold(stretch: Stretch, shelved: Mapping[int, Sequence[Shelved]]) -> list[Shelved]:
+    """Return what may have been taken from a stretch: each product once, however many plates."""
+    unique = {
+        (one.product.gtin, one.misplaced): one
+        for plate in stretch.plates
+        for one in shelved[plate.plate]
+    }
+    return list(unique.values())
+
+
 def guesses(stretch: Stretch, shelved: Iterable[Shelved]) -> list[Guess]:
     """Return what may explain a stretch's weight, each with its likelihood density.
 
@@ -125,7 +135,7 @@ def divide(
         if len(stretch.plates) == 1 and abs(stretch.total_g) <= tremble_g < largest_g:
             return -1.0
         if stretch.total_g < 0:
-            options = [one for plate in stretch.plates for one in shelved[plate.plate]]
+            options = may_hold(stretch, shelved)
         else:
             options = held
         best = max((guess.likelihood for guess in guesses(stretch, options)), default=0.0)

@@ -11,6 +11,7 @@ from gateway.domain.attribution import (
     Stretch,
     divide,
     explain,
+    may_hold,
     presence,
 )
 from gateway.domain.carts import apply
@@ -76,7 +77,7 @@ def _decide(step: Step, open_change: OpenChange) -> None:
     accepted: list[Act] = []
     doubtful: list[tuple[Stretch, list[Explanation], str]] = []
     for stretch in divide(plates, shelved, held):
-        options = [one for plate in stretch.plates for one in shelved[plate.plate]]
+        options = may_hold(stretch, shelved)
         lightest_g = min((one.product.unit_g for one in [*options, *held]), default=0.0)
         if abs(stretch.total_g) < LEAST_UNIT_PART * lightest_g:
             continue
