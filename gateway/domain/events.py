@@ -76,7 +76,8 @@ class SessionStarted(Data, frozen=True, kw_only=True):
     session: str
     scanner: str
     person: str | None
-    shopper: str | None = None
+    shopper: str | msgspec.UnsetType = msgspec.UNSET
+    """Pseudonym from the entry token; put in when it is sent, absent once it was erased."""
 
 
 class Change(Data, frozen=True, kw_only=True):

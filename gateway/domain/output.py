@@ -49,8 +49,8 @@ class Step:
         data = kind(store_version=self.layout.version, clock=clock, **fields)
         shopper = None
         if isinstance(data, SessionStarted):
-            shopper = data.shopper
-            data = msgspec.structs.replace(data, shopper=None)
+            shopper = data.shopper or None
+            data = msgspec.structs.replace(data, shopper=msgspec.UNSET)
         self.events.append(
             Event(
                 id=event_id(self.state.gateway, self.state.epoch, self.number, len(self.events)),
