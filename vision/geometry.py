@@ -146,16 +146,18 @@ class FloorView:
         return cls(homography, centre)
 
     def project(self, points_mm: npt.ArrayLike) -> FloatArray:
-        """Return ``(n, 2)`` pixels of ``(n, 3)`` store points; NaN at the camera's height or above."""
+        """Return ``(n, 2)`` pixels of ``(n, 3)`` store points; NaN from the camera's height on."""
         points = np.asarray(points_mm, dtype=np.float64).reshape(-1, 3)
         drop = self.position_mm[2] - points[:, 2]
         scale = self.position_mm[2] / np.where(drop > 0, drop, np.nan)
         floor = self.position_mm[:2] + (points[:, :2] - self.position_mm[:2]) * scale[:, None]
-        return apply_homography(self.homography, floor)
+        return apply_homography(self.homography, np.asarray(floor, dtype=np.float64))
 
     def floor(self, pixels: npt.ArrayLike) -> FloatArray:
         """Return ``(n, 2)`` floor millimetres under ``(n, 2)`` pixels."""
-        return apply_homography(np.linalg.inv(self.homography), pixels)
+        return apply_homography(
+            np.asarray(np.linalg.inv(self.homography), dtype=np.float64), pixels
+        )
 
     def at_height(self, pixels: npt.ArrayLike, height_mm: float) -> FloatArray:
         """Return ``(n, 3)`` points where the lines of sight of ``(n, 2)`` pixels reach a height."""
@@ -165,7 +167,7 @@ class FloorView:
         return np.column_stack([flat, np.full(len(flat), float(height_mm))])
 
     def mm_per_px(self, pixel: npt.ArrayLike, height_mm: float = 0.0) -> float:
-        """Return how far a point at this height moves, in mm, for one pixel (the worse direction)."""
+        """Return how many mm a point at this height moves for one pixel, the worse way."""
         x, y = np.asarray(pixel, dtype=np.float64).reshape(2)
         around = self.at_height([[x - 0.5, y], [x + 0.5, y], [x, y - 0.5], [x, y + 0.5]], height_mm)
         jacobian = np.column_stack([around[1] - around[0], around[3] - around[2]])[:2]

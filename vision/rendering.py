@@ -11,21 +11,28 @@ Units: store millimetres, z up; pixels as in :mod:`vision.geometry`; colours are
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vision.figure import (
+    HEAD_RADIUS_MM,
+    Body,
+    Colour,
+    Point3,
+    look_of,
+    shade,
+    skeleton_of,
+)
 from vision.geometry import Camera, FloatArray
 
-Colour = tuple[int, int, int]
-Point3 = tuple[float, float, float]
+__all__ = ["Body", "Colour", "Gondola", "Image", "Labels", "Plate", "Point3", "Renderer", "Scene"]
+
 Image = npt.NDArray[np.uint8]
 
 HAND_RADIUS_MM = 62.0
-HEAD_RADIUS_MM = 105.0
 SUBPIXEL_BITS = 4
 """OpenCV's drawing takes fixed-point coordinates with this many fractional bits."""
 BASE_LEVEL_MM = 1000.0
@@ -36,43 +43,9 @@ PRESENT_PIXELS_MIN = 500
 """... and no fewer than this many of its pixels are seen."""
 PRESENT_SHARE_MIN = 0.25
 """A body counts as present when the box around what is seen is at least this share of its whole."""
+_GRAIN_MEAN = np.array([8.0, 8.0, 8.0, 0.0])
 FAR_PX = 20_000.0
 """Drawing coordinates are cut here, far outside any image, to stay within OpenCV's range."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How a body is built and dressed."""
-
-    shirt: Colour
-    trousers: Colour
-    shoes: Colour
-    hair: Colour
-    hand: Colour
-    shoulder_mm: float
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """One person at one instant.
-
-    Attributes:
-        floor_mm: ``(x, y)`` between the feet.
-        heading_rad: Direction faced, counted from x towards y.
-        height_mm: Stature.
-        wrists_mm: Centres of the left and the right hand.
-        look: Seed of build and clothing.
-        held: Colour of what the left and the right hand hold.
-        stride_mm: How far the left foot is ahead of the right one.
-    """
-
-    floor_mm: tuple[float, float]
-    heading_rad: float
-    height_mm: float
-    wrists_mm: tuple[Point3, Point3]
-    look: int = 0
-    held: tuple[Colour | None, Colour | None] = (None, None)
-    stride_mm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +181,7 @@ class Renderer:
         wrists = np.array([body.wrists_mm for body in bodies]).reshape(-1, 3)
         for index, body in enumerate(bodies):
             first = 1 + 3 * index
-            seen = np.asarray(cv2.inRange(owners, first, first + 2), dtype=np.uint8)  # type: ignore[call-overload]  # scalars are accepted
+            seen = np.asarray(cv2.inRange(owners, first, first + 2), dtype=np.uint8)
             x, y, wide, high = cv2.boundingRect(seen)
             boxes[index] = (x, y, x + wide, y + high)
             if cv2.countNonZero(seen) >= PRESENT_PIXELS_MIN:
@@ -262,7 +235,7 @@ class Renderer:
         look = look_of(body.look)
         owner = 1 + 3 * index
         stature = body.height_mm
-        skeleton = _skeleton(body, look)
+        skeleton = skeleton_of(body, look)
         pixels = self.camera.project(np.concatenate(list(skeleton.values())))
         where: dict[str, FloatArray] = {}
         start = 0
@@ -275,44 +248,20 @@ class Renderer:
             leg = where[f"leg{side}"]
             parts.append(_Part(5.0, "disc", leg[1:], 46 * mid, look.shoes, owner))
             parts.append(_Part(0.25 * stature, "line", leg, 115 * mid, look.trousers, owner))
-            parts += self._arm(body, look, side, where[f"arm{side}"], skeleton[f"arm{side}"], owner)
+            arm, scale = where[f"arm{side}"], self._px_per_mm(skeleton[f"arm{side}"][2])
+            parts += _arm(body, side, arm, skeleton[f"arm{side}"][:, 2], scale=scale, owner=owner)
         trunk = np.concatenate([where["shoulders"], where["hips"]]).astype(np.float32)
         hull = np.asarray(cv2.convexHull(trunk), dtype=np.float64).reshape(-1, 2)
-        parts.append(_Part(0.6 * stature, "polygon", hull, 0.0, _shade(look.shirt, 0.75), owner))
+        parts.append(_Part(0.6 * stature, "polygon", hull, 0.0, shade(look.shirt, 0.75), owner))
         parts.append(_Part(0.82 * stature, "polygon", where["shoulders"], 0.0, look.shirt, owner))
         radius = HEAD_RADIUS_MM * self._px_per_mm((*body.floor_mm, stature))
         parts.append(_Part(stature, "disc", where["head"], radius, look.hair, owner))
         return parts
 
-    def _arm(
-        self, body: Body, look: Look, side: int, pixels: FloatArray, arm_mm: FloatArray, owner: int
-    ) -> list[_Part]:
-        """Return upper arm, forearm, what is held and the hand, of ``(3, 2)`` joint pixels."""
-        scale = self._px_per_mm(arm_mm[2])
-        sleeve = _shade(look.shirt, 0.9)
-        upper_mm, fore_mm = float(arm_mm[:2, 2].mean()), float(arm_mm[1:, 2].mean())
-        hand_mm = max(float(arm_mm[2, 2]), fore_mm + 1.0)
-        parts = [
-            _Part(upper_mm, "line", pixels[:2], 100 * scale, sleeve, owner),
-            _Part(fore_mm, "line", pixels[1:], 80 * scale, sleeve, owner),
-        ]
-        held = body.held[side]
-        if held is not None:
-            away = pixels[2] - pixels[1]
-            away = away / max(float(np.linalg.norm(away)), 1e-6)
-            aside = np.array([-away[1], away[0]])
-            near, far = pixels[2] + 25 * scale * away, pixels[2] + 135 * scale * away
-            corners = [near - 45 * scale * aside, near + 45 * scale * aside]
-            corners += [far + 45 * scale * aside, far - 45 * scale * aside]
-            parts.append(_Part(hand_mm - 0.5, "polygon", np.array(corners), 0.0, held))
-        radius = HAND_RADIUS_MM * scale
-        parts.append(_Part(hand_mm, "disc", pixels[2:], radius, look.hand, owner + 1 + side))
-        return parts
-
     def _shadow(self, image: Image, body: Body) -> None:
         angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
         ring = np.column_stack([340 * np.cos(angles), 340 * np.sin(angles), np.zeros(16)])
-        points = self.camera.project(ring + (*body.floor_mm, 1.0))
+        points = self.camera.project(ring + np.array([*body.floor_mm, 1.0]))
         height, width = image.shape[:2]
         if not np.isfinite(points).all():
             return
@@ -334,7 +283,7 @@ class Renderer:
             foot = 0.0 if number == 0 else level - 30.0
             solid = self._hull([(x, y, z) for x, y in ring for z in (foot, level)])
             deck = self.camera.project([(x, y, level) for x, y in ring])
-            parts.append(_Part(level - 1, "polygon", solid, 0.0, _shade(gondola.colour, 0.6)))
+            parts.append(_Part(level - 1, "polygon", solid, 0.0, shade(gondola.colour, 0.6)))
             parts.append(_Part(level, "polygon", deck, 0.0, gondola.colour))
         return parts
 
@@ -348,7 +297,7 @@ class Renderer:
             return [_Part(plate.z_mm + 1, "polygon", lid, 0.0, (70, 70, 70))]
         solid = self._hull([(x, y, z) for x, y in ring for z in (plate.z_mm, top)])
         return [
-            _Part(plate.z_mm + 1, "polygon", solid, 0.0, _shade(plate.colour, 0.7)),
+            _Part(plate.z_mm + 1, "polygon", solid, 0.0, shade(plate.colour, 0.7)),
             _Part(plate.z_mm + 2, "polygon", lid, 0.0, plate.colour),
         ]
 
@@ -364,81 +313,42 @@ class Renderer:
             self._noise = np.clip(grain, 0, 16).astype(np.uint8)
         y, x = (int(offset) for offset in rng.integers(0, 64, 2))
         tile = self._noise[y : y + height, x : x + width]
-        return np.asarray(cv2.subtract(cv2.add(image, tile), (8, 8, 8, 0)), dtype=np.uint8)
+        return np.asarray(cv2.subtract(cv2.add(image, tile), _GRAIN_MEAN), dtype=np.uint8)
 
 
-@lru_cache(maxsize=4096)
-def look_of(seed: int) -> Look:
-    """Return the look with this seed: anything dark or saturated but hands, which are bright."""
-    rng = np.random.default_rng(seed)
-    shirt = rng.integers(20, 150, 3)
-    shirt[2] = min(shirt[2], 130)  # nothing warm and bright but hands
-    trousers, shoes, hair = (
-        rng.integers(25, 95, 3),
-        rng.integers(15, 70, 3),
-        rng.integers(10, 60, 3),
-    )
-    tone = rng.uniform(0, 1)
-    hand = (int(150 + 45 * tone), int(190 + 35 * tone), int(238 + 17 * tone))
-    return Look(
-        shirt=_colour(shirt),
-        trousers=_colour(trousers),
-        shoes=_colour(shoes),
-        hair=_colour(hair),
-        hand=hand,
-        shoulder_mm=float(rng.uniform(175, 225)),
-    )
+def _arm(
+    body: Body, side: int, pixels: FloatArray, z_mm: FloatArray, /, *, scale: float, owner: int
+) -> list[_Part]:
+    """Return upper arm, forearm, what is held and the hand.
 
-
-def shoulders_of(
-    body_floor_mm: tuple[float, float],
-    heading_rad: float,
-    height_mm: float,
-    shoulder_mm: float = 200.0,
-) -> tuple[Point3, Point3]:
-    """Return the left and right shoulder of a body that stands upright."""
-    left = np.array([-np.sin(heading_rad), np.cos(heading_rad)]) * shoulder_mm
-    x, y = body_floor_mm
-    z = 0.82 * height_mm
-    return (x + left[0], y + left[1], z), (x - left[0], y - left[1], z)
-
-
-def resting_wrists(
-    floor_mm: tuple[float, float], heading_rad: float, height_mm: float, swing_mm: float = 0.0
-) -> tuple[Point3, Point3]:
-    """Return hands beside the hips; the left one ``swing_mm`` further ahead than the body."""
-    ahead = np.array([np.cos(heading_rad), np.sin(heading_rad)])
-    left = np.array([-ahead[1], ahead[0]])
-    middle = np.asarray(floor_mm, dtype=np.float64)
-    one = middle + 290.0 * left + (70.0 + swing_mm) * ahead
-    two = middle - 290.0 * left + (70.0 - swing_mm) * ahead
-    z = 0.49 * height_mm + 0.15 * abs(swing_mm)
-    return (float(one[0]), float(one[1]), z), (float(two[0]), float(two[1]), z)
-
-
-def _skeleton(body: Body, look: Look) -> dict[str, FloatArray]:
-    """Return named groups of ``(k, 3)`` points in the store."""
-    ahead = np.array([np.cos(body.heading_rad), np.sin(body.heading_rad), 0.0])
-    left = np.array([-ahead[1], ahead[0], 0.0])
-    middle = np.array([*body.floor_mm, 0.0])
-    up = np.array([0.0, 0.0, body.height_mm])
-    angles = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-    around, across = np.cos(angles)[:, None] * left, np.sin(angles)[:, None] * ahead
-    points = {
-        "shoulders": middle + 0.82 * up + (look.shoulder_mm + 25) * around + 125 * across,
-        "hips": middle + 0.5 * up + 165 * around + 115 * across,
-        "head": (middle + up - (0, 0, HEAD_RADIUS_MM) + 30 * ahead)[None],
-    }
-    shoulders = shoulders_of(body.floor_mm, body.heading_rad, body.height_mm, look.shoulder_mm)
-    for side, sign in ((0, 1.0), (1, -1.0)):
-        foot = middle + sign * (100 * left + 0.5 * body.stride_mm * ahead) + (0, 0, 20)
-        points[f"leg{side}"] = np.array([middle + 0.5 * up + sign * 80 * left, foot])
-        shoulder, wrist = np.array(shoulders[side]), np.array(body.wrists_mm[side])
-        straight = float(np.linalg.norm(wrist - shoulder))
-        bend = max(0.0, 640.0 - straight)  # an arm that is not stretched bends out and down
-        elbow = (shoulder + wrist) / 2 + sign * 0.3 * bend * left - (0, 0, 0.35 * bend)
-        points[f"arm{side}"] = np.array([shoulder, elbow, wrist])
-    return points
+    Args:
+        body: Whose arm it is.
+        side: 0 for the left arm, 1 for the right.
+        pixels: ``(3, 2)`` shoulder, elbow and hand.
+        z_mm: ``(3,)`` their heights.
+        scale: Pixels per mm at the hand.
+        owner: The body's mark.
+    """
+    look = look_of(body.look)
+    sleeve = shade(look.shirt, 0.9)
+    upper_mm, fore_mm = float(z_mm[:2].mean()), float(z_mm[1:].mean())
+    hand_mm = max(float(z_mm[2]), fore_mm + 1.0)
+    parts = [
+        _Part(upper_mm, "line", pixels[:2], 100 * scale, sleeve, owner),
+        _Part(fore_mm, "line", pixels[1:], 80 * scale, sleeve, owner),
+    ]
+    held = body.held[side]
+    if held is not None:
+        away = pixels[2] - pixels[1]
+        away = away / max(float(np.linalg.norm(away)), 1e-6)
+        aside = np.array([-away[1], away[0]])
+        near, far = pixels[2] + 25 * scale * away, pixels[2] + 135 * scale * away
+        corners = [near - 45 * scale * aside, near + 45 * scale * aside]
+        corners += [far + 45 * scale * aside, far - 45 * scale * aside]
+        parts.append(_Part(hand_mm - 0.5, "polygon", np.array(corners), 0.0, held))
+    radius = HAND_RADIUS_MM * scale
+    parts.append(_Part(hand_mm, "disc", pixels[2:], radius, look.hand, owner + 1 + side))
+    return parts
 
 
 def _floor(camera: Camera, scene: Scene) -> Image:
@@ -448,8 +358,8 @@ def _floor(camera: Camera, scene: Scene) -> Image:
     stains = rng.normal(0, 9, (9, 12)).astype(np.float32)
     soft = cv2.resize(stains, (width, height), interpolation=cv2.INTER_CUBIC)
     flat = np.asarray(scene.floor, dtype=np.float32) + np.asarray(soft)[:, :, None]
-    image = np.clip(flat, 0, 170).astype(np.uint8)
-    joint = _shade(scene.floor, 0.88)
+    image: Image = np.clip(flat, 0, 170).astype(np.uint8)
+    joint = shade(scene.floor, 0.88)
     tile = float(rng.uniform(350, 700))
     marks = np.arange(-8, 9) * tile
     lines = [((mark, -6000, 0), (mark, 6000, 0)) for mark in marks]
@@ -471,7 +381,7 @@ def _light(
     across = np.linspace(edges[0], edges[1], width)[None, :]
     down = np.linspace(edges[2], edges[3], height)[:, None]
     gain = ((across + down) / 2).astype(np.float32)
-    return np.ascontiguousarray(np.repeat(gain[:, :, None], 3, axis=2))
+    return np.repeat(np.asarray(gain, dtype=np.float32)[:, :, None], 3, axis=2)
 
 
 def _paint(image: Image, part: _Part, colour: Colour, *, smooth: bool = True) -> None:
@@ -493,12 +403,4 @@ def _paint(image: Image, part: _Part, colour: Colour, *, smooth: bool = True) ->
 
 def _fixed(points_px: FloatArray) -> npt.NDArray[np.int32]:
     cut = np.clip(points_px, -FAR_PX, FAR_PX)
-    return np.round(cut * 2**SUBPIXEL_BITS).astype(np.int32)
-
-
-def _shade(colour: Colour, gain: float) -> Colour:
-    return int(colour[0] * gain), int(colour[1] * gain), int(colour[2] * gain)
-
-
-def _colour(values: npt.NDArray[np.int64]) -> Colour:
-    return int(values[0]), int(values[1]), int(values[2])
+    return np.asarray(np.round(cut * 2**SUBPIXEL_BITS), dtype=np.int32)

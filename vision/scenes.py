@@ -11,21 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from vision.figure import Body, Colour, Point3, look_of, resting_wrists, shoulders_of
 from vision.geometry import Camera
-from vision.rendering import (
-    Body,
-    Colour,
-    Gondola,
-    Image,
-    Labels,
-    Plate,
-    Point3,
-    Renderer,
-    Scene,
-    look_of,
-    resting_wrists,
-    shoulders_of,
-)
+from vision.rendering import Gondola, Image, Labels, Plate, Renderer, Scene
 
 SIZE_WH = (512, 384)
 REACH_MM = 700.0
@@ -41,12 +29,12 @@ class Picture:
 
 
 def demo_camera() -> Camera:
-    """Return the camera of the demo store: 3.2 m above its middle, seeing 4.8 m by 3.6 m of floor."""
+    """Return the camera of the demo store: 3.2 m above its middle."""
     return Camera.overhead((0.0, 0.0, 3200.0), 341.3, SIZE_WH)
 
 
 def demo_scene() -> Scene:
-    """Return the demo store's fixtures: an aisle between two gondolas with two shelves each."""
+    """Return fixtures like the demo store's: an aisle between two gondolas of two shelves."""
     rng = np.random.default_rng(3)
     gondolas = (
         Gondola((-750, 900, 750, 1250), (800, 1250)),
@@ -171,8 +159,9 @@ def random_body(rng: np.random.Generator, floor_mm: tuple[float, float], scene: 
         if scene.gondolas and rng.random() < 0.6:
             heading = _towards_nearest(floor_mm, scene, heading) + float(rng.normal(0, 0.3))
             wrists = list(resting_wrists(floor_mm, heading, height))
+        shoulders = shoulders_of(floor_mm, heading, height, look_of(look).shoulder_mm)
         for side in _some_sides(rng):
-            wrists[side] = _reach(rng, floor_mm, heading, height, side, look)
+            wrists[side] = _reach(rng, shoulders[side], heading)
     elif doing < 0.75:  # holds something before the body, arms may cross
         for side in _some_sides(rng):
             ahead, across = rng.uniform(180, 420), rng.uniform(-260, 260)
@@ -207,16 +196,8 @@ def _some_sides(rng: np.random.Generator) -> tuple[int, ...]:
     return ((0,), (1,), (0, 1))[int(rng.choice(3, p=[0.35, 0.35, 0.3]))]
 
 
-def _reach(
-    rng: np.random.Generator,
-    floor_mm: tuple[float, float],
-    heading_rad: float,
-    height_mm: float,
-    side: int,
-    look: int,
-) -> Point3:
+def _reach(rng: np.random.Generator, shoulder: Point3, heading_rad: float) -> Point3:
     """Return a hand up to 700 mm from its shoulder, between knee and head height."""
-    shoulder = shoulders_of(floor_mm, heading_rad, height_mm, look_of(look).shoulder_mm)[side]
     angle = heading_rad + rng.normal(0, 0.5)
     far = rng.uniform(250, REACH_MM)
     z = rng.uniform(700, 1500)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detections in pixels become floor places and wrists in store millimetres. Pure.
+
+One camera sees directions, not depths. A person's depth follows from standing on the floor; a
+wrist's from the shelf front that its line of sight meets, or else from the height that hands mostly
+have. The uncertainty given with each says how much that is worth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vision.detectors import Detections
+from vision.geometry import FloatArray, FloorView, ShelfFront, meet_fronts
+
+POINT_SCORE_MIN = 0.3
+FEET_SHARE = 0.010
+"""Standard deviation of a feet keypoint, as a share of the frame's width."""
+HEAD_SHARE = 0.008
+WRIST_SHARE = 0.008
+HEAD_HEIGHT_MM = 1_600.0
+HEAD_HEIGHT_SIGMA_MM = 100.0
+WRIST_HEIGHT_MM = 1_100.0
+WRIST_HEIGHT_SIGMA_MM = 250.0
+FRONT_SIGMA_MM = 80.0
+"""How far before or behind a shelf front a hand is that is seen over it, typically."""
+FLOOR_SIGMA_MIN_MM = 40.0
+SIGMA_MAX_MM = 5_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where ``n`` persons stand.
+
+    Attributes:
+        floor_mm: ``(n, 2)``; NaN where neither feet nor head are seen.
+        sigma_mm: ``(n,)`` standard deviation, each axis.
+    """
+
+    floor_mm: FloatArray
+    sigma_mm: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Placer:
+    """Turns one camera's pixels into the store's millimetres.
+
+    Attributes:
+        view: The camera's calibration.
+        size_wh: Size of the image that it was made in; other frames are scaled to it.
+        fronts: Shelf fronts that hands reach through.
+    """
+
+    view: FloorView
+    size_wh: tuple[int, int]
+    fronts: tuple[ShelfFront, ...] = ()
+
+    def scaled(self, found: Detections, frame_wh: tuple[int, int]) -> Detections:
+        """Return detections of a frame of another size in the calibration's pixels."""
+        if frame_wh == self.size_wh:
+            return found
+        scale = np.array([self.size_wh[0] / frame_wh[0], self.size_wh[1] / frame_wh[1]])
+        return Detections(
+            boxes_xyxy=found.boxes_xyxy * np.tile(scale, 2),
+            scores=found.scores,
+            head_px=found.head_px * scale,
+            head_scores=found.head_scores,
+            feet_px=found.feet_px * scale,
+            feet_scores=found.feet_scores,
+            wrists_px=found.wrists_px * scale,
+            wrist_scores=found.wrist_scores,
+        )
+
+    def places(self, found: Detections) -> Places:
+        """Return where the persons stand: by their feet, and where these are hidden by the head."""
+        count = len(found)
+        floor_mm, sigma_mm = np.full((count, 2), np.nan), np.full(count, SIGMA_MAX_MM)
+        for index in range(count):
+            if found.feet_scores[index] >= POINT_SCORE_MIN:
+                pixel, height, unsure = found.feet_px[index], 0.0, 0.0
+                share = FEET_SHARE
+            elif found.head_scores[index] >= POINT_SCORE_MIN:
+                pixel, height, unsure = found.head_px[index], HEAD_HEIGHT_MM, HEAD_HEIGHT_SIGMA_MM
+                share = HEAD_SHARE
+            else:
+                continue
+            if height >= self.view.position_mm[2]:
+                continue  # a camera below head height says nothing through heads
+            [point] = self.view.at_height(pixel, height)
+            if np.isfinite(point).all() and abs(point[:2]).max() < 1e6:
+                floor_mm[index] = point[:2]
+                sigma = self._sigma(pixel, point, share, unsure)
+                sigma_mm[index] = max(sigma, FLOOR_SIGMA_MIN_MM)
+        return Places(floor_mm, sigma_mm)
+
+    def wrists(self, found: Detections, index: int) -> list[dict[str, Any]]:
+        """Return one person's wrists as the in-store contract has them."""
+        wrists = []
+        for pixel, score in zip(found.wrists_px[index], found.wrist_scores[index], strict=True):
+            if score < POINT_SCORE_MIN or not np.isfinite(pixel).all():
+                continue
+            point, sigma = self._wrist(pixel)
+            if not np.isfinite(point).all() or abs(point).max() > 1e6:
+                continue
+            place = [round(float(value)) for value in point]
+            camera = [round(float(value)) for value in self.view.position_mm]
+            wrists.append(
+                {
+                    "mm": place,
+                    "score": round(float(min(score, 1.0)), 3),
+                    "sigma_mm": round(sigma),
+                    "ray_mm": [camera, place],
+                }
+            )
+        return wrists
+
+    def _wrist(self, pixel: FloatArray) -> tuple[FloatArray, float]:
+        """Return the ``(3,)`` place of a wrist and its standard deviation in mm."""
+        met = meet_fronts(self.view, pixel, self.fronts)
+        if met is not None:
+            share = self._sigma(pixel, met, WRIST_SHARE, 0.0)
+            return met, min(float(np.hypot(share, FRONT_SIGMA_MM)), SIGMA_MAX_MM)
+        height = min(WRIST_HEIGHT_MM, 0.8 * float(self.view.position_mm[2]))
+        [point] = self.view.at_height(pixel, height)
+        return point, self._sigma(pixel, point, WRIST_SHARE, WRIST_HEIGHT_SIGMA_MM)
+
+    def _sigma(self, pixel: FloatArray, point: FloatArray, share: float, unsure_mm: float) -> float:
+        """Return what pixels and an unsure height make uncertain across the floor, in mm."""
+        across = share * self.size_wh[0] * self.view.mm_per_px(pixel, float(point[2]))
+        away = point - self.view.position_mm
+        slope = float(np.hypot(away[0], away[1])) / max(abs(float(away[2])), 1.0)
+        return min(float(np.hypot(across, unsure_mm * slope)), SIGMA_MAX_MM)
+
+
+def people_payload(
+    found: Detections, places: Places, names: Sequence[str | None], placer: Placer
+) -> list[dict[str, Any]]:
+    """Return the contract's ``people`` of one frame: those who have a track."""
+    people = []
+    for index, name in enumerate(names):
+        if name is None:
+            continue
+        person: dict[str, Any] = {
+            "track": name,
+            "score": round(float(min(found.scores[index], 1.0)), 3),
+        }
+        if np.isfinite(places.floor_mm[index]).all():
+            person["floor_mm"] = [round(float(value)) for value in places.floor_mm[index]]
+            person["floor_sigma_mm"] = round(float(places.sigma_mm[index]))
+        person["wrists"] = placer.wrists(found, index)
+        people.append(person)
+    return people

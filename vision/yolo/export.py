@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Export the trained weights to ONNX, and write down beside them how they were made."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import torch
+
+from vision.yolo.dataset import MODEL_WH
+from vision.yolo.hands_net import load_hands
+from vision.yolo.runtime import prepare, yolo
+
+log = logging.getLogger(__name__)
+
+OPSET = 17
+HALVED_MIN = 256
+"""Tensors of fewer numbers stay as they are."""
+
+
+def export_people(weights: Path, target: Path) -> None:
+    """Write ultralytics' weights as an ONNX file with a fixed input of 256 by 192 pixels."""
+    prepare()
+    model = yolo(weights)
+    size_hw = (MODEL_WH[1], MODEL_WH[0])
+    made = model.export(
+        format="onnx", imgsz=size_hw, opset=OPSET, simplify=True, dynamic=False, device="cpu"
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(str(made), target)
+    halve_weights(target)
+    _license_beside(target)
+
+
+def export_hands(weights: Path, target: Path) -> None:
+    """Write the hands net as an ONNX file of the same input size."""
+    net = load_hands(weights)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The older exporter: the newer one needs a package more for the same graph.
+    torch.onnx.export(
+        net,
+        (torch.zeros(1, 3, MODEL_WH[1], MODEL_WH[0]),),
+        str(target),
+        input_names=["images"],
+        output_names=["hands"],
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    halve_weights(target)
+    _license_beside(target)
+
+
+def halve_weights(path: Path) -> None:
+    """Store an ONNX file's weights in 16 bits, to be widened when it is loaded.
+
+    ONNX Runtime folds the widening once, so that only the file is smaller; weights are rounded to
+    11 bits of mantissa.
+    """
+    model = onnx.load(str(path))
+    casts = []
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < HALVED_MIN:
+            continue
+        half = weight.name + ".half"
+        casts.append(
+            onnx.helper.make_node("Cast", [half], [weight.name], to=onnx.TensorProto.FLOAT)
+        )
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), half))
+    for cast in reversed(casts):
+        model.graph.node.insert(0, cast)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _license_beside(target: Path) -> None:
+    """Say in a sidecar, as REUSE has it for files without comments, what the model is under."""
+    text = "SPDX-FileCopyrightText: shelfgate contributors\n"
+    text += "SPDX-License-Identifier: AGPL-3.0-or-later\n"
+    target.with_name(target.name + ".license").write_text(text)
+    log.info("wrote %s, %d bytes", target, target.stat().st_size)

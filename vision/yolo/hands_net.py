@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A small heatmap network that finds hands, and its training on rendered pictures.
+
+Input ``(n, 3, 192, 256)`` RGB from 0 to 1. Output ``(n, 5, 48, 64)``, one cell for 4 x 4 pixels:
+how much a hand is centred in this cell (0 to 1), where in the cell it is (x, y, in cells from the
+cell's middle), and where its owner's head is from there (x, y, in units of :data:`HEAD_PX`), by
+which hands are given to persons. Heatmap and loss: Zhou, Wang and Krähenbühl, *Objects as Points*
+(2019), equation 1.
+"""
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from vision.detectors.hands import HEAD_PX, STRIDE
+from vision.rendering import Image
+from vision.yolo.dataset import load_split
+
+log = logging.getLogger(__name__)
+
+SPREAD_CELLS = 1.0
+"""Standard deviation of the target's bump around a hand."""
+
+
+class HandsNet(nn.Module):
+    """A little U-net of plain convolutions, about 0.25 million weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.to2 = _block(3, 12, stride=2)
+        self.to4 = nn.Sequential(_block(12, 24, stride=2), _block(24, 24))
+        self.to8 = nn.Sequential(_block(24, 40, stride=2), _block(40, 40))
+        self.to16 = nn.Sequential(_block(40, 56, stride=2), _block(56, 56))
+        self.to32 = nn.Sequential(_block(56, 64, stride=2), _block(64, 64))
+        self.up16, self.up8 = _block(64, 56, size=1), _block(56, 40, size=1)
+        self.up4 = _block(40, 24, size=1)
+        self.at16, self.at8, self.at4 = _block(56, 56), _block(40, 40), _block(24, 32)
+        self.head = nn.Conv2d(32, 5, 1)
+        nn.init.zeros_(self.head.weight)
+        with torch.no_grad():
+            assert self.head.bias is not None
+            self.head.bias.copy_(torch.tensor([-4.6, 0.0, 0.0, 0.0, 0.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``(n, 5, h / 4, w / 4)``; the first channel is a logit while training."""
+        at4 = self.to4(self.to2(images))
+        at8 = self.to8(at4)
+        at16 = self.to16(at8)
+        deep = self.up16(self.to32(at16))
+        at16 = self.at16(at16 + nn.functional.interpolate(deep, scale_factor=2.0))
+        at8 = self.at8(at8 + nn.functional.interpolate(self.up8(at16), scale_factor=2.0))
+        at4 = self.at4(at4 + nn.functional.interpolate(self.up4(at8), scale_factor=2.0))
+        out: Tensor = self.head(at4)
+        if self.training:
+            return out
+        return torch.cat([out[:, :1].sigmoid(), out[:, 1:]], dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HandsTraining:
+    """How long and how hard to train."""
+
+    epochs: int
+    batch: int = 24
+    rate: float = 3e-3
+    threads: int = 1
+
+
+def train_hands(dataset: Path, weights: Path, *, seed: int, training: HandsTraining) -> None:
+    """Train from scratch and write the averaged weights.
+
+    Args:
+        dataset: Folder written by :func:`vision.yolo.dataset.make_dataset`.
+        weights: File to write; it is written after every epoch.
+        seed: Of initial weights, order and mirroring.
+        training: How long and how hard.
+    """
+    torch.manual_seed(seed)
+    torch.set_num_threads(training.threads)
+    rng = np.random.default_rng(seed)
+    images, hands = load_split(dataset, "train")
+    starts = np.searchsorted(hands[:, 0], np.arange(len(images) + 1))
+    net = HandsNet().train().to(memory_format=torch.channels_last)
+    average = torch.optim.swa_utils.AveragedModel(
+        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(net.parameters(), lr=training.rate, weight_decay=1e-4)
+    steps = math.ceil(len(images) / training.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, training.rate, total_steps=steps * training.epochs, pct_start=0.1
+    )
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    for epoch in range(training.epochs):
+        total, began = 0.0, time.monotonic()
+        for step, chosen in enumerate(np.array_split(rng.permutation(len(images)), steps)):
+            picked = [hands[starts[index] : starts[index + 1], 1:] for index in chosen]
+            pixels, targets = _mirrored(images[chosen], picked, rng)
+            loss = _loss(net(pixels), targets)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(net)
+            total += loss.item()
+            if step % 50 == 49:
+                pace = (time.monotonic() - began) / (step + 1)
+                log.info(
+                    "step %d of %d: loss %.3f, %.2f s", step + 1, steps, total / (step + 1), pace
+                )
+        torch.save(average.module.state_dict(), weights)
+        log.info("epoch %d of %d: loss %.3f", epoch + 1, training.epochs, total / steps)
+
+
+def load_hands(weights: Path) -> HandsNet:
+    """Return the trained network, ready to be exported."""
+    net = HandsNet()
+    net.load_state_dict(torch.load(weights, weights_only=True))
+    return net.eval()
+
+
+def make_targets(
+    hands: list[npt.NDArray[np.float32]], size_wh: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """Return ``(n, 6, h / 4, w / 4)``: the net's five channels, and where offsets count.
+
+    Args:
+        hands: For each picture ``(k, 4)``: hand x, y and head x, y in pixels.
+        size_wh: The pictures' width and height.
+    """
+    wide, high = size_wh[0] // STRIDE, size_wh[1] // STRIDE
+    targets = np.zeros((len(hands), 6, high, wide), dtype=np.float32)
+    rows, columns = np.mgrid[0:high, 0:wide].astype(np.float32)
+    for target, found in zip(targets, hands, strict=True):
+        for x_px, y_px, head_x_px, head_y_px in found:
+            x, y = x_px / STRIDE - 0.5, y_px / STRIDE - 0.5
+            square = (columns - x) ** 2 + (rows - y) ** 2
+            np.maximum(target[0], np.exp(-square / (2 * SPREAD_CELLS**2)), out=target[0])
+            column, row = min(max(round(x), 0), wide - 1), min(max(round(y), 0), high - 1)
+            target[0, row, column] = 1.0
+            near = square < 1.6**2
+            target[1][near], target[2][near] = (x - columns)[near], (y - rows)[near]
+            target[3][near] = (head_x_px - x_px) / HEAD_PX
+            target[4][near] = (head_y_px - y_px) / HEAD_PX
+            target[5][near] = 1.0
+    return targets
+
+
+def _mirrored(
+    images: Image, hands: list[npt.NDArray[np.float32]], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return a batch's RGB pixels and its targets, mirrored at random about both axes."""
+    height, width = images.shape[1:3]
+    across, down = rng.random() < 0.5, rng.random() < 0.5
+    if across:
+        images = images[:, :, ::-1]
+    if down:
+        images = images[:, ::-1]
+    moved = []
+    for found in hands:
+        turned = found.copy()
+        if across:
+            turned[:, 0::2] = width - turned[:, 0::2]
+        if down:
+            turned[:, 1::2] = height - turned[:, 1::2]
+        moved.append(turned)
+    pixels = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).permute(0, 3, 1, 2)
+    return pixels.float() / 255, torch.from_numpy(make_targets(moved, (width, height)))
+
+
+def _loss(out: Tensor, targets: Tensor) -> Tensor:
+    """Return the focal loss of the heatmap plus the distances of the offsets."""
+    heat, wanted = out[:, 0].float(), targets[:, 0]
+    share = heat.sigmoid().clamp(1e-5, 1 - 1e-5)
+    hit = wanted.ge(1.0).float()
+    found = hit * (1 - share) ** 2 * nn.functional.logsigmoid(heat)
+    other = (1 - hit) * (1 - wanted) ** 4 * share**2 * nn.functional.logsigmoid(-heat)
+    count = hit.sum().clamp(min=1)
+    near = targets[:, 5:6]
+    apart = (out[:, 1:5] - targets[:, 1:5]).abs() * near
+    weight = torch.tensor([1.0, 1.0, 1.0, 1.0]).view(1, 4, 1, 1)
+    return -(found + other).sum() / count + (apart * weight).sum() / near.sum().clamp(min=1)
+
+
+def _block(wide_in: int, wide_out: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(wide_in, wide_out, size, stride, size // 2, bias=False),
+        nn.BatchNorm2d(wide_out),
+        nn.ReLU(inplace=True),
+    )
