@@ -78,10 +78,19 @@ class World:
         self._origin_ns = origin_ns
         self._open_doors = open_doors
         self._came = 0
-        self._next_s = self.traffic.first_s
+        self._next_s: float | None = self.traffic.first_s
         self._places: dict[str, Point2] = {}
         self._waiting: str | None = None
         self._let_in: set[str] = set()
+
+    def hold(self) -> None:
+        """Keep everybody away until ``begin``."""
+        self._next_s = None
+
+    def begin(self) -> None:
+        """Let shoppers come from now on, the first one soon."""
+        if self._next_s is None:
+            self._next_s = self.now_s + 0.5
 
     @property
     def over(self) -> bool:
@@ -170,7 +179,7 @@ class World:
 
     def _arrive(self) -> None:
         traffic = self.traffic
-        if self._came == traffic.shoppers or self.now_s < self._next_s:
+        if self._came == traffic.shoppers or self._next_s is None or self.now_s < self._next_s:
             return
         if len(self.shoppers) >= traffic.at_once:
             return
