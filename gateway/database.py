@@ -173,7 +173,8 @@ class Database:
             return
         lock_fd, self._lock_fd = self._lock_fd, -1
         try:
-            await self._reader.close()
+            async with self._reading:
+                await self._reader.close()
             async with self._writing:
                 await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
                 await self._writer.close()

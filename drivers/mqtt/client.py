@@ -128,7 +128,7 @@ class Connection:
             DeviceSilentError: The broker has not taken what was sent before, up to the limit.
             TooLargeError: The broker takes no packet this large.
         """
-        self._raise_if_gone()
+        self.raise_if_gone()
         size = len(payload) + len(topic.encode()) + 64
         limit = self.maximum_packet_size
         if limit is not None and size > limit:
@@ -143,7 +143,7 @@ class Connection:
         info = self._client.publish(topic, payload, qos, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._lost("the connection closed")
-            self._raise_if_gone()
+            self.raise_if_gone()
         self._outgoing[info.mid] = (size, qos)
         self._outgoing_bytes += size
         if len(self._outgoing) > OUTGOING_MAX // 2:
@@ -153,6 +153,10 @@ class Connection:
     async def room(self) -> None:
         """Wait until at most half of the outgoing limit is used, or the link is gone."""
         await self._room.wait()
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Call back on the loop once the link is gone; ``raise_if_gone`` then says why."""
+        self._gone.add_done_callback(lambda _: callback())
 
     async def closed(self) -> NoReturn:
         """Wait for the end of the link.
@@ -385,7 +389,8 @@ class Connection:
         if sock is not None and sock.fileno() >= 0:
             self._unwatch(sock)
 
-    def _raise_if_gone(self) -> None:
+    def raise_if_gone(self) -> None:
+        """Raise what ``closed`` would, if the link is gone."""
         if self._gone.done():
             why = self._gone.exception()
             assert why is not None
@@ -396,7 +401,7 @@ class Connection:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
             future.cancel()
-            self._raise_if_gone()
+            self.raise_if_gone()
         return future.result()
 
 

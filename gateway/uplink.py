@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The uplink's protocol: which row to publish next, what is in flight, what is acknowledged.
+
+A pure state machine: no I/O, no clock. Time is passed in (``now_ns``, monotonic), chance too.
+Rows go out oldest first over all epochs, with a bounded number of PUBACKs outstanding. What ends a
+row's wait is the integrator's acknowledgement (``application``) or the PUBACK (``broker``); a
+PUBACK with a failure code is a refusal, and the row and all behind it are sent again later.
+
+After a reconnect everything unacknowledged is sent again. The integrator answers each birth with
+what it has stored, so the machine waits for that answer a moment before it repeats anything.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from gateway.outbox import Acknowledged, Row
+
+ACK_BYTES_MAX: Final = 65_536
+ACK_EPOCHS_MAX: Final = 1_000
+SEQUENCE_MAX: Final = 2**63 - 1
+SECOND_NS: Final = 1_000_000_000
+STALL_NS: Final = 30 * SECOND_NS  # A PUBACK this late will not come: connect anew.
+REPEAT_MIN_NS: Final = 5 * SECOND_NS  # Between two repetitions that an acknowledgement asked for.
+
+
+class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the uplink behaves."""
+
+    acknowledge: Literal["application", "broker"] = "application"
+    window: int = 64
+    """Most rows published and without PUBACK."""
+    puback_overdue_s: float = 2.0
+    """A PUBACK later than this means that the link is down."""
+    progress_s: float = 30.0
+    """Rows are sent again when no acknowledgement has come for this long; doubles while none."""
+    progress_cap_s: float = 600.0
+    answer_s: float = 1.0
+    """How long to wait for the integrator's answer to a birth before repeating rows."""
+    retry_first_s: float = 0.5
+    """Wait after the first failure, of a connection or a publish; doubles with jitter."""
+    retry_cap_s: float = 30.0
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Rows to read from the outbox."""
+
+    after: int
+    """Position behind which to read."""
+    limit: int
+    generation: int
+    """Rows read before a rewind are of no use."""
+    notified: int
+    """Rows committed while reading may be missing."""
+
+
+class Counters(msgspec.Struct):
+    """What happened since the start of the daemon."""
+
+    published: int = 0
+    refused: int = 0
+    """Publishes that the broker answered with a failure code."""
+    repeated: int = 0
+    """Times that unacknowledged rows were gone through again without a reconnect."""
+    malformed_acks: int = 0
+    unbelievable_acks: int = 0
+    """Acknowledged in the current epoch what was never committed."""
+
+
+class _Ack(msgspec.Struct, frozen=True):
+    acknowledged: dict[str, str]
+
+
+class _Flight(msgspec.Struct, frozen=True):
+    row: Row
+    sent_ns: int
+
+
+def retry_delay_s(settings: UplinkSettings, failures: int, random: Callable[[], float]) -> float:
+    """Return the wait after this many failures in a row: doubling, capped, half of it random.
+
+    Args:
+        settings: First wait and cap.
+        failures: Counted from 1.
+        random: Draws from ``[0, 1)``.
+    """
+    assert failures >= 1
+    whole = min(settings.retry_cap_s, settings.retry_first_s * 2.0 ** min(failures - 1, 16))
+    return whole * (0.5 + 0.5 * random())
+
+
+class Uplink:
+    """The state machine. The adapter calls it, publishes what it hands out, and reads for it."""
+
+    def __init__(self, settings: UplinkSettings, random: Callable[[], float]) -> None:
+        self.counters = Counters()
+        self._settings = settings
+        self._random = random
+        self._connected = False
+        self._window = settings.window
+        self._generation = 0
+        self._cursor = 0
+        self._more = True
+        self._notified = 0
+        self._ready: deque[Row] = deque()
+        self._flight: dict[int, _Flight] = {}
+        self._airborne: set[int] = set()
+        self._landed: list[Row] = []
+        self._acknowledged: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
+        self._backfilled: set[str] = set()
+        self._unsure = True
+        self._answer_by_ns: int | None = None
+        self._hold_until_ns: int | None = None
+        self._failures = 0
+        self._progress_ns = 0
+        self._patience_ns = int(settings.progress_s * SECOND_NS)
+        self._repeat_at_ns: int | None = None
+        self._repeated_ns: int | None = None
+
+    # The link.
+
+    def connected(self, now_ns: int, *, receive_maximum: int = 65_535) -> None:
+        """Begin anew on a fresh connection, from the oldest unacknowledged row."""
+        assert not self._connected, "one connection at a time"
+        self._connected = True
+        self._window = max(1, min(self._settings.window, receive_maximum))
+        self._hold_until_ns = None
+        self._forget_flight()
+        self._rewind(0)
+        self._progress_ns = now_ns
+        self._repeat_at_ns = None
+        waits = self._settings.acknowledge == "application" and self._unsure
+        answer_ns = int(self._settings.answer_s * SECOND_NS)
+        self._answer_by_ns = now_ns + answer_ns if waits else None
+
+    def disconnected(self) -> None:
+        """Forget what was in flight: without its PUBACK it counts as unsent."""
+        self._connected = False
+        self._forget_flight()
+        self._ready.clear()
+        self._unsure = self._unsure or self._outstanding()
+
+    def online(self, now_ns: int) -> bool:
+        """Tell whether the link is up: connected, and no PUBACK overdue."""
+        limit_ns = int(self._settings.puback_overdue_s * SECOND_NS)
+        return self._connected and now_ns - self._oldest_ns(now_ns) < limit_ns
+
+    def stalled(self, now_ns: int) -> bool:
+        """Tell whether a PUBACK is so late that only a new connection helps."""
+        return self._connected and now_ns - self._oldest_ns(now_ns) >= STALL_NS
+
+    @property
+    def in_flight(self) -> int:
+        """How many rows wait for their PUBACK."""
+        return len(self._flight)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything read and committed so far is published and has its PUBACK."""
+        return not (self._more or self._ready or self._flight)
+
+    # Rows.
+
+    def notify(self) -> None:
+        """Note that rows were committed."""
+        self._more = True
+        self._notified += 1
+
+    def made_room(self) -> None:
+        """Note that rows were given up: the notice about them took an old place, so start over."""
+        self._rewind(0)
+
+    def fetch(self) -> Fetch | None:
+        """Return which rows to read next, None when none are needed."""
+        if not self._connected or not self._more or len(self._ready) >= self._window:
+            return None
+        return Fetch(self._cursor, 2 * self._window, self._generation, self._notified)
+
+    def offer(self, fetch: Fetch, rows: Sequence[Row]) -> None:
+        """Take the rows read for ``fetch``."""
+        if fetch.generation != self._generation or not self._connected:
+            return
+        self._more = len(rows) == fetch.limit or fetch.notified != self._notified
+        for row in rows:
+            self._cursor = row.position
+            if row.position not in self._airborne and not self._is_acknowledged(row):
+                self._ready.append(row)
+
+    def take(self, now_ns: int) -> Row | None:
+        """Return the next row to publish, None when there is none or it has to wait."""
+        if not self._connected or len(self._flight) >= self._window or self._waits(now_ns):
+            return None
+        while self._ready:
+            row = self._ready.popleft()
+            if not self._is_acknowledged(row):
+                return row
+        return None
+
+    def published(self, mid: int, row: Row, now_ns: int) -> None:
+        """Note that ``row`` from ``take`` went out under packet id ``mid``."""
+        assert mid not in self._flight, "packet ids in flight are unique"
+        self._flight[mid] = _Flight(row, now_ns)
+        self._airborne.add(row.position)
+        self._sent[row.epoch] = max(row.sequence, self._sent.get(row.epoch, -1))
+        self._progress_ns = max(self._progress_ns, now_ns)
+        self.counters.published += 1
+
+    def not_published(self, row: Row, now_ns: int) -> None:
+        """Note that ``row`` from ``take`` cannot be sent now, as if the broker had refused it."""
+        self._refuse(row, now_ns)
+
+    def puback(self, mid: int, *, failure: bool, now_ns: int) -> None:
+        """Take a PUBACK; one of an unknown packet id belongs to something else."""
+        flight = self._flight.pop(mid, None)
+        if flight is None:
+            return
+        self._airborne.discard(flight.row.position)
+        if failure:
+            self._refuse(flight.row, now_ns)
+            return
+        self._failures = 0
+        self._progress_ns = max(self._progress_ns, now_ns)
+        if self._settings.acknowledge == "broker":
+            self._landed.append(flight.row)
+            self._airborne.add(flight.row.position)  # Until the outbox knows.
+
+    def landed(self) -> list[int]:
+        """Return positions that the broker has taken and the outbox does not know of yet.
+
+        Only with ``broker``. They stay until ``recorded`` says that the outbox knows.
+        """
+        return [row.position for row in self._landed]
+
+    def recorded(self, positions: Sequence[int]) -> None:
+        """Note that the outbox has recorded these."""
+        done = set(positions)
+        self._landed = [row for row in self._landed if row.position not in done]
+        self._airborne -= done
+
+    # Acknowledgements.
+
+    def acknowledgement(
+        self, payload: bytes, tails: Mapping[str, int], current: str, *, retained: bool, now_ns: int
+    ) -> list[Acknowledged]:
+        """Take a message of the integrator.
+
+        What is provably false is not believed: nobody but this daemon commits in the current
+        epoch, so an acknowledgement beyond its last sequence is refused. One beyond a finished
+        epoch's last sequence here can be true (this database was restored from a backup) and
+        counts up to what is here.
+
+        Args:
+            payload: ``{"acknowledged": {"<epoch>": "<sequence>"}}``.
+            tails: Last committed sequence of each epoch with pending rows, and the current one.
+            current: The current epoch.
+            retained: Whether the broker had kept it: then it answers no birth of ours.
+            now_ns: Monotonic.
+
+        Returns:
+            What the outbox shall record: only what is new.
+        """
+        if self._settings.acknowledge != "application":
+            return []
+        claims = self._parse(payload)
+        if claims is None:
+            return []
+        news = []
+        for epoch, claim in claims.items():
+            sequence = self._believe(epoch, claim, tails, current)
+            if sequence is not None and sequence > self._acknowledged.get(epoch, -1):
+                self._acknowledged[epoch] = sequence
+                news.append(Acknowledged(epoch, sequence))
+        if not retained:
+            self._answer_by_ns = None
+            self._unsure = False
+        if news:
+            self._progress_ns = now_ns
+            self._patience_ns = int(self._settings.progress_s * SECOND_NS)
+            self._repeat_at_ns = None
+        elif not retained and self._outstanding():
+            self._asked_again(now_ns)
+        return news
+
+    def backfill(self, epoch: str, sequence: int) -> None:
+        """Send rows again that were acknowledged before: the outbox has made them pending.
+
+        Acknowledgements of this epoch count up to what has been sent since, because one that is
+        older than the wish for a backfill would undo it.
+        """
+        self._acknowledged[epoch] = min(self._acknowledged.get(epoch, -1), sequence - 1)
+        self._sent[epoch] = min(self._sent.get(epoch, -1), sequence - 1)
+        self._backfilled.add(epoch)
+        self._rewind(0)
+
+    # Time.
+
+    def tick(self, now_ns: int) -> None:
+        """Let time pass: waits end, and rows without acknowledgement are sent again."""
+        if self._answer_by_ns is not None and now_ns >= self._answer_by_ns:
+            self._answer_by_ns = None
+        if self._hold_until_ns is not None and now_ns >= self._hold_until_ns:
+            self._hold_until_ns = None
+        due_ns = self._repeat_due_ns()
+        if due_ns is not None and now_ns >= due_ns:
+            self.counters.repeated += 1
+            cap_ns = int(self._settings.progress_cap_s * SECOND_NS)
+            if self._repeat_at_ns is None:
+                self._patience_ns = min(cap_ns, 2 * self._patience_ns)
+            self._repeat_at_ns = None
+            self._repeated_ns = now_ns
+            self._progress_ns = now_ns
+            self._rewind(0)
+
+    def deadline_ns(self, now_ns: int) -> int | None:
+        """Return when to call ``tick`` and look at ``online`` again; None when nothing is due."""
+        if not self._connected:
+            return None
+        due = [self._answer_by_ns, self._hold_until_ns, self._repeat_due_ns()]
+        if self._flight:
+            oldest_ns = self._oldest_ns(now_ns)
+            overdue_ns = oldest_ns + int(self._settings.puback_overdue_s * SECOND_NS)
+            due.append(overdue_ns if overdue_ns > now_ns else oldest_ns + STALL_NS)
+        return min((one for one in due if one is not None), default=None)
+
+    # Inside.
+
+    def _waits(self, now_ns: int) -> bool:
+        held = self._hold_until_ns is not None and now_ns < self._hold_until_ns
+        unanswered = self._answer_by_ns is not None and now_ns < self._answer_by_ns
+        return held or unanswered
+
+    def _oldest_ns(self, now_ns: int) -> int:
+        """Return when the oldest row in flight went out; dicts keep their order."""
+        return next((flight.sent_ns for flight in self._flight.values()), now_ns)
+
+    def _forget_flight(self) -> None:
+        self._flight.clear()
+        self._airborne = {row.position for row in self._landed}
+
+    def _rewind(self, position: int) -> None:
+        """Read again from behind a position."""
+        self._generation += 1
+        self._cursor = position
+        self._ready.clear()
+        self._more = True
+
+    def _refuse(self, row: Row, now_ns: int) -> None:
+        self.counters.refused += 1
+        self._failures += 1
+        wait_s = retry_delay_s(self._settings, self._failures, self._random)
+        self._hold_until_ns = now_ns + int(wait_s * SECOND_NS)
+        self._rewind(min(self._cursor, row.position - 1))
+
+    def _is_acknowledged(self, row: Row) -> bool:
+        return row.sequence <= self._acknowledged.get(row.epoch, -1)
+
+    def _outstanding(self) -> bool:
+        """Tell whether something was sent that the integrator has not acknowledged."""
+        return any(
+            sequence > self._acknowledged.get(epoch, -1) for epoch, sequence in self._sent.items()
+        )
+
+    def _repeat_due_ns(self) -> int | None:
+        if self._settings.acknowledge != "application" or not self._connected:
+            return None
+        if self._more or self._ready or self._flight or not self._outstanding():
+            return None
+        due_ns = self._progress_ns + self._patience_ns
+        return due_ns if self._repeat_at_ns is None else min(due_ns, self._repeat_at_ns)
+
+    def _asked_again(self, now_ns: int) -> None:
+        """Take an acknowledgement without news for what it is: the integrator began anew.
+
+        It says after each birth and each start what it has; that it lacks what was sent means
+        that this never arrived. What is under way gets a second to be acknowledged first.
+        """
+        at_ns = now_ns + SECOND_NS
+        if self._repeated_ns is not None:
+            at_ns = max(at_ns, self._repeated_ns + REPEAT_MIN_NS)
+        if self._repeat_at_ns is None:
+            self._repeat_at_ns = at_ns
+
+    def _parse(self, payload: bytes) -> dict[str, int] | None:
+        try:
+            return _claims(payload)
+        except (ValueError, RecursionError):
+            self.counters.malformed_acks += 1
+            return None
+
+    def _believe(
+        self, epoch: str, claim: int, tails: Mapping[str, int], current: str
+    ) -> int | None:
+        tail = tails.get(epoch)
+        if tail is None:
+            return None  # Nothing of it waits.
+        if claim > tail and epoch == current:
+            self.counters.unbelievable_acks += 1
+            return None
+        limit = self._sent.get(epoch, -1) if epoch in self._backfilled else tail
+        return min(claim, limit)
+
+
+def _claims(payload: bytes) -> dict[str, int]:
+    """Read an acknowledgement; ``ValueError`` says that it is none."""
+    if len(payload) > ACK_BYTES_MAX:
+        raise ValueError("too long")
+    claims = msgspec.json.decode(payload, type=_Ack).acknowledged
+    if len(claims) > ACK_EPOCHS_MAX:
+        raise ValueError("too many epochs")
+    return {epoch: _sequence(text) for epoch, text in claims.items()}
+
+
+def _sequence(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise ValueError("a sequence is up to 20 digits")
+    value = int(text)
+    if value > SEQUENCE_MAX:
+        raise ValueError("no sequence is this large")
+    return value

@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The link to the integrator's broker: the uplink's protocol, the outbox and MQTT, put together.
+
+One task does everything in turns: it wakes when rows are committed, when the broker or the
+integrator says something, and when the protocol's next deadline comes. Nothing polls.
+"""
+
+import asyncio
+import logging
+import random as chance
+import re
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Literal, NoReturn
+
+import msgspec
+
+from drivers.errors import DeviceSilentError, DriverError
+from drivers.mqtt.client import Connection, Message, MqttConfig, TooLargeError, Will, connect
+from drivers.ports import Clock
+from gateway.database import Database
+from gateway.domain.effects import Reply
+from gateway.outbox import TRIM_BITE, Acknowledged
+from gateway.uplink import Uplink, UplinkSettings, retry_delay_s
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
+COMMAND_BYTES_MAX: Final = 65_536
+COMMANDS_REMEMBERED: Final = 1_000
+REPLIES_MAX: Final = 1_000
+RECORD_EVERY_NS: Final = (
+    200_000_000  # Acknowledgements are written together: an fsync each is dear.
+)
+TRIM_BITES: Final = 10
+WILL_DELAY_S: Final = 5
+STEADY_NS: Final = 10_000_000_000  # A link that held this long was no failed attempt.
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where events go."""
+
+    mqtt: MqttConfig
+    store: str
+    gateway: str
+    version: str
+    """Of the software; shown in the status."""
+    uplink: UplinkSettings = UplinkSettings()
+    status_every_s: float = 60.0
+
+    @property
+    def root(self) -> str:
+        """Return the topic that all of this gateway's topics begin with."""
+        return f"shelfgate/v1/{self.store}/{self.gateway}"
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The retained birth, its refreshes, and the will."""
+
+    v: int = 1
+    state: Literal["online", "offline"]
+    epoch: str
+    backlog: int | None
+    """Events without acknowledgement; None in the will."""
+    oldest_age_s: float | None
+    """Age of the oldest of them; None when there is none, and in the will."""
+    degraded: list[str]
+    """Parts that do not work as they should."""
+    version: str
+
+
+class ReplyMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a command, on ``…/replies/<id>``."""
+
+    v: int = 1
+    id: str
+    status: Literal["ok", "error"]
+    message: str
+
+
+class Counters(msgspec.Struct):
+    """What the adapter counted since the start of the daemon."""
+
+    connections: int = 0
+    malformed_commands: int = 0
+    retained_commands: int = 0
+    repeated_commands: int = 0
+    replies_dropped: int = 0
+
+
+class _CommandHead(msgspec.Struct, frozen=True):
+    id: str
+
+
+class Upstream:
+    """Keeps the link up and the outbox moving. ``run`` is its one task."""
+
+    def __init__(
+        self,
+        config: UpstreamConfig,
+        database: Database,
+        *,
+        clock: Clock,
+        on_link: Callable[[bool], None],
+        on_command: Callable[[str, str, bytes], None],
+        random: Callable[[], float] = chance.random,
+    ) -> None:
+        """Prepare; nothing happens before ``run``.
+
+        Args:
+            config: Where events go.
+            database: With an epoch begun.
+            clock: Monotonic time for deadlines, UTC for ages.
+            on_link: Called with each change of the link's state; it begins as down.
+            on_command: Called with id, name and the whole payload (a JSON object, compact) of
+                each command, once an id.
+            random: Draws from ``[0, 1)`` for jitter.
+        """
+        self.counters = Counters()
+        self.uplink = Uplink(config.uplink, random)
+        self._config = config
+        self._database = database
+        self._clock = clock
+        self._on_link = on_link
+        self._on_command = on_command
+        self._random = random
+        self._wake = asyncio.Event()
+        self._online = False
+        self._connected = False
+        self._degraded: list[str] = []
+        self._status_due = False
+        self._status_at_ns = 0
+        self._news: list[Acknowledged] = []
+        self._recorded_ns = 0
+        self._commands: OrderedDict[str, None] = OrderedDict()
+        self._replies: deque[Reply] = deque()
+        self._replying: dict[int, Reply] = {}
+        self._draining = False
+        self._drained = asyncio.Event()
+        self._farewell: int | None = None
+
+    # What others call.
+
+    def notify(self, dropped: int = 0) -> None:
+        """Say that rows were committed, and how many pending ones were given up for them."""
+        self.uplink.notify()
+        if dropped:
+            log.error("Gave up %d events that waited for the uplink", dropped)
+            self.uplink.made_room()
+        self._wake.set()
+
+    def set_degraded(self, parts: Sequence[str]) -> None:
+        """Say which parts do not work as they should; told upstream when it changes."""
+        if list(parts) != self._degraded:
+            self._degraded = list(parts)
+            self._status_due = True
+            self._wake.set()
+
+    def publish_reply(self, reply: Reply) -> None:
+        """Answer a command, now or after the reconnect; the oldest of too many are dropped.
+
+        Answers are kept in memory: whoever sent a command across a restart asks again.
+        """
+        if len(self._replies) >= REPLIES_MAX:
+            self._replies.popleft()
+            self.counters.replies_dropped += 1
+        self._replies.append(reply)
+        self._wake.set()
+
+    async def backfill(self, epoch: str, sequence: int) -> int:
+        """Send events again from a sequence on, as far as the history reaches.
+
+        Returns:
+            How many.
+        """
+        count = await self._database.backfill(epoch, sequence)
+        if count:
+            self.uplink.backfill(epoch, sequence)
+            self._wake.set()
+        return count
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Send what is committed, say offline, and stop; for the daemon's end.
+
+        Args:
+            timeout_s: Longest wait. What was not sent is in the database and goes out next time.
+
+        Returns:
+            Whether everything committed has its PUBACK.
+        """
+        self._draining = True
+        if not self._connected:
+            return False
+        self._drained.clear()
+        self._wake.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._drained.wait()
+        return self._farewell is not None
+
+    async def run(self) -> NoReturn:
+        """Connect, keep publishing, reconnect; until cancelled.
+
+        Raises:
+            DatabaseError: The outbox cannot be read or written.
+            Exception: A callback failed: a bug.
+        """
+        failures = 0
+        while True:
+            began_ns = self._now_ns()
+            try:
+                await self._connection(failures)
+            except DriverError as error:
+                if self._now_ns() - began_ns > STEADY_NS:
+                    failures = 0
+                failures += 1
+                if failures == 1:
+                    log.warning("Uplink is down: %s", error)
+            if self._draining:
+                await asyncio.Event().wait()  # Saying online again would be wrong now.
+            await asyncio.sleep(retry_delay_s(self._config.uplink, failures, self._random))
+
+    # One connection.
+
+    async def _connection(self, failures: int) -> None:
+        async with connect(
+            self._config.mqtt,
+            subscriptions=[(f"{self._config.root}/ack", 1), (f"{self._config.root}/commands/+", 1)],
+            will=Will(
+                topic=f"{self._config.root}/status",
+                payload=self._status("offline", None, None),
+                delay_s=WILL_DELAY_S,
+            ),
+            on_message=self._on_message,
+            on_puback=self._on_puback,
+        ) as connection:
+            if failures:
+                log.info("Uplink is back after %d failed attempts", failures)
+            self.counters.connections += 1
+            connection.when_gone(self._wake.set)
+            self._connected = True
+            self._status_due = True
+            self.uplink.connected(self._now_ns(), receive_maximum=connection.receive_maximum)
+            try:
+                while True:
+                    await self._turn(connection)
+            finally:
+                if self._farewell is None:
+                    connection.abort()  # The will says offline.
+                self._disconnected()
+
+    def _disconnected(self) -> None:
+        self._connected = False
+        self.uplink.disconnected()
+        self._replies.extendleft(reversed(self._replying.values()))
+        self._replying.clear()
+        self._drained.set()
+        self._tell_link()
+
+    async def _turn(self, connection: Connection) -> None:
+        """Do all that is to be done now, and wait for the next reason to."""
+        self._wake.clear()
+        connection.raise_if_gone()
+        now_ns = self._now_ns()
+        self.uplink.tick(now_ns)
+        if self.uplink.stalled(now_ns):
+            raise DeviceSilentError(
+                self._config.mqtt.name, "does not acknowledge", "Look at the broker's log"
+            )
+        self._tell_link()
+        await self._refresh_status(connection)
+        await self._read()
+        self._publish(connection)
+        self._answer(connection)
+        await self._record()
+        if self._draining and self._farewell is None and self.uplink.idle:
+            backlog = await self._database.backlog()
+            payload = self._status("offline", *backlog)
+            self._farewell = self._publish_status(connection, payload)
+        await self._pause()
+
+    async def _pause(self) -> None:
+        now_ns = self._now_ns()
+        due = [self._status_at_ns, self.uplink.deadline_ns(now_ns)]
+        if self._news or self.uplink.landed():
+            due.append(self._recorded_ns + RECORD_EVERY_NS)
+        wait_ns = min(one for one in due if one is not None) - now_ns
+        if wait_ns > 0 and not self._wake.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_ns / 1e9):
+                    await self._wake.wait()
+
+    # Rows.
+
+    async def _read(self) -> None:
+        fetch = self.uplink.fetch()
+        if fetch is not None:
+            self.uplink.offer(fetch, await self._database.pending(fetch.after, fetch.limit))
+            if self.uplink.fetch() is not None:
+                self._wake.set()
+
+    def _publish(self, connection: Connection) -> None:
+        while (row := self.uplink.take(now_ns := self._now_ns())) is not None:
+            topic = f"{self._config.root}/events/{row.name}"
+            try:
+                mid = connection.publish(topic, row.payload, content_type=CONTENT_TYPE)
+            except TooLargeError as error:
+                log.warning("Event %s waits: %s", row.id, error)
+                self.uplink.not_published(row, now_ns)
+                return
+            self.uplink.published(mid, row, now_ns)
+
+    async def _record(self) -> None:
+        """Write acknowledgements, several at a time."""
+        landed = self.uplink.landed()
+        if not (self._news or landed):
+            return
+        now_ns = self._now_ns()
+        if now_ns - self._recorded_ns < RECORD_EVERY_NS and not self._draining:
+            return
+        self._recorded_ns = now_ns
+        news = list(self._news)
+        await self._database.acknowledge_all(news, landed)
+        del self._news[: len(news)]
+        self.uplink.recorded(landed)
+        self._wake.set()
+
+    # What comes in, on the loop.
+
+    def _on_puback(self, mid: int, reason_code: int, failure: bool) -> None:
+        self._replying.pop(mid, None)
+        if mid == self._farewell:
+            self._drained.set()
+        if failure:
+            log.debug("Broker refused a publish with code 0x%02x", reason_code)
+        self.uplink.puback(mid, failure=failure, now_ns=self._now_ns())
+        self._wake.set()
+
+    def _on_message(self, message: Message) -> None:
+        kind, _, name = message.topic.removeprefix(f"{self._config.root}/").partition("/")
+        if kind == "ack":
+            epoch = self._database.epoch
+            assert epoch is not None, "begin_epoch comes before the uplink"
+            self._news += self.uplink.acknowledgement(
+                message.payload,
+                self._database.tails,
+                epoch.epoch,
+                retained=message.retain,
+                now_ns=self._now_ns(),
+            )
+            self._wake.set()
+        elif kind == "commands":
+            self._take_command(name, message)
+
+    def _take_command(self, name: str, message: Message) -> None:
+        if message.retain:
+            self.counters.retained_commands += 1
+            return
+        command, problem, data = _parse_command(message.payload)
+        if problem is not None:
+            self.counters.malformed_commands += 1
+            log.warning("Refused a command %r: %s", name[:64], problem)
+            if command is not None:
+                self.publish_reply(Reply(command, "error", problem))
+            return
+        assert command is not None, "a command without problem has an id"
+        if command in self._commands:
+            self.counters.repeated_commands += 1
+            return
+        self._commands[command] = None
+        if len(self._commands) > COMMANDS_REMEMBERED:
+            self._commands.popitem(last=False)
+        self._on_command(command, name, data)
+
+    # Status, replies, link.
+
+    def _answer(self, connection: Connection) -> None:
+        while self._replies:
+            reply = self._replies[0]
+            payload = msgspec.json.encode(
+                ReplyMessage(id=reply.command, status=reply.status, message=reply.message)
+            )
+            mid = connection.publish(f"{self._config.root}/replies/{reply.command}", payload)
+            self._replying[mid] = self._replies.popleft()
+
+    async def _refresh_status(self, connection: Connection) -> None:
+        now_ns = self._now_ns()
+        if self._farewell is not None:
+            self._status_at_ns = now_ns + 1_000_000_000
+            return
+        if not self._status_due and now_ns < self._status_at_ns:
+            return
+        self._status_due = False
+        self._status_at_ns = now_ns + int(self._config.status_every_s * 1e9)
+        payload = self._status("online", *await self._database.backlog())
+        self._publish_status(connection, payload)
+        for _ in range(TRIM_BITES):
+            if await self._database.trim(self._clock.stamp().utc_ns) < TRIM_BITE:
+                break
+
+    def _publish_status(self, connection: Connection, payload: bytes) -> int:
+        return connection.publish(f"{self._config.root}/status", payload, retain=True)
+
+    def _status(
+        self, state: Literal["online", "offline"], backlog: int | None, oldest_utc_ns: int | None
+    ) -> bytes:
+        age_s = None
+        if oldest_utc_ns is not None:
+            age_s = round(max(0.0, (self._clock.stamp().utc_ns - oldest_utc_ns) / 1e9), 1)
+        epoch = self._database.epoch
+        assert epoch is not None, "begin_epoch comes before the uplink"
+        return msgspec.json.encode(
+            Status(
+                state=state,
+                epoch=epoch.epoch,
+                backlog=backlog,
+                oldest_age_s=age_s,
+                degraded=self._degraded,
+                version=self._config.version,
+            )
+        )
+
+    def _tell_link(self) -> None:
+        online = self.uplink.online(self._now_ns())
+        if online != self._online:
+            self._online = online
+            self._on_link(online)
+
+    def _now_ns(self) -> int:
+        return self._clock.stamp().mono_ns
+
+
+def _parse_command(payload: bytes) -> tuple[str | None, str | None, bytes]:
+    """Return a command's id, what is wrong with it, and its payload as one compact line."""
+    if len(payload) > COMMAND_BYTES_MAX:
+        return None, f"longer than {COMMAND_BYTES_MAX} bytes", b""
+    try:
+        command = msgspec.json.decode(payload, type=_CommandHead).id
+    except (ValueError, RecursionError):
+        return None, "no JSON object with a text `id`", b""
+    if _ID.fullmatch(command) is None:
+        return None, "its `id` is not 1 to 64 of A-Z a-z 0-9 . _ -", b""
+    try:
+        data = msgspec.json.encode(msgspec.json.decode(payload))
+    except (ValueError, RecursionError) as error:
+        return command, f"malformed JSON: {error}", b""
+    return command, None, data
