@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What systemd is told (sd_notify(3)), and counters for people who ask how it goes."""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+NAMES_MAX: Final = 256
+
+
+class Notifier:
+    """Speaks sd_notify over ``NOTIFY_SOCKET``; silent where systemd did not start us."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        """Look for systemd in the environment, and open a socket to it."""
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if address[:1] in ("/", "@"):
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.setblocking(False)
+        self.watchdog_s = _watchdog_s(environ)
+        """Seconds within which ``watchdog`` must be called; None when nobody watches."""
+        self.undelivered = 0
+        """Messages that systemd did not take."""
+
+    def ready(self) -> None:
+        """Say that start-up is complete."""
+        self._send("READY=1")
+
+    def watchdog(self) -> None:
+        """Say that the pipeline moves. Called by the commit loop and by nothing else."""
+        if self.watchdog_s is not None:
+            self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """Say in one line how things stand; ``systemctl status`` shows it."""
+        self._send("STATUS=" + " ".join(text.split()))
+
+    def stopping(self) -> None:
+        """Say that shutdown has begun."""
+        self._send("STOPPING=1")
+
+    def close(self) -> None:
+        """Close the socket; later messages go nowhere."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, message: str) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(message.encode(), self._address)
+        except OSError:
+            # Never a reason to stop: if it lasts, the watchdog says so.
+            self.undelivered += 1
+
+
+def _watchdog_s(environ: Mapping[str, str]) -> float | None:
+    """Return systemd's watchdog timeout in seconds, if it is meant for this process."""
+    usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not usec.isdecimal() or int(usec) == 0:
+        return None
+    if pid and pid != str(os.getpid()):
+        return None
+    return int(usec) / 1e6
+
+
+class Counters:
+    """Named counts since the start. Bounded: past the limit, new names count together."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a count."""
+        if name not in self._counts and len(self._counts) >= NAMES_MAX:
+            name = "other"
+        self._counts[name] += by
+
+    def snapshot(self) -> dict[str, int]:
+        """Return all counts, by name in order."""
+        return dict(sorted(self._counts.items()))
+
+    def summary(self) -> str:
+        """Return the counts above zero as one line, largest first; empty when there are none."""
+        largest = sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return ", ".join(f"{count} {name}" for name, count in largest[:8] if count)
