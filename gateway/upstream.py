@@ -37,7 +37,7 @@ TRIM_BITES: Final = 10
 WILL_DELAY_S: Final = 5
 STEADY_NS: Final = 10_000_000_000  # A link that held this long was no failed attempt.
 
-_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +63,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     v: int = 1
     state: Literal["online", "offline"]
     epoch: str
-    backlog: int | None
-    """Events without acknowledgement; None in the will."""
-    oldest_age_s: float | None
-    """Age of the oldest of them; None when there is none, and in the will."""
+    backlog: int | msgspec.UnsetType
+    """Events without acknowledgement; absent from the will, which is written beforehand."""
+    oldest_age_s: float | msgspec.UnsetType | None
+    """Age of the oldest of them; None when there is none, absent from the will."""
     degraded: list[str]
     """Parts that do not work as they should."""
     version: str
@@ -75,7 +75,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class ReplyMessage(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a command, on ``…/replies/<id>``."""
 
-    v: int = 1
     id: str
     status: Literal["ok", "error"]
     message: str
@@ -116,7 +115,7 @@ class Upstream:
             clock: Monotonic time for deadlines, UTC for ages.
             on_link: Called with each change of the link's state; it begins as down.
             on_command: Called with id, name and the whole payload (a JSON object, compact) of
-                each command, once an id.
+                each command; a repeat of an id is answered with the reply given before.
             random: Draws from ``[0, 1)`` for jitter.
         """
         self.counters = Counters()
@@ -135,7 +134,7 @@ class Upstream:
         self._status_at_ns = 0
         self._news: list[Acknowledged] = []
         self._recorded_ns = 0
-        self._commands: OrderedDict[str, None] = OrderedDict()
+        self._commands: OrderedDict[str, Reply | None] = OrderedDict()
         self._replies: deque[Reply] = deque()
         self._replying: dict[int, Reply] = {}
         self._draining = False
@@ -168,6 +167,8 @@ class Upstream:
             self._replies.popleft()
             self.counters.replies_dropped += 1
         self._replies.append(reply)
+        if reply.command in self._commands:
+            self._commands[reply.command] = reply
         self._wake.set()
 
     async def backfill(self, epoch: str, sequence: int) -> int:
@@ -231,7 +232,7 @@ class Upstream:
             subscriptions=[(f"{self._config.root}/ack", 1), (f"{self._config.root}/commands/+", 1)],
             will=Will(
                 topic=f"{self._config.root}/status",
-                payload=self._status("offline", None, None),
+                payload=self._status("offline"),
                 delay_s=WILL_DELAY_S,
             ),
             on_message=self._on_message,
@@ -277,8 +278,7 @@ class Upstream:
         self._answer(connection)
         await self._record()
         if self._draining and self._farewell is None and self.uplink.idle:
-            backlog = await self._database.backlog()
-            payload = self._status("offline", *backlog)
+            payload = self._status("offline", await self._database.backlog())
             self._farewell = self._publish_status(connection, payload)
         await self._pause()
 
@@ -369,6 +369,9 @@ class Upstream:
         assert command is not None, "a command without problem has an id"
         if command in self._commands:
             self.counters.repeated_commands += 1
+            known = self._commands[command]
+            if known is not None:
+                self.publish_reply(known)
             return
         self._commands[command] = None
         if len(self._commands) > COMMANDS_REMEMBERED:
@@ -395,7 +398,7 @@ class Upstream:
             return
         self._status_due = False
         self._status_at_ns = now_ns + int(self._config.status_every_s * 1e9)
-        payload = self._status("online", *await self._database.backlog())
+        payload = self._status("online", await self._database.backlog())
         self._publish_status(connection, payload)
         for _ in range(TRIM_BITES):
             if await self._database.trim(self._clock.stamp().utc_ns) < TRIM_BITE:
@@ -405,18 +408,22 @@ class Upstream:
         return connection.publish(f"{self._config.root}/status", payload, retain=True)
 
     def _status(
-        self, state: Literal["online", "offline"], backlog: int | None, oldest_utc_ns: int | None
+        self, state: Literal["online", "offline"], backlog: tuple[int, int | None] | None = None
     ) -> bytes:
-        age_s = None
-        if oldest_utc_ns is not None:
-            age_s = round(max(0.0, (self._clock.stamp().utc_ns - oldest_utc_ns) / 1e9), 1)
+        count: int | msgspec.UnsetType = msgspec.UNSET
+        age_s: float | msgspec.UnsetType | None = msgspec.UNSET
+        if backlog is not None:
+            count, oldest_utc_ns = backlog
+            age_s = None
+            if oldest_utc_ns is not None:
+                age_s = round(max(0.0, (self._clock.stamp().utc_ns - oldest_utc_ns) / 1e9), 1)
         epoch = self._database.epoch
         assert epoch is not None, "begin_epoch comes before the uplink"
         return msgspec.json.encode(
             Status(
                 state=state,
                 epoch=epoch.epoch,
-                backlog=backlog,
+                backlog=count,
                 oldest_age_s=age_s,
                 degraded=self._degraded,
                 version=self._config.version,
@@ -442,7 +449,7 @@ def _parse_command(payload: bytes) -> tuple[str | None, str | None, bytes]:
     except (ValueError, RecursionError):
         return None, "no JSON object with a text `id`", b""
     if _ID.fullmatch(command) is None:
-        return None, "its `id` is not 1 to 64 of A-Z a-z 0-9 . _ -", b""
+        return None, "its `id` is not 1 to 128 of A-Z a-z 0-9 . _ -", b""
     try:
         data = msgspec.json.encode(msgspec.json.decode(payload))
     except (ValueError, RecursionError) as error:

@@ -364,7 +364,7 @@ class Connection:
             self._room.set()
         on_puback = self._on_puback
         if qos and on_puback is not None:
-            self._call(lambda: on_puback(mid, code.value, code.is_failure))
+            self._call(lambda: on_puback(mid=mid, reason_code=code.value, failure=code.is_failure))
 
     def _call(self, callback: Callable[[], None]) -> None:
         """Run a user's callback; what it raises ends ``closed()`` instead of vanishing in paho."""

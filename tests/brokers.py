@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real brokers for tests: Mosquitto where it is installed, and free ports."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+MOSQUITTO = shutil.which("mosquitto", path=PATH)
+MOSQUITTO_PASSWD = shutil.which("mosquitto_passwd", path=PATH)
+
+needs_mosquitto = pytest.mark.skipif(
+    MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)"
+)
+
+
+def free_port():
+    """Return a TCP port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Mosquitto:
+    """A Mosquitto on loopback that can be killed and started again."""
+
+    def __init__(self, folder, *lines, port=None):
+        self.port = port or free_port()
+        self.config = folder / f"mosquitto-{self.port}.conf"
+        access = () if any("password_file" in line for line in lines) else ("allow_anonymous true",)
+        listener = (f"listener {self.port} 127.0.0.1", "user root", "persistence false")
+        self.config.write_text("\n".join([*listener, *access, *lines, ""]))
+        self.process = None
+
+    async def start(self):
+        self.process = await asyncio.create_subprocess_exec(
+            MOSQUITTO, "-c", str(self.config), stderr=subprocess.DEVNULL
+        )
+        async with asyncio.timeout(20):
+            while not await self._accepts():
+                assert self.process.returncode is None, "mosquitto refused its configuration"
+
+    async def _accepts(self):
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            await asyncio.sleep(0.02)  # Mosquitto has no way to say that it is ready.
+            return False
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return True
+
+    async def kill(self):
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def mosquitto(folder, *lines, port=None):
+    """Run a Mosquitto with extra configuration lines."""
+    broker = Mosquitto(folder, *lines, port=port)
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        await broker.kill()
+
+
+def run(coroutine, limit_s=50):
+    """Run a test's coroutine with a limit of its own, so that what it opened is closed."""
+
+    async def limited():
+        async with asyncio.timeout(limit_s):
+            return await coroutine
+
+    return asyncio.run(limited())
