@@ -5,7 +5,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
@@ -71,14 +71,16 @@ def _read_struct(cls: type[Any], table: object, where: Where, reading: _Reading)
     fields = {item.encode_name: item for item in msgspec.structs.fields(cls)}
     valid = [*fields, tag] if tag else list(fields)
     bad = False
+    meant: set[str | None] = set()
     for key in table:
         if key not in valid:
             reading.problems.add(where.at(key), "unknown key", nearest(key, valid))
+            meant.add(closest(key, valid))
             bad = True
     values = {}
     for key, item in fields.items():
         if key not in table:
-            if item.required:
+            if item.required and key not in meant:
                 reading.problems.add(where.at(key), "missing", _remedy(item.type, key))
                 bad = True
             continue
@@ -209,12 +211,18 @@ def _remedy(wanted: object, key: str | int) -> str:
     return f"See what docs/settings.md says of {key}"
 
 
-def nearest(word: str, valid: typing.Iterable[str]) -> str:
+def closest(word: str, valid: Iterable[str]) -> str | None:
+    """Return the valid word that was probably meant; None when none is near."""
+    near = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
     """Return a remedy that names the nearest valid word, or all of them when none is near."""
     names = list(valid)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.55)
-    if near:
-        return f"Did you mean {near[0]}?"
+    near = closest(word, names)
+    if near is not None:
+        return f"Did you mean {near}?"
     if not names:
         return "Remove it"
     return f"Valid here: {', '.join(sorted(names)[:40])}"

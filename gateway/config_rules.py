@@ -18,16 +18,15 @@ def degenerate(points: list[tuple[float, float]]) -> bool:
 
     A point is on the line when it is nearer than 1 % of the points' greatest distance.
     """
-    reach = max(math.dist(a, b) for a, b in combinations(points, 2))
-    if reach == 0:
+    apart = list(dict.fromkeys(points))
+    if len(apart) < 4:
         return True
-    for (ax, ay), (bx, by) in combinations(points, 2):
+    reach = max(math.dist(a, b) for a, b in combinations(apart, 2))
+    for (ax, ay), (bx, by) in combinations(apart, 2):
         length = math.hypot(bx - ax, by - ay)
-        if length == 0:
-            return True
         off = sum(
             abs((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / length > 0.01 * reach
-            for x, y in points
+            for x, y in apart
         )
         if off < 2:
             return True

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from gateway.config_read import nearest, read_table
+from gateway.config_read import closest, nearest, read_table
 from gateway.config_rules import check_digit, degenerate
 from gateway.config_tables import (
     KEYS,
@@ -120,6 +120,7 @@ def _read_piece(document: Document, draft: _Draft, problems: Problems, *, main: 
             problems.add(root.at(key), "only in the main file", "Move it to the main store file")
         elif key not in valid:
             problems.add(root.at(key), "unknown key", nearest(key, valid))
+            draft.broken |= {closest(key, valid) or ""}
     version = data.get("version", None if main else VERSION)
     if type(version) is not int or version != VERSION:
         given = "missing" if version is None else f"is {version!r}"
@@ -227,6 +228,7 @@ class _Builder:
         elif (table.plates is None) == (not table.plate):
             remedy = "Give plates = N for equal widths, or one [[gondola.shelf.plate]] each"
             self._problems.add(where, "needs either plates or plate tables", remedy)
+            self._draft.broken.add("gondola")
         elif table.plate:
             self._check_plates(where, table.plate, length_mm)
         if table.plates is not None and not table.plate:

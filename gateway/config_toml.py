@@ -132,7 +132,7 @@ def load_document(path: Path) -> Document:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
+        line = int(found[1]) if found else len(text.rstrip().splitlines())
         problem = re.sub(r" \(at .*\)$", "", str(error))
         remedy = "Correct the TOML; text needs quotes and every bracket its pair"
         raise _unreadable(path, line, f"not TOML: {problem}", remedy) from error

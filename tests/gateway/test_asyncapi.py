@@ -22,7 +22,7 @@ REMEDY = "run .venv/bin/python -m gateway.asyncapi --write"
 
 CLOCK = events.Clock("boot-1", 12_345, utc_trusted=False, utc_error_ms=None)
 BASE = {"store_version": "74e2c83dfc9b9401", "clock": CLOCK}
-ACT = events.Act("s-1", "09521321123453", 1, "pick", "g1.s1.p1", 0.97)
+ACT = events.Act("s-1", "09521321123458", 1, "pick", "g1.s1.p1", 0.97)
 
 
 def picked():
@@ -107,7 +107,7 @@ def test_every_reference_in_the_document_leads_somewhere():
 
 def test_a_committed_event_fits_its_schema():
     event = check_event(payload_of(event_of(picked())))
-    assert event["data"]["acts"][0]["gtin"] == "09521321123453"
+    assert event["data"]["acts"][0]["gtin"] == "09521321123458"
 
 
 @pytest.mark.parametrize(
