@@ -89,7 +89,7 @@ def train_hands(dataset: Path, weights: Path, *, seed: int, training: HandsTrain
     starts = np.searchsorted(hands[:, 0], np.arange(len(images) + 1))
     net = HandsNet().train().to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
-        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
+        net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
     )
     optimizer = torch.optim.AdamW(net.parameters(), lr=training.rate, weight_decay=1e-4)
     steps = math.ceil(len(images) / training.batch)
@@ -114,8 +114,29 @@ def train_hands(dataset: Path, weights: Path, *, seed: int, training: HandsTrain
                 log.info(
                     "step %d of %d: loss %.3f, %.2f s", step + 1, steps, total / (step + 1), pace
                 )
+        settle_norms(average.module, images)
         torch.save(average.module.state_dict(), weights)
         log.info("epoch %d of %d: loss %.3f", epoch + 1, training.epochs, total / steps)
+
+
+def settle_norms(net: nn.Module, images: Image, *, batches: int = 40, batch: int = 24) -> None:
+    """Measure the batch normalisations' statistics anew: those of averaged weights are no average.
+
+    Args:
+        net: The network; it is left in evaluation mode.
+        images: ``(n, h, w, 3)`` BGR, of which the first ones are used.
+        batches: How many batches.
+        batch: Pictures in each.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over all batches
+    net.train()
+    with torch.no_grad():
+        for first in range(0, min(batches * batch, len(images)), batch):
+            net(_pixels(images[first : first + batch]))
+    net.eval()
 
 
 def load_hands(weights: Path) -> HandsNet:
@@ -170,8 +191,13 @@ def _mirrored(
         if down:
             turned[:, 1::2] = height - turned[:, 1::2]
         moved.append(turned)
-    pixels = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).permute(0, 3, 1, 2)
-    return pixels.float() / 255, torch.from_numpy(make_targets(moved, (width, height)))
+    return _pixels(images), torch.from_numpy(make_targets(moved, (width, height)))
+
+
+def _pixels(images: Image) -> Tensor:
+    """Return ``(n, 3, h, w)`` RGB from 0 to 1 of ``(n, h, w, 3)`` BGR pictures."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images[..., ::-1]))
+    return pixels.permute(0, 3, 1, 2).float() / 255
 
 
 def _loss(out: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding of pose and hands outputs, and real models on real pictures where they are at hand."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision.detectors import Detections, ModelError, build, persons_from_pose
+from vision.detectors.boxes import box_iou, suppress
+from vision.detectors.hands import HEAD_PX, STRIDE, Hands, decode_hands, give_hands
+from vision.detectors.onnx import decode_pose, letterbox
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+POSE = DATA / "models" / "yolo11n-pose-256-int.onnx"
+VIDEO = DATA / "videos" / "one-by-one-person-detection.mp4"
+FIXTURE = ROOT / "fixtures" / "model"
+
+
+@given(st.integers(2, 900), st.integers(2, 900), st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_a_letterbox_keeps_aspect_and_finds_its_way_back(width, height, share):
+    frame = np.zeros((height, width, 3), dtype=np.uint8)
+    fitted, fit = letterbox(frame, (256, 192))
+    assert fitted.shape == (192, 256, 3)
+    point = np.array([share[0] * width, share[1] * height])
+    assert np.allclose(fit.back(point * fit.scale + fit.offset_px), point)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_pose_output_is_read_in_pixels_and_in_shares(normalised):
+    output = np.zeros((11, 4), dtype=np.float32)
+    output[:, 2] = [100, 80, 40, 60, 0.9, 100, 60, 0.8, 100, 108, 0.7]
+    output[:4, 3] = [200, 20, 10, 10]  # below the least score, but it says what the unit is
+    if normalised:
+        output[[0, 2, 5, 8]] /= 256
+        output[[1, 3, 6, 9]] /= 192
+    found = decode_pose(output, (256, 192), score_min=0.5)
+    assert np.allclose(found.boxes_xyxy, [[80, 50, 120, 110]], atol=1e-3)
+    assert np.allclose(found.head_px, [[100, 60]], atol=1e-3)
+    assert np.allclose(found.feet_px, [[100, 108]], atol=1e-3)
+    assert found.wrist_scores.max() == 0.0
+
+
+def test_an_output_without_persons_is_empty():
+    assert len(decode_pose(np.zeros((56, 1344), dtype=np.float32), (256, 256), score_min=0.3)) == 0
+
+
+def test_an_output_of_another_model_is_refused():
+    with pytest.raises(ModelError, match="Export a YOLO"):
+        decode_pose(np.zeros((84, 100), dtype=np.float32), (256, 256), score_min=0.3)
+    with pytest.raises(ModelError, match="3 keypoints"):
+        decode_pose(np.ones((14, 100), dtype=np.float32), (256, 256), score_min=0.3)
+
+
+def test_coco_keypoints_become_head_feet_and_wrists():
+    points = np.zeros((1, 17, 3))
+    points[0, [0, 1, 2]] = [[10, 10, 0.9], [8, 8, 0.8], [12, 8, 0.8]]
+    points[0, [9, 10]] = [[1, 50, 0.7], [20, 51, 0.2]]
+    points[0, [15, 16]] = [[8, 100, 0.9], [12, 102, 0.9]]
+    found = persons_from_pose(np.array([[0.0, 0, 20, 104]]), np.array([0.9]), points)
+    assert np.allclose(found.head_px, [[10, 26 / 3]])
+    assert np.allclose(found.feet_px, [[10, 101]])
+    assert np.allclose(found.wrist_scores, [[0.7, 0.2]])
+
+
+def test_of_boxes_on_one_another_the_best_stays():
+    boxes = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30]])
+    assert suppress(boxes, 0.6).tolist() == [0, 2]
+    assert suppress(np.zeros((0, 4)), 0.6).tolist() == []
+    assert box_iou(boxes[:1], boxes[1:2])[0, 0] == pytest.approx(90 / 110)
+
+
+def heatmap(*hands):
+    """Return a hands output with these ``(x_px, y_px, head_x_px, head_y_px, score)``."""
+    output = np.zeros((5, 48, 64), dtype=np.float32)
+    for x, y, head_x, head_y, score in hands:
+        column, row = int(x // STRIDE), int(y // STRIDE)
+        output[:, row, column] = (
+            score,
+            x / STRIDE - 0.5 - column,
+            y / STRIDE - 0.5 - row,
+            (head_x - x) / HEAD_PX,
+            (head_y - y) / HEAD_PX,
+        )
+    return output
+
+
+@given(st.floats(0, 255.9), st.floats(0, 191.9), st.floats(-50, 300), st.floats(-50, 250))
+def test_a_peak_gives_its_hand_to_a_fraction_of_a_cell(x, y, head_x, head_y):
+    hands = decode_hands(heatmap((x, y, head_x, head_y, 0.8)))
+    assert np.allclose(hands.centres_px, [[x, y]], atol=1e-3)
+    assert np.allclose(hands.heads_px, [[head_x, head_y]], atol=1e-2)
+
+
+def test_a_flat_heatmap_has_no_hands():
+    assert len(decode_hands(np.zeros((5, 48, 64), dtype=np.float32)).scores) == 0
+
+
+def two_persons():
+    """Return two persons side by side, heads at (50, 50) and (90, 50)."""
+    return Detections(
+        boxes_xyxy=np.array([[20.0, 20, 85, 100], [60.0, 20, 120, 100]]),
+        scores=np.array([0.9, 0.9]),
+        head_px=np.array([[50.0, 50], [90.0, 50]]),
+        head_scores=np.array([0.9, 0.9]),
+        feet_px=np.array([[50.0, 90], [90.0, 90]]),
+        feet_scores=np.array([0.9, 0.9]),
+        wrists_px=np.full((2, 2, 2), np.nan),
+        wrist_scores=np.zeros((2, 2)),
+    )
+
+
+def test_a_hand_between_two_goes_to_the_head_that_it_points_to():
+    hands = decode_hands(heatmap((70, 70, 91, 50, 0.9), (78, 70, 52, 50, 0.8)))
+    given = give_hands(two_persons(), hands)
+    assert np.allclose(given.wrists_px[0, 0], [78, 70])
+    assert np.allclose(given.wrists_px[1, 0], [70, 70])
+    assert given.wrist_scores.round(1).tolist() == [[0.8, 0], [0.9, 0]]
+
+
+def test_nobody_gets_a_third_hand_nor_one_from_afar():
+    mine = [(40 + 12 * i, 70, 50, 50, 0.9) for i in range(3)]
+    given = give_hands(two_persons(), decode_hands(heatmap(*mine, (240, 180, 50, 50, 0.9))))
+    assert (given.wrist_scores[0] > 0).all()
+    assert (given.wrists_px[0, :, 0] < 200).all()
+
+
+def test_hands_without_persons_are_nobodys():
+    nobody = Hands(np.zeros((1, 2)), np.zeros((1, 2)), np.ones(1))
+    assert len(give_hands(Detections.empty(), nobody)) == 0
+
+
+def test_missing_and_wrong_files_are_refused_with_a_remedy(tmp_path):
+    with pytest.raises(ModelError, match="no such file. Give the path"):
+        build("onnxruntime", tmp_path / "none.onnx")
+    noise = tmp_path / "noise.onnx"
+    noise.write_bytes(b"noise")
+    with pytest.raises(ModelError, match="no ONNX model"):
+        build("onnxruntime", noise)
+
+
+@pytest.mark.skipif(not POSE.exists(), reason="the real pose model is not on this machine")
+def test_a_real_pose_model_finds_real_people_one_by_one():
+    detector = build("onnxruntime", POSE)
+    video = cv2.VideoCapture(str(VIDEO))
+    counts, wrists = [], 0
+    for number in range(300):
+        good, frame = video.read()
+        assert good
+        if number % 10 == 0:
+            found = detector.detect(frame)
+            counts.append(len(found))
+            wrists += int((found.wrist_scores > 0.5).sum())
+            inside = (found.boxes_xyxy >= 0) & (found.boxes_xyxy <= [768, 432, 768, 432])
+            assert inside.all()
+    video.release()
+    assert counts[:5] == [0] * 5  # the hall is empty at first
+    assert counts[8:20] == [1] * 12
+    assert max(counts) == 1
+    assert wrists > 10
+
+
+@pytest.mark.skipif(
+    not (DATA / "models" / "yolox_nano.onnx").exists(), reason="the real model is not here"
+)
+def test_a_detector_of_another_family_is_refused():
+    detector = build("onnxruntime", DATA / "models" / "yolox_nano.onnx")
+    with pytest.raises(ModelError, match="pose model"):
+        detector.detect(np.zeros((64, 64, 3), dtype=np.uint8))

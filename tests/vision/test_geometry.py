@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pixels to millimetres and back, for any camera that could hang in a store."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision.geometry import (
+    CalibrationError,
+    Camera,
+    FloorView,
+    ShelfFront,
+    homography_from_points,
+    meet_fronts,
+)
+
+SIZE_WH = (512, 384)
+CORNERS_PX = [[40, 30], [470, 40], [480, 350], [30, 340], [250, 200]]
+
+cameras = st.builds(
+    lambda x, y, z, focal, a, b, yaw: Camera.overhead(
+        (x, y, z), focal, SIZE_WH, tilt_rad=(a, b), yaw_rad=yaw
+    ),
+    st.floats(-3000, 3000),
+    st.floats(-3000, 3000),
+    st.floats(2200, 6000),
+    st.floats(250, 700),
+    st.floats(-0.4, 0.4),
+    st.floats(-0.4, 0.4),
+    st.floats(-3.1, 3.1),
+)
+pixels = st.tuples(st.floats(0, 511), st.floats(0, 383))
+
+
+@given(cameras, pixels, st.floats(0, 1900))
+def test_a_point_seen_at_a_pixel_is_found_again_at_its_height(camera, pixel, height):
+    view = camera.view()
+    [point] = view.at_height(pixel, height)
+    assert point[2] == height
+    assert np.allclose(camera.project(point), pixel, atol=1e-5)
+    assert np.allclose(view.project(point), pixel, atol=1e-5)
+
+
+@given(cameras, pixels)
+def test_a_pixels_ray_points_at_its_floor_point(camera, pixel):
+    [floor] = camera.view().floor(pixel)
+    towards = np.array([*floor, 0.0]) - camera.position_mm
+    assert np.allclose(camera.rays(pixel)[0], towards / np.linalg.norm(towards), atol=1e-7)
+
+
+@given(cameras)
+def test_floor_points_and_the_cameras_place_give_its_view(camera):
+    floor = camera.view().floor(CORNERS_PX)
+    view = FloorView.from_points(CORNERS_PX, floor, position_mm=camera.position_mm)
+    body = np.array([*floor[4], 1500.0])
+    body[:2] += (camera.position_mm[:2] - body[:2]) * 0.3
+    assert np.allclose(view.project(body), camera.project(body), atol=1e-3)
+
+
+@given(cameras.filter(lambda camera: camera.rotation[2, 2] > -0.97))
+def test_a_tilted_cameras_place_follows_from_floor_points_alone(camera):
+    floor = camera.view().floor(CORNERS_PX)
+    view = FloorView.from_points(CORNERS_PX, floor, size_wh=SIZE_WH)
+    assert np.allclose(view.position_mm, camera.position_mm, atol=1.0)
+
+
+def test_a_camera_that_looks_straight_down_needs_its_place():
+    camera = Camera.overhead((0, 0, 3200), 341.3, SIZE_WH)
+    floor = camera.view().floor(CORNERS_PX)
+    with pytest.raises(CalibrationError, match="Give position_mm"):
+        FloorView.from_points(CORNERS_PX, floor, size_wh=SIZE_WH)
+
+
+@pytest.mark.parametrize(
+    ("points", "problem"),
+    [
+        ([[0, 0], [1, 1], [2, 2]], "Give at least 4"),
+        ([[0, 0], [1, 1], [2, 2], [3, 3]], "in one line"),
+        ([[5, 5]] * 4, "all the same"),
+        ([[0, 0], [1, 0], [1, 1], [0, float("nan")]], "finite"),
+    ],
+)
+def test_points_that_determine_nothing_are_refused(points, problem):
+    with pytest.raises(CalibrationError, match=problem):
+        homography_from_points([[0, 0], [1, 0], [1, 1], [0, 1]][: len(points)], points)
+
+
+FRONT = ShelfFront((-750, 900), (750, 900), 800, 1250)
+
+
+@pytest.mark.parametrize(
+    ("hand", "met"),
+    [
+        ((100, 900, 1100), True),
+        ((100, 960, 1000), True),  # a little inside the shelf: seen through the front
+        ((100, 600, 1100), False),  # before the shopper's chest
+        ((100, 0, 1100), False),
+        ((1400, 900, 1100), False),  # beside the gondola
+    ],
+)
+def test_hands_at_a_shelf_meet_its_front_and_others_do_not(hand, met):
+    view = Camera.overhead((0, 0, 3200), 341.3, SIZE_WH).view()
+    point = meet_fronts(view, view.project(hand)[0], [FRONT])
+    assert (point is not None) == met
+    if point is not None:
+        assert abs(point[1] - 900) < 1e-6
+        assert (
+            np.hypot(*(point[[0, 2]] - np.array(hand)[[0, 2]])) < 140
+        )  # how deep it is cannot be seen
+
+
+def test_the_nearest_of_two_fronts_is_met():
+    view = Camera.overhead((0, 0, 3200), 341.3, SIZE_WH).view()
+    behind = ShelfFront((-750, 1000), (750, 1000), 800, 1250)
+    point = meet_fronts(view, view.project((0, 900, 1200))[0], [behind, FRONT])
+    assert point is not None
+    assert point[1] == pytest.approx(900)
+
+
+def test_a_millimetre_is_smaller_far_from_the_camera():
+    view = Camera.overhead((0, 0, 3200), 341.3, SIZE_WH).view()
+    assert view.mm_per_px((256, 192)) == pytest.approx(3200 / 341.3)
+    assert view.mm_per_px((256, 192), 1600) == pytest.approx(1600 / 341.3)
