@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: the one module that knows the others, and wires them into a daemon."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from drivers.entry.tokens import EntryConfig, Verified, Verifier
+from drivers.errors import DeviceGoneError
+from drivers.instore.driver import InstoreDriver
+from drivers.mqtt.config import MqttConfig, Tls
+from drivers.mqtt.embedded import start_broker, stop_broker
+from drivers.ports import Driver
+from drivers.registry import build
+from drivers.serial_port import open_serial
+from gateway.clock import OsClock
+from gateway.config import ConfigError, Settings, load_store
+from gateway.config_settings import Broker, read_secret
+from gateway.config_settings import Uplink as UplinkTable
+from gateway.database import Database, Limits, Row, open_database
+from gateway.domain.effects import AnyEffect, Backfill, OpenDoor, Reply
+from gateway.domain.engine import Engine
+from gateway.domain.inputs import (
+    AnyInput,
+    Command,
+    GatewayGap,
+    GatewayStarted,
+    GatewayStopping,
+    LinkState,
+    Stamp,
+    StoreChanged,
+)
+from gateway.domain.store import Store
+from gateway.health import Notifier
+from gateway.intake import Intake
+from gateway.journal import JournalWriter
+from gateway.pipeline import ALIVE, Pipeline, last_alive
+from gateway.supervise import Backoff, status_reporter, supervise
+from gateway.tail import readable
+from gateway.uplink import UplinkSettings
+from gateway.upstream import Upstream, UpstreamConfig
+from gateway.version import VERSION
+
+log = logging.getLogger(__name__)
+
+DRAIN_S: Final = 2.5
+"""How long the uplink may send what is committed when the daemon stops."""
+UPKEEP_S: Final = 1.0
+TRIM_S: Final = 3_600.0
+BROKER_BACKOFF: Final = Backoff(first_s=0.2, cap_s=5.0)
+
+
+def mqtt_config(
+    table: Broker | UplinkTable, client_id: str, *, embedded: bool = False, clean: bool = False
+) -> MqttConfig:
+    """Return how to reach a broker of the settings, secrets read from their files.
+
+    Raises:
+        ConfigError: A secret cannot be read.
+    """
+    host, port = table.address
+    tls = table.tls
+    return MqttConfig(
+        host=host,
+        port=port,
+        client_id=table.client_id or client_id,
+        protocol=4 if embedded else table.protocol,
+        username=table.username,
+        password=read_secret(table.password_file) if table.password_file else None,
+        tls=Tls(ca=tls.ca, certificate=tls.cert, key=tls.key) if tls else None,
+        clean=clean,
+        session_expiry_s=table.session_expiry_s if isinstance(table, UplinkTable) else 0,
+    )
+
+
+async def run_daemon(
+    settings: Settings, store: Store, store_path: Path, *, show_events: bool = False
+) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP reads the store file again.
+
+    Raises:
+        DatabaseError: The database cannot be used.
+        ConfigError: A secret cannot be read.
+    """
+    async with AsyncExitStack() as stack:
+        database = await open_database(
+            settings.database,
+            store=store.name,
+            gateway=settings.gateway,
+            limits=Limits(history_days=settings.history.days),
+        )
+        stack.push_async_callback(database.close)
+        daemon = Daemon(settings, store, store_path, database, show_events=show_events)
+        stack.callback(daemon.close)
+        await daemon.run()
+
+
+class Daemon:
+    """One gateway's drivers, engine, database and uplink."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        store_path: Path,
+        database: Database,
+        *,
+        show_events: bool,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._store_path = store_path
+        self._database = database
+        self._show_events = show_events
+        self._clock = OsClock()
+        self._random = SystemRandom()
+        self._notifier = Notifier()
+        self._engine = Engine()
+        self._intake = Intake(self._clock)
+        self._upstream = self._make_upstream()
+        entry = settings.entry
+        self._verify: Callable[[str, Stamp], Verified] = (
+            _nobody
+            if entry is None
+            else Verifier(
+                EntryConfig(
+                    jwks=Path(entry.jwks),
+                    issuer=entry.issuer,
+                    store=store.name,
+                    skew_s=entry.skew_s,
+                    max_age_days=entry.max_age_days,
+                )
+            ).verify
+        )
+        name = f"shelfgate-instore-{store.name}-{settings.gateway}"
+        self._instore = InstoreDriver(
+            mqtt_config(settings.broker, name, embedded=settings.broker.starts_own, clean=True),
+            store,
+            clock=self._clock,
+            verify=self._verify,
+        )
+        self._journal = None
+        if settings.journal is not None:
+            self._journal = JournalWriter(
+                Path(settings.journal.directory),
+                bytes_max=settings.journal.megabytes * 1_000_000,
+                hours_max=settings.journal.hours,
+            )
+        self._pipeline = Pipeline(
+            engine=self._engine,
+            intake=self._intake,
+            database=database,
+            journal=self._journal,
+            clock=self._clock,
+            carry_out=self._carry_out,
+            committed=self._committed,
+            beat=self._notifier.watchdog,
+        )
+
+    def close(self) -> None:
+        """Close what the daemon opened itself."""
+        if self._journal is not None:
+            self._journal.close()
+        self._notifier.close()
+
+    async def run(self) -> None:
+        """Run until asked to stop; everything committed is offered to the uplink first."""
+        stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._listen_to_signals(stop)
+        await self._pipeline.begin(await self._first_inputs())
+        log.info(
+            "shelfgate %s: store %s, gateway %s", VERSION, self._store.name, self._settings.gateway
+        )
+        async with asyncio.TaskGroup() as group:
+            sources = [group.create_task(work, name=name) for name, work in self._sources() if work]
+            pipeline = group.create_task(self._pipeline.run(), name="pipeline")
+            services = [group.create_task(self._upkeep(), name="upkeep")]
+            if self._upstream is not None:
+                services.append(group.create_task(self._upstream.run(), name="uplink"))
+            self._notifier.ready()
+            reason = await stop
+            log.info("Stopping: %s", reason)
+            self._notifier.stopping()
+            for task in sources:
+                task.cancel()
+            await asyncio.wait(sources)
+            self._intake.flush()
+            await self._intake.put(GatewayStopping(at=self._clock.stamp(), reason=reason))
+            await asyncio.wait([pipeline])
+            if self._upstream is not None and not await self._upstream.drain(DRAIN_S):
+                log.info(
+                    "The uplink did not take everything; the rest is sent after the next start"
+                )
+            for task in services:
+                task.cancel()
+
+    # What comes first.
+
+    async def _first_inputs(self) -> list[AnyInput]:
+        now = self._clock.stamp()
+        rows = await self._database.load_state()
+        epoch = await self._database.begin_epoch(now.utc_ns)
+        items: list[AnyInput] = [
+            GatewayStarted(
+                at=now,
+                gateway=self._settings.gateway,
+                version=VERSION,
+                epoch=epoch.epoch,
+                previous_epoch=epoch.previous_epoch,
+                previous_sequence=epoch.previous_sequence,
+                settings=self._settings.engine,
+                store=self._store,
+                state=[row for row in rows if row.kind != ALIVE],
+            )
+        ]
+        since = last_alive(rows)
+        if since is not None:
+            items.append(
+                GatewayGap(
+                    at=now,
+                    since_utc_ns=since.utc_ns,
+                    since_boot=since.boot,
+                    since_mono_ns=since.mono_ns,
+                )
+            )
+        return items
+
+    def _make_upstream(self) -> Upstream | None:
+        table = self._settings.uplink
+        if table is None:
+            return None
+        name = f"shelfgate-{self._store.name}-{self._settings.gateway}"
+        return Upstream(
+            UpstreamConfig(
+                mqtt=mqtt_config(table, name),
+                store=self._store.name,
+                gateway=self._settings.gateway,
+                version=VERSION,
+                uplink=UplinkSettings(acknowledge=table.acknowledge, window=table.window),
+            ),
+            self._database,
+            clock=self._clock,
+            on_link=self._on_link,
+            on_command=self._on_command,
+        )
+
+    # Sources of inputs.
+
+    def _sources(self) -> list[tuple[str, Coroutine[Any, Any, NoReturn]]]:
+        """Return what feeds the intake: drivers under supervision, and the tick."""
+        found = [("tick", self._intake.run())]
+        if self._settings.broker.starts_own:
+            found.append(("broker", self._supervised("In-store broker", self._run_broker)))
+        found.append(("instore", self._supervised("In-store link", self._run_instore)))
+        for config in self._settings.device:
+            driver = build(config, clock=self._clock, open_stream=open_serial, verify=self._verify)
+            report = status_reporter(config.device, self._intake, self._clock)
+            run = partial(self._run_driver, driver)
+            work = supervise(config.device, run, random=self._random, on_change=report)
+            found.append((config.device, work))
+        return found
+
+    def _supervised(
+        self, name: str, run: Callable[[Callable[[], None]], Coroutine[Any, Any, NoReturn]]
+    ) -> Coroutine[Any, Any, NoReturn]:
+        return supervise(name, run, random=self._random, backoff=BROKER_BACKOFF)
+
+    async def _run_driver(self, driver: Driver, came_up: Callable[[], None]) -> None:
+        await driver.run(self._intake, came_up)
+
+    async def _run_instore(self, came_up: Callable[[], None]) -> NoReturn:
+        await self._instore.run(self._intake, came_up)
+
+    async def _run_broker(self, came_up: Callable[[], None]) -> NoReturn:
+        host, port = self._settings.broker.address
+        process = await start_broker(port, host)
+        came_up()
+        try:
+            code = await process.wait()
+        finally:
+            await stop_broker(process)
+        raise DeviceGoneError(
+            f"mqtt {host}:{port}", f"the embedded broker ended with {code}", "It is started again"
+        )
+
+    # What comes out.
+
+    async def _carry_out(self, effect: AnyEffect) -> None:
+        match effect:
+            case OpenDoor():
+                self._instore.open_door(effect)
+            case Reply() if self._upstream is not None:
+                self._upstream.publish_reply(effect)
+            case Backfill() if self._upstream is not None:
+                count = await self._upstream.backfill(effect.epoch, effect.sequence)
+                log.info("Backfill %s: %d events are sent again", effect.command, count)
+
+    def _committed(self, rows: Sequence[Row], dropped: int) -> None:
+        if self._upstream is not None:
+            self._upstream.notify(dropped)
+        if self._show_events:
+            names = {product.gtin: product.name for product in self._store.products.values()}
+            for row in rows:
+                line = readable(row.payload, names, colour=sys.stdout.isatty())
+                sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+    def _on_link(self, online: bool) -> None:
+        self._intake.offer(LinkState(at=self._clock.stamp(), online=online))
+
+    def _on_command(self, name_id: str, name: str, data: bytes) -> None:
+        self._intake.offer(
+            Command(at=self._clock.stamp(), id=name_id, name=name, data=msgspec.Raw(data))
+        )
+
+    # Upkeep.
+
+    async def _upkeep(self) -> NoReturn:
+        """Tell systemd and the integrator how things stand, and trim the history."""
+        loop = asyncio.get_running_loop()
+        trim_s = loop.time() + TRIM_S / 60
+        while True:
+            await asyncio.sleep(UPKEEP_S)
+            lost = sorted(
+                name
+                for name, device in self._engine.state.devices.items()
+                if device.lost_ns is not None
+            )
+            if self._upstream is not None:
+                self._upstream.set_degraded(lost)
+            state = self._engine.state
+            self._notifier.status(
+                f"{len(state.sessions)} shoppers, "
+                f"uplink {'online' if self._engine.link_online else 'offline'}, "
+                f"{len(lost)} devices lost"
+            )
+            if loop.time() >= trim_s:
+                trim_s = loop.time() + TRIM_S
+                await self._database.trim(self._clock.stamp().utc_ns)
+
+    def _listen_to_signals(self, stop: "asyncio.Future[str]") -> None:
+        loop = asyncio.get_running_loop()
+
+        def ask(name: str) -> None:
+            if not stop.done():
+                stop.set_result(name)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ask, number.name)
+        loop.add_signal_handler(signal.SIGHUP, self._read_store_again)
+
+    def _read_store_again(self) -> None:
+        try:
+            store = load_store(self._store_path)
+        except ConfigError as error:
+            log.error("The store file is not taken over: %s", error)  # noqa: TRY400  No bug.
+            return
+        if store.name != self._store.name:
+            log.error("%s: names another store. Restart to change it", self._store_path)
+            return
+        self._store = store
+        self._instore.store_changed(store)
+        self._intake.offer(StoreChanged(at=self._clock.stamp(), store=store))
+        log.info("The store file was read again: version %s", store.version)
+
+
+def _nobody(_text: str, _stamp: Stamp) -> Verified:
+    """Judge tokens where no keys are configured: none is valid."""
+    return Verified(verdict="bad-signature")

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``shelfgate``: one thin entry point for every command.
+
+Commands import what they need when they run: the daemon never loads vision, replay loads no MQTT.
+Exit status: 0 done, 1 the work found something wrong, 2 the command was used wrongly.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from drivers.errors import DriverError
+from gateway.config import ConfigError, Settings, check, load_settings, load_store
+from gateway.domain.events import Event, made_line
+from gateway.domain.store import Store
+from gateway.version import VERSION
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(levelname)s %(message)s" if not sys.stderr.isatty() else "%(message)s",
+        stream=sys.stderr,
+    )
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        return run(args)
+    except (ConfigError, DriverError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough.
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shelfgate",
+        description="The daemon on a store's gateway that makes grab-and-go checkout work.",
+    )
+    parser.add_argument("--version", action="version", version=f"shelfgate {VERSION}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_daemon(commands)
+    _add_tools(commands)
+    _add_simulation(commands)
+    from vision.yolo.cli import add_parsers  # noqa: PLC0415  No heavy import within.
+
+    model = _command(
+        commands,
+        "model",
+        "Train, export and measure the small model that the demo and the tests use.",
+        "shelfgate model evaluate --models fixtures/model",
+        None,
+    )
+    add_parsers(model.add_subparsers(metavar="COMMAND", required=True))
+    return parser
+
+
+def _command(
+    commands: Any,  # noqa: ANN401  argparse has no public name for it.
+    name: str,
+    purpose: str,
+    example: str,
+    run: Callable[[argparse.Namespace], int] | None,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=purpose.partition(". ")[0].removesuffix("."),
+        description=purpose,
+        epilog=f"Example: {example}",
+    )
+    if run is not None:
+        parser.set_defaults(run=run)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--settings", type=Path, required=True, metavar="FILE", help="the operator's settings"
+    )
+    parser.add_argument(
+        "--store", type=Path, required=True, metavar="FILE", help="the installer's store file"
+    )
+
+
+def _add_daemon(commands: Any) -> None:  # noqa: ANN401
+    run = _command(
+        commands,
+        "run",
+        "Run the daemon: read the store's devices, keep carts, send events upstream. "
+        "SIGTERM ends it, SIGHUP reads the store file again.",
+        "shelfgate run --settings /etc/shelfgate/settings.toml --store /etc/shelfgate/store.toml",
+        _run,
+    )
+    _add_files(run)
+    run.add_argument(
+        "--show-events", action="store_true", help="print each committed event as a line"
+    )
+    vision = _command(
+        commands,
+        "vision",
+        "Run the vision worker: watch the cameras of the settings, publish people in-store.",
+        "shelfgate vision --settings settings.toml --store store.toml",
+        _vision,
+    )
+    _add_files(vision)
+
+
+def _add_tools(commands: Any) -> None:  # noqa: ANN401
+    checking = _command(
+        commands,
+        "check",
+        "Check settings and store file: every error with file, line, key and remedy.",
+        "shelfgate check --settings settings.toml --store store.toml",
+        _check,
+    )
+    _add_files(checking)
+    replay = _command(
+        commands,
+        "replay",
+        "Fold a journal as fast as possible and print what the engine makes, one JSON a line.",
+        "shelfgate replay journal/*.jsonl.gz > events.jsonl",
+        _replay,
+    )
+    replay.add_argument("files", nargs="+", type=Path, metavar="FILE", help="segments, in order")
+    replay.add_argument(
+        "--store", type=Path, metavar="FILE", help="fold under this store instead of the journal's"
+    )
+    tail = _command(
+        commands,
+        "tail",
+        "Show live events from the upstream broker, one readable line each, or JSON.",
+        "shelfgate tail --broker broker.example:1883 --store store.toml",
+        _tail,
+    )
+    tail.add_argument("--broker", default="127.0.0.1:1883", metavar="HOST:PORT")
+    tail.add_argument("--protocol", type=int, choices=(4, 5), default=5, help="4 is MQTT 3.1.1")
+    tail.add_argument("--store", type=Path, metavar="FILE", help="for the names of products")
+    tail.add_argument("--json", action="store_true", help="print each event as JSON")
+
+
+def _add_simulation(commands: Any) -> None:  # noqa: ANN401
+    from gateway.simulator import simulate  # noqa: PLC0415
+
+    simulation = _command(
+        commands,
+        "simulate",
+        "Publish a store's devices against any broker, to test without hardware.",
+        "shelfgate simulate --broker 127.0.0.1:1883 --store fixtures/stores/demo.toml",
+        lambda args: asyncio.run(simulate.run_simulate(args)),
+    )
+    simulate.add_arguments(simulation)
+    try:
+        from gateway.simulator import demo  # noqa: PLC0415
+    except ImportError:
+        return
+    show = _command(
+        commands,
+        "demo",
+        "Run a whole simulated store, with an outage, and compare receipts with the truth.",
+        "shelfgate demo --seed 7",
+        lambda args: asyncio.run(demo.run_demo(args)),
+    )
+    demo.add_arguments(show)
+
+
+def _load(args: argparse.Namespace) -> tuple[Settings, Store]:
+    problems = check(args.settings, args.store)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    for problem in problems:
+        if problem.severity == "warning":
+            logging.getLogger(__name__).warning("%s", problem)
+    if errors:
+        raise ConfigError(errors)
+    return load_settings(args.settings), load_store(args.store)
+
+
+def _serve(work: Coroutine[Any, Any, None]) -> int:
+    """Run a service to its end; a bug in any of its tasks ends it with a traceback."""
+    asyncio.run(work)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from gateway.app import run_daemon  # noqa: PLC0415
+    from gateway.database import DatabaseError  # noqa: PLC0415
+
+    settings, store = _load(args)
+    try:
+        return _serve(run_daemon(settings, store, args.store, show_events=args.show_events))
+    except DatabaseError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _vision(args: argparse.Namespace) -> int:
+    try:
+        from gateway.vision_link import run_vision  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        print(f"vision: {error.name} is missing. Install shelfgate[vision]", file=sys.stderr)
+        return 1
+    settings, store = _load(args)
+    if not settings.vision:
+        print(f"{args.settings}: vision: no camera. Add a [[vision]] table", file=sys.stderr)
+        return 1
+    return _serve(run_vision(settings, store))
+
+
+def _check(args: argparse.Namespace) -> int:
+    problems = check(args.settings, args.store)
+    for problem in problems:
+        print(problem)
+    errors = sum(problem.severity == "error" for problem in problems)
+    if not errors:
+        print(f"{args.settings} and {args.store}: good")
+    return 1 if errors else 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from gateway.journal import JournalError, replay  # noqa: PLC0415
+
+    store = load_store(args.store) if args.store else None
+
+    def show(_number: int, event: Event) -> None:
+        sys.stdout.buffer.write(made_line(event) + b"\n")
+
+    began_s = time.monotonic()
+    try:
+        done = replay(args.files, show, store=store)
+    except (OSError, JournalError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    sys.stdout.buffer.flush()
+    took_s = time.monotonic() - began_s
+    spanned_s = ((done.last_mono_ns or 0) - (done.first_mono_ns or 0)) / 1e9
+    print(
+        f"{done.inputs} inputs, {done.events} events; {spanned_s:.1f} s in {took_s:.1f} s",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _tail(args: argparse.Namespace) -> int:
+    from gateway.watch import tail, tail_client  # noqa: PLC0415
+
+    host, _, port = args.broker.rpartition(":")
+    if not host or not port.isdigit():
+        print(f"--broker {args.broker}: not HOST:PORT. Give both", file=sys.stderr)
+        return 2
+    products = load_store(args.store).products if args.store else {}
+    names = {gtin: product.name for gtin, product in products.items()}
+    with suppress(asyncio.CancelledError):
+        asyncio.run(tail(tail_client(host, int(port), args.protocol), names, as_json=args.json))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events as a person reads them: one line each."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+SHORT: Final = 6
+COLOURS: Final = {
+    "session": "36",
+    "item": "32",
+    "cart": "1;32",
+    "review": "33",
+    "shelf": "33",
+    "device": "35",
+    "gateway": "34",
+    "attribution": "33",
+}
+
+
+def readable(payload: bytes, names: Mapping[str, str] = {}, *, colour: bool = False) -> str:
+    """Return an event as one line: time, name, what happened.
+
+    Args:
+        payload: The CloudEvent, JSON.
+        names: Product names by GTIN.
+        colour: Whether to mark the name with terminal colours.
+    """
+    event = msgspec.json.decode(payload)
+    name = event["type"].removeprefix("org.shelfgate.").removesuffix(".v1")
+    shown = f"{name:24}"
+    if colour:
+        code = COLOURS.get(name.partition(".")[0], "0")
+        shown = f"\x1b[{code}m{shown}\x1b[0m"
+    clock = event["time"][11:23]
+    late = "  (queued)" if event.get("delivery") == "queued" else ""
+    return f"{clock}  {shown} {_what(name, event['data'], names)}{late}"
+
+
+def _what(name: str, data: dict[str, Any], names: Mapping[str, str]) -> str:
+    match name:
+        case "session.started":
+            who = data.get("shopper") or "unknown shopper"
+            text = f"{_session(data['session'])} {who} came in at {data['scanner']}"
+        case "item.picked" | "item.put-back" | "attribution.revised":
+            text = "; ".join(_act(act, names) for act in data["acts"]) or "nobody took anything"
+        case "cart.closed" | "cart.adjusted":
+            lines = ", ".join(
+                f"{line['quantity']} x {line['name'] or line['gtin']}" for line in data["lines"]
+            )
+            note = f", {len(data['open'])} open" if data["open"] else ""
+            text = f"{_session(data['session'])} {lines or 'nothing'}{note}"
+        case "session.ended":
+            text = f"{_session(data['session'])} {data['reason']}"
+        case "review.requested" | "shelf.changed-unattended":
+            felt = ", ".join(f"{one['plate']} {one['delta_g']:+.0f} g" for one in data["weights"])
+            text = f"{felt}: {data['reason']}"
+        case _:
+            hidden = {"store_version", "clock"}
+            text = " ".join(f"{key}={value}" for key, value in data.items() if key not in hidden)
+    return text
+
+
+def _session(name: str) -> str:
+    return f"[{name[:SHORT]}]"
+
+
+def _act(act: dict[str, Any], names: Mapping[str, str]) -> str:
+    who = _session(act["session"]) if act["session"] else "somebody"
+    product = names.get(act["gtin"], act["gtin"])
+    where = f"{act['plate']}, where it does not belong" if act["misplaced"] else act["plate"]
+    verb = "took" if act["direction"] == "pick" else "put back"
+    return f"{who} {verb} {act['quantity']} x {product} at {where} ({act['probability']:.0%})"

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vision worker's process: one worker a camera, each with its own connection and will."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from random import SystemRandom
+from typing import NoReturn
+
+from drivers.errors import DriverError
+from drivers.mqtt.client import Connection, Will, connect
+from drivers.mqtt.config import MqttConfig
+from gateway.app import BROKER_BACKOFF, mqtt_config
+from gateway.config import Settings
+from gateway.config_settings import Vision
+from gateway.domain.store import Store
+from gateway.supervise import supervise
+from vision.worker import Worker, WorkerConfig, shelf_fronts
+
+log = logging.getLogger(__name__)
+
+
+class Link:
+    """A worker's way to the in-store broker; frames that find it down are lost."""
+
+    def __init__(self, config: MqttConfig) -> None:
+        self._config = config
+        self._connection: Connection | None = None
+
+    async def publish(
+        self, topic: str, payload: bytes, qos: int = 0, *, retain: bool = False
+    ) -> None:
+        """Send a message.
+
+        Raises:
+            OSError: There is no connection.
+        """
+        if self._connection is None:
+            raise OSError(f"{self._config.name}: not connected")
+        try:
+            self._connection.publish(topic, payload, qos=1 if qos else 0, retain=retain)
+        except DriverError as error:
+            raise OSError(str(error)) from error
+
+    async def run(self, worker: Worker, came_up: Callable[[], None]) -> NoReturn:
+        """Connect once and stay.
+
+        Raises:
+            DeviceGoneError: The broker is not there, or went.
+        """
+        topic, payload = worker.will
+        async with connect(
+            self._config,
+            will=Will(topic=topic, payload=payload),
+            on_message=lambda _message: None,
+        ) as connection:
+            self._connection = connection
+            came_up()
+            try:
+                await worker.announce()
+                await connection.closed()
+            finally:
+                self._connection = None
+
+
+async def run_vision(settings: Settings, store: Store) -> None:
+    """Run a worker for each camera of the settings until SIGTERM or SIGINT.
+
+    Raises:
+        ModelError: A model file cannot be used.
+        CalibrationError: Floor points do not determine a camera's view.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        for table in settings.vision:
+            name = f"shelfgate-vision-{table.camera}"
+            config = mqtt_config(
+                settings.broker, name, embedded=settings.broker.starts_own, clean=True
+            )
+            link = Link(config)
+            worker = Worker(worker_config(table, store), link.publish)
+            group.create_task(_run(link, worker, stop), name=name)
+
+
+async def _run(link: Link, worker: Worker, stop: asyncio.Event) -> None:
+    async def connected(came_up: Callable[[], None]) -> None:
+        await link.run(worker, came_up)
+
+    name = f"{worker.config.camera}: in-store link"
+    keeping = asyncio.ensure_future(
+        supervise(name, connected, random=SystemRandom(), backoff=BROKER_BACKOFF)
+    )
+    try:
+        await worker.run(stop)
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+
+
+def worker_config(table: Vision, store: Store) -> WorkerConfig:
+    """Return what the worker of one camera needs, from both files."""
+    camera = next(camera for camera in store.cameras if camera.name == table.camera)
+    return WorkerConfig(
+        store=store.name,
+        camera=camera.name,
+        url=table.url,
+        model=table.model,
+        hands=table.hands,
+        detector=table.detector,
+        threads=table.threads,
+        fps_max=table.fps_max,
+        size_px=camera.size_px,
+        floor_points=tuple((*point.px, *point.mm) for point in camera.floor_points),
+        position_mm=camera.position_mm,
+        fronts=shelf_fronts(store),
+    )
