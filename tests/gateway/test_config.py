@@ -173,9 +173,8 @@ def test_pieces_come_together(folder):
 
 
 def test_a_csv_planogram_makes_facings_of_neighbouring_plates(folder):
-    text = (
-        'planogram = "plan.csv"\n' + STORE.split("[[facing]]", maxsplit=1)[0] + tail_after_facings()
-    )
+    before, _, rest = STORE.partition("[[facing]]")
+    text = f'planogram = "plan.csv"\n{before}[[zone]]{rest.partition("[[zone]]")[2]}'
     (folder / "store.toml").write_text(text)
     (folder / "plan.csv").write_bytes(
         b"\xef\xbb\xbfPlate,GTIN,remark\r\n"
