@@ -59,7 +59,7 @@ class Frame:
 
 
 class CameraSource:
-    """A camera opened by OpenCV."""
+    """A camera opened by OpenCV. A file is read at its own pace, as a camera would give it."""
 
     def __init__(self, url: str) -> None:
         """Open it.
@@ -81,9 +81,16 @@ class CameraSource:
             self._capture.release()
             raise ConnectionError(f"{url}: cannot be opened")
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        self._period_s = 0.0
+        if "://" not in url and Path(url).is_file():
+            self._period_s = 1.0 / min(max(self._capture.get(cv2.CAP_PROP_FPS), 1.0), 1_000.0)
+        self._next_s = time.monotonic()
 
     def read(self) -> Image | None:
         """Wait for the next frame; None at the end of a file or when the camera has gone."""
+        if self._period_s:
+            time.sleep(max(self._next_s - time.monotonic(), 0.0))
+            self._next_s = max(self._next_s + self._period_s, time.monotonic())
         good, image = self._capture.read()
         return np.asarray(image, dtype=np.uint8) if good else None
 

@@ -135,7 +135,7 @@ def test_hands_without_persons_are_nobodys():
 
 
 def test_missing_and_wrong_files_are_refused_with_a_remedy(tmp_path):
-    with pytest.raises(ModelError, match="no such file. Give the path"):
+    with pytest.raises(ModelError, match=r"no such file\. Give the path"):
         build("onnxruntime", tmp_path / "none.onnx")
     noise = tmp_path / "noise.onnx"
     noise.write_bytes(b"noise")

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The small model of the demo and the tests holds its bar on pictures it was not trained on."""
+
+from pathlib import Path
+
+import pytest
+
+from vision.detectors import build
+from vision.evaluation import constant_offsets, evaluate
+from vision.scenes import pictures
+from vision.yolo.cli import OFFSET_PICTURES, OFFSET_SEED, TEST_PICTURES, TEST_SEED
+
+FOLDER = Path(__file__).parents[2] / "fixtures" / "model"
+BYTES_MAX = 3_000_000
+
+
+@pytest.fixture(scope="module")
+def quality():
+    detector = build("onnxruntime", FOLDER / "people.onnx", hands=FOLDER / "hands.onnx")
+    offsets = constant_offsets(pictures(OFFSET_SEED, OFFSET_PICTURES))
+    return evaluate(detector, pictures(TEST_SEED, TEST_PICTURES), offsets)
+
+
+def test_persons_are_found_and_nothing_else_is(quality):
+    assert quality.pictures == 200
+    assert quality.persons > 300
+    assert quality.precision >= 0.95
+    assert quality.recall >= 0.95
+
+
+def test_wrists_are_within_six_pixels_where_a_constant_guess_is_not(quality):
+    assert quality.wrists > 400
+    assert quality.wrists_within >= 0.80
+    assert quality.wrist_precision >= 0.80
+    assert quality.wrists_by_offset < 0.10
+
+
+def test_feet_are_near_enough_to_tell_places(quality):
+    assert quality.feet_px <= 6.0
+
+
+def test_it_is_small_and_its_licence_is_beside_it():
+    models = sorted(FOLDER.glob("*.onnx"))
+    assert [path.name for path in models] == ["hands.onnx", "people.onnx"]
+    assert sum(path.stat().st_size for path in models) <= BYTES_MAX
+    for path in models:
+        assert "AGPL-3.0-or-later" in path.with_name(path.name + ".license").read_text()

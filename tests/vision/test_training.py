@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training, export and torch's side of it, small enough for a test. Skipped without torch."""
+
+import argparse
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vision.scenes import SIZE_WH, pictures
+from vision.yolo import cli
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra ultralytics)")
+pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+
+
+def test_labels_are_in_ultralytics_pose_format():
+    from vision.yolo.dataset import pose_lines
+
+    count = 0
+    for picture in pictures(3, 10):
+        lines = pose_lines(picture.labels)
+        assert len(lines) == int(picture.labels.present.sum())
+        for line in lines:
+            values = [float(value) for value in line.split()]
+            assert len(values) == 5 + 2 * 3
+            assert all(0 <= value <= 1 for value in values[1:5])
+            assert {values[7], values[10]} <= {0.0, 2.0}
+            count += 1
+    assert count > 0
+    assert SIZE_WH == (512, 384)
+
+
+def test_a_dataset_is_the_same_for_any_number_of_processes(tmp_path):
+    from vision.yolo.dataset import load_split, make_dataset
+
+    make_dataset(tmp_path / "one", seed=1, counts={"val": 12})
+    make_dataset(tmp_path / "two", seed=1, counts={"val": 12}, processes=2)
+    (images, hands), (images_two, hands_two) = (
+        load_split(tmp_path / name, "val") for name in ("one", "two")
+    )
+    assert images.shape == (12, 192, 256, 3)
+    assert (images == images_two).all()
+    assert (hands == hands_two).all()
+    assert (np.diff(hands[:, 0]) >= 0).all()
+
+
+def test_the_target_peaks_where_the_hand_is_and_decodes_to_it():
+    from vision.detectors.hands import decode_hands
+    from vision.yolo.hands_net import make_targets
+
+    hand = np.array([[101.3, 77.8, 140.0, 50.0]], dtype=np.float32)
+    [target] = make_targets([hand], (256, 192))
+    found = decode_hands(target[:5])
+    assert np.allclose(found.centres_px, hand[:, :2], atol=1e-3)
+    assert np.allclose(found.heads_px, hand[:, 2:], atol=1e-3)
+
+
+def test_the_hands_net_learns_and_exports(tmp_path):
+    from vision.detectors.onnx import _Network
+    from vision.yolo.dataset import make_dataset
+    from vision.yolo.export import export_hands
+    from vision.yolo.hands_net import HandsTraining, load_hands, train_hands
+
+    make_dataset(tmp_path, seed=1, counts={"train": 24})
+    weights = tmp_path / "hands.pt"
+    train_hands(tmp_path, weights, seed=1, training=HandsTraining(epochs=1, batch=8))
+    with pytest.warns(DeprecationWarning, match="legacy TorchScript"):
+        export_hands(weights, tmp_path / "hands.onnx")
+    pixels = np.random.default_rng(0).random((192, 256, 3), dtype=np.float32)
+    [given] = _Network(tmp_path / "hands.onnx", 1).run(pixels)
+    with torch.no_grad():
+        wanted = load_hands(weights)(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()
+    assert given.shape == (5, 48, 64)
+    assert np.allclose(given, wanted, atol=0.02)  # weights are stored in 16 bits
+
+
+def test_torchvision_gets_an_nms_where_its_own_does_not_load():
+    # In a process of its own: it registers operators, which last.
+    program = (
+        "from vision.yolo.runtime import prepare; prepare(1)\n"
+        "import torch, torchvision\n"
+        "boxes = torch.tensor([[0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30.0]])\n"
+        "kept = torchvision.ops.nms(boxes, torch.tensor([0.5, 0.9, 0.3]), 0.5)\n"
+        "print(sorted(kept.tolist()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[1, 2]"
+
+
+def test_export_without_training_says_what_to_do(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    cli.add_parsers(parser.add_subparsers(required=True))
+    options = parser.parse_args(["export", "--folder", str(tmp_path)])
+    assert options.run(options) == 1
+    assert "Run shelfgate model train first" in capsys.readouterr().err
