@@ -26,8 +26,8 @@ BODY_MM = 260.0
 """Nobody's middle comes nearer to a gondola than this."""
 TOUCH_MM = 430.0
 """Two middles never come nearer than this."""
-APART_MM = 700.0
-"""Two shoppers never stand nearer than this at shelves."""
+DETOUR_MM = 700.0
+"""To a plate farther than this one walks along the middle of the aisle."""
 RESCAN_S = 7.0
 """A door that stays shut so long after a scan is asked again, with a new token."""
 
@@ -216,7 +216,7 @@ class Shopper:
             place.stand_mm[0] - aside * place.inward[1],
             place.stand_mm[1] + aside * place.inward[0],
         )
-        if distance_mm(self._position, target) > APART_MM:
+        if distance_mm(self._position, target) > DETOUR_MM:
             # Along the middle of the aisle, so as not to brush along shelves and people.
             middle = crowd.layout.aisle_point
             yield from self._walk(middle(self._position), near_mm=480.0)

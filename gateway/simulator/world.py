@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gateway.domain.store import Store
 from gateway.simulator.layout import Layout, Point2, distance_mm
-from gateway.simulator.shoppers import APART_MM, Errand, Pose, Shopper
+from gateway.simulator.shoppers import DETOUR_MM, Errand, Pose, Shopper
 from gateway.simulator.stock import FloatArray, Stock, Truth
 
 DOUBLES_UP_TO_G = 500.0
@@ -31,6 +31,7 @@ class Traffic:
         put_back: Probability that a pick is put back later.
         misplace: Every so many shoppers one puts something in a wrong place; 0: nobody does.
         touch: Probability of a reach that takes nothing, before a pick.
+        apart_mm: Two shoppers never stand nearer than this at shelves.
     """
 
     shoppers: int | None = 5
@@ -41,6 +42,7 @@ class Traffic:
     put_back: float = 0.2
     misplace: int = 4
     touch: float = 0.1
+    apart_mm: float = 800.0
 
 
 class World:
@@ -147,7 +149,7 @@ class World:
                     one.name not in self.truth.left_ns
                     and (
                         self.layout.in_entry(one.position)
-                        or distance_mm(one.position, way_in) < APART_MM
+                        or distance_mm(one.position, way_in) < DETOUR_MM
                     )
                 )
             )
@@ -172,7 +174,8 @@ class World:
         self._places.pop(shopper, None)
         if point is None:
             return True
-        if any(distance_mm(point, other) < APART_MM for other in self._places.values()):
+        apart_mm = self.traffic.apart_mm
+        if any(distance_mm(point, other) < apart_mm for other in self._places.values()):
             return False
         self._places[shopper] = point
         return True
