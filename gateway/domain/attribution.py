@@ -11,6 +11,7 @@ from math import exp, log, pi
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway.domain.layout import PlatePlace
 from gateway.domain.people import Person
@@ -31,7 +32,12 @@ UNEXPLAINED: Final = -14.0
 CROSS_TALK: Final = 0.08
 """Up to this part of the largest change may appear on a neighbour."""
 TREMBLE_G: Final = 6.0
-WRIST_SIGMA_MM: Final = 180.0
+HAND_SIGMA_MM: Final = 90.0
+"""How far from the plate's box a hand at work may be seen, beside the wrist's own error."""
+PASSING_SIGMA_MM: Final = 150.0
+"""The same shortly before and after."""
+EDGE_NS: Final = 150_000_000
+UNSEEN_NS: Final = 1_500_000_000
 BEFORE_NS: Final = 800_000_000
 AFTER_NS: Final = 600_000_000
 FLOOR_REACH_MM: Final = 500.0
@@ -134,10 +140,7 @@ def divide(
     def score(stretch: Stretch) -> float:
         if len(stretch.plates) == 1 and abs(stretch.total_g) <= tremble_g < largest_g:
             return -1.0
-        if stretch.total_g < 0:
-            options = may_hold(stretch, shelved)
-        else:
-            options = held
+        options = may_hold(stretch, shelved) if stretch.total_g < 0 else held
         best = max((guess.likelihood for guess in guesses(stretch, options)), default=0.0)
         # How the weight is shared among plates is not known: uniform.
         shares = (len(stretch.plates) - 1) * log(max(abs(stretch.total_g), 1.0))
@@ -160,24 +163,46 @@ def divide(
     ]
 
 
-def presence(person: Person, place: PlatePlace, since_ns: int, stable_ns: int) -> float:
-    """Return the likelihood of where a person's wrists and feet were, had they done it."""
+def presence(person: Person, places: Sequence[PlatePlace], since_ns: int, stable_ns: int) -> float:
+    """Return the likelihood of where a person's wrists and feet were, had they done it.
+
+    The hand that did it was at the plate while the weight changed. Where a wrist was hidden then,
+    inside the shelf for example, it was near the plate shortly before or after.
+    """
     low_ns, high_ns = since_ns - BEFORE_NS, stable_ns + AFTER_NS
+    seen_ns = [seen[0] for seen in person.places]
     feet = [(x, y) for ns, x, y in person.places if low_ns <= ns <= high_ns]
-    if not feet and low_ns <= person.seen_ns + 1_500_000_000 and person.seen_ns <= high_ns:
+    if not feet and low_ns - UNSEEN_NS <= person.seen_ns <= high_ns:
         feet = [person.floor_mm]
     if not feet:
         return 0.0
-    near_mm = float(np.min(np.hypot(*(np.array(feet) - np.array(place.front_mm)).T)))
+    near_mm = min(
+        float(np.min(np.hypot(*(np.array(feet) - np.array(place.front_mm)).T))) for place in places
+    )
     floor = exp(-0.5 * (max(near_mm - FLOOR_REACH_MM, 0.0) / FLOOR_SIGMA_MM) ** 2)
-    wrists = np.array([w[1:] for w in person.wrists if low_ns <= w[0] <= high_ns])
+    wrists = np.array([wrist for wrist in person.wrists if low_ns <= wrist[0] <= high_ns])
     if len(wrists) < 2:
         return 0.1 * floor
-    distances_mm = place.distances_mm(wrists[:, :3])
-    nearest = np.argsort(distances_mm)[:3]
+    distances_mm = np.min([place.distances_mm(wrists[:, 1:4]) for place in places], axis=0)
+    low_ns, high_ns = since_ns - EDGE_NS, stable_ns + EDGE_NS
+    during = (wrists[:, 0] >= low_ns) & (wrists[:, 0] <= high_ns)
+    frames = sum(low_ns <= ns <= high_ns for ns in seen_ns)
+    at_plate, visible = 0.0, 0.0
+    if frames >= 2 and during.sum() >= 2:
+        visible = min(float(during.sum()) / (2 * frames), 1.0)
+        at_plate = _nearness(distances_mm[during], wrists[during, 4], frames // 2, HAND_SIGMA_MM)
+    around = _nearness(distances_mm, wrists[:, 4], 3, PASSING_SIGMA_MM)
+    return 0.9 * max(at_plate, 0.7 * (1.0 - visible) * around) + 0.02 * floor
+
+
+def _nearness(
+    distances_mm: NDArray[np.float64], sigmas_mm: NDArray[np.float64], count: int, own_mm: float
+) -> float:
+    """Return the likelihood of the nearest ``count`` sightings of a wrist."""
+    nearest = np.argsort(distances_mm)[: max(count, 1)]
     distance_mm = float(distances_mm[nearest].mean())
-    sigma_mm = (WRIST_SIGMA_MM**2 + float(wrists[nearest, 3].mean()) ** 2) ** 0.5
-    return 0.9 * exp(-0.5 * (distance_mm / sigma_mm) ** 2) + 0.02 * floor
+    sigma_mm = (own_mm**2 + float(sigmas_mm[nearest].mean()) ** 2) ** 0.5
+    return exp(-0.5 * (distance_mm / sigma_mm) ** 2)
 
 
 def explain(

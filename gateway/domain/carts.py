@@ -15,27 +15,38 @@ class CartLine(msgspec.Struct):
     quantity: int
     probability: float
     """That the line is right: the product of its acts' probabilities."""
+    unit_g: float | None = None
+    """What one of these very units weighed when it was taken; None where no plate told."""
 
 
 Lines = dict[str, CartLine]
 """By GTIN. Never holds a line of less than one unit."""
 
 
-def apply(lines: Lines, act: Act, *, undo: bool = False) -> None:
-    """Fold one act into a cart, or take it out again.
+def apply(lines: Lines, act: Act, unit_g: float | None = None) -> None:
+    """Fold one act into a cart.
 
     A put-back of more than the cart holds (possible when a person decides a review) empties the
     line and no more.
+
+    Args:
+        lines: The cart; changed in place.
+        act: A pick or a put-back.
+        unit_g: What one unit weighed in it, where a plate told.
     """
-    sign = 1 if (act.direction == "pick") != undo else -1
-    line = lines.get(act.gtin)
-    quantity = (line.quantity if line else 0) + sign * act.quantity
+    line = lines.get(act.gtin) or CartLine(quantity=0, probability=1.0)
+    sign = 1 if act.direction == "pick" else -1
+    quantity = line.quantity + sign * act.quantity
     if quantity <= 0:
         lines.pop(act.gtin, None)
         return
-    before = line.probability if line else 1.0
-    probability = min(before / act.probability, 1.0) if undo else before * act.probability
-    lines[act.gtin] = CartLine(quantity=quantity, probability=probability)
+    if sign > 0 and line.quantity and unit_g is not None and line.unit_g is not None:
+        unit_g = (line.unit_g * line.quantity + unit_g * act.quantity) / quantity
+    lines[act.gtin] = CartLine(
+        quantity=quantity,
+        probability=line.probability * act.probability,
+        unit_g=unit_g if sign > 0 else line.unit_g,
+    )
 
 
 def receipt(lines: Mapping[str, CartLine], store: Store) -> list[Line]:

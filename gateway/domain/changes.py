@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settled changes become acts in carts, reviews, or unattended changes: never guesses."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, Literal
+
+import msgspec
 
 from gateway.domain import events
 from gateway.domain.attribution import (
@@ -18,7 +20,7 @@ from gateway.domain.carts import apply
 from gateway.domain.events import Act, Candidate, PlateDelta
 from gateway.domain.output import Step
 from gateway.domain.sessions import bound_persons
-from gateway.domain.state import Decided, Holding, OpenChange, Review
+from gateway.domain.state import Decided, Holding, OpenChange, Review, Session
 from gateway.domain.store import Product
 from gateway.domain.weighing import PlateChange, ShelfChange
 
@@ -27,6 +29,10 @@ LOOK_NS: Final = 700_000_000
 LEAST_UNIT_PART: Final = 0.4
 """A change smaller than this part of the lightest unit that may lie there is no act."""
 REVIEWS_MAX: Final = 1_000
+SAME_UNIT_G: Final = 2.0
+"""Standard deviation of what a unit weighs when it is put back, against when it was taken."""
+UNIT_SPREAD: Final = 0.015
+"""Standard deviation from unit to unit of a product, as a part of its weight."""
 
 Reason = Literal["attended", "gateway-down", "device-down"]
 
@@ -68,13 +74,8 @@ def _decide(step: Step, open_change: OpenChange) -> None:
     places = step.layout.shelves[open_change.shelf].plates
     plates = open_change.change.plates
     shelved = {one.plate: shelved_on(step, places[one.plate].name) for one in plates}
-    held = [
-        Shelved(product, line.quantity, misplaced=False)
-        for session in step.state.sessions.values()
-        for gtin, line in session.lines.items()
-        if (product := step.state.store.products.get(gtin)) is not None
-    ]
-    accepted: list[Act] = []
+    held = [one for session in step.state.sessions.values() for one in carried(step, session)]
+    accepted: list[tuple[Act, float]] = []
     doubtful: list[tuple[Stretch, list[Explanation], str]] = []
     for stretch in divide(plates, shelved, held):
         options = may_hold(stretch, shelved)
@@ -87,13 +88,14 @@ def _decide(step: Step, open_change: OpenChange) -> None:
             continue
         ranked, reason = _who(step, open_change, stretch, options)
         if reason is None:
-            accepted.append(_act(step, open_change.shelf, stretch, ranked[0]))
+            act = _act(step, open_change.shelf, stretch, ranked[0])
+            accepted.append((act, abs(stretch.total_g) / act.quantity))
         else:
             doubtful.append((stretch, ranked, reason))
     if accepted:
         _publish(step, open_change, accepted)
         if doubtful:
-            step.state.decided[open_change.id] = Decided(accepted, 0)
+            step.state.decided[open_change.id] = Decided([act for act, _ in accepted], 0)
             step.touch("decided", open_change.id)
     for stretch, ranked, reason in doubtful:
         _ask(step, open_change, stretch, ranked, reason)
@@ -109,6 +111,28 @@ def shelved_on(step: Step, plate: str) -> list[Shelved]:
         product = step.state.store.products.get(gtin)
         if product is not None:
             found.append(Shelved(product, count, misplaced=True))
+    return found
+
+
+def carried(step: Step, session: Session, home: Container[str] = ()) -> list[Shelved]:
+    """Return what a session's cart may put back, by what its very units weighed when taken.
+
+    Args:
+        step: The step.
+        session: Whose cart.
+        home: Products that belong where it would be put back; others are misplaced there.
+    """
+    found = []
+    for gtin, line in session.lines.items():
+        product = step.state.store.products.get(gtin)
+        if product is None:
+            continue
+        if line.unit_g is not None:
+            spread_g = SAME_UNIT_G + (UNIT_SPREAD * line.unit_g if line.quantity > 1 else 0.0)
+            product = msgspec.structs.replace(
+                product, unit_g=line.unit_g, tolerance_g=min(spread_g, product.tolerance_g)
+            )
+        found.append(Shelved(product, line.quantity, misplaced=gtin not in home))
     return found
 
 
@@ -131,31 +155,26 @@ def _who(
 ) -> tuple[list[Explanation], str | None]:
     """Return the explanations of a stretch, and why the best may not be believed (or None)."""
     state = step.state
-    place = step.layout.shelves[open_change.shelf].plates[stretch.main.plate]
+    shelf = step.layout.shelves[open_change.shelf].plates
+    felt = [shelf[plate.plate].name for plate in stretch.plates]
+    home = {product.gtin for plate in felt for product in step.layout.home[plate]}
+    # A product on several plates is reached for at any of them.
+    places = [
+        place
+        for place in shelf
+        if place.name in felt
+        or not home.isdisjoint(product.gtin for product in step.layout.home[place.name])
+    ]
     near: dict[str | None, float] = {}
     bound = bound_persons(step)
     change = open_change.change
     for person in state.people.persons.values():
-        likelihood = presence(person, place, change.since_ns, change.stable_ns)
+        likelihood = presence(person, places, change.since_ns, change.stable_ns)
         session = bound.get(person.id)
         name = session.id if session else None
         near[name] = max(near.get(name, 0.0), likelihood)
     near = {name: likelihood for name, likelihood in near.items() if likelihood > 1e-6}
-    home = {
-        product.gtin
-        for plate in stretch.plates
-        for product in step.layout.home[
-            step.layout.shelves[open_change.shelf].plates[plate.plate].name
-        ]
-    }
-    held = {
-        session.id: [
-            Shelved(product, line.quantity, misplaced=gtin not in home)
-            for gtin, line in session.lines.items()
-            if (product := state.store.products.get(gtin)) is not None
-        ]
-        for session in state.sessions.values()
-    }
+    held = {session.id: carried(step, session, home) for session in state.sessions.values()}
     ranked = explain(stretch, near, options, held)
     if not near:
         blind = any(not session.persons for session in state.sessions.values())
@@ -181,10 +200,11 @@ def _act(step: Step, shelf: str, stretch: Stretch, one: Explanation) -> Act:
     )
 
 
-def _publish(step: Step, open_change: OpenChange, acts: list[Act]) -> None:
+def _publish(step: Step, open_change: OpenChange, accepted: list[tuple[Act, float]]) -> None:
     change = open_change.change
-    for act in acts:
-        _carry(step, act)
+    acts = [act for act, _ in accepted]
+    for act, unit_g in accepted:
+        _carry(step, act, unit_g)
     for direction, kind in (("pick", events.ItemPicked), ("put-back", events.ItemPutBack)):
         if any(act.direction == direction for act in acts):
             step.emit(
@@ -200,11 +220,11 @@ def _publish(step: Step, open_change: OpenChange, acts: list[Act]) -> None:
             )
 
 
-def _carry(step: Step, act: Act) -> None:
+def _carry(step: Step, act: Act, unit_g: float) -> None:
     """Move units between a cart and a plate."""
     session = step.state.sessions.get(act.session or "")
     if session is not None:
-        apply(session.lines, act)
+        apply(session.lines, act, unit_g)
         step.touch("session", session.id)
     move_misplaced(step, act)
 
