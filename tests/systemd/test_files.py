@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is installed on a gateway: units that systemd accepts, an installer that repeats well."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "systemd"
+UNITS = ["shelfgate", "shelfgate-vision"]
+
+
+def tool(name, package):
+    path = shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/sbin:/bin:/sbin")
+    if path is None:
+        pytest.skip(f"{name}: not installed. Install {package}")
+    return path
+
+
+def run(*command, **options):
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=50, **options
+    )
+
+
+def startable(unit, folder):
+    """Return a copy of a unit whose programme exists here."""
+    text = (FOLDER / f"{unit}.service").read_text("utf-8")
+    assert re.search(r"^ExecStart=/opt/shelfgate/bin/shelfgate \w+ ", text, re.MULTILINE)
+    path = folder / f"{unit}.service"
+    path.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+    return path
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_unit_is_what_systemd_understands(unit, tmp_path):
+    analyze = tool("systemd-analyze", "systemd")
+    done = run(analyze, "verify", "--man=no", startable(unit, tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "shelfgate" not in done.stderr
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_unit_is_closed_to_what_it_does_not_need(unit, tmp_path):
+    analyze = tool("systemd-analyze", "systemd")
+    path = startable(unit, tmp_path)
+    done = run(analyze, "security", "--offline=true", "--threshold=30", path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_daemon_is_watched_and_may_read_the_clock():
+    text = (FOLDER / "shelfgate.service").read_text("utf-8")
+    assert "Type=notify" in text
+    assert "WatchdogSec=" in text
+    assert "ProtectClock=yes" not in text
+    assert text.rindex("SystemCallFilter=adjtimex") > text.rindex("SystemCallFilter=~")
+
+
+def installed(destination):
+    return {
+        path.relative_to(destination).as_posix(): oct(path.stat().st_mode & 0o777)
+        for path in destination.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_installer_puts_files_in_their_places_and_keeps_what_was_written(tmp_path):
+    environment = {**os.environ, "DESTDIR": str(tmp_path)}
+    done = run(FOLDER / "install.sh", "--vision", env=environment)
+    assert done.returncode == 0, done.stderr
+    first = installed(tmp_path)
+    assert first["etc/systemd/system/shelfgate.service"] == "0o644"
+    assert first["etc/shelfgate/settings.toml"] == "0o640"
+    assert "etc/systemd/system/shelfgate-vision.service" in first
+    settings = tmp_path / "etc/shelfgate/settings.toml"
+    settings.write_text("# Mine.\n")
+    assert run(FOLDER / "install.sh", "--vision", env=environment).returncode == 0
+    assert settings.read_text() == "# Mine.\n"
+    assert installed(tmp_path) == first
+    assert run(FOLDER / "install.sh", "--remove", env=environment).returncode == 0
+    assert set(installed(tmp_path)) == {
+        "etc/shelfgate/planogram.csv",
+        "etc/shelfgate/settings.toml",
+        "etc/shelfgate/store.toml",
+    }
+
+
+def test_the_installer_refuses_what_it_does_not_know():
+    done = run(FOLDER / "install.sh", "--visoin")
+    assert done.returncode == 2
+    assert "--visoin: unknown option. Try --help" in done.stderr
+
+
+def test_the_installer_says_how_it_is_used():
+    done = run(FOLDER / "install.sh", "--help")
+    assert done.returncode == 0
+    assert "sudo systemd/install.sh" in done.stdout
+
+
+@pytest.mark.parametrize("script", ["systemd/install.sh", ".ci/run"])
+def test_a_shell_script_is_clean(script):
+    done = run(tool("shellcheck", "shellcheck"), ROOT / script)
+    assert done.returncode == 0, done.stdout
