@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of devices: parsed by tag, checked against the store, made into drivers."""
+
+import msgspec
+import pytest
+
+from drivers.bridge.config import BridgeConfig
+from drivers.bridge.driver import BridgeDriver
+from drivers.registry import AnyDriverConfig, build, problems
+from drivers.scanner.config import ScannerConfig
+from drivers.scanner.driver import ScannerDriver
+from tests.small_store import small_store
+
+BRIDGE = {"driver": "bridge", "name": "g2.s1", "url": "/dev/ttyUSB0", "channels": [0, 1]}
+SCANNER = {"driver": "scanner", "name": "gate", "url": "/dev/ttyACM0", "aim": True}
+
+
+def parse(table):
+    return msgspec.convert(table, AnyDriverConfig)
+
+
+@pytest.mark.parametrize(
+    ("table", "config", "driver", "device"),
+    [
+        (BRIDGE, BridgeConfig, BridgeDriver, "shelf/g2.s1"),
+        (SCANNER, ScannerConfig, ScannerDriver, "scanner/gate"),
+    ],
+)
+def test_each_kind_of_device_has_its_driver(table, config, driver, device):
+    parsed = parse(table)
+    assert type(parsed) is config
+    assert parsed.device == device
+    assert problems(parsed, small_store()) == []
+    assert type(build(parsed, clock=None, open_stream=None, verify=None)) is driver
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"driver": "toaster"},
+        {"colour": "red"},
+        {"channels": []},
+        {"baud": 0},
+        {"format": "xml"},
+        {"block_ms": 0},
+    ],
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(msgspec.ValidationError):
+        parse(BRIDGE | wrong)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (BRIDGE | {"name": "g9"}, "no shelf of this name"),
+        (BRIDGE | {"channels": [0]}, "1 channels for 2 plates"),
+        (BRIDGE | {"channels": [0, 0]}, "a channel is given twice"),
+        (BRIDGE | {"name": "g1.s1", "channels": [0, 1, 2]}, "no calibration for g1.s1.p0, g1"),
+        (SCANNER | {"name": "exit"}, "no scanner of this name"),
+    ],
+)
+def test_settings_that_do_not_fit_the_store_are_told(table, expected):
+    [problem] = problems(parse(table), small_store())
+    assert expected in problem
