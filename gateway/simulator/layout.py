@@ -6,7 +6,7 @@ shelf by shelf, in the store file's order.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.domain.store import Camera, Store, Zone
 
@@ -30,7 +30,7 @@ class PlatePlace:
         gtin: Product of its facing; None without one.
         facing: Numbers of all plates of that facing, this one included.
         middle_mm: Middle of its surface.
-        front_mm: Middle of its part of the front edge.
+        front_mm: Middle of its facing's part of the front edge: where hands reach in.
         stand_mm: Where one stands to reach it.
         inward: Unit vector from the aisle into the shelf.
         box_mm: Around it on the floor plan: x0, y0, x1, y1.
@@ -90,6 +90,7 @@ class Layout:
             self.shelf_plates.append(range(first, len(self.plates)))
             front = _moved((x0, y0), along, length / 2)
             self.boxes.append(_box(front, along, length, inward, shelf.depth_mm))
+        self.plates = [self._centred(place) for place in self.plates]
         self.entries = [zone for zone in store.zones if zone.kind == "entry"]
         self.exits = [zone for zone in store.zones if zone.kind == "exit"]
         self.middle_mm = self._middle()
@@ -135,6 +136,13 @@ class Layout:
                 moves = ((-least, 0.0), (least, 0.0), (0.0, -least), (0.0, least))
                 point = (x + moves[side][0], y + moves[side][1])
         return point
+
+    def _centred(self, place: PlatePlace) -> PlatePlace:
+        """Return a plate that is reached at the middle of its facing."""
+        fronts = [self.plates[number].front_mm for number in place.facing]
+        x = sum(front[0] for front in fronts) / len(fronts)
+        y = sum(front[1] for front in fronts) / len(fronts)
+        return replace(place, front_mm=(x, y), stand_mm=_moved((x, y), place.inward, -STAND_MM))
 
     def _middle(self) -> Point2:
         if not self.plates:

@@ -215,12 +215,19 @@ class World:
         returns = returns[: wanted - 1 - misplaces]  # Nobody leaves with nothing.
         if misplaces and errands:
             picks = [errand for errand in errands if errand.kind == "pick"]
-            one = rng.choice(picks)
+            clear = [errand for errand in picks if self._unlike(errand, picks)]
+            one = rng.choice(clear or picks)
             returns = [errand for errand in returns if errand.gtin != one.gtin]
             wrong = self._wrong_place(rng, one, {errand.plate for errand in picks}, stocked)
             if wrong is not None:
                 returns.append(Errand("put-back", wrong, one.gtin))
         return errands + returns
+
+    def _unlike(self, pick: Errand, picks: list[Errand]) -> bool:
+        """Return whether a unit weighs clearly more or less than one or two of the others."""
+        weight = self.stock.true_unit_g[pick.gtin]
+        others = [self.stock.true_unit_g[one.gtin] for one in picks if one.gtin != pick.gtin]
+        return all(abs(weight / (n * other) - 1) > 0.1 for other in others for n in (1, 2))
 
     def _wrong_place(
         self, rng: random.Random, pick: Errand, taken: set[int], stocked: list[int]
