@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from drivers.instore import codec
-from gateway import schema_docs
+from gateway import schema_docs, upstream
 from gateway.domain import commands, events
 from gateway.version import VERSION
 
@@ -285,7 +285,7 @@ def _upstream(document: _Document) -> None:
         f"{root}/status",
         action="send",
         server="upstream",
-        payload=_ref("GatewayStatus"),
+        payload=_ref(upstream.Status.__name__),
         summary="Birth and will of the gateway.",
         retain=True,
     )
@@ -303,7 +303,7 @@ def _upstream(document: _Document) -> None:
         f"{root}/replies/{{command}}",
         action="send",
         server="upstream",
-        payload=_ref("Reply"),
+        payload=_ref(upstream.ReplyMessage.__name__),
         summary="Answer to a command.",
     )
     for name, command in COMMANDS.items():
@@ -325,6 +325,8 @@ def _schemas() -> Json:
         codec.ScanPayload,
         codec.DoorPayload,
         codec.StatusPayload,
+        upstream.Status,
+        upstream.ReplyMessage,
     ]
     _, parts = _components([*payloads, *COMMANDS.values(), *events.ALL], _REF)
     for command in COMMANDS.values():
@@ -336,6 +338,7 @@ def _schemas() -> Json:
             "description": "Names the command; a repeat is answered and not done again.",
         }
         schema["required"] = [*schema["required"], "id"]
+    parts[upstream.Status.__name__]["properties"]["v"] = {"const": 1}
     envelope = envelope_schema()
     del envelope["$schema"], envelope["$id"]
     return {**parts, "CloudEvent": envelope, **_LINK_SCHEMAS}
@@ -344,28 +347,6 @@ def _schemas() -> Json:
 _REF: Final = "#/components/schemas/{name}"
 
 _LINK_SCHEMAS: Final[Json] = {
-    "GatewayStatus": {
-        "title": "GatewayStatus",
-        "type": "object",
-        "properties": {
-            "v": {"const": 1},
-            "state": {"enum": ["online", "offline"]},
-            "epoch": _ID,
-            "version": {"type": "string"},
-            "backlog": {"type": "integer", "minimum": 0, "description": "Events not yet stored."},
-            "oldest_age_s": {
-                "type": ["number", "null"],
-                "minimum": 0,
-                "description": "Age of the oldest of them.",
-            },
-            "degraded": {
-                "type": "array",
-                "items": {"type": "string"},
-                "description": "Parts that do not work, for example devices that are lost.",
-            },
-        },
-        "required": ["v", "state", "epoch"],
-    },
     "Acknowledged": {
         "title": "Acknowledged",
         "type": "object",
@@ -378,16 +359,6 @@ _LINK_SCHEMAS: Final[Json] = {
             }
         },
         "required": ["acknowledged"],
-    },
-    "Reply": {
-        "title": "Reply",
-        "type": "object",
-        "properties": {
-            "id": {"type": "string", "description": "The command's id."},
-            "status": {"enum": ["ok", "error"]},
-            "message": {"type": "string"},
-        },
-        "required": ["id", "status", "message"],
     },
 }
 

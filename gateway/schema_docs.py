@@ -7,6 +7,7 @@ from functools import cache
 from types import ModuleType
 
 from drivers.instore import codec
+from gateway import upstream
 from gateway.domain import commands, events, store
 
 
@@ -14,7 +15,7 @@ from gateway.domain import commands, events, store
 def field_texts() -> dict[str, dict[str, str]]:
     """Return the text below each field, by class and field, inherited ones included."""
     texts: dict[str, dict[str, str]] = {}
-    for module in (store, events, commands, codec):
+    for module in (store, events, commands, codec, upstream):
         texts |= _module_texts(module, texts)
     return texts
 
