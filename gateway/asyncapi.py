@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -366,8 +366,17 @@ _LINK_SCHEMAS: Final[Json] = {
 def _components(
     types: Iterable[type[msgspec.Struct]], template: str
 ) -> tuple[tuple[Json, ...], Json]:
-    tops, parts = msgspec.json.schema_components(list(types), ref_template=template)
+    classes = list(types)
+    tops, parts = msgspec.json.schema_components(classes, ref_template=template)
     described: Json = {name: _draft_07(part) for name, part in parts.items()}
+    for cls in classes:  # msgspec calls a field required that may be left unset.
+        unset = {
+            field.encode_name
+            for field in msgspec.structs.fields(cls)
+            if msgspec.UnsetType in get_args(field.type)
+        }
+        required = described[cls.__name__].get("required", [])
+        required[:] = [name for name in required if name not in unset]
     for name, texts in schema_docs.field_texts().items():
         for key, text in texts.items():
             field = described.get(name, {}).get("properties", {}).get(key)
@@ -384,7 +393,7 @@ def _draft_07(node: Any) -> Any:  # noqa: ANN401 - any JSON.
         return node
     node = {key: _draft_07(value) for key, value in node.items()}
     if isinstance(node.get("description"), str):
-        node["description"] = " ".join(node["description"].replace("``", "`").split())
+        node["description"] = schema_docs.for_json(node["description"])
     if "prefixItems" in node:
         node["items"] = node.pop("prefixItems")
         node["additionalItems"] = False

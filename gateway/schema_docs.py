@@ -3,6 +3,7 @@
 
 import ast
 import inspect
+import re
 from functools import cache
 from types import ModuleType
 
@@ -39,6 +40,11 @@ def _module_texts(
                 and isinstance(text.value, ast.Constant)
                 and isinstance(text.value.value, str)
             ):
-                own[field.target.id] = " ".join(text.value.value.replace("``", "`").split())
+                own[field.target.id] = for_json(text.value.value)
         texts[node.name] = own
     return texts
+
+
+def for_json(text: str) -> str:
+    """Return a docstring as one line, in JSON's words."""
+    return re.sub(r"\bNone\b", "null", " ".join(text.replace("``", "`").split()))
