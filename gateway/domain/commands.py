@@ -161,7 +161,7 @@ def _review(step: Step, command: Command) -> None:
     if review is None:
         raise CommandError(f"review {wanted.review} is not open")
     for act in wanted.acts:
-        if act.session not in review.sessions:
+        if act.session is not None and act.session not in review.sessions:
             raise CommandError(f"session {act.session} has no part in review {wanted.review}")
         if act.gtin not in state.store.products or act.quantity < 1:
             raise CommandError(f"act of product {act.gtin}: unknown product or quantity below 1")
