@@ -178,6 +178,8 @@ class FloorView:
 class ShelfFront:
     """The upright rectangle through which hands reach into a gondola.
 
+    Looking from its start to its end, the products lie to the left and the aisle to the right.
+
     Attributes:
         start_mm: ``(x, y)`` of one end of its front line on the floor.
         end_mm: ``(x, y)`` of the other end.
@@ -242,6 +244,7 @@ def meet_fronts(
     pixel: npt.ArrayLike,
     fronts: Sequence[ShelfFront],
     *,
+    inside_mm: float = 0.0,
     below_mm: float = 150.0,
     above_mm: float = 450.0,
     beside_mm: float = 100.0,
@@ -252,6 +255,7 @@ def meet_fronts(
         view: The calibrated camera.
         pixel: ``(2,)`` image point.
         fronts: The rectangles to look through.
+        inside_mm: How far behind the front the meeting is looked for.
         below_mm: How far under the lowest shelf a meeting still counts.
         above_mm: How far over the highest shelf it still counts: a hand is above what it takes.
         beside_mm: How far beyond either end it still counts.
@@ -269,6 +273,7 @@ def meet_fronts(
         if length == 0.0:
             continue
         normal = np.array([-along[1], along[0]]) / length
+        start = start + inside_mm * normal
         closing = float(normal @ direction[:2])
         if abs(closing) < 1e-9:
             continue

@@ -24,8 +24,10 @@ HEAD_HEIGHT_MM = 1_600.0
 HEAD_HEIGHT_SIGMA_MM = 100.0
 WRIST_HEIGHT_MM = 1_100.0
 WRIST_HEIGHT_SIGMA_MM = 250.0
+INSIDE_MM = 60.0
+"""How far behind its front a hand at work in a shelf is, typically..."""
 FRONT_SIGMA_MM = 80.0
-"""How far before or behind a shelf front a hand is that is seen over it, typically."""
+"""... and how far before or behind that."""
 FLOOR_SIGMA_MIN_MM = 40.0
 SIGMA_MAX_MM = 5_000.0
 
@@ -118,7 +120,7 @@ class Placer:
 
     def _wrist(self, pixel: FloatArray) -> tuple[FloatArray, float]:
         """Return the ``(3,)`` place of a wrist and its standard deviation in mm."""
-        met = meet_fronts(self.view, pixel, self.fronts)
+        met = meet_fronts(self.view, pixel, self.fronts, inside_mm=INSIDE_MM)
         if met is not None:
             share = self._sigma(pixel, met, WRIST_SHARE, 0.0)
             return met, min(float(np.hypot(share, FRONT_SIGMA_MM)), SIGMA_MAX_MM)

@@ -118,6 +118,16 @@ def test_the_nearest_of_two_fronts_is_met():
     assert point[1] == pytest.approx(900)
 
 
+def test_a_meeting_behind_the_front_is_on_the_products_side():
+    view = Camera.overhead((0, 0, 3200), 341.3, SIZE_WH).view()
+    pixel = view.project((100, 960, 1000))[0]
+    assert meet_fronts(view, pixel, [FRONT], inside_mm=60) == pytest.approx([100, 960, 1000])
+    turned = ShelfFront(FRONT.end_mm, FRONT.start_mm, 800, 1250)
+    point = meet_fronts(view, pixel, [turned], inside_mm=60)
+    assert point is not None
+    assert point[1] == pytest.approx(840)
+
+
 def test_a_millimetre_is_smaller_far_from_the_camera():
     view = Camera.overhead((0, 0, 3200), 341.3, SIZE_WH).view()
     assert view.mm_per_px((256, 192)) == pytest.approx(3200 / 341.3)

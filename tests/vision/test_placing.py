@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vision.detectors import Detections
 from vision.geometry import Camera, ShelfFront
-from vision.placing import Placer, people_payload
+from vision.placing import INSIDE_MM, Placer, people_payload
 
 CAMERA = Camera.overhead((0, 0, 3200), 341.3, (512, 384))
 FRONTS = (ShelfFront((-750, 900), (750, 900), 800, 1250),)
@@ -55,9 +55,9 @@ def test_a_person_without_feet_and_head_has_no_place():
 
 
 @given(st.floats(-700, 700), st.floats(850, 1300))
-def test_a_hand_at_a_shelf_is_placed_on_its_front(x, z):
-    [wrist] = PLACER.wrists(seen(wrists=[(x, 900, z)]), 0)
-    assert np.allclose(wrist["mm"], [x, 900, z], atol=1)
+def test_a_hand_at_a_shelf_is_placed_just_behind_its_front(x, z):
+    [wrist] = PLACER.wrists(seen(wrists=[(x, 900 + INSIDE_MM, z)]), 0)
+    assert np.allclose(wrist["mm"], [x, 900 + INSIDE_MM, z], atol=1)
     assert wrist["ray_mm"] == [[0, 0, 3200], wrist["mm"]]
     assert wrist["sigma_mm"] >= 80
 

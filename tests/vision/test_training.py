@@ -66,8 +66,7 @@ def test_the_hands_net_learns_and_exports(tmp_path):
     make_dataset(tmp_path, seed=1, counts={"train": 24})
     weights = tmp_path / "hands.pt"
     train_hands(tmp_path, weights, seed=1, training=HandsTraining(epochs=1, batch=8))
-    with pytest.warns(DeprecationWarning, match="legacy TorchScript"):
-        export_hands(weights, tmp_path / "hands.onnx")
+    export_hands(weights, tmp_path / "hands.onnx")
     pixels = np.random.default_rng(0).random((192, 256, 3), dtype=np.float32)
     [given] = _Network(tmp_path / "hands.onnx", 1).run(pixels)
     with torch.no_grad():

@@ -94,7 +94,7 @@ class OnePerson:
             head_scores=np.zeros(1),
             feet_px=view.project((300, -200, 0)) * scale,
             feet_scores=np.ones(1),
-            wrists_px=np.stack([view.project((200, 900, 1000)) * scale, none], axis=1),
+            wrists_px=np.stack([view.project((200, 960, 1000)) * scale, none], axis=1),
             wrist_scores=np.array([[0.9, 0.0]]),
         )
 
@@ -151,7 +151,7 @@ def test_people_are_published_by_the_contract(size_wh):
     assert np.allclose(person["floor_mm"], [300, -200], atol=2)
     assert person["floor_sigma_mm"] >= 40
     [wrist] = person["wrists"]
-    assert np.allclose(wrist["mm"], [200, 900, 1000], atol=3)
+    assert np.allclose(wrist["mm"], [200, 960, 1000], atol=3)
     assert wrist["ray_mm"][0] == [0, 0, 3200]
     assert {qos for topic, _, qos, _ in broker.messages if topic.endswith("people")} == {0}
 
@@ -247,7 +247,7 @@ def walker(share):
     """Return someone who goes along the aisle and reaches to a shelf half-way."""
     x = -700 + 1400 * share
     rest = resting_wrists((x, 450.0), math.pi / 2, 1700.0)
-    wrists = (rest[0], (x + 100, 920.0, 1050.0)) if 0.4 < share < 0.6 else rest
+    wrists = (rest[0], (x + 100, 960.0, 1000.0)) if 0.4 < share < 0.6 else rest
     return Body((x, 450.0), math.pi / 2, 1700.0, wrists, look=11)
 
 
@@ -267,7 +267,7 @@ def test_a_rendered_video_becomes_a_track_and_wrists_at_the_shelf(tmp_path):
                 person
                 for message in broker.of("people")
                 for person in message["people"]
-                if any(abs(wrist["mm"][1] - 900) < 1 for wrist in person["wrists"])
+                if any(abs(wrist["mm"][1] - 960) < 1 for wrist in person["wrists"])
             ]
 
         async with running(Worker(config(path, fps_max=20.0), broker.publish)):
@@ -280,6 +280,6 @@ def test_a_rendered_video_becomes_a_track_and_wrists_at_the_shelf(tmp_path):
             assert abs(person["floor_mm"][1] - 450) < 200
             assert abs(person["floor_mm"][0]) < 900
     for person in reaching:
-        wrist = min(person["wrists"], key=lambda wrist: abs(wrist["mm"][1] - 900))
+        wrist = min(person["wrists"], key=lambda wrist: abs(wrist["mm"][1] - 960))
         assert abs(wrist["mm"][0] - person["floor_mm"][0] - 100) < 250
         assert 800 < wrist["mm"][2] < 1300

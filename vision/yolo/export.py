@@ -3,6 +3,7 @@
 
 import logging
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -39,16 +40,19 @@ def export_hands(weights: Path, target: Path) -> None:
     """Write the hands net as an ONNX file of the same input size."""
     net = load_hands(weights)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The older exporter: the newer one needs a package more for the same graph.
-    torch.onnx.export(
-        net,
-        (torch.zeros(1, 3, MODEL_WH[1], MODEL_WH[0]),),
-        str(target),
-        input_names=["images"],
-        output_names=["hands"],
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    # The older exporter, with its warnings that it is: the newer one needs a package more for the
+    # same graph.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            net,
+            (torch.zeros(1, 3, MODEL_WH[1], MODEL_WH[0]),),
+            str(target),
+            input_names=["images"],
+            output_names=["hands"],
+            opset_version=OPSET,
+            dynamo=False,
+        )
     halve_weights(target)
     _license_beside(target)
 
