@@ -184,6 +184,8 @@ class JournalWriter:
                 self._fail(error, len(entries))
             except Exception as bug:
                 self._bug = bug
+                if self._segment is not None:
+                    self._segment.abandon()
                 raise
 
     def _write(self, entry: "tuple[int, AnyInput] | Header | _Lost") -> None:
