@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 CONTRACT_VERSION = 1
 FIRMWARE = "shelfgate-vision 1"
 PAYLOAD_BYTES_MAX = 64 * 1024
+SILENCE_S = 5.0
+"""A camera that is there but gives no frame for this long counts as lost."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -104,6 +106,7 @@ class Worker:
         boot: str | None = None,
         detector: Detector | None = None,
         open_source: OpenSource = CameraSource,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self.config = config
         self.boot = boot or secrets.token_hex(8)
@@ -112,6 +115,7 @@ class Worker:
         self._publish = publish
         self._detector = detector
         self._open_source = open_source
+        self._silence_s = silence_s
         self._reason: str | None = None
         self._seq = 0
         self._started_ns = _boottime_ns()
@@ -181,8 +185,7 @@ class Worker:
         period_s = 1.0 / self.config.fps_max
         next_s = loop.time()
         while True:
-            await self._fresh.wait()
-            self._fresh.clear()
+            await self._next_frame()
             await asyncio.sleep(next_s - loop.time())
             frame = capture.take()
             if frame is None:
@@ -191,6 +194,21 @@ class Worker:
             people = await loop.run_in_executor(pool, self._see, detector, frame)
             self.frames_looked_at += 1
             await self._send(f"{self.config.topic}/people", self._message(frame, people), qos=0)
+
+    async def _next_frame(self) -> None:
+        """Wait for a frame; one that does not come for long is a lost camera until it does."""
+        silent = f"no frame for {self._silence_s:g} s"
+        try:
+            async with asyncio.timeout(self._silence_s):
+                await self._fresh.wait()
+        except TimeoutError:
+            if self._reason is None:  # otherwise its loss is known already
+                log.warning("camera %s: %s", self.config.camera, silent)
+                self._changes.put_nowait(silent)
+            await self._fresh.wait()
+            log.info("camera %s gives frames again", self.config.camera)
+            self._changes.put_nowait(None)
+        self._fresh.clear()
 
     def _see(self, detector: Detector, frame: Frame) -> list[dict[str, Any]]:
         """Return the contract's people of a frame. Runs on the detection thread alone."""

@@ -188,6 +188,28 @@ def test_the_status_follows_the_camera_and_is_retained():
     assert json.loads(payload)["boot"] == worker.boot
 
 
+def test_a_camera_that_falls_silent_is_told_and_told_back():
+    async def main():
+        broker, frames = Broker(), Frames()
+        worker = Worker(
+            config(),
+            broker.publish,
+            detector=OnePerson(),
+            open_source=lambda _url: frames,
+            silence_s=0.02,
+        )
+        async with running(worker):
+            await broker.until(lambda: len(broker.of("status")) == 2)
+            frames.left.put(frames.blank)
+            await broker.until(lambda: len(broker.of("status")) >= 3)
+            frames.left.put(None)
+        return broker.of("status")
+
+    statuses = asyncio.run(main())
+    assert [status["state"] for status in statuses[:3]] == ["online", "offline", "online"]
+    assert statuses[1]["reason"] == "no frame for 0.02 s"
+
+
 def test_without_a_connection_frames_are_lost_and_counted_and_the_worker_goes_on():
     async def main():
         broker, frames = Broker(), Frames()
