@@ -1,23 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings and store files: what they mean, and that every mistake is found in its place."""
 
+import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.bridge.config import BridgeConfig
+from drivers.scanner.config import ScannerConfig
 from gateway.config import (
     ConfigError,
+    Entry,
+    History,
+    Journal,
+    Settings,
+    Uplink,
+    Vision,
     check,
     load_settings,
     load_store,
     read_secret,
 )
+from gateway.config_read import _strip, _structs_of
 from gateway.config_rules import check_digit, degenerate
 from gateway.config_store import read_store
+from gateway.config_tables import KEYS, TABLES, StoreTable
 from gateway.config_toml import load_document
+from gateway.domain.inputs import EngineSettings
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "fixtures" / "stores" / "demo.toml"
@@ -658,3 +672,61 @@ SQUARE = [(0.0, 0.0), (1000.0, 0.0), (1000.0, 1000.0), (0.0, 1000.0)]
 )
 def test_floor_points_that_leave_the_homography_open_are_known(points, expected):
     assert degenerate(points) is expected
+
+
+# The documents tell every key, and no key that there is not.
+
+
+def keys_of(cls):
+    """Return every key of a struct and of those in it."""
+    for field in msgspec.structs.fields(cls):
+        yield field.encode_name
+        plain = _strip(field.type)[0]
+        for part in (plain, *(_strip(argument)[0] for argument in get_args(plain))):
+            for struct in _structs_of(part):
+                yield from keys_of(struct)
+
+
+def told_keys(page):
+    """Return the keys in the first column of a page's tables."""
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / page).read_text("utf-8"), re.MULTILINE)
+    return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+
+
+def test_the_store_file_page_tells_every_key():
+    known = {key for cls in (StoreTable, *TABLES.values()) for key in keys_of(cls)}
+    known -= {"shelf", "id", "zero_raw", "counts_per_g"}  # Told in the text.
+    assert told_keys("store-file.md") == known | set(KEYS) - {"store", *TABLES}
+
+
+def test_the_settings_page_tells_every_key():
+    known = set(keys_of(Settings))
+    tables = {"broker", "uplink", "engine", "journal", "history", "entry", "device", "vision"}
+    known -= tables | {"ca", "cert", "key"}
+    assert told_keys("settings.md") == known
+
+
+def test_the_settings_page_tells_the_defaults_that_hold():
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    for cls in (
+        Uplink,
+        Journal,
+        History,
+        Entry,
+        EngineSettings,
+        Vision,
+        BridgeConfig,
+        ScannerConfig,
+    ):
+        for field in msgspec.structs.fields(cls):
+            value = field.default
+            if isinstance(value, bool):
+                value = str(value).lower()
+            elif isinstance(value, str):
+                value = f'"{value}"'
+            elif isinstance(value, int | float):
+                value = f"{value:g}" if value < 1e5 else str(value)
+            else:
+                continue
+            row = rf"^\| `{field.encode_name}` \| `?{re.escape(value)}`? \|"
+            assert re.search(row, page, re.MULTILINE) or field.encode_name == "protocol", row
