@@ -218,7 +218,10 @@ class Engine:
         camera = item.device.removeprefix("camera/")
         at_ns = device.time_of(item, 0)
         prefix = f"{step.state.epoch[:8]}-"
-        present = step.state.people.see(camera, item.boot, item.people, at_ns, prefix)
+        doors = [*step.layout.entry, *step.layout.exit]
+        present = step.state.people.see(
+            camera, item.boot, item.people, at_ns, prefix=prefix, doors=doors
+        )
         sessions.seen(step, present)
 
     def _change_store(self, step: Step, layout: Layout) -> None:

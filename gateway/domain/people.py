@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracks of all cameras joined into persons on the floor, with where their wrists were."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import hypot
 from typing import Final
 
@@ -15,10 +15,15 @@ MEMORY_NS: Final = 12_000_000_000
 JOIN_MM: Final = 700.0
 """A new track this near to where a person is or was last seen may be that person."""
 WALK_MM_PER_S: Final = 1_400.0
-JOIN_NS_MAX: Final = 5_000_000_000
+JOIN_NS_MAX: Final = 1_500_000_000
+"""In a door's zone, where anybody may appear, a track is joined only this soon after."""
+LOST_NS_MAX: Final = 20_000_000_000
+"""Elsewhere, this soon."""
+SAME_MM: Final = 250.0
+"""Two bodies are never this close: it is one body with two tracks."""
 TRACK_NS_MAX: Final = 1_000_000_000
 """A track unseen for this long no longer occupies its person."""
-STRANGER_NS_MAX: Final = 10_000_000_000
+STRANGER_NS_MAX: Final = 20_000_000_000
 """A person without a session is forgotten after this long unseen."""
 
 
@@ -80,7 +85,14 @@ class People(msgspec.Struct):
     """Time of the latest frame of each camera."""
 
     def see(
-        self, camera: str, boot: str, seen: list[PersonSeen], at_ns: int, prefix: str
+        self,
+        camera: str,
+        boot: str,
+        seen: list[PersonSeen],
+        at_ns: int,
+        *,
+        prefix: str,
+        doors: Sequence[Zone],
     ) -> list[str]:
         """Take in one frame; return the ids of the persons in it, new ones included.
 
@@ -90,6 +102,7 @@ class People(msgspec.Struct):
             seen: What the frame shows.
             at_ns: When the frame was captured.
             prefix: What the names of new persons begin with.
+            doors: Where people come in and leave.
         """
         self.frame_ns[camera] = max(at_ns, self.frame_ns.get(camera, 0))
         present: list[str] = []
@@ -97,7 +110,7 @@ class People(msgspec.Struct):
         for one in seen:
             track = f"{camera}/{boot}/{one.track}"
             person = self.persons.get(self.by_track.get(track, ""))
-            if person is None:
+            if person is None or self._strayed(person, track, one, at_ns):
                 newcomers.append((track, one))
             else:
                 person.see(track, one, at_ns)
@@ -105,7 +118,9 @@ class People(msgspec.Struct):
         for track, one in newcomers:
             if one.floor_mm is None:
                 continue  # Nobody can be told by a track alone.
-            person = self._join(camera, one.floor_mm, at_ns)
+            if any(self.persons[name].distance_mm(one.floor_mm) < SAME_MM for name in present):
+                continue  # One body, seen twice.
+            person = self._join(one.floor_mm, at_ns, present, doors)
             if person is None:
                 self.count += 1
                 name = f"{prefix}{self.count}"
@@ -116,16 +131,35 @@ class People(msgspec.Struct):
             present.append(person.id)
         return present
 
-    def _join(self, camera: str, floor_mm: tuple[float, float], at_ns: int) -> Person | None:
-        """Return the person that a new track most likely is."""
+    def _strayed(self, person: Person, track: str, one: PersonSeen, at_ns: int) -> bool:
+        """Tell whether a known track has jumped to another body: its person is elsewhere."""
+        if one.floor_mm is None:
+            return False
+        others_ns = [ns for name, ns in person.tracks.items() if name != track]
+        fresh = any(at_ns - ns < TRACK_NS_MAX for ns in others_ns)
+        if not fresh or person.distance_mm(one.floor_mm) <= JOIN_MM:
+            return False
+        person.tracks.pop(track, None)
+        self.by_track.pop(track, None)
+        return True
+
+    def _join(
+        self,
+        floor_mm: tuple[float, float],
+        at_ns: int,
+        present: Sequence[str],
+        doors: Sequence[Zone],
+    ) -> Person | None:
+        """Return the person that a new track most likely is: one who is not in this frame.
+
+        People come in through a door; a body that appears elsewhere was there before.
+        """
+        here = Person(id="", floor_mm=floor_mm, seen_ns=at_ns)
+        longest_ns = JOIN_NS_MAX if here.inside(doors) else LOST_NS_MAX
         best: tuple[float, Person] | None = None
         for person in self.persons.values():
             away_ns = at_ns - person.seen_ns
-            occupied = any(
-                track.startswith(camera + "/") and at_ns - seen_ns < TRACK_NS_MAX
-                for track, seen_ns in person.tracks.items()
-            )
-            if occupied or away_ns > JOIN_NS_MAX:
+            if person.id in present or away_ns > longest_ns:
                 continue
             reach_mm = JOIN_MM + WALK_MM_PER_S * max(away_ns, 0) / 1e9
             distance_mm = person.distance_mm(floor_mm)
