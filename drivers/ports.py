@@ -40,7 +40,7 @@ class Intake(Protocol):
         ...
 
     def offer(self, item: AnyInput) -> bool:
-        """Take one input or refuse it at once (for sources that cannot wait); refusals are counted."""
+        """Take one input or refuse it at once, counted: for sources that cannot wait."""
         ...
 
     def drop(self, device: str, reason: str, count: int = 1) -> None:
