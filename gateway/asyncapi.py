@@ -333,8 +333,7 @@ def _schemas() -> Json:
         schema = parts[command.__name__]
         schema["properties"]["id"] = {
             "type": "string",
-            "minLength": 1,
-            "maxLength": 128,
+            "pattern": "^[A-Za-z0-9._-]{1,128}$",
             "description": "Names the command; a repeat is answered and not done again.",
         }
         schema["required"] = [*schema["required"], "id"]
