@@ -14,7 +14,7 @@ Point2 = tuple[float, float]
 Point3 = tuple[float, float, float]
 Box = tuple[float, float, float, float]
 
-STAND_MM = 430.0
+STAND_MM = 370.0
 """From a shelf's front edge to the middle of who reaches into it."""
 VIEW_MARGIN_MM = 400.0
 """How far beyond the box around its floor points a camera still sees feet."""

@@ -24,8 +24,10 @@ PERSONAL_MM = 750.0
 """Nearer than this, walkers give way."""
 BODY_MM = 260.0
 """Nobody's middle comes nearer to a gondola than this."""
-TOUCH_MM = 430.0
+TOUCH_MM = 500.0
 """Two middles never come nearer than this."""
+PATIENCE_S = 9.0
+"""Who waits this long for a place at a shelf goes without."""
 DETOUR_MM = 700.0
 """To a plate farther than this one walks along the middle of the aisle."""
 RESCAN_S = 7.0
@@ -55,10 +57,6 @@ class Errand:
     plate: int
     gtin: str
     quantity: int = 1
-
-
-WAIT = Errand("touch", -1, "")
-"""No place is free: wait in the middle of the aisle."""
 
 
 class Crowd(Protocol):
@@ -92,6 +90,14 @@ class Crowd(Protocol):
 
     def reserve(self, shopper: str, point: Point2 | None) -> bool:
         """Claim a place to stand (None: give it up); False if someone stands too near."""
+        ...
+
+    def claim_way(self, shopper: str, target: Point2) -> bool:
+        """Claim the way to a place; False while somebody else walks there."""
+        ...
+
+    def release_way(self, shopper: str) -> None:
+        """Have arrived."""
         ...
 
 
@@ -158,11 +164,24 @@ class Shopper:
         _, _, scan_point = crowd.layout.scan_point()
         yield from self._walk(scan_point)
         yield from self._enter()
-        while (errand := self._next_errand()) is not None:
-            yield from self._errand(errand)
+        waiting_since_s = crowd.now_s
+        while self.errands:
+            errand = self._next_errand()
+            if errand is not None:
+                yield from self._errand(errand)
+                waiting_since_s = crowd.now_s
+            elif self.errands and crowd.now_s - waiting_since_s > self._patience_s():
+                self.errands.pop(0)
+                waiting_since_s = crowd.now_s
+            else:
+                yield from self._stay(0.2)
         crowd.reserve(self.name, None)
-        for point in crowd.layout.way_out():
-            yield from self._walk(point, near_mm=300.0)
+        exit_point, beyond = crowd.layout.way_out()
+        yield from self._await_way(exit_point)
+        yield from self._walk(crowd.layout.aisle_point(self._position), near_mm=300.0)
+        yield from self._walk(exit_point, near_mm=300.0)
+        crowd.release_way(self.name)
+        yield from self._walk(beyond, near_mm=300.0)
         basket = crowd.truth.baskets[self.name]
         assert sum(basket.values()) == len(self.held)
         crowd.truth.left_ns[self.name] = crowd.stamp_ns(crowd.now_s)
@@ -183,14 +202,18 @@ class Shopper:
 
     def _next_errand(self) -> Errand | None:
         """Return an errand whose place is free, the planned order first."""
-        crowd = self._crowd
         self.errands = [errand for errand in self.errands if self._possible(errand)]
         for number, errand in enumerate(self.errands):
             if errand.kind == "put-back" and not self._holds(errand):
                 continue
-            if crowd.reserve(self.name, crowd.layout.plates[errand.plate].stand_mm):
+            place = self._crowd.layout.plates[errand.plate]
+            if self._crowd.reserve(self.name, place.stand_mm):
                 return self.errands.pop(number)
-        return WAIT if self.errands else None
+        return None
+
+    def _patience_s(self) -> float:
+        """Return how long to wait: longer to get rid of a thing than to get one."""
+        return PATIENCE_S if self.errands[0].kind != "put-back" else 4.0 * PATIENCE_S
 
     def _holds(self, errand: Errand) -> bool:
         return sum(unit.gtin == errand.gtin for unit in self.held) >= errand.quantity
@@ -206,22 +229,20 @@ class Shopper:
 
     def _errand(self, errand: Errand) -> Steps:
         crowd, rng = self._crowd, self._rng
-        if errand is WAIT:
-            crowd.reserve(self.name, None)
-            yield from self._walk_aside(0.5)
-            return
         place = crowd.layout.plates[errand.plate]
         aside = rng.uniform(-60.0, 60.0)
         target = (
             place.stand_mm[0] - aside * place.inward[1],
             place.stand_mm[1] + aside * place.inward[0],
         )
+        yield from self._await_way(target)
         if distance_mm(self._position, target) > DETOUR_MM:
             # Along the middle of the aisle, so as not to brush along shelves and people.
             middle = crowd.layout.aisle_point
             yield from self._walk(middle(self._position), near_mm=480.0)
             yield from self._walk(middle(target), near_mm=480.0)
         yield from self._walk(target)
+        crowd.release_way(self.name)
         yield from self._face(math.atan2(place.inward[1], place.inward[0]))
         yield from self._stay(rng.uniform(0.25, 0.9))
         if errand.kind == "pick":
@@ -230,7 +251,6 @@ class Shopper:
                 return  # Sold out; a shopper goes without.
         yield from self._handle(errand)
         yield from self._stay(rng.uniform(0.4, 0.9))
-        # Leave the place free for whoever waits for it.
         crowd.reserve(self.name, None)
 
     def _handle(self, errand: Errand) -> Steps:
@@ -312,18 +332,9 @@ class Shopper:
             yield
         self._moving = False
 
-    def _walk_aside(self, for_s: float) -> Steps:
-        until_s = self._crowd.now_s + for_s
-        middle = self._crowd.layout.middle_mm
-        nearest = min(
-            self._crowd.layout.plates, key=lambda one: distance_mm(one.stand_mm, self._position)
-        )
-        along_x = abs(nearest.inward[1]) > abs(nearest.inward[0])
-        while self._crowd.now_s < until_s:
-            target = (self._position[0], middle[1]) if along_x else (middle[0], self._position[1])
-            self._step_towards(target)
-            yield
-        self._moving = False
+    def _await_way(self, target: Point2) -> Steps:
+        while not self._crowd.claim_way(self.name, target):
+            yield from self._stay(0.1)
 
     def _step_towards(self, target: Point2) -> None:
         crowd = self._crowd

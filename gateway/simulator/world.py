@@ -14,6 +14,10 @@ from gateway.simulator.layout import Layout, Point2, distance_mm
 from gateway.simulator.shoppers import DETOUR_MM, Errand, Pose, Shopper
 from gateway.simulator.stock import FloatArray, Stock, Truth
 
+ROOM_MM = 550.0
+"""Nobody stands nearer to somebody else than this."""
+WAY_MM = 900.0
+"""Two walkers' ways in the store do not come nearer than this."""
 DOUBLES_UP_TO_G = 500.0
 """Two units are taken at once only of products lighter than this."""
 
@@ -31,7 +35,8 @@ class Traffic:
         put_back: Probability that a pick is put back later.
         misplace: Every so many shoppers one puts something in a wrong place; 0: nobody does.
         touch: Probability of a reach that takes nothing, before a pick.
-        apart_mm: Two shoppers never stand nearer than this at shelves.
+        apart_mm: Two shoppers never handle things nearer than this to each other.
+        take_turns: Nobody walks where somebody else walks, so that cameras can tell them apart.
     """
 
     shoppers: int | None = 5
@@ -43,6 +48,7 @@ class Traffic:
     misplace: int = 4
     touch: float = 0.1
     apart_mm: float = 800.0
+    take_turns: bool = True
 
 
 class World:
@@ -82,6 +88,7 @@ class World:
         self._came = 0
         self._next_s: float | None = self.traffic.first_s
         self._places: dict[str, Point2] = {}
+        self._ways: dict[str, tuple[Point2, Point2]] = {}
         self._waiting: str | None = None
         self._let_in: set[str] = set()
 
@@ -177,8 +184,30 @@ class World:
         apart_mm = self.traffic.apart_mm
         if any(distance_mm(point, other) < apart_mm for other in self._places.values()):
             return False
+        # Who stands about, done or waiting, only takes room.
+        idle = (
+            one.position
+            for one in self.shoppers
+            if one.present and one.name != shopper and one.name not in self._ways
+        )
+        if any(distance_mm(point, other) < ROOM_MM for other in idle):
+            return False
         self._places[shopper] = point
         return True
+
+    def claim_way(self, shopper: str, target: Point2) -> bool:
+        """Claim the way from where a shopper is; ways that come near each other exclude."""
+        if not self.traffic.take_turns:
+            return True
+        [start] = [one.position for one in self.shoppers if one.name == shopper]
+        if any(_near((start, target), way) for way in self._ways.values()):
+            return False
+        self._ways[shopper] = (start, target)
+        return True
+
+    def release_way(self, shopper: str) -> None:
+        """Give a way up."""
+        self._ways.pop(shopper, None)
 
     def _arrive(self) -> None:
         traffic = self.traffic
@@ -220,6 +249,8 @@ class World:
             returns = [errand for errand in returns if errand.gtin != one.gtin]
             wrong = self._wrong_place(rng, one, {errand.plate for errand in picks}, stocked)
             if wrong is not None:
+                errands.remove(one)
+                errands.insert(0, one)
                 returns.append(Errand("put-back", wrong, one.gtin))
         return errands + returns
 
@@ -244,3 +275,12 @@ class World:
             if all(abs(ratio / units - 1.0) > 0.15 for units in (1, 2, 3)):
                 fitting.append(plate)
         return rng.choice(fitting) if fitting else None
+
+
+def _near(one: tuple[Point2, Point2], other: tuple[Point2, Point2]) -> bool:
+    """Return whether the boxes around two ways come nearer than ``WAY_MM``."""
+    return all(
+        min(one[0][axis], one[1][axis]) - WAY_MM < max(other[0][axis], other[1][axis])
+        and min(other[0][axis], other[1][axis]) - WAY_MM < max(one[0][axis], one[1][axis])
+        for axis in (0, 1)
+    )
