@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,6 +15,7 @@ from drivers.mqtt.embedded import embedded_broker
 from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import DeviceStatus, DoorState, EntryScanned, People, Samples
 from gateway.intake import Intake
+from tests.brokers import free_port, mosquitto, needs_mosquitto, run
 from tests.small_store import small_store
 from tests.virtual_time import LoopClock, run_virtual
 
@@ -160,25 +160,43 @@ def test_only_what_can_wait_for_an_answer_is_subscribed_with_qos_1():
     with_fake(body)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@asynccontextmanager
+async def embedded(_folder):
+    port = free_port()
+    async with embedded_broker(port) as broker:
+        yield port, broker
 
 
-def test_devices_on_a_real_broker():
+@asynccontextmanager
+async def installed(folder):
+    async with mosquitto(folder) as broker:
+        yield broker.port, broker.process
+
+
+@pytest.mark.parametrize(
+    ("broker", "protocol"),
+    [
+        pytest.param(embedded, 4, id="embedded"),
+        pytest.param(installed, 4, id="mosquitto, MQTT 3.1.1", marks=needs_mosquitto),
+        pytest.param(installed, 5, id="mosquitto, MQTT 5", marks=needs_mosquitto),
+    ],
+)
+def test_devices_on_a_real_broker(tmp_path, broker, protocol):
     """Birth before the gateway came, samples, a scan, a door that opens, a will, the end."""
 
     async def main():
-        port, clock = free_port(), LoopClock()
-        config = MqttConfig(host="127.0.0.1", port=port, client_id="gw", protocol=4, clean=True)
-        device = MqttConfig(host="127.0.0.1", port=port, client_id="d", protocol=4, clean=True)
         opened = asyncio.Queue()
-        intake, up = Intake(clock), asyncio.Event()
-        driver = make_driver(config)
-        async with embedded_broker(port) as broker:
+        intake, up = Intake(LoopClock()), asyncio.Event()
+        async with broker(tmp_path) as (port, process):
+
+            def config(name):
+                return MqttConfig(
+                    host="127.0.0.1", port=port, client_id=name, protocol=protocol, clean=True
+                )
+
+            driver = make_driver(config("gateway"))
             async with connect(
-                device,
+                config("device"),
                 subscriptions=[(ROOT + "door/front/open", 1)],
                 on_message=opened.put_nowait,
             ) as link:
@@ -197,12 +215,12 @@ def test_devices_on_a_real_broker():
                     seen += await intake.drain(9)
                 assert driver.open_door(OPEN)
                 door = await opened.get()
-            broker.kill()
+            process.kill()
             with pytest.raises(DeviceGoneError):
                 await running
         return seen, door, intake.totals
 
-    seen, door, totals = asyncio.run(main())
+    seen, door, totals = run(main())
     assert {type(item) for item in seen} == {DeviceStatus, Samples, EntryScanned}
     assert [item.seq for item in seen if isinstance(item, Samples)] == [1]
     assert json.loads(door.payload) == {"v": 1, "effect": "effect-1"}

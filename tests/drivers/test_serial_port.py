@@ -109,6 +109,7 @@ def test_a_receive_that_is_cancelled_leaves_no_watch_behind(pty):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await port.receive()
+            assert not asyncio.get_running_loop().remove_reader(port._descriptor)
             os.write(pty.device, b"later")
             return await port.receive()
 

@@ -284,6 +284,13 @@ def test_a_journal_may_be_written_by_hand(tmp_path):
     assert replayed([path])[1].inputs == len(lines)
 
 
+def test_nothing_is_read_after_a_loss(tmp_path):
+    path = tmp_path / "lossy.jsonl"
+    tick = Tick(at=stamp())
+    path.write_bytes(HEADER + encode_line(1, tick) + b'{"lost":3}\n' + encode_line(5, tick))
+    assert list(read_segment(path)) == [(1, tick)]
+
+
 def test_another_store_may_take_the_place_of_the_recorded_one(tmp_path):
     path = tmp_path / "by-hand.jsonl"
     path.write_bytes(HEADER + encode_line(1, started()))
