@@ -213,7 +213,7 @@ class Shopper:
 
     def _patience_s(self) -> float:
         """Return how long to wait: longer to get rid of a thing than to get one."""
-        return PATIENCE_S if self.errands[0].kind != "put-back" else 4.0 * PATIENCE_S
+        return PATIENCE_S if self.errands[0].kind != "put-back" else 2.5 * PATIENCE_S
 
     def _holds(self, errand: Errand) -> bool:
         return sum(unit.gtin == errand.gtin for unit in self.held) >= errand.quantity

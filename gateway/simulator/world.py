@@ -14,7 +14,7 @@ from gateway.simulator.layout import Layout, Point2, distance_mm
 from gateway.simulator.shoppers import DETOUR_MM, Errand, Pose, Shopper
 from gateway.simulator.stock import FloatArray, Stock, Truth
 
-ROOM_MM = 550.0
+ROOM_MM = 700.0
 """Nobody stands nearer to somebody else than this."""
 WAY_MM = 900.0
 """Two walkers' ways in the store do not come nearer than this."""
