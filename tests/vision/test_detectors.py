@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vision.detectors import Detections, ModelError, build, persons_from_pose
-from vision.detectors.boxes import box_iou, suppress
+from vision.detectors.boxes import box_iou, suppress, suppress_poses
 from vision.detectors.hands import HEAD_PX, STRIDE, Hands, decode_hands, give_hands
 from vision.detectors.onnx import decode_pose, letterbox
 
@@ -171,3 +171,18 @@ def test_a_detector_of_another_family_is_refused():
     detector = build("onnxruntime", DATA / "models" / "yolox_nano.onnx")
     with pytest.raises(ModelError, match="pose model"):
         detector.detect(np.zeros((64, 64, 3), dtype=np.uint8))
+
+
+def test_two_boxes_with_the_same_head_and_feet_are_one_person():
+    boxes = np.array([[0.0, 0, 60, 100], [0, 0, 60, 45], [30, 0, 90, 100]])
+    points = np.array(
+        [
+            [[30, 20, 0.9], [30, 90, 0.9]],
+            [[32, 22, 0.9], [29, 88, 0.9]],  # without its legs
+            [[60, 20, 0.9], [60, 90, 0.9]],  # somebody beside
+        ]
+    )
+    assert suppress_poses(boxes, points).tolist() == [0, 2]
+    points[1, :, 2] = 0.1  # keypoints that are not seen prove nothing
+    assert suppress_poses(boxes, points).tolist() == [0, 1, 2]
+    assert suppress_poses(np.zeros((0, 4)), np.zeros((0, 2, 3))).tolist() == []

@@ -23,6 +23,34 @@ def suppress(boxes_xyxy: FloatArray, iou_max: float) -> npt.NDArray[np.int64]:
     return np.asarray(kept, dtype=np.int64)
 
 
+def suppress_poses(
+    boxes_xyxy: FloatArray, keypoints: FloatArray, *, apart_min: float = 0.15, seen_min: float = 0.5
+) -> npt.NDArray[np.int64]:
+    """Return the indices of poses, best first, that are no second view of a better one.
+
+    Two boxes of one person, one with and one without its stretched arm, overlap too little to tell,
+    but their keypoints lie on one another; those of two persons do not.
+
+    Args:
+        boxes_xyxy: ``(n, 4)`` sorted best first.
+        keypoints: ``(n, k, 3)`` as x, y, score.
+        apart_min: Least mean distance of the keypoints that both see, as a share of the better
+            box's diagonal.
+        seen_min: Least score of a keypoint that is seen.
+    """
+    kept: list[int] = []
+    for index in range(len(boxes_xyxy)):
+        for better in kept:
+            both = (keypoints[[better, index], :, 2] >= seen_min).all(axis=0)
+            away = (keypoints[better, both] - keypoints[index, both])[:, :2]
+            size = float(np.hypot(*(boxes_xyxy[better, 2:] - boxes_xyxy[better, :2])))
+            if both.sum() >= 2 and np.hypot(*away.T).mean() < apart_min * size:
+                break
+        else:
+            kept.append(index)
+    return np.asarray(kept, dtype=np.int64)
+
+
 def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
     """Return ``(n, k)`` intersection over union of ``(n, 4)`` and ``(k, 4)`` boxes."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])

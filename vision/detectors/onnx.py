@@ -15,14 +15,14 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from vision.detectors import Detections, ModelError, persons_from_pose
-from vision.detectors.boxes import suppress
+from vision.detectors.boxes import suppress, suppress_poses
 from vision.detectors.hands import decode_hands, give_hands
 from vision.geometry import FloatArray
 from vision.rendering import Image
 
 PADDING = (114, 114, 114)
 """The grey that ultralytics trains its letterboxes with."""
-IOU_MAX = 0.6
+IOU_MAX = 0.5
 PERSONS_MAX = 50
 BOX_FIELDS = 5
 NORMALISED_MAX = 4.0
@@ -115,7 +115,8 @@ def decode_pose(
         keypoints = keypoints * (*size_wh, 1.0)
     half = chosen[:, 2:4] / 2
     boxes = np.column_stack([chosen[:, :2] - half, chosen[:, :2] + half])
-    kept = suppress(boxes, IOU_MAX)[:PERSONS_MAX]
+    kept = suppress(boxes, IOU_MAX)
+    kept = kept[suppress_poses(boxes[kept], keypoints[kept])][:PERSONS_MAX]
     return persons_from_pose(boxes[kept], chosen[kept, 4], keypoints[kept])
 
 
