@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml .ci/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint .ci/constraints.txt
 # setuptools is pinned too, so the build takes the installed one.
-INSTALL := $(PIP) --no-build-isolation --editable
+INSTALL := PYTHONWARNINGS=ignore $(PIP) --no-build-isolation --editable
 TEST_EXTRAS := $(if $(filter 1,$(TORCH)),dev$(COMMA)vision$(COMMA)ultralytics,dev$(COMMA)vision)
 TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
 
@@ -63,5 +63,5 @@ $(VENV)/asyncapi/.installed: $(VENV)/.made .ci/asyncapi/package.json .ci/asyncap
 	@mkdir -p $(VENV)/asyncapi
 	@cp .ci/asyncapi/package.json .ci/asyncapi/package-lock.json $(VENV)/asyncapi
 	@if command -v npm >/dev/null; then \
-	  npm ci --prefix $(VENV)/asyncapi --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; \
+	  npm ci --prefix $(VENV)/asyncapi --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error && touch $@; \
 	else echo 'make: npm: not found, the AsyncAPI document stays unvalidated. Install npm' >&2; fi
