@@ -3,6 +3,7 @@
 #
 #   make demo              a simulated store, end to end   [SEED=7] [KEEP=1]
 #   make test              the checks and the whole test suite   [TORCH=0: without ultralytics]
+#   make bench             the design's limits on a simulated nano-store, some minutes
 #   make check             linter, formatter and types alone
 
 COMMA := ,
@@ -19,7 +20,7 @@ TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check asyncapi clean
+.PHONY: help demo test check bench asyncapi clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -34,6 +35,9 @@ check: $(TEST_STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: $(TEST_STAMP)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 # The AsyncAPI project's own parser, where there is npm; its test says so where there is none.
 asyncapi: $(VENV)/asyncapi/.installed

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``make bench``: the limits that the design sets, measured on a simulated nano-store."""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench import measures
+
+RESULTS = Path("build/bench.json")
+STORE = "nano-store: 306 plates at 60 Hz, 3 cameras at 10 Hz, 10 shoppers"
+
+
+def rows(results):
+    """Return the table: what, measured, limit, whether it is kept."""
+    live, replay, start = results["real_time"], results["replay"], results["start"]
+    latency = live["latency_ms"]
+    return [
+        ("daemon, CPU of one core", live["cpu_percent"], "%", "<=", 25),
+        ("daemon, resident memory", live["rss_mb"], "MB", "<=", 120),
+        ("embedded in-store broker, CPU (for information)", live["broker_cpu_percent"], "%", "", 0),
+        ("replay, CPU time", replay["times_real_time"], "x", ">=", 15),
+        ("replay, wall time (for information)", replay["times_real_time_wall"], "x", "", 0),
+        ("start to READY=1, median", start["median_s"], "s", "<=", 1.5),
+        ("start, CPU time until then (for information)", start["cpu_median_s"], "s", "", 0),
+        ("input to PUBACK, median (for information)", latency["p50"], "ms", "", 0),
+        (f"input to PUBACK, 99 % of {live['latencies']}", latency["p99"], "ms", "<=", 250),
+    ]
+
+
+def kept(value, relation, limit):
+    """Tell whether a limit is kept; what has none always is."""
+    return {"<=": value <= limit, ">=": value >= limit, "": True}[relation]
+
+
+def table(results):
+    """Return the results for people."""
+    about = results["machine"]
+    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
+    lines = [
+        STORE,
+        f"{about['cpu']}, {about['cores']} cores, {about['memory_mb']} MB, Linux {about['kernel']}",
+        f"Python {about['python']}, {packages}",
+        f"load before {about['load_1min']}, during {results['real_time']['load_1min']}",
+        "",
+    ]
+    for what, value, unit, relation, limit in rows(results):
+        bound = f"{relation} {limit:g} {unit}" if relation else ""
+        verdict = "" if not relation else ("ok" if kept(value, relation, limit) else "MISSED")
+        lines.append(f"{what:<50} {value:>8} {unit:<3} {bound:<10} {verdict}".rstrip())
+    return "\n".join(lines)
+
+
+def measure(folder, *, live_s, replay_s, starts, say=lambda _text: None, **store_options):
+    """Run every bench; return all numbers."""
+    results = {"machine": measures.machine()}
+    for name, seconds, work in (
+        ("start", 2 * starts, lambda at: measures.start_up(at, starts, **store_options)),
+        ("replay", 10, lambda at: measures.replay_speed(at, replay_s, **store_options)),
+        ("real_time", live_s + 10, lambda at: measures.real_time(at, live_s, **store_options)),
+    ):
+        say(f"{name} (about {seconds:.0f} s) ...")
+        at = folder / name
+        at.mkdir()
+        results[name] = work(at)
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=200, help="of real time (%(default)s)")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="JSON (%(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="shelfgate-bench-") as folder:
+        results = measure(
+            Path(folder),
+            live_s=options.seconds,
+            replay_s=120,
+            starts=5,
+            say=lambda text: sys.stderr.write(f"{text}\n"),
+        )
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(results, indent=1) + "\n")
+    sys.stdout.write(f"{table(results)}\n\nAll numbers: {options.output}\n")
+    return 0 if all(kept(row[1], row[3], row[4]) for row in rows(results)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

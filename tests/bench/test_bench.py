@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benches in short: they run, count right and tell everything. Limits are for ``make bench``:
+a test does not depend on the machine's speed."""
+
+import json
+
+import pytest
+
+from gateway.config import load_store
+from tests.bench import __main__ as bench
+from tests.bench.measures import percentile
+from tests.bench.recording import recorded, write_store
+
+
+@pytest.mark.slow
+def test_the_short_form_measures_everything(tmp_path):
+    results = bench.measure(
+        tmp_path, live_s=4, replay_s=20, starts=1, plates=36, cameras=1, shoppers=3
+    )
+    json.dumps(results)
+    live = results["real_time"]
+    assert live["cpu_percent"] > 0
+    assert live["broker_cpu_percent"] > 0
+    assert live["event_names"]["gateway.started"] == 1
+    assert live["latencies"] >= 1
+    assert 0 < live["latency_ms"]["p50"] <= live["latency_ms"]["p99"]
+    assert results["replay"]["events"] > 1
+    shown = bench.table(results)
+    assert all(row[0] in shown for row in bench.rows(results))
+    assert results["machine"]["python"] in shown
+
+
+def test_the_stores_file_says_the_same_store(tmp_path):
+    store, _ = recorded(0.1)
+    write_store(tmp_path / "store.toml", store)
+    read = load_store(tmp_path / "store.toml")
+    assert sum(len(shelf.plates) for shelf in read.shelves) == 306
+    assert [shelf.name for shelf in read.shelves] == [shelf.name for shelf in store.shelves]
+    assert read.zones == store.zones
+    assert {one.gtin: one.unit_g for one in read.products.values()} == {
+        one.gtin: one.unit_g for one in store.products.values()
+    }
+
+
+def test_percentiles_take_the_nearest_rank():
+    assert percentile([1, 2, 3, 4], 50) == 2
+    assert percentile([1, 2, 3, 4], 99) == 4
+    assert percentile(list(range(1, 1001)), 99) == 990
+
+
+def test_a_limit_that_is_missed_is_said():
+    assert bench.kept(24.9, "<=", 25)
+    assert not bench.kept(25.1, "<=", 25)
+    assert not bench.kept(14.9, ">=", 15)
