@@ -24,7 +24,7 @@ from gateway.simulator.keys import TokenMaker
 from gateway.simulator.lines import Bridge, EntryScanner, Line
 from gateway.simulator.sensors import PERIOD_US, SAMPLES_PER_BLOCK, Cells, Flaws, rounded
 from gateway.simulator.stock import FloatArray, TrueAct
-from gateway.simulator.watching import Watcher
+from gateway.simulator.watching import OVERHEAD, Watcher
 from gateway.simulator.wire import Device
 from gateway.simulator.world import Traffic, World
 
@@ -161,7 +161,10 @@ class Simulation:
         for camera in store.cameras:
             if config.camera is None or config.camera[0] != camera.name:
                 self._watchers.append(
-                    (self._device(f"camera/{camera.name}"), Watcher(camera, config.seed))
+                    (
+                        self._device(f"camera/{camera.name}"),
+                        Watcher(camera, config.seed, OVERHEAD, store),
+                    )
                 )
         for scanner in store.scanners:
             self._add_scanner(scanner.name)

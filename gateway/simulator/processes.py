@@ -89,6 +89,11 @@ class Child:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n".encode())
 
+    async def ended(self) -> None:
+        """Wait until it ends by itself."""
+        assert self._process is not None
+        await self._process.wait()
+
     async def kill(self) -> None:
         """End it with SIGKILL, as a power cut would."""
         await self._end(signal.SIGKILL)

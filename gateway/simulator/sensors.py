@@ -93,7 +93,7 @@ class Cells:
         swing = np.sin(2 * np.pi * self._time_s / 7_200.0 + self._phase)
         read += self._offset_g + self._drift + flaws.creep_g_per_h * swing
         chance = rng.random((samples, plates))
-        read = np.where(chance < flaws.spike, read + rng.normal(0.0, 300.0), read)
+        read = np.where(chance < flaws.spike, read + rng.normal(0.0, 300.0, read.shape), read)
         return np.where(chance > 1.0 - flaws.missing, np.nan, read)
 
     def read_counts(self, load_g: FloatArray) -> list[list[int | None]]:

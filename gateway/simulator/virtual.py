@@ -64,7 +64,7 @@ class VirtualRun:
         self._duration_s = duration_s
         self._rng = random.Random(f"virtual-{seed}")
         self._cells = [Cells(shelf, seed, flaws) for shelf in store.shelves]
-        self._watchers = [Watcher(camera, seed, sight) for camera in store.cameras if people]
+        self._watchers = [Watcher(camera, seed, sight, store) for camera in store.cameras if people]
         self._queue: list[_Queued] = []
         self._queued = 0
         self._seqs: dict[str, int] = {}
