@@ -6,6 +6,9 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from gateway.domain.output import Step
+from tests.schema_check import check_data
+
 # Machines differ in speed and a test may not: no deadline. CI draws the same examples each time.
 settings.register_profile(
     "default",
@@ -34,3 +37,17 @@ def pytest_runtest_makereport():
             report.outcome = "failed"
             report.longrepr = f"skipped in CI: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _every_event_fits_its_schema():
+    """Hold whatever any engine in these tests makes against the event's schema."""
+    make = Step.emit
+
+    def emit(step, kind, subject, at_ns=None, **fields):
+        make(step, kind, subject, at_ns, **fields)
+        check_data(kind.NAME, bytes(step.events[-1].data))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Step, "emit", emit)
+        yield
