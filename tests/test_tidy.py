@@ -327,6 +327,15 @@ def test_links_between_documents_lead_somewhere():
                 assert (path.parent / link).exists(), f"{name_of(path)} links to {link}"
 
 
+def test_every_make_target_is_documented():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    [targets] = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    told = "\n".join(path.read_text("utf-8") for path in texts)
+    for target in set(targets.split()) - {"help"}:
+        assert f"make {target}" in told, f"make {target} is in no document"
+
+
 def test_every_command_is_documented_and_gives_an_example():
     from gateway.cli import _parser
 
