@@ -2,7 +2,7 @@
 """Commands from upstream: planogram, prices, reviews, backfill. Each is answered, once done."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -20,6 +20,8 @@ from gateway.domain.store import Facing, Product
 
 REMEMBERED: Final = 500
 """Answers kept, so that a repeated command is answered again and not done again."""
+WEIGHT_G_MAX: Final = 1e5
+QUANTITY_MAX: Final = 1_000
 
 
 class PlanogramCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,8 +36,8 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One product's price."""
 
     gtin: str
-    unit_price_minor: int
-    currency: str
+    unit_price_minor: Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 
 
 class PricesCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +81,7 @@ def carry_out(step: Step, command: Command) -> Layout | None:
     try:
         layout = handler(step, command)
         answer = "ok"
-    except (CommandError, msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (CommandError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         answer = f"error: {error}"
     state.commands[command.id] = answer
     step.touch("command", command.id)
@@ -108,8 +110,12 @@ def _planogram(step: Step, command: Command) -> Layout:
     store = step.state.store
     products = {**store.products, **{product.gtin: product for product in wanted.products}}
     for product in wanted.products:
-        if not (product.unit_g > 0 and product.tolerance_g >= 0 and valid_gtin(product.gtin)):
-            raise CommandError(f"product {product.gtin}: needs a valid GTIN-14 and weights above 0")
+        weighs = 0 < product.unit_g <= WEIGHT_G_MAX and 0 <= product.tolerance_g <= WEIGHT_G_MAX
+        if not (weighs and valid_gtin(product.gtin)):
+            raise CommandError(
+                f"product {product.gtin}: needs a valid GTIN-14 and weights above 0, "
+                f"at most {WEIGHT_G_MAX:.0f} g"
+            )
     facings = tuple(wanted.facings)
     candidate = msgspec.structs.replace(store, products=products)
     problems = Layout(candidate).facing_problems(facings)
@@ -125,8 +131,6 @@ def _prices(step: Step, command: Command) -> Layout:
         product = products.get(price.gtin)
         if product is None:
             raise CommandError(f"unknown product {price.gtin}")
-        if price.unit_price_minor < 0:
-            raise CommandError(f"product {price.gtin}: a price is not negative")
         products[price.gtin] = msgspec.structs.replace(
             product, price_minor=price.unit_price_minor, currency=price.currency
         )
@@ -163,8 +167,10 @@ def _review(step: Step, command: Command) -> None:
     for act in wanted.acts:
         if act.session is not None and act.session not in review.sessions:
             raise CommandError(f"session {act.session} has no part in review {wanted.review}")
-        if act.gtin not in state.store.products or act.quantity < 1:
-            raise CommandError(f"act of product {act.gtin}: unknown product or quantity below 1")
+        if act.gtin not in state.store.products or not 1 <= act.quantity <= QUANTITY_MAX:
+            raise CommandError(
+                f"act of product {act.gtin}: unknown product, or not 1 to {QUANTITY_MAX} units"
+            )
         if act.plate not in step.layout.plates or not 0.0 < act.probability <= 1.0:
             raise CommandError(f"act at plate {act.plate}: unknown plate, or no probability")
     del state.reviews[review.id]

@@ -77,6 +77,9 @@ class Layout:
         self.plates = {
             place.name: place for shelf in self.shelves.values() for place in shelf.plates
         }
+        self.shelf_of = {
+            place.name: name for name, shelf in self.shelves.items() for place in shelf.plates
+        }
         self.home: dict[str, list[Product]] = {name: [] for name in self.plates}
         for facing in store.facings:
             for plate in facing.plates:
@@ -94,13 +97,14 @@ class Layout:
 
     def facing_problems(self, facings: tuple[Facing, ...]) -> list[str]:
         """Return why a planogram does not fit this store; empty when it does."""
-        return [
-            f"unknown product {facing.gtin}"
-            for facing in facings
-            if facing.gtin not in self.store.products
-        ] + [
-            f"unknown plate {plate}"
-            for facing in facings
-            for plate in facing.plates
-            if plate not in self.plates
-        ]
+        problems = []
+        for facing in facings:
+            if facing.gtin not in self.store.products:
+                problems.append(f"unknown product {facing.gtin}")
+            if not facing.plates:
+                problems.append(f"product {facing.gtin} has no plate")
+            unknown = [plate for plate in facing.plates if plate not in self.plates]
+            problems += [f"unknown plate {plate}" for plate in unknown]
+            if not unknown and len({self.shelf_of[plate] for plate in facing.plates}) > 1:
+                problems.append(f"product {facing.gtin} has one facing on more than one shelf")
+        return problems
