@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+import msgspec
+import pytest
+
+from gateway.domain.effects import OpenDoor
+from gateway.domain.inputs import EngineSettings, LinkState
+from tests.gateway.domain.scene import (
+    AISLE_MM,
+    CRISPS,
+    ENTRY_MM,
+    EXIT_MM,
+    JAM,
+    TEA,
+    Body,
+    Scene,
+    dropped,
+    names,
+)
+
+
+@pytest.fixture
+def scene():
+    scene = Scene()
+    scene.run(2.0)
+    return scene
+
+
+def test_a_scan_opens_a_session_and_the_door(scene):
+    scene.bodies["1"] = Body(ENTRY_MM)
+    scene.run(0.4)
+    (made,) = scene.scan("anna")
+    person = next(iter(scene.state.people.persons))
+    assert made.name == "session.started"
+    assert made.data["person"] == person
+    assert made.data["scanner"] == "gate"
+    assert made.event.subject == f"session/{made.data['session']}"
+    (door,) = [effect for effect in scene.effects if isinstance(effect, OpenDoor)]
+    assert (door.door, door.session) == ("front", made.data["session"])
+
+
+def test_the_pseudonym_is_kept_apart(scene):
+    (made,) = scene.scan("anna")
+    assert made.event.shopper == "anna"
+    assert b"anna" not in bytes(made.event.data)
+    assert all(b"anna" not in bytes(row.value) for row in scene.rows.values())
+
+
+def test_a_scanner_without_a_door_opens_none():
+    store = Scene(start=False).store
+    scanner = msgspec.structs.replace(store.scanners[0], door=None)
+    scene = Scene(store=msgspec.structs.replace(store, scanners=(scanner,)))
+    assert names(scene.scan("anna")) == ["session.started"]
+    assert scene.effects == []
+
+
+@pytest.mark.parametrize(
+    "verdict", ["expired", "not-yet-valid", "other-store", "bad-signature", "malformed"]
+)
+def test_a_token_that_is_not_valid_opens_nothing_and_is_counted(scene, verdict):
+    assert scene.scan(verdict=verdict) == []
+    assert scene.state.sessions == {}
+    assert scene.effects == []
+    assert dropped(scene) == {f"scanner/gate token-{verdict}": 1}
+    scene.run(11.0)
+    (told,) = scene.named("inputs.dropped")
+    assert (told["device"], told["reason"], told["count"]) == (
+        "scanner/gate",
+        f"token-{verdict}",
+        1,
+    )
+
+
+def test_a_replayed_token_is_refused_also_after_a_restart(scene):
+    scene.scan("anna", token="once")
+    assert scene.scan("anna", token="once") == []
+    scene.restart()
+    assert scene.scan("eve", token="once") == []
+    assert dropped(scene) == {"scanner/gate token-replayed": 1}
+    assert len(scene.named("session.started")) == 1
+    assert len(scene.effects) == 1
+
+
+def test_tokens_are_forgotten_when_they_cannot_verify_any_more(scene):
+    scene.scan("anna", token="short", expires_s=5.0)
+    scene.scan("bert", token="long", expires_s=500.0)
+    scene.run(15.0)
+    assert list(scene.state.tokens) == ["long"]
+    assert ("token", "short") not in scene.rows
+    assert ("token", "long") in scene.rows
+
+
+def test_tokens_are_remembered_while_the_time_is_in_doubt(scene):
+    scene.scan("anna", token="short", expires_s=5.0)
+    scene.utc_trusted = False
+    scene.run(15.0)
+    assert list(scene.state.tokens) == ["short"]
+
+
+def test_a_person_who_comes_after_the_scan_is_bound(scene):
+    (made,) = scene.scan("anna")
+    assert made.data["person"] is None
+    scene.run(2.0)
+    scene.bodies["1"] = Body(ENTRY_MM)
+    scene.run(0.3)
+    (session,) = scene.state.sessions.values()
+    assert session.persons == list(scene.state.people.persons)
+    assert session.persons[0].encode() in bytes(scene.rows["session", session.id].value)
+
+
+def test_a_person_outside_the_entry_is_not_bound(scene):
+    scene.bodies["1"] = Body(AISLE_MM)
+    scene.run(0.4)
+    (made,) = scene.scan("anna")
+    assert made.data["person"] is None
+
+
+def test_a_scan_waits_only_so_long_for_a_person(scene):
+    scene.scan("anna")
+    scene.run(scene.settings.entry_wait_ms / 1_000 + 0.2)
+    scene.bodies["late"] = Body(ENTRY_MM)
+    scene.run(0.5)
+    (session,) = scene.state.sessions.values()
+    assert session.persons == []
+
+
+def test_a_session_whose_person_never_comes_ends_by_itself():
+    scene = Scene(settings=EngineSettings(unseen_max_s=15))
+    scene.scan("anna")
+    scene.run(17.5)
+    (ended,) = scene.named("session.ended")
+    assert ended["reason"] == "no-person"
+    (cart,) = scene.named("cart.closed")
+    assert cart["lines"] == []
+
+
+def test_two_who_scan_are_two_sessions_of_two_persons(scene):
+    anna, bert = scene.enter("anna"), scene.enter("bert")
+    persons = [tuple(scene.state.sessions[one].persons) for one in (anna, bert)]
+    assert len(set(persons)) == 2
+    assert all(len(one) == 1 for one in persons)
+
+
+def test_the_receipt_comes_when_the_person_has_left(scene):
+    anna = scene.enter("anna")
+    scene.act("anna", {"g1.s1.p2": -240.0})
+    scene.act("anna", {"g1.s1.p3": -780.0})
+    scene.act("anna", {"g1.s1.p3": +390.0})
+    assert scene.named("cart.closed") == []
+    made = scene.leave()
+    assert names(made) == ["cart.closed", "session.ended"]
+    assert scene.receipt(anna) == {TEA: 1, JAM: 1}
+    assert made[0].data["open"] == []
+    assert made[0].data["revision"] == 0
+    assert made[1].data["reason"] == "exit"
+    assert scene.state.sessions == {}
+    assert scene.state.closed == {}
+    assert scene.state.people.persons == {}
+    assert not [key for key in scene.rows if key[0] in {"session", "closed"}]
+
+
+def test_who_turns_back_at_the_exit_stays_a_shopper(scene):
+    anna = scene.enter("anna")
+    scene.bodies["anna"].floor_mm = EXIT_MM
+    scene.run(3.0)
+    scene.bodies["anna"].floor_mm = AISLE_MM
+    scene.run(1.0)
+    scene.act("anna", {"g1.s1.p2": -240.0})
+    assert scene.named("cart.closed") == []
+    scene.leave()
+    assert scene.receipt(anna) == {TEA: 1}
+
+
+def test_whoever_is_out_of_sight_in_the_aisle_has_not_left(scene):
+    anna = scene.enter("anna")
+    body = scene.bodies.pop("anna")
+    scene.run(8.0)
+    assert scene.named("cart.closed") == []
+    scene.bodies["again"] = body
+    scene.run(1.0)
+    scene.act("again", {"g1.s1.p2": -240.0})
+    scene.leave("again")
+    assert scene.receipt(anna) == {TEA: 1}
+
+
+def test_a_visit_ends_when_nobody_sees_the_person():
+    scene = Scene(settings=EngineSettings(unseen_max_s=10))
+    scene.run(2.0)
+    anna = scene.enter("anna")
+    scene.act("anna", {"g1.s1.p2": -240.0})
+    del scene.bodies["anna"]
+    scene.run(13.0)
+    assert scene.named("session.ended")[0]["reason"] == "unseen"
+    assert scene.receipt(anna) == {TEA: 1}
+
+
+def test_a_visit_ends_by_time_even_in_view():
+    scene = Scene(settings=EngineSettings(visit_max_s=15))
+    scene.run(2.0)
+    anna = scene.enter("anna")
+    scene.act("anna", {"g1.s1.p2": -240.0})
+    scene.run(15.0)
+    assert scene.named("session.ended")[0]["reason"] == "too-long"
+    assert scene.receipt(anna) == {TEA: 1}
+    assert scene.state.sessions == {}
+
+
+def test_a_group_on_one_token_shares_a_cart(scene):
+    anna = scene.enter("anna")
+    scene.bodies["friend"] = Body((-1_200.0, 300.0))
+    scene.run(0.4)
+    friend = next(
+        person.id for person in scene.state.people.persons.values() if person.floor_mm[1] == 300.0
+    )
+    scene.state.sessions[anna].persons.append(friend)
+    scene.act("anna", {"g1.s1.p2": -240.0})
+    scene.stand("anna", "g2.s1.p0")
+    scene.run(0.5)
+    scene.act("friend", {"g1.s1.p0": -150.0})
+    scene.leave("anna")
+    assert scene.named("cart.closed") == []
+    scene.leave("friend")
+    assert scene.receipt(anna) == {TEA: 1, CRISPS: 1}
+
+
+def test_a_cart_says_whether_there_was_a_link(scene):
+    for online, expected in ((True, "online"), (False, "offline")):
+        scene.give(LinkState(at=scene.stamp(), online=online))
+        scene.enter("anna", track=expected)
+        scene.leave(expected)
+        assert scene.named("cart.closed")[-1]["confirmed"] == expected
+        scene.run(25.0)
+        scene.engine.state.tokens.clear()
+
+
+def test_a_cart_waits_for_a_change_that_still_settles(scene):
+    anna = scene.enter("anna")
+    scene.stand("anna", "g1.s1.p3")
+    scene.run(0.5)
+    scene.bodies["anna"].floor_mm = EXIT_MM
+    scene.run(0.2)
+    # Something falls back and rolls while the person goes.
+    del scene.bodies["anna"]
+    for n in range(20):
+        scene.weights_g["g1.s1.p3"] = 3_000.0 + (60.0 if n % 2 else -60.0)
+        scene.run(0.2)
+    assert scene.named("cart.closed") == []
+    scene.weights_g["g1.s1.p3"] = 3_000.0
+    scene.run(3.0)
+    assert scene.receipt(anna) == {}
