@@ -4,7 +4,7 @@
 The engine has no clock, no randomness and no I/O: the same inputs give the same events.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -135,14 +135,14 @@ class Engine:
                 if (person := state.people.persons.get(name)) is not None
             ]
             return SavedSession(session, saved)
-        tables: dict[str, dict[str, object]] = {
-            "closed": state.closed,  # type: ignore[dict-item]  # Read only: values vary.
-            "review": state.reviews,  # type: ignore[dict-item]
-            "decided": state.decided,  # type: ignore[dict-item]
-            "holding": state.holdings,  # type: ignore[dict-item]
-            "token": state.tokens,  # type: ignore[dict-item]
-            "command": state.commands,  # type: ignore[dict-item]
-            "marks": state.devices,  # type: ignore[dict-item]
+        tables: dict[str, Mapping[str, object]] = {
+            "closed": state.closed,
+            "review": state.reviews,
+            "decided": state.decided,
+            "holding": state.holdings,
+            "token": state.tokens,
+            "command": state.commands,
+            "marks": state.devices,
             "store": {"overrides": state.overrides},
         }
         return tables[kind].get(key)
