@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.errors import DriverError
-from gateway.config import ConfigError, Settings, check, load_settings, load_store
+from gateway.config import ConfigError, Settings, check, load, load_store
 from gateway.domain.events import Event, made_line
 from gateway.domain.store import Store
 from gateway.version import VERSION
@@ -178,14 +178,10 @@ def _add_simulation(commands: Any) -> None:  # noqa: ANN401
 
 
 def _load(args: argparse.Namespace) -> tuple[Settings, Store]:
-    problems = check(args.settings, args.store)
-    errors = [problem for problem in problems if problem.severity == "error"]
-    for problem in problems:
-        if problem.severity == "warning":
-            logging.getLogger(__name__).warning("%s", problem)
-    if errors:
-        raise ConfigError(errors)
-    return load_settings(args.settings), load_store(args.store)
+    settings, store, warnings = load(args.settings, args.store)
+    for problem in warnings:
+        logging.getLogger(__name__).warning("%s", problem)
+    return settings, store
 
 
 def _serve(work: Coroutine[Any, Any, None]) -> int:

@@ -40,6 +40,7 @@ __all__ = [
     "Uplink",
     "Vision",
     "check",
+    "load",
     "load_settings",
     "load_store",
     "read_secret",
@@ -75,15 +76,39 @@ def check(settings_path: str | Path, store_path: str | Path) -> list[Problem]:
 
     Files that they name (keys, models, certificates) are looked for, secrets are not printed.
     """
-    settings, found = read_settings(Path(settings_path))
-    store, store_problems = read_store(Path(store_path))
+    return _read_both(Path(settings_path), Path(store_path))[2]
+
+
+def load(
+    settings_path: str | Path, store_path: str | Path
+) -> tuple[Settings, Store, list[Problem]]:
+    """Read and check both files at once.
+
+    Returns:
+        Settings, store, and the warnings.
+
+    Raises:
+        ConfigError: Lists every error that ``check`` finds.
+    """
+    settings, store, problems = _read_both(Path(settings_path), Path(store_path))
+    errors = [item for item in problems if item.severity == "error"]
+    if errors or settings is None or store is None:
+        raise ConfigError(errors)
+    return settings, store, problems
+
+
+def _read_both(
+    settings_path: Path, store_path: Path
+) -> tuple[Settings | None, Store | None, list[Problem]]:
+    settings, found = read_settings(settings_path)
+    store, store_problems = read_store(store_path)
     problems = Problems(found + store_problems)
     if settings is not None:
-        where = Where(load_document(Path(settings_path)))
+        where = Where(load_document(settings_path))
         _check_files(where, settings, problems)
         if store is not None:
             _check_together(where, settings, store, problems)
-    return problems.found
+    return settings, store, problems.found
 
 
 def _check_together(where: Where, settings: Settings, store: Store, problems: Problems) -> None:

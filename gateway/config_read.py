@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 from gateway.config_toml import Problems, Where
 
@@ -67,9 +68,7 @@ def _read_struct(cls: type[Any], table: object, where: Where, reading: _Reading)
     if not isinstance(table, dict):
         reading.problems.add(where, "must be a table", "Write it as [table] or { key = value }")
         raise _Bad
-    tag = cls.__struct_config__.tag_field
-    fields = {item.encode_name: item for item in msgspec.structs.fields(cls)}
-    valid = [*fields, tag] if tag else list(fields)
+    fields, valid, simple = _shape(cls)
     bad = False
     meant: set[str | None] = set()
     for key in table:
@@ -77,6 +76,63 @@ def _read_struct(cls: type[Any], table: object, where: Where, reading: _Reading)
             reading.problems.add(where.at(key), "unknown key", nearest(key, valid))
             meant.add(closest(key, valid))
             bad = True
+    result = None if bad or not simple else _read_at_once(cls, table)
+    if result is None:
+        result = cls(**_read_fields(fields, table, where, reading, meant=meant, bad=bad))
+    if cls in reading.checks:
+        reading.checks[cls](where, result, reading.problems)
+    return result
+
+
+_Shape = tuple[dict[str, FieldInfo], frozenset[str], bool]
+_SHAPES: Final[dict[type[Any], _Shape]] = {}
+
+
+def _shape(cls: type[Any]) -> _Shape:
+    """Return a struct's fields by key, all valid keys, and whether it is a flat one without files.
+
+    Looking at annotations is slow, and a store file has thousands of tables.
+    """
+    if cls in _SHAPES:
+        return _SHAPES[cls]
+    fields = {item.encode_name: item for item in msgspec.structs.fields(cls)}
+    tag = cls.__struct_config__.tag_field
+    simple = True
+    for item in fields.values():
+        plain, metas = _strip(item.type)
+        inner = [plain, *(_strip(argument)[0] for argument in typing.get_args(plain))]
+        nested = any(True for part in inner for _ in _structs_of(part))
+        simple &= not nested and not any((meta.extra or {}).get("file") for meta in metas)
+    _SHAPES[cls] = fields, frozenset((*fields, tag) if tag else fields), simple
+    return _SHAPES[cls]
+
+
+def _read_at_once(cls: type[Any], table: dict[str, object]) -> object:
+    """Return the struct when nothing is wrong with the table; None when something is."""
+    if not all(map(_finite, table.values())):
+        return None
+    try:
+        return msgspec.convert(table, cls, strict=True)
+    except (msgspec.ValidationError, OverflowError):
+        return None
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return all(map(_finite, value)) if isinstance(value, list) else True
+
+
+def _read_fields(
+    fields: dict[str, FieldInfo],
+    table: dict[str, object],
+    where: Where,
+    reading: _Reading,
+    *,
+    meant: set[str | None],
+    bad: bool,
+) -> dict[str, object]:
+    """Read key by key, so that every problem is found."""
     values = {}
     for key, item in fields.items():
         if key not in table:
@@ -90,10 +146,7 @@ def _read_struct(cls: type[Any], table: object, where: Where, reading: _Reading)
             bad = True
     if bad:
         raise _Bad
-    result = cls(**values)
-    if cls in reading.checks:
-        reading.checks[cls](where, result, reading.problems)
-    return result
+    return values
 
 
 def _read_value(wanted: object, value: object, where: Where, reading: _Reading) -> object:

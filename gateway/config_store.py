@@ -4,7 +4,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -459,8 +459,7 @@ class _Builder:
         )
         return False
 
-    def _known(self, where: Where, kind: str, name: str, names: Iterable[str]) -> bool:
-        known = list(names)
+    def _known(self, where: Where, kind: str, name: str, known: Collection[str]) -> bool:
         if name in known:
             return True
         if kind not in self._draft.broken:

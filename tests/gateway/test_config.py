@@ -22,6 +22,7 @@ from gateway.config import (
     Uplink,
     Vision,
     check,
+    load,
     load_settings,
     load_store,
     read_secret,
@@ -507,6 +508,22 @@ def test_check_warns_of_a_password_that_others_may_read_or_that_travels_in_the_c
     assert "others may read the secret" in found
     assert "crosses the network in the clear" in found
     assert "hunter2" not in found
+
+
+def test_both_files_are_read_at_once_or_refused_at_once(folder):
+    text = SETTINGS.replace("[[device]]", "[[device]]\nname_ = 1", 1)
+    (folder / "settings.toml").write_text(text)
+    (folder / "store.toml").write_text(STORE.replace("unit_g = 8", "unit_g = 0"))
+    with pytest.raises(ConfigError) as caught:
+        load(folder / "settings.toml", folder / "store.toml")
+    assert [problem.line for problem in caught.value.problems] == [8, 9]
+    (folder / "store.toml").write_text(STORE)
+    calibrated = 'name = "right"\ncalibration = { id = "1", zero_raw = 1, counts_per_g = 9 }'
+    (folder / "store.toml").write_text(STORE.replace('name = "right"', calibrated))
+    (folder / "settings.toml").write_text(SETTINGS)
+    settings, store, warnings = load(folder / "settings.toml", folder / "store.toml")
+    assert (settings.gateway, store.name) == ("gw-1", "corner")
+    assert {problem.severity for problem in warnings} == {"warning"}
 
 
 # Secrets.
