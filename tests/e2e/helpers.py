@@ -215,17 +215,18 @@ class Peer:
         self.messages = []
         """``(arrived_ns, topic, payload, retained)``."""
         self.news = threading.Condition()
-        self._subscribed = threading.Event()
+        self.subscriptions = 0
+        """How often the broker took them: once a connection."""
         self._topics = topics
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=name)
         self._client.max_queued_messages_set(0)
         self._client.reconnect_delay_set(1, 2)
         self._client.on_message = self._came
         self._client.on_connect = self._connected
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_subscribe = lambda *_: self._counted()
         until(lambda: self._connect(port), f"a broker on port {port}")
         self._client.loop_start()
-        assert self._subscribed.wait(PATIENCE_S)
+        self.wait(lambda: self.subscriptions, "subscribing")
 
     def _connect(self, port):
         with suppress(OSError):
@@ -236,7 +237,12 @@ class Peer:
         if self._topics:
             client.subscribe([(topic, 1) for topic in self._topics])
         else:
-            self._subscribed.set()
+            self._counted()
+
+    def _counted(self):
+        with self.news:
+            self.subscriptions += 1
+            self.news.notify_all()
 
     def _came(self, _client, _userdata, message):
         arrived_ns = now_ns()
