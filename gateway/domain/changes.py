@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.domain import events
 from gateway.domain.attribution import (
+    TREMBLE_G,
     Explanation,
     Shelved,
     Stretch,
@@ -77,7 +78,8 @@ def _decide(step: Step, open_change: OpenChange) -> None:
     held = [one for session in step.state.sessions.values() for one in carried(step, session)]
     accepted: list[tuple[Act, float]] = []
     doubtful: list[tuple[Stretch, list[Explanation], str]] = []
-    for stretch in divide(plates, shelved, held):
+    parts = [part for felt in _felt(open_change) for part in divide(felt, shelved, held)]
+    for stretch in parts:
         options = may_hold(stretch, shelved)
         lightest_g = min((one.product.unit_g for one in [*options, *held]), default=0.0)
         if abs(stretch.total_g) < LEAST_UNIT_PART * lightest_g:
@@ -101,6 +103,26 @@ def _decide(step: Step, open_change: OpenChange) -> None:
         _ask(step, open_change, stretch, ranked, reason)
     for one in plates:
         weighed(step, places[one.plate].name, one.after_g)
+
+
+def _felt(open_change: OpenChange) -> list[list[PlateChange]]:
+    """Return neighbours to be explained together.
+
+    Offsets drift in the time that nobody watched; added up over many plates, that would look like
+    something taken.
+    """
+    plates = open_change.change.plates
+    if open_change.reason == "attended":
+        return [plates]
+    runs: list[list[PlateChange]] = []
+    for one in plates:
+        if abs(one.delta_g) <= TREMBLE_G:
+            continue
+        if runs and one.plate - runs[-1][-1].plate == 1:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return runs
 
 
 def shelved_on(step: Step, plate: str) -> list[Shelved]:

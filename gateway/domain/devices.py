@@ -112,6 +112,8 @@ class Device(msgspec.Struct):
 
     marks: Marks = msgspec.field(default_factory=Marks)
     clock: DeviceClock = msgspec.field(default_factory=DeviceClock)
+    boot: str = ""
+    """Heard last, in a message or a birth: only its own will counts."""
     heard_ns: int = 0
     lost_ns: int | None = None
     """When it was reported lost; None while it is there."""

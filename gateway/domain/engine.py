@@ -189,7 +189,7 @@ class Engine:
     def _weigh(self, step: Step, item: Samples) -> None:
         name = item.device.removeprefix("shelf/")
         places = step.layout.shelves.get(name)
-        if places is None or not item.w or len(item.w[0]) != len(places.plates):
+        if places is None or {len(row) for row in item.w} != {len(places.plates)}:
             sessions.drop(step, item.device, "unknown-shape")
             return
         device = _accept(step, item)
@@ -276,7 +276,7 @@ def _accept(step: Step, item: DeviceInput) -> Device | None:
         if item.device.startswith("shelf/") and shelf is not None:
             look_away(shelf, shelf.end_ns)
             shelf.end_ns = 0
-    device.heard_ns = step.now_ns
+    device.heard_ns, device.boot = step.now_ns, item.boot
     if device.lost_ns is not None:
         _recovered(step, item.device, device)
     return device
@@ -304,11 +304,11 @@ def _status(step: Step, item: DeviceStatus) -> None:
         return
     device = step.state.devices.setdefault(item.device, Device())
     if item.state == "offline":
-        other = bool(item.boot and device.marks.boot) and item.boot != device.marks.boot
+        other = bool(item.boot and device.boot) and item.boot != device.boot
         if not other and device.lost_ns is None:
             _lost(step, item.device, device, item.reason or "offline")
         return
-    device.heard_ns = step.now_ns
+    device.heard_ns, device.boot = step.now_ns, item.boot
     if device.lost_ns is not None:
         _recovered(step, item.device, device)
 
