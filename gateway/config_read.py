@@ -84,7 +84,7 @@ def _read_struct(cls: type[Any], table: object, where: Where, reading: _Reading)
     return result
 
 
-_Shape = tuple[dict[str, FieldInfo], frozenset[str], bool]
+_Shape = tuple[dict[str, FieldInfo], tuple[str, ...], bool]
 _SHAPES: Final[dict[type[Any], _Shape]] = {}
 
 
@@ -103,7 +103,7 @@ def _shape(cls: type[Any]) -> _Shape:
         inner = [plain, *(_strip(argument)[0] for argument in typing.get_args(plain))]
         nested = any(True for part in inner for _ in _structs_of(part))
         simple &= not nested and not any((meta.extra or {}).get("file") for meta in metas)
-    _SHAPES[cls] = fields, frozenset((*fields, tag) if tag else fields), simple
+    _SHAPES[cls] = fields, ((*fields, tag) if tag else tuple(fields)), simple
     return _SHAPES[cls]
 
 
