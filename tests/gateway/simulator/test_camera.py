@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated camera: it hangs where the store file says, and OpenCV can read it."""
 
-import json
+import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ cv2 = pytest.importorskip("cv2", reason="the vision extra is not installed")
 
 from gateway.config import load_store  # noqa: E402
 from gateway.simulator.camera import body_of, pinhole, scene_of  # noqa: E402
-from gateway.simulator.processes import free_ports  # noqa: E402
+from gateway.simulator.processes import accepts, free_ports  # noqa: E402
 from gateway.simulator.world import World  # noqa: E402
 from vision.rendering import HAND_RADIUS_MM, Renderer  # noqa: E402
 
@@ -64,26 +65,24 @@ def test_opencv_reads_live_frames_and_the_end_of_input_ends_the_process(store):
     while not world.poses():
         world.step(1 / 60)
     line = msgspec.json.encode(world.poses()) + b"\n"
-    assert json.loads(line)
+    enough = threading.Event()
     with subprocess.Popen(command, stdin=subprocess.PIPE) as camera:
-        capture = None
-        while capture is None or not capture.isOpened():
-            assert camera.poll() is None
+
+        def feed():
+            while not enough.wait(0.03):
+                camera.stdin.write(line)
+                camera.stdin.flush()
+
+        feeding = threading.Thread(target=feed)
+        feeding.start()
+        try:
+            assert asyncio.run(accepts(port, lambda: camera.poll() is None))
             capture = cv2.VideoCapture(f"http://127.0.0.1:{port}/", cv2.CAP_FFMPEG)
-            if not capture.isOpened() and feed(camera, line):
-                continue
-        for _ in range(3):
-            feed(camera, line)
-            good, image = capture.read()
-            assert good
-            assert image.shape == (384, 512, 3)
-        capture.release()
-        camera.stdin.close()
+            images = [capture.read() for _ in range(5)]
+            capture.release()
+        finally:
+            enough.set()
+            feeding.join()
+            camera.stdin.close()
         assert camera.wait(20) == 0
-
-
-def feed(camera, line):
-    for _ in range(4):
-        camera.stdin.write(line)
-        camera.stdin.flush()
-    return True
+    assert all(good and image.shape == (384, 512, 3) for good, image in images)

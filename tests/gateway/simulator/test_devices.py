@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated devices against a real broker, read by the product's own codec."""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from drivers.instore.codec import Known, Rejected, Scanned, decode
+from drivers.mqtt.client import connect
+from drivers.mqtt.config import MqttConfig
+from drivers.mqtt.embedded import embedded_broker
+from gateway.clock import OsClock
+from gateway.config import load_store
+from gateway.domain.inputs import DeviceStatus, DoorState, People, Samples
+from gateway.simulator.devices import SimulateConfig, Simulation, read_witness
+from gateway.simulator.processes import free_ports
+from gateway.simulator.simulate import run_simulate
+from gateway.simulator.wire import Device
+from gateway.simulator.world import Traffic
+
+DEMO = Path(__file__).parents[3] / "fixtures" / "stores" / "demo.toml"
+
+
+@pytest.fixture(scope="module")
+def store():
+    return load_store(DEMO)
+
+
+def broker_at(port, name="test"):
+    return MqttConfig(host="127.0.0.1", port=port, client_id=name, protocol=4, clean=True)
+
+
+def config(store, port, tmp_path, **more):
+    return SimulateConfig(
+        store=store,
+        store_path=DEMO,
+        broker=broker_at(port),
+        seed=3,
+        traffic=Traffic(shoppers=1, first_s=0.1),
+        keys=tmp_path / "keys",
+        truth=tmp_path / "truth.json",
+        **more,
+    )
+
+
+async def heard(store, port):
+    """Collect what the codec makes of everything on the broker until a scan; then open the door."""
+    known, clock, found = Known.of(store), OsClock(), []
+    scanned, opened = asyncio.Event(), asyncio.Event()
+
+    def take(message):
+        if message.topic.endswith("/open"):
+            return
+        stamp = clock.stamp()
+        one = decode(known, message.topic, message.payload, retained=message.retain, stamp=stamp)
+        found.append(one)
+        if isinstance(one, Scanned):
+            scanned.set()
+        if isinstance(one, DoorState) and one.open:
+            opened.set()
+
+    everything = [("shelfgate/v1/demo/#", 1)]
+    async with connect(broker_at(port), subscriptions=everything, on_message=take) as connection:
+        await scanned.wait()
+        assert not opened.is_set()
+        connection.publish("shelfgate/v1/demo/door/front/open", b'{"v":1,"effect":"e"}')
+        await opened.wait()
+    return found
+
+
+def test_every_message_is_of_the_contract_and_the_door_opens_when_asked(store, tmp_path):
+    [port] = free_ports(1)
+
+    async def main():
+        stop = asyncio.Event()
+        async with embedded_broker(port), asyncio.TaskGroup() as group:
+            simulation = Simulation(config(store, port, tmp_path))
+            group.create_task(simulation.run(stop))
+            found = await heard(store, port)
+            assert simulation.world.let_in("shopper-1")
+            stop.set()
+        return found
+
+    found = asyncio.run(main())
+    assert not [one for one in found if isinstance(one, Rejected)]
+    kinds = Counter(type(one) for one in found)
+    assert kinds[Samples] >= 4
+    assert kinds[People] >= 1
+    devices = {one.device for one in found if isinstance(one, DeviceStatus)}
+    assert devices == {
+        *(f"shelf/{shelf.name}" for shelf in store.shelves),
+        "camera/ceiling",
+        "scanner/entry",
+        "door/front",
+    }
+    units = {one.device: one.unit for one in found if isinstance(one, Samples)}
+    assert units["shelf/g2.s1"] == "raw"
+    assert units["shelf/g1.s1"] == "g"
+    assert read_witness(tmp_path / "truth.json") is not None
+
+
+def test_on_lines_only_shelves_and_doors_use_mqtt(store, tmp_path):
+    [port] = free_ports(1)
+    (tmp_path / "lines").mkdir()
+    simulation = Simulation(
+        config(store, port, tmp_path, lines=tmp_path / "lines", bridges=("g2.s1",))
+    )
+    assert {path.name for path in (tmp_path / "lines").iterdir()} == {
+        "bridge-g2.s1",
+        "scanner-entry",
+    }
+    stop = asyncio.Event()
+    stop.set()
+    asyncio.run(simulation.run(stop))
+    assert not list((tmp_path / "lines").iterdir()), "unplugged at the end"
+
+
+def test_a_device_numbers_what_it_could_not_send():
+    [port] = free_ports(1)
+
+    async def main():
+        seqs = []
+        got = asyncio.Event()
+
+        def take(message):
+            seqs.append(msgspec.json.decode(message.payload)["seq"])
+            got.set()
+
+        device = Device("demo", "shelf/s")
+        device.send("samples", {"w": []}, qos=1)
+        async with embedded_broker(port), asyncio.TaskGroup() as group:
+            topics = [("shelfgate/v1/demo/shelf/s/samples", 1)]
+            async with connect(broker_at(port), subscriptions=topics, on_message=take):
+                running = group.create_task(device.run(broker_at(port)))
+                while not got.is_set():
+                    device.send("samples", {"w": []}, qos=1)
+                    await asyncio.sleep(0.05)
+                running.cancel()
+        return seqs
+
+    seqs = asyncio.run(main())
+    assert seqs[0] > 0
+    assert seqs == sorted(set(seqs))
+
+
+def test_a_device_that_dies_leaves_its_will():
+    [port] = free_ports(1)
+
+    async def main():
+        states = asyncio.Queue()
+
+        def take(message):
+            states.put_nowait(msgspec.json.decode(message.payload)["state"])
+
+        device = Device("demo", "shelf/s")
+        async with embedded_broker(port), asyncio.TaskGroup() as group:
+            topics = [("shelfgate/v1/demo/shelf/s/status", 1)]
+            async with connect(broker_at(port), subscriptions=topics, on_message=take):
+                running = group.create_task(device.run(broker_at(port)))
+                assert await states.get() == "online"
+                device._connection.abort()
+                assert await states.get() == "offline"
+                assert await states.get() == "online", "and it comes back by itself"
+                running.cancel()
+                assert await states.get() == "offline", "switched off in good order"
+
+    asyncio.run(main())
+
+
+def arguments(*words):
+    import argparse
+
+    from gateway.simulator.simulate import add_arguments
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args([*words])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--store", "/nowhere.toml"], "nowhere.toml"),
+        (["--store", str(DEMO), "--camera", "ceiling"], "NAME:PORT"),
+        (["--store", str(DEMO), "--camera", "cellar:8000"], "cellar"),
+        (["--store", str(DEMO), "--broker", "host:mqtt"], "no port"),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_a_remedy(words, said, capsys, tmp_path):
+    status = asyncio.run(run_simulate(arguments(*words, "--keys", str(tmp_path / "k"))))
+    assert status == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_end_of_input_ends_a_held_run(tmp_path):
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "gateway.simulator.simulate", "--store", str(DEMO), "--held"),
+            *("--broker", f"127.0.0.1:{free_ports(1)[0]}", "--keys", str(tmp_path)),
+            stdin=asyncio.subprocess.PIPE,
+            env=dict(os.environ),
+        )
+        process.stdin.write(b"go\n")
+        await process.stdin.drain()
+        process.stdin.close()
+        assert await process.wait() == 0
+
+    asyncio.run(main())
