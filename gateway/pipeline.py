@@ -72,8 +72,12 @@ class Pipeline:
         """
         while True:
             items = await self._intake.drain(BATCH_MAX)
-            await self._turn(items)
-            if isinstance(items[-1], GatewayStopping):
+            last = next(
+                (place for place, one in enumerate(items) if isinstance(one, GatewayStopping)), None
+            )
+            # The uplink lives on a little and may still report: nothing comes after the end.
+            await self._turn(items if last is None else items[: last + 1])
+            if last is not None:
                 return
 
     async def _turn(self, items: Sequence[AnyInput]) -> None:
