@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop between the intake and the database: what follows a commit, and how it ends."""
+
+import asyncio
+
+from gateway.database import Limits, open_database
+from gateway.domain.effects import OpenDoor
+from gateway.domain.engine import Engine
+from gateway.domain.inputs import EntryScanned, GatewayStopping, LinkState
+from gateway.intake import Intake
+from gateway.pipeline import Pipeline, last_alive
+from tests.small_store import stamp, started
+from tests.virtual_time import LoopClock
+
+
+def run(tmp_path, *items):
+    """Let a pipeline take inputs until it ends; return what it did, in order."""
+    done = []
+
+    async def main():
+        clock = LoopClock()
+        database = await open_database(
+            tmp_path / "gateway.db", store="corner", gateway="gw-1", limits=Limits(history_days=1)
+        )
+        try:
+            await database.begin_epoch(clock.stamp().utc_ns)
+            intake = Intake(clock)
+
+            async def carry_out(effect):
+                done.append(effect)
+
+            pipeline = Pipeline(
+                engine=Engine(),
+                intake=intake,
+                database=database,
+                journal=None,
+                clock=clock,
+                carry_out=carry_out,
+                committed=lambda rows, _dropped: done.extend(row.name for row in rows),
+                beat=lambda: done.append("beat"),
+            )
+            await pipeline.begin([started()])
+            for item in items:
+                assert intake.offer(item)
+            async with asyncio.timeout(20):
+                await pipeline.run()
+            assert last_alive(await database.load_state()) is not None
+        finally:
+            await database.close()
+
+    asyncio.run(main())
+    return done
+
+
+def test_nothing_comes_after_the_end(tmp_path):
+    end = GatewayStopping(at=stamp(1), reason="SIGTERM")
+    done = run(tmp_path, end, LinkState(at=stamp(2), online=False))
+    assert done == ["gateway.started", "beat", "gateway.stopped", "beat"]
+
+
+def test_an_effect_is_carried_out_after_the_commit_of_its_cause(tmp_path):
+    scan = EntryScanned(
+        at=stamp(1),
+        device="scanner/gate",
+        boot="b",
+        seq=0,
+        verdict="valid",
+        shopper="anna",
+        token_hash="h",
+        expires_utc_ns=stamp(10**12).utc_ns,
+    )
+    done = run(tmp_path, scan, GatewayStopping(at=stamp(2), reason="SIGTERM"))
+    names = [one if isinstance(one, str) else type(one) for one in done]
+    assert names.index("session.started") < names.index(OpenDoor)
