@@ -185,7 +185,7 @@ def test_devices_on_a_real_broker(tmp_path, broker, protocol):
     """Birth before the gateway came, samples, a scan, a door that opens, a will, the end."""
 
     async def main():
-        opened = asyncio.Queue()
+        opened, acknowledged = asyncio.Queue(), asyncio.Queue()
         intake, up = Intake(LoopClock()), asyncio.Event()
         async with broker(tmp_path) as (port, process):
 
@@ -199,6 +199,7 @@ def test_devices_on_a_real_broker(tmp_path, broker, protocol):
                 config("device"),
                 subscriptions=[(ROOT + "door/front/open", 1)],
                 on_message=opened.put_nowait,
+                on_puback=lambda **puback: acknowledged.put_nowait(puback),
             ) as link:
 
                 def send(topic, message, **options):
@@ -206,6 +207,8 @@ def test_devices_on_a_real_broker(tmp_path, broker, protocol):
 
                 send("shelf/g1.s1/status", STATUS, retain=True)
                 send("shelf/g1.s1/samples", SAMPLES, retain=True)
+                for _ in range(2):
+                    await acknowledged.get()  # The broker has them before the gateway comes.
                 running = asyncio.ensure_future(driver.run(intake, up.set))
                 await up.wait()
                 send("shelf/g1.s1/samples", SAMPLES | {"seq": 1})
