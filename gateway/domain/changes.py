@@ -286,61 +286,62 @@ def _ask(
     reason: str,
 ) -> None:
     """Ask a person about a stretch, or report it as unattended, or both."""
-    state = step.state
-    felt = weights(step, open_change.shelf, stretch.plates)
-    name = step.name()
     unattended = reason in {"gateway-down", "device-down", "nobody-near"}
-    sessions = sorted(state.sessions)
-    if reason == "nobody-near":
-        sessions = []
-    review = None
-    if sessions or not unattended:
-        candidates = [
+    sessions = [] if reason == "nobody-near" else sorted(step.state.sessions)
+    review = Review(
+        id=step.name(),
+        change=open_change.id,
+        candidates=[
             Candidate(
                 probability=round(one.probability, 4),
                 acts=[_act(step, open_change.shelf, stretch, one)],
             )
             for one in ranked
-        ]
-        review = Review(
-            id=name,
-            change=open_change.id,
-            candidates=candidates,
-            sessions=sessions,
-            weights=felt,
-            started=step.time(open_change.change.since_ns),
-            ended=step.time(open_change.change.stable_ns),
-        )
-        state.reviews[name] = review
-        step.touch("review", name)
-        if len(state.reviews) > REVIEWS_MAX:
-            oldest = next(iter(state.reviews))
-            del state.reviews[oldest]
-            step.touch("review", oldest)
+        ],
+        sessions=sessions,
+        weights=weights(step, open_change.shelf, stretch.plates),
+        started=step.time(open_change.change.since_ns),
+        ended=step.time(open_change.change.stable_ns),
+    )
+    # Where no shopper is, nobody's cart depends on an answer.
+    asked = bool(sessions) or not unattended
+    subject, at_ns = f"shelf/{open_change.shelf}", open_change.change.stable_ns
     if unattended:
         step.emit(
             events.ShelfChangedUnattended,
-            f"shelf/{open_change.shelf}",
-            open_change.change.stable_ns,
-            change=open_change.id,
+            subject,
+            at_ns,
+            change=review.change,
             reason=reason,
-            weights=felt,
-            review=name if review else None,
+            weights=review.weights,
+            review=review.id if asked else None,
         )
-    if review is not None:
+    if asked:
+        _remember(step, review)
         step.emit(
             events.ReviewRequested,
-            f"shelf/{open_change.shelf}",
-            open_change.change.stable_ns,
-            review=name,
-            change=open_change.id,
+            subject,
+            at_ns,
+            review=review.id,
+            change=review.change,
             reason=reason,
             candidates=review.candidates,
             sessions=sessions,
-            weights=felt,
+            weights=review.weights,
             started=review.started,
             ended=review.ended,
         )
+
+
+def _remember(step: Step, review: Review) -> None:
+    """Keep a review until it is decided; the oldest of too many is forgotten."""
+    reviews = step.state.reviews
+    reviews[review.id] = review
+    step.touch("review", review.id)
+    if len(reviews) > REVIEWS_MAX:
+        oldest = next(iter(reviews))
+        del reviews[oldest]
+        step.touch("review", oldest)
 
 
 def weighed(step: Step, plate: str, weight_g: float) -> None:
