@@ -24,8 +24,9 @@ from gateway.version import VERSION
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
-    parser = _parser()
-    args = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    wanted = next((word for word in given if not word.startswith("-")), None)
+    args = _parser(wanted).parse_args(given)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO,
         format="%(levelname)s %(message)s" if not sys.stderr.isatty() else "%(message)s",
@@ -45,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only the command that is wanted loads what its options need."""
     parser = argparse.ArgumentParser(
         prog="shelfgate",
         description="The daemon on a store's gateway that makes grab-and-go checkout work.",
@@ -55,17 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_daemon(commands)
     _add_tools(commands)
-    _add_simulation(commands)
-    from vision.yolo.cli import add_parsers  # noqa: PLC0415  No heavy import within.
-
-    model = _command(
-        commands,
-        "model",
-        "Train, export and measure the small model that the demo and the tests use.",
-        "shelfgate model evaluate --models fixtures/model",
-        None,
-    )
-    add_parsers(model.add_subparsers(metavar="COMMAND", required=True))
+    _add_simulation(commands, wanted)
     return parser
 
 
@@ -152,29 +144,42 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401
     tail.add_argument("--json", action="store_true", help="print each event as JSON")
 
 
-def _add_simulation(commands: Any) -> None:  # noqa: ANN401
-    from gateway.simulator import simulate  # noqa: PLC0415
-
+def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
     simulation = _command(
         commands,
         "simulate",
         "Publish a store's devices against any broker, to test without hardware.",
         "shelfgate simulate --broker 127.0.0.1:1883 --store fixtures/stores/demo.toml",
-        lambda args: asyncio.run(simulate.run_simulate(args)),
+        None,
     )
-    simulate.add_arguments(simulation)
-    try:
-        from gateway.simulator import demo  # noqa: PLC0415
-    except ImportError:
-        return
     show = _command(
         commands,
         "demo",
         "Run a whole simulated store, with an outage, and compare receipts with the truth.",
         "shelfgate demo --seed 7",
-        lambda args: asyncio.run(demo.run_demo(args)),
+        None,
     )
-    demo.add_arguments(show)
+    model = _command(
+        commands,
+        "model",
+        "Train, export and measure the small model that the demo and the tests use.",
+        "shelfgate model evaluate --models fixtures/model",
+        None,
+    )
+    if wanted == "simulate":
+        from gateway.simulator import simulate  # noqa: PLC0415
+
+        simulate.add_arguments(simulation)
+        simulation.set_defaults(run=lambda args: asyncio.run(simulate.run_simulate(args)))
+    elif wanted == "demo":
+        from gateway.simulator import demo  # noqa: PLC0415
+
+        demo.add_arguments(show)
+        show.set_defaults(run=lambda args: asyncio.run(demo.run_demo(args)))
+    elif wanted == "model":
+        from vision.yolo.cli import add_parsers  # noqa: PLC0415
+
+        add_parsers(model.add_subparsers(metavar="COMMAND", required=True))
 
 
 def _load(args: argparse.Namespace) -> tuple[Settings, Store]:
