@@ -18,6 +18,8 @@ from vision.yolo.runtime import prepare, yolo
 log = logging.getLogger(__name__)
 
 OPSET = 17
+UNTOLD = {"description", "date", "args"}
+"""What ultralytics notes of the machine and the hour; without it equal weights are equal files."""
 HALVED_MIN = 256
 """Tensors of fewer numbers stay as they are."""
 
@@ -58,7 +60,7 @@ def export_hands(weights: Path, target: Path) -> None:
 
 
 def halve_weights(path: Path) -> None:
-    """Store an ONNX file's weights in 16 bits, to be widened when it is loaded.
+    """Store an ONNX file's weights in 16 bits, to be widened when it is loaded, and no paths.
 
     ONNX Runtime folds the widening once, so that only the file is smaller; weights are rounded to
     11 bits of mantissa.
@@ -76,6 +78,9 @@ def halve_weights(path: Path) -> None:
         weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), half))
     for cast in reversed(casts):
         model.graph.node.insert(0, cast)
+    told = [entry for entry in model.metadata_props if entry.key not in UNTOLD]
+    del model.metadata_props[:]
+    model.metadata_props.extend(told)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
