@@ -352,7 +352,8 @@ class Uplink:
         self._failures += 1
         wait_s = retry_delay_s(self._settings, self._failures, self._random)
         self._hold_until_ns = now_ns + int(wait_s * SECOND_NS)
-        self._rewind(min(self._cursor, row.position - 1))
+        ready = [waiting.position - 1 for waiting in self._ready]  # Rewinding forgets them.
+        self._rewind(min(self._cursor, row.position - 1, *ready))
 
     def _is_acknowledged(self, row: Row) -> bool:
         return row.sequence <= self._acknowledged.get(row.epoch, -1)

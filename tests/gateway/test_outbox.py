@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outbox and uplink together under arbitrary crashes, refusals, repeats and lies, in virtual time.
+
+The SQL is the daemon's own, on a file; the broker and the integrator are a model.
+"""
+
+import sqlite3
+import tempfile
+from pathlib import Path
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway import outbox
+from gateway.envelope import Source
+from gateway.outbox import Batch, run_sync
+from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
+from tests.made import lost
+
+SOURCE = Source("store", "gw")
+WINDOW = 3
+RARELY = st.sampled_from([True, False, False, False, False])
+
+
+class World(RuleBasedStateMachine):
+    """What was committed, what a broker took, and what an integrator stored of it."""
+
+    mode = "application"
+
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.now_ns = 0
+        self.number = 0
+        self.mid = 0
+        self.epochs = []
+        self.committed = {}  # epoch -> ids by sequence
+        self.stored = {}  # epoch -> sequences that the integrator has
+        self.told = {}  # epoch -> highest truthful acknowledgement handed to the uplink
+        self.took = set()  # (epoch, sequence) with a successful PUBACK
+        self.took_here = set()  # Of them, those in this process
+        self.good = set()  # positions with a successful PUBACK on this connection
+        self.transit = []  # (mid, row), oldest first
+        self.first_sent = []  # positions in the order of their first publish in this process
+        self.connection = None
+        self.start()
+
+    def teardown(self):
+        try:
+            self.everything_arrives()
+        finally:
+            self.connection.close()
+            self.folder.cleanup()
+
+    # The daemon's side, as the adapter does it.
+
+    @rule(now=RARELY)
+    def restart(self, now):
+        if now:
+            self.connection.close()
+            self.start()
+
+    def start(self):
+        path = Path(self.folder.name) / "a.db"
+        new = not path.exists()
+        self.connection = sqlite3.connect(path, isolation_level=None)
+        self.connection.execute("PRAGMA synchronous = OFF")  # Processes are killed here, not power.
+        if new:
+            run_sync(self.connection, outbox.migrate_1())
+        self.tails = run_sync(self.connection, outbox.tails(), write=False)
+        made = run_sync(
+            self.connection, outbox.begin_epoch(f"{len(self.epochs):032x}", self.now_ns)
+        )
+        expected = next((one for one in reversed(self.epochs) if self.committed[one]), None)
+        assert made.previous_epoch == expected
+        assert expected is None or made.previous_sequence == len(self.committed[expected]) - 1
+        self.epochs.append(made.epoch)
+        self.committed[made.epoch] = []
+        self.stored.setdefault(made.epoch, set())
+        self.uplink = Uplink(UplinkSettings(acknowledge=self.mode, window=WINDOW), lambda: 0.5)
+        self.connected = False
+        self.transit = []
+        self.first_sent = []
+        self.took_here = set()
+        self.good = set()
+
+    @property
+    def epoch(self):
+        return self.epochs[-1]
+
+    @rule(count=st.integers(1, 6))
+    def commit(self, count):
+        events = []
+        for _ in range(count):
+            self.number += 1
+            events.append(lost(self.epoch, self.number))
+        batch = Batch(events=events, online=self.connected, utc_ns=self.now_ns)
+        done = run_sync(self.connection, outbox.commit(SOURCE, self.epoch, batch))
+        first = len(self.committed[self.epoch])
+        assert [row.sequence for row in done.rows] == list(range(first, first + count))
+        self.committed[self.epoch] += [row.id for row in done.rows]
+        self.tails[self.epoch] = done.rows[-1].sequence
+        self.uplink.notify()
+
+    @precondition(lambda self: not self.connected)
+    @rule(receive_maximum=st.sampled_from([1, 2, 65_535]))
+    def connect(self, receive_maximum):
+        self.connected = True
+        self.good = set()
+        self.window = min(WINDOW, receive_maximum)
+        self.uplink.connected(self.now_ns, receive_maximum=receive_maximum)
+
+    @precondition(lambda self: self.connected)
+    @rule(now=RARELY)
+    def breaks(self, now):
+        if now:
+            self.disconnect()
+
+    def disconnect(self):
+        """The broker may have taken some of what was in transit; nobody will know."""
+        self.connected = False
+        for _, row in self.transit[::2]:
+            self.stored[row.epoch].add(row.sequence)
+        self.transit = []
+        self.uplink.disconnected()
+
+    @precondition(lambda self: self.connected)
+    @rule(meanwhile=st.sampled_from(["nothing", "commit", "refusal", "reconnect"]))
+    def turn(self, meanwhile):
+        self.uplink.tick(self.now_ns)
+        fetch = self.uplink.fetch()
+        if fetch is not None:
+            rows = run_sync(self.connection, outbox.pending(fetch.after, fetch.limit), write=False)
+            if meanwhile == "commit":
+                self.commit(1)
+            elif meanwhile == "refusal" and self.transit:
+                self.broker_refuses()
+            elif meanwhile == "reconnect":
+                self.disconnect()
+                self.connect(65_535)
+            self.uplink.offer(fetch, rows)
+        while (row := self.uplink.take(self.now_ns)) is not None:
+            self.mid += 1
+            assert self.mode != "broker" or row.position not in self.took_here
+            self.uplink.published(self.mid, row, self.now_ns)
+            self.transit.append((self.mid, row))
+            if row.position not in self.first_sent:
+                self.first_sent.append(row.position)
+        self.record([])
+
+    def record(self, news):
+        landed = self.uplink.landed()
+        run_sync(self.connection, outbox.acknowledge(news, landed))
+        self.uplink.recorded(landed)
+
+    @rule(seconds=st.sampled_from([1, 3, 31, 700]))
+    def time_passes(self, seconds):
+        self.now_ns += seconds * SECOND_NS
+        self.uplink.tick(self.now_ns)
+
+    # The other side.
+
+    @precondition(lambda self: self.transit)
+    @rule(arrives=st.booleans())
+    def broker_takes(self, arrives):
+        """With ``application`` a broker may take a message and lose it."""
+        mid, row = self.transit.pop(0)
+        if arrives or self.mode == "broker":
+            self.stored[row.epoch].add(row.sequence)
+        self.took.add((row.epoch, row.sequence))
+        self.took_here.add(row.position)
+        self.good.add(row.position)
+        self.uplink.puback(mid, failure=False, now_ns=self.now_ns)
+
+    @precondition(lambda self: self.transit)
+    @rule()
+    def broker_refuses(self):
+        mid, _ = self.transit.pop(0)
+        self.uplink.puback(mid, failure=True, now_ns=self.now_ns)
+
+    @rule(mid=st.integers(-3, 0), failure=st.booleans())
+    def broker_acknowledges_something_else(self, mid, failure):
+        self.uplink.puback(mid, failure=failure, now_ns=self.now_ns)
+
+    def claim(self):
+        return {epoch: mark for epoch in self.epochs if (mark := self.mark(epoch)) >= 0}
+
+    def mark(self, epoch):
+        return next(n for n in range(-1, 10**6) if n + 1 not in self.stored[epoch])
+
+    def hear(self, claims, *, retained):
+        payload = msgspec.json.encode(
+            {"acknowledged": {epoch: f"{mark:020d}" for epoch, mark in claims.items()}}
+        )
+        return self.uplink.acknowledgement(
+            payload, self.tails, self.epoch, retained=retained, now_ns=self.now_ns
+        )
+
+    @precondition(lambda self: self.connected)
+    @rule(retained=st.booleans())
+    def integrator_acknowledges(self, retained):
+        claims = self.claim()
+        news = self.hear(claims, retained=retained)
+        if self.mode == "application":
+            self.told |= claims
+        self.record(news)
+
+    @precondition(lambda self: self.connected)
+    @rule(beyond=st.sampled_from([1, 1_000, 2**62]), unknown=st.booleans())
+    def integrator_lies(self, beyond, unknown):
+        false = len(self.committed[self.epoch]) - 1 + beyond
+        claims = {"f" * 32: 7} if unknown else {self.epoch: false}
+        assert self.hear(claims, retained=True) == []
+
+    @precondition(lambda self: self.connected)
+    @rule(
+        payload=st.binary(max_size=40)
+        | st.sampled_from(
+            [
+                b"{}",
+                b'{"acknowledged":[]}',
+                b'{"acknowledged":{"a":1}}',
+                b'{"acknowledged":{"a":"-1"}}',
+                b'{"acknowledged":{"a":"\xd9\xa3"}}',
+                b'{"acknowledged":{"a":"99999999999999999999"}}',
+                b"[" * 100_000,
+                b'{"acknowledged":{"a":"1"},"x":"' + bytes(70_000) + b'"}',
+            ]
+        )
+    )
+    def integrator_babbles(self, payload):
+        news = self.uplink.acknowledgement(
+            payload, self.tails, self.epoch, retained=False, now_ns=self.now_ns
+        )
+        assert news == []
+
+    # What holds.
+
+    @invariant()
+    def no_row_is_lost_or_renumbered(self):
+        rows = self.connection.execute("SELECT epoch, sequence, id FROM events").fetchall()
+        assert sorted(rows) == sorted(
+            (epoch, sequence, one)
+            for epoch, ids in self.committed.items()
+            for sequence, one in enumerate(ids)
+        )
+
+    @invariant()
+    def no_row_is_acknowledged_without_cause(self):
+        for epoch, sequence in self.connection.execute(
+            "SELECT epoch, sequence FROM events WHERE acknowledged = 1"
+        ):
+            if self.mode == "application":
+                assert sequence <= self.told.get(epoch, -1)
+            else:
+                assert (epoch, sequence) in self.took
+
+    @invariant()
+    def rows_are_first_sent_oldest_first(self):
+        assert self.first_sent == sorted(self.first_sent)
+
+    @invariant()
+    def nothing_is_forgotten(self):
+        """An idle uplink has sent all that is pending, and each with success."""
+        if self.connected and self.uplink.idle:
+            rows = self.connection.execute("SELECT position FROM events WHERE acknowledged = 0")
+            assert {position for (position,) in rows} <= self.good
+
+    @invariant()
+    def the_window_holds(self):
+        assert self.uplink.in_flight == len(self.transit)
+        assert not self.connected or len(self.transit) <= self.window
+
+    def everything_arrives(self):
+        """Faults have stopped: within bounded time, all that was committed is acknowledged."""
+        if not self.connected:
+            self.connect(65_535)
+        pending = outbox.backlog()
+        for _ in range(100 + 4 * self.number):
+            self.turn("nothing")
+            while self.transit:
+                self.broker_takes(arrives=True)
+            self.integrator_acknowledges(retained=False)
+            [count, _] = run_sync(self.connection, outbox.backlog(), write=False)
+            if count == 0:
+                break
+            due_ns = self.uplink.deadline_ns(self.now_ns)
+            self.now_ns = max(self.now_ns, due_ns or 0)
+        else:
+            raise AssertionError(f"still pending: {run_sync(self.connection, pending)}")
+        if self.mode == "application":
+            for epoch, ids in self.committed.items():
+                assert self.stored[epoch] == set(range(len(ids)))
+
+
+class BrokerWorld(World):
+    """The same, where the PUBACK is enough."""
+
+    mode = "broker"
+
+
+World.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
+BrokerWorld.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
+TestApplication = World.TestCase
+TestBroker = BrokerWorld.TestCase

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The uplink's protocol, case by case; ``test_outbox`` holds it together with the SQL."""
+
+import msgspec
+import pytest
+
+from gateway.outbox import Acknowledged, Row
+from gateway.uplink import SECOND_NS, Uplink, UplinkSettings, retry_delay_s
+
+OLD, NOW = "0" * 32, "1" * 32
+TAILS = {OLD: 9, NOW: 99}
+
+
+def row(position, epoch=NOW):
+    return Row(
+        position=position,
+        epoch=epoch,
+        sequence=position - 1,
+        id=str(position),
+        name="device.lost",
+        payload=b"{}",
+        committed_utc_ns=0,
+    )
+
+
+class Bench:
+    """An uplink, an outbox that is a list, and packet ids counted from 1."""
+
+    def __init__(self, count, **settings):
+        self.uplink = Uplink(UplinkSettings(**settings), lambda: 0.5)
+        self.rows = [row(position) for position in range(1, count + 1)]
+        self.mid = 0
+        self.now_ns = 0
+
+    def connect(self, **options):
+        self.uplink.connected(self.now_ns, **options)
+
+    def send(self, limit=1_000):
+        """Publish what may be; return the positions."""
+        self.uplink.tick(self.now_ns)
+        while (fetch := self.uplink.fetch()) is not None:
+            rows = [one for one in self.rows if one.position > fetch.after][: fetch.limit]
+            self.uplink.offer(fetch, rows)
+        sent = []
+        while len(sent) < limit and (one := self.uplink.take(self.now_ns)) is not None:
+            self.mid += 1
+            self.uplink.published(self.mid, one, self.now_ns)
+            sent.append(one.position)
+        return sent
+
+    def puback(self, *mids, failure=False):
+        for mid in mids:
+            self.uplink.puback(mid, failure=failure, now_ns=self.now_ns)
+
+    def ack(self, claims, *, retained=False):
+        payload = msgspec.json.encode({"acknowledged": claims})
+        return self.uplink.acknowledgement(
+            payload, TAILS, NOW, retained=retained, now_ns=self.now_ns
+        )
+
+    def wait(self, seconds):
+        self.now_ns += int(seconds * SECOND_NS)
+
+
+def broker_bench(count, **settings):
+    bench = Bench(count, acknowledge="broker", **settings)
+    bench.connect()
+    return bench
+
+
+def test_delays_double_up_to_a_cap_and_half_of_each_is_chance():
+    settings = UplinkSettings(retry_first_s=1, retry_cap_s=8)
+    assert [retry_delay_s(settings, n, lambda: 0.0) for n in (1, 2, 3, 4, 5, 99)] == [
+        *(0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
+    ]
+    assert retry_delay_s(settings, 3, lambda: 0.999) == pytest.approx(4.0, rel=1e-2)
+
+
+def test_the_window_is_the_smaller_of_ours_and_the_brokers():
+    bench = Bench(10, acknowledge="broker", window=4)
+    bench.connect(receive_maximum=3)
+    assert bench.send() == [1, 2, 3]
+    bench.puback(2)
+    assert bench.send() == [4]
+
+
+def test_nothing_is_handed_out_without_a_link():
+    bench = Bench(1)
+    assert bench.uplink.fetch() is None
+    assert bench.uplink.take(0) is None
+    assert not bench.uplink.online(0)
+    assert bench.uplink.deadline_ns(0) is None
+
+
+def test_a_second_refusal_does_not_forget_the_first():
+    bench = broker_bench(3)
+    assert bench.send() == [1, 2, 3]
+    bench.puback(1, failure=True)
+    bench.wait(1)
+    assert bench.send() == [1]
+    bench.puback(2, failure=True)
+    bench.send()
+    bench.puback(3, failure=True)
+    bench.wait(30)
+    assert bench.send() == [2, 3]
+    assert bench.uplink.counters.refused == 3
+
+
+def test_a_refused_row_waits_longer_each_time_and_all_behind_it_wait_too():
+    bench = broker_bench(2, window=1, retry_first_s=1.0)
+    assert bench.send() == [1]
+    bench.puback(1, failure=True)
+    assert bench.send() == []
+    assert bench.uplink.deadline_ns(0) == 0.75 * SECOND_NS
+    bench.wait(0.75)
+    assert bench.send() == [1]
+    bench.puback(2, failure=True)
+    bench.wait(1.4)
+    assert bench.send() == []
+    bench.wait(0.1)
+    assert bench.send() == [1]
+    bench.puback(3)
+    assert bench.send() == [2]
+
+
+def test_an_overdue_puback_means_offline_until_it_comes():
+    bench = broker_bench(1)
+    bench.send()
+    assert bench.uplink.deadline_ns(bench.now_ns) == 2 * SECOND_NS
+    bench.wait(1.9)
+    assert bench.uplink.online(bench.now_ns)
+    bench.wait(0.1)
+    assert not bench.uplink.online(bench.now_ns)
+    assert not bench.uplink.stalled(bench.now_ns)
+    bench.puback(1)
+    assert bench.uplink.online(bench.now_ns)
+
+
+def test_a_puback_that_never_comes_calls_for_a_new_connection():
+    bench = broker_bench(1)
+    bench.send()
+    bench.wait(2)
+    assert bench.uplink.deadline_ns(bench.now_ns) == 30 * SECOND_NS
+    bench.wait(28)
+    assert bench.uplink.stalled(bench.now_ns)
+    bench.uplink.disconnected()
+    bench.connect()
+    assert not bench.uplink.stalled(bench.now_ns)
+    assert bench.send() == [1]
+
+
+def test_a_reconnect_waits_for_the_integrators_answer_before_it_repeats():
+    bench = Bench(4)
+    bench.connect()
+    assert bench.send() == []
+    assert bench.ack({}) == []
+    assert bench.send() == [1, 2, 3, 4]
+    bench.uplink.disconnected()
+    bench.connect()
+    assert bench.send() == []
+    assert bench.ack({NOW: "1"}, retained=True) == [Acknowledged(NOW, 1)]
+    assert bench.send() == [], "what the broker had kept answers no birth"
+    assert bench.ack({NOW: "2"}) == [Acknowledged(NOW, 2)]
+    assert bench.send() == [4]
+
+
+def test_without_an_answer_rows_are_repeated_all_the_same():
+    bench = Bench(2)
+    bench.connect()
+    assert bench.uplink.deadline_ns(0) == SECOND_NS
+    bench.wait(1)
+    assert bench.send() == [1, 2]
+
+
+def test_rows_without_acknowledgement_are_sent_again_later_and_later():
+    bench = Bench(2, progress_s=30, progress_cap_s=100)
+    bench.connect()
+    bench.ack({})
+    waits = []
+    for _ in range(5):
+        began_ns = bench.now_ns
+        assert bench.send() == [1, 2]
+        bench.puback(bench.mid - 1, bench.mid)
+        bench.now_ns = bench.uplink.deadline_ns(bench.now_ns)
+        waits.append((bench.now_ns - began_ns) // SECOND_NS)
+    assert waits == [30, 60, 100, 100, 100]
+    bench.ack({NOW: "0"})
+    assert bench.uplink.deadline_ns(bench.now_ns) == bench.now_ns + 30 * SECOND_NS
+
+
+def test_an_acknowledgement_without_news_asks_for_the_rest():
+    bench = Bench(2)
+    bench.connect()
+    bench.ack({})
+    bench.send()
+    bench.puback(1, 2)
+    bench.wait(10)
+    assert bench.ack({}) == []
+    bench.wait(0.9)
+    assert bench.send() == []
+    bench.wait(0.1)
+    assert bench.send() == [1, 2]
+    bench.puback(3, 4)
+    bench.ack({})
+    bench.wait(4)
+    assert bench.send() == [], "asking again and again does not flood the link"
+    bench.wait(1)
+    assert bench.send() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("claims", "believed"),
+    [
+        ({NOW: "99"}, [Acknowledged(NOW, 99)]),
+        ({NOW: "00000000000000000099"}, [Acknowledged(NOW, 99)]),
+        ({NOW: "100"}, []),
+        ({OLD: "9"}, [Acknowledged(OLD, 9)]),
+        ({OLD: "10000"}, [Acknowledged(OLD, 9)]),
+        ({"f" * 32: "5"}, []),
+        ({OLD: "3", NOW: "100"}, [Acknowledged(OLD, 3)]),
+    ],
+)
+def test_only_what_can_be_true_is_believed(claims, believed):
+    bench = Bench(0)
+    bench.connect()
+    assert bench.ack(claims) == believed
+    assert bench.ack(claims) == [], "once is enough"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b'{"acknowledged":{"a":1}}',
+        b'{"acknowledged":{"a":"-1"}}',
+        b'{"acknowledged":{"a":" 1"}}',
+        b'{"acknowledged":{"a":""}}',
+        '{"acknowledged":{"a":"\u0663"}}'.encode(),
+        b'{"acknowledged":{"a":"99999999999999999999"}}',
+        b'{"acknowledged":{"a":"000000000000000000001"}}',
+        b'{"acknowledged":{"\xff":"1"}}',
+        b'{"acknowledged":{"' + b"a" * 70_000 + b'":"1"}}',
+        b"[" * 60_000,
+        msgspec.json.encode({"acknowledged": {str(n): "1" for n in range(1_001)}}),
+    ],
+)
+def test_a_malformed_acknowledgement_is_counted_and_changes_nothing(payload):
+    bench = Bench(1)
+    bench.connect()
+    news = bench.uplink.acknowledgement(payload, TAILS, NOW, retained=False, now_ns=0)
+    assert news == []
+    assert bench.uplink.counters.malformed_acks == 1
+    assert bench.send() == [], "it is no answer to the birth either"
+
+
+def test_with_broker_nobody_else_acknowledges():
+    bench = broker_bench(2)
+    assert bench.send() == [1, 2]
+    assert bench.ack({NOW: "1"}) == []
+    bench.puback(2)
+    assert bench.uplink.landed() == [2]
+    bench.uplink.recorded([2])
+    assert bench.uplink.landed() == []
+
+
+def test_a_backfill_is_not_undone_by_an_older_acknowledgement():
+    bench = Bench(3)
+    bench.connect()
+    bench.ack({})
+    bench.send()
+    bench.puback(1, 2, 3)
+    assert bench.ack({NOW: "2"}) == [Acknowledged(NOW, 2)]
+    bench.uplink.backfill(NOW, 1)
+    assert bench.ack({NOW: "2"}, retained=True) == []
+    assert bench.send() == [2, 3]
+    assert bench.ack({NOW: "2"}) == [Acknowledged(NOW, 2)]
+
+
+def test_rows_acknowledged_meanwhile_are_not_sent():
+    bench = Bench(5)
+    bench.connect()
+    bench.wait(1)
+    assert bench.send(limit=1) == [1]
+    bench.ack({NOW: "3"})
+    assert bench.send() == [5]
+
+
+def test_a_notice_in_an_old_place_is_found():
+    bench = broker_bench(3)
+    assert bench.send() == [1, 2, 3]
+    bench.puback(1, 2, 3)
+    bench.uplink.recorded([1, 2, 3])
+    bench.rows = [row(1)]
+    bench.uplink.notify()
+    assert bench.send() == []
+    bench.uplink.made_room()
+    assert bench.send() == [1]

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events as an engine would make them, for tests of what carries them."""
+
+import msgspec
+
+from gateway.domain.events import (
+    Clock,
+    DeviceLost,
+    Event,
+    GatewayStartedData,
+    SessionStarted,
+    event_id,
+)
+
+TIME = "2026-11-21T16:19:58.412Z"
+CLOCK = Clock(boot="b", mono_ns=1, utc_trusted=True, utc_error_ms=1)
+
+
+def lost(epoch, number, *, index=0, reason="unplugged"):
+    """Return a device.lost."""
+    data = DeviceLost(store_version="v", clock=CLOCK, device=f"shelf/{number}", reason=reason)
+    return _event(data, epoch, number, index)
+
+
+def started(epoch, number):
+    """Return the gateway.started of an ``Epoch``."""
+    previous = epoch.previous_sequence
+    data = GatewayStartedData(
+        store_version="v",
+        clock=CLOCK,
+        version="1",
+        previous_epoch=epoch.previous_epoch,
+        previous_sequence=None if previous is None else f"{previous:020d}",
+    )
+    return _event(data, epoch.epoch, number, 0)
+
+
+def session(epoch, number, shopper):
+    """Return a session.started of a shopper."""
+    data = SessionStarted(store_version="v", clock=CLOCK, session="s1", scanner="in", person=None)
+    return _event(data, epoch, number, 0, shopper)
+
+
+def _event(data, epoch, number, index, shopper=None):
+    return Event(
+        id=event_id("gw", epoch, number, index),
+        type=f"org.shelfgate.{data.NAME}.v1",
+        subject="test",
+        time=TIME,
+        data=msgspec.Raw(msgspec.json.encode(data)),
+        shopper=shopper,
+    )
