@@ -126,6 +126,7 @@ class Daemon:
         self._notifier = Notifier()
         self._engine = Engine()
         self._intake = Intake(self._clock)
+        self._broker_up = asyncio.Event()
         self._upstream = self._make_upstream()
         entry = settings.entry
         self._verify: Callable[[str, Stamp], Verified] = (
@@ -278,15 +279,19 @@ class Daemon:
         await driver.run(self._intake, came_up)
 
     async def _run_instore(self, came_up: Callable[[], None]) -> NoReturn:
+        if self._settings.broker.starts_own:
+            await self._broker_up.wait()
         await self._instore.run(self._intake, came_up)
 
     async def _run_broker(self, came_up: Callable[[], None]) -> NoReturn:
         host, port = self._settings.broker.address
         process = await start_broker(port, host)
         came_up()
+        self._broker_up.set()
         try:
             code = await process.wait()
         finally:
+            self._broker_up.clear()
             await stop_broker(process)
         raise DeviceGoneError(
             f"mqtt {host}:{port}", f"the embedded broker ended with {code}", "It is started again"
