@@ -413,13 +413,13 @@ hands = "{model / "hands.onnx"}"
     # Looking.
 
     def _all_run(self) -> bool:
-        return not self._stop.is_set() and all(
-            child.running or child.returncode is None for child in self._children.values()
+        return not self._stop.is_set() and not any(
+            child.failed for child in self._children.values()
         )
 
     def _check(self) -> None:
-        for name, child in self._children.items():
-            if not child.running and name != "upstream":
+        for child in self._children.values():
+            if child.failed:
                 raise DemoError(
                     f"{child.name} ended with status {child.returncode}; its log ends so:\n"
                     f"{child.last_words()}"

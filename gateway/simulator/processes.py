@@ -48,6 +48,7 @@ class Child:
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._on_line = on_line
         self._has_input = has_input
+        self._asked = False
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -57,6 +58,11 @@ class Child:
         return None if self._process is None else self._process.returncode
 
     @property
+    def failed(self) -> bool:
+        """Whether it was started and ended without being asked to."""
+        return not self._asked and self.returncode is not None
+
+    @property
     def running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.returncode is None
@@ -64,6 +70,7 @@ class Child:
     async def start(self) -> None:
         """Start it, for the first time or again."""
         assert not self.running, f"{self.name} runs already"
+        self._asked = False
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -116,6 +123,7 @@ class Child:
 
     async def _end(self, number: signal.Signals) -> None:
         process = self._process
+        self._asked = True
         if process is None:
             return
         if process.returncode is None:
