@@ -4,11 +4,13 @@
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vision.scenes import SIZE_WH, pictures
+from vision.rendering import Renderer
+from vision.scenes import SIZE_WH, demo_camera, demo_scene, pictures
 from vision.yolo import cli
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra ultralytics)")
@@ -96,3 +98,20 @@ def test_export_without_training_says_what_to_do(tmp_path, capsys):
     options = parser.parse_args(["export", "--folder", str(tmp_path)])
     assert options.run(options) == 1
     assert "Run shelfgate model train first" in capsys.readouterr().err
+
+
+def test_the_ultralytics_detector_sees_what_the_onnx_one_sees():
+    from vision.detectors import build
+
+    model = Path(__file__).parents[2] / "fixtures" / "model" / "people.onnx"
+    theirs, ours = build("ultralytics", model), build("onnxruntime", model)
+    empty = Renderer(demo_camera(), demo_scene()).render([])
+    count = 0
+    for picture in pictures(8, 4):
+        one, two = theirs.detect(picture.image), ours.detect(picture.image)
+        assert len(one) == len(two)
+        assert np.allclose(one.boxes_xyxy, two.boxes_xyxy, atol=3)
+        assert np.allclose(one.feet_px, two.feet_px, atol=3)
+        count += len(one)
+    assert count > 0
+    assert len(theirs.detect(empty)) == 0

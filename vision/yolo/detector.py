@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from vision.detectors import Detections, ModelError, persons_from_pose
+from vision.detectors.boxes import suppress_poses
 from vision.rendering import Image
 from vision.yolo.runtime import prepare, yolo
 
-IOU_MAX = 0.6
+IOU_MAX = 0.5
 PERSONS_MAX = 50
 
 
@@ -35,8 +36,8 @@ class UltralyticsDetector:
         )
         if result.boxes is None or len(result.boxes) == 0:
             return Detections.empty()
-        return persons_from_pose(
-            np.asarray(result.boxes.xyxy, dtype=np.float64),
-            np.asarray(result.boxes.conf, dtype=np.float64),
-            np.asarray(result.keypoints.data, dtype=np.float64),
-        )
+        boxes = np.asarray(result.boxes.xyxy, dtype=np.float64)
+        keypoints = np.asarray(result.keypoints.data, dtype=np.float64)
+        kept = suppress_poses(boxes, keypoints)
+        scores = np.asarray(result.boxes.conf, dtype=np.float64)
+        return persons_from_pose(boxes[kept], scores[kept], keypoints[kept])
