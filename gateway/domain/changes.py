@@ -30,6 +30,8 @@ LOOK_NS: Final = 700_000_000
 LEAST_UNIT_PART: Final = 0.4
 """A change smaller than this part of the lightest unit that may lie there is no act."""
 REVIEWS_MAX: Final = 1_000
+SUSPICION: Final = 0.05
+"""Least probability of a candidate of an open review that later acts may rest on."""
 SAME_UNIT_G: Final = 2.0
 """Standard deviation of what a unit weighs when it is put back, against when it was taken."""
 UNIT_SPREAD: Final = 0.015
@@ -75,7 +77,11 @@ def _decide(step: Step, open_change: OpenChange) -> None:
     places = step.layout.shelves[open_change.shelf].plates
     plates = open_change.change.plates
     shelved = {one.plate: shelved_on(step, places[one.plate].name) for one in plates}
-    held = [one for session in step.state.sessions.values() for one in carried(step, session)]
+    held = [
+        one
+        for session in step.state.sessions.values()
+        for one in [*carried(step, session), *suspected(step, session)]
+    ]
     accepted: list[tuple[Act, float]] = []
     doubtful: list[tuple[Stretch, list[Explanation], str]] = []
     parts = [part for felt in _felt(open_change) for part in divide(felt, shelved, held)]
@@ -158,6 +164,25 @@ def carried(step: Step, session: Session, home: Container[str] = ()) -> list[She
     return found
 
 
+def suspected(step: Step, session: Session, home: Container[str] = ()) -> list[Shelved]:
+    """Return what a session may put back that open reviews have not given to it, or not yet."""
+    found = []
+    for review in step.state.reviews.values():
+        if session.id not in review.sessions:
+            continue
+        total_g = sum(weight.delta_g for weight in review.weights)
+        for candidate in review.candidates:
+            (act,) = candidate.acts
+            product = step.state.store.products.get(act.gtin)
+            possible = act.session in {None, session.id} and candidate.probability >= SUSPICION
+            if product is None or act.direction != "pick" or not possible:
+                continue
+            unit_g = abs(total_g) / act.quantity
+            product = msgspec.structs.replace(product, unit_g=unit_g, tolerance_g=SAME_UNIT_G)
+            found.append(Shelved(product, act.quantity, misplaced=act.gtin not in home))
+    return found
+
+
 def _what_without_whom(
     stretch: Stretch, options: Sequence[Shelved], held: Sequence[Shelved]
 ) -> list[Explanation]:
@@ -196,7 +221,10 @@ def _who(
         name = session.id if session else None
         near[name] = max(near.get(name, 0.0), likelihood)
     near = {name: likelihood for name, likelihood in near.items() if likelihood > 1e-6}
-    held = {session.id: carried(step, session, home) for session in state.sessions.values()}
+    held = {
+        session.id: [*carried(step, session, home), *suspected(step, session, home)]
+        for session in state.sessions.values()
+    }
     ranked = explain(stretch, near, options, held)
     if not near:
         blind = any(not session.persons for session in state.sessions.values())
@@ -207,7 +235,15 @@ def _who(
         return ranked, "person-without-session"
     if ranked[0].probability < state.settings.certainty:
         return ranked, "uncertain"
+    if not _holds(state.sessions[ranked[0].session], ranked[0]):
+        return ranked, "rests-on-review"
     return ranked, None
+
+
+def _holds(session: Session, one: Explanation) -> bool:
+    """Tell whether a cart holds what it would put back: it may rest on an open review."""
+    line = session.lines.get(one.guess.gtin)
+    return one.direction == "pick" or (line is not None and line.quantity >= one.guess.quantity)
 
 
 def _act(step: Step, shelf: str, stretch: Stretch, one: Explanation) -> Act:

@@ -8,7 +8,7 @@ from gateway.domain.carts import Lines, receipt
 from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import EntryScanned
 from gateway.domain.output import Step
-from gateway.domain.people import Person
+from gateway.domain.people import LOST_NS_MAX, Person
 from gateway.domain.state import ClosedCart, Session
 
 CLOSE_WAIT_NS: Final = 800_000_000
@@ -107,7 +107,7 @@ def seen(step: Step, present: list[str]) -> None:
         here = bound.get(name)
         if here is None:
             continue
-        here.seen_ns = step.now_ns
+        here.seen_ns, here.restored = step.now_ns, False
         if here.leaving_ns is not None and here.reason != "too-long":
             here.leaving_ns = None
         person = state.people.persons[name]
@@ -130,12 +130,20 @@ def tick(step: Step) -> None:
             gone = persons and all(person.inside(step.layout.exit) for person in persons)
             if gone and unseen_ns > exit_ns:
                 _leave(session, session.seen_ns, "exit")
-            elif unseen_ns > settings.unseen_max_s * 1_000_000_000:
+            elif unseen_ns > _unseen_max_ns(step, session):
                 _leave(session, step.now_ns, "unseen" if session.persons else "no-person")
             elif step.now_ns - session.started_ns > settings.visit_max_s * 1_000_000_000:
                 _leave(session, step.now_ns, "too-long")
         if session.leaving_ns is not None and _may_close(step, session.leaving_ns):
             close(step, session)
+
+
+def _unseen_max_ns(step: Step, session: Session) -> int:
+    """Return how long a session goes on unseen: less when its persons left while nobody looked."""
+    longest_ns = step.state.settings.unseen_max_s * 1_000_000_000
+    if session.restored and session.persons and step.state.people.frame_ns:
+        return min(longest_ns, LOST_NS_MAX)
+    return longest_ns
 
 
 def _leave(

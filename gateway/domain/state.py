@@ -11,7 +11,7 @@ from gateway.domain.carts import Lines
 from gateway.domain.devices import Device
 from gateway.domain.events import Act, Candidate, PlateDelta
 from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
-from gateway.domain.people import People, Person
+from gateway.domain.people import JOIN_NS_MAX, People, Person
 from gateway.domain.store import Facing, Product, Store
 from gateway.domain.weighing import ShelfChange, ShelfState
 
@@ -30,6 +30,8 @@ class Session(msgspec.Struct):
     leaving_ns: int | None = None
     """When the last person left; the cart closes when no change is open any more."""
     reason: Literal["exit", "unseen", "too-long", "no-person"] = "exit"
+    restored: bool = False
+    """Nobody has seen its persons since the gateway started."""
 
 
 class SavedPerson(msgspec.Struct, frozen=True):
@@ -240,9 +242,12 @@ def _restore_session(state: EngineState, saved: SavedSession, now_ns: int, boot:
         session.started_ns, session.boot = now_ns, boot
     session.seen_ns = now_ns
     session.leaving_ns = None
+    session.restored = True
     state.sessions[session.id] = session
     for person in saved.persons:
         tracks = dict.fromkeys(person.tracks, now_ns)
+        # Seen too long ago to be whoever comes in through a door next; a known track tells.
+        seen_ns = now_ns - JOIN_NS_MAX
         state.people.restore(
-            Person(id=person.id, floor_mm=person.floor_mm, seen_ns=now_ns, tracks=tracks)
+            Person(id=person.id, floor_mm=person.floor_mm, seen_ns=seen_ns, tracks=tracks)
         )

@@ -105,6 +105,11 @@ class Body:
         self.wrist_mm = None
 
 
+def epoch_name(number):
+    """Return an epoch; persons are named by its beginning, so that differs too."""
+    return f"{number:08x}" * 4
+
+
 class Scene:
     """An engine, and a world that is advanced in steps of 100 ms."""
 
@@ -145,7 +150,7 @@ class Scene:
             at=self.stamp(),
             gateway="gw",
             version=version,
-            epoch=f"{self.epochs:032x}",
+            epoch=epoch_name(self.epochs),
             previous_epoch=previous,
             previous_sequence=None,
             settings=self.settings,
@@ -165,7 +170,7 @@ class Scene:
             self.now_ns = 5_000_000_000
             self.boot = "kernel-2"
         if started:
-            self.start(f"{self.epochs:032x}")
+            self.start(epoch_name(self.epochs))
             gap = GatewayGap(
                 at=self.stamp(),
                 since_utc_ns=since.utc_ns,

@@ -27,6 +27,7 @@ from tests.gateway.domain.scene import (
     Scene,
     corner_store,
     dropped,
+    epoch_name,
     names,
 )
 
@@ -495,7 +496,7 @@ def test_a_start_names_the_epoch_before(scene):
     scene.restart()
     first, second = scene.named("gateway.started")
     assert (first["previous_epoch"], first["previous_sequence"]) == (None, None)
-    assert second["previous_epoch"] == f"{1:032x}"
+    assert second["previous_epoch"] == epoch_name(1)
 
 
 def test_a_stop_tells_what_was_dropped_first(scene):
@@ -667,7 +668,7 @@ def test_events_are_named_by_their_cause(scene):
     number = scene.number + 1
     scene.bodies["1"] = Body(ENTRY_MM)
     (made,) = scene.scan("anna")
-    assert made.event.id == event_id("gw", f"{1:032x}", number, 0)
+    assert made.event.id == event_id("gw", epoch_name(1), number, 0)
     assert made.event.type == "org.shelfgate.session.started.v1"
     assert made.event.time == "2026-11-18T11:06:42.000Z"
     ids = [one.event.id for one in scene.events]
@@ -728,3 +729,59 @@ def test_samples_and_frames_may_come_without_a_clock(scene):
     assert isinstance(scene.inputs[-2][1], People)
     scene.leave()
     assert scene.receipt(anna) == {TEA: 1}
+
+
+def test_a_shopper_who_left_while_the_gateway_was_down_gets_a_receipt_soon(shopping):
+    del shopping.bodies["anna"]  # From the middle of the aisle.
+    shopping.restart(down_s=5.0)
+    shopping.run(15.0)
+    assert shopping.named("cart.closed") == []
+    shopping.run(10.0)
+    assert shopping.receipt(shopping.anna) == {TEA: 1}
+    assert shopping.named("session.ended")[0]["reason"] == "unseen"
+
+
+def test_with_the_camera_still_away_nobody_has_left(shopping):
+    shopping.restart(down_s=5.0)
+    shopping.silent = {"camera/over"}
+    shopping.run(40.0)
+    shopping.silent = set()
+    shopping.run(5.0)
+    assert shopping.named("cart.closed") == []
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 1}
+
+
+def test_whoever_comes_in_after_a_restart_is_not_somebody_who_left(shopping):
+    shopping.bodies["anna"].floor_mm = (300.0, 0.0)
+    shopping.run(0.5)
+    del shopping.bodies["anna"]
+    shopping.restart(down_s=3.0)
+    shopping.run(1.2)
+    bert = shopping.enter("bert")
+    shopping.act("bert", {"g1.s1.p3": -390.0})
+    shopping.leave("bert")
+    assert shopping.receipt(bert) == {JAM: 1}
+    shopping.run(20.0)
+    assert shopping.receipt(shopping.anna) == {TEA: 1}
+
+
+def test_a_put_back_that_rests_on_an_open_review_is_asked_too(shopping):
+    # Two teas weigh nearly as much as what goes from the scale unseen.
+    shopping.act("anna", {"g1.s1.p2": -240.0})
+    shopping.weights_g["g1.s1.p3"] -= 400.0
+    shopping.weights_g["g2.s1.p0"] -= 900.0
+    shopping.restart(down_s=1.0)
+    shopping.run(3.0)
+    oil, jam = sorted(
+        shopping.named("review.requested"), key=lambda one: one["weights"][0]["delta_g"]
+    )
+    assert jam["candidates"][0]["acts"][0]["gtin"] == JAM
+    shopping.act("anna", {"g1.s1.p3": +400.0})
+    back = shopping.named("review.requested")[-1]
+    assert back["reason"] == "rests-on-review"
+    assert back["candidates"][0]["acts"][0]["gtin"] == JAM
+    shopping.leave()
+    (cart,) = shopping.named("cart.closed")
+    assert shopping.receipt(shopping.anna) == {TEA: 2}
+    assert sorted(cart["open"]) == sorted([oil["review"], jam["review"], back["review"]])
