@@ -36,7 +36,7 @@ GATEWAY = "gw-1"
 START_S = 30.0
 """Longest wait for each part to come up."""
 OUTAGE_AT_S = 24.0
-OUTAGE_S = 20.0
+"""With few shoppers it comes sooner: half-way."""
 VISIT_S_MAX = 105.0
 """Everybody must have left by then."""
 SETTLE_S = 25.0
@@ -60,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-vision",
         action="store_true",
         help="people come from the simulation instead of the camera and the model",
+    )
+    parser.add_argument(
+        "--outage",
+        type=float,
+        default=20.0,
+        metavar="SECONDS",
+        help="how long the upstream broker is away (%(default)s)",
     )
     parser.add_argument(
         "--kill-daemon",
@@ -340,9 +347,12 @@ hands = "{model / "hands.onnx"}"
 
     def _plan(self) -> list[tuple[float, Callable[[], Coroutine[Any, Any, None]]]]:
         """Return what happens when, in order."""
+        at_s = OUTAGE_AT_S
+        if not self._args.keep_going:
+            at_s = min(at_s, 6.0 * self._args.shoppers)
         plan = [
-            (OUTAGE_AT_S, self._upstream_dies),
-            (OUTAGE_AT_S + OUTAGE_S, self._upstream_returns),
+            (at_s, self._upstream_dies),
+            (at_s + self._args.outage, self._upstream_returns),
         ]
         times = [self._rng.uniform(4.0, 55.0) for _ in range(self._args.kill_daemon)]
         plan += [(at_s, self._daemon_dies) for at_s in times]
@@ -350,7 +360,7 @@ hands = "{model / "hands.onnx"}"
 
     async def _upstream_dies(self) -> None:
         await self._children["upstream"].kill()
-        self._screen.note(f"upstream broker killed (SIGKILL), for {OUTAGE_S:.0f} s")
+        self._screen.note(f"upstream broker killed (SIGKILL), for {self._args.outage:.0f} s")
 
     async def _upstream_returns(self) -> None:
         self._queued_while_down = len(self._committed()) - len(self._received())
@@ -378,7 +388,10 @@ hands = "{model / "hands.onnx"}"
             if set(witness.left_ns) <= set(books.receipts) and not self._pending():
                 break
             await asyncio.sleep(0.25)
-        self._screen.note("everybody has left and the backlog is empty; stopping the daemon")
+        else:
+            self._screen.note(f"still waiting after {SETTLE_S:.0f} s; stopping the daemon")
+            return
+        self._screen.note("no receipt and no event is waited for; stopping the daemon")
 
     async def _finish(self) -> int:
         """Stop the daemon, let its last events arrive, and judge."""

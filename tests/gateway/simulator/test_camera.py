@@ -41,10 +41,10 @@ def test_the_camera_sees_floor_points_where_the_store_file_has_them(store):
 def test_most_hands_in_shelves_are_seen(store):
     renderer = Renderer(pinhole(store.cameras[0]), scene_of(store))
     seen = total = 0
-    for seed in range(3):
+    for seed in range(2):
         world = World(store, seed, open_doors=True)
         while not world.over:
-            for _ in range(12):
+            for _ in range(15):
                 world.step(1 / 60)
             poses = world.poses()
             labels = renderer.labels([body_of(pose) for pose in poses])
@@ -53,7 +53,7 @@ def test_most_hands_in_shelves_are_seen(store):
                     if abs(wrist[1]) > 900 - HAND_RADIUS_MM:
                         total += 1
                         seen += bool(good)
-    assert total > 50
+    assert total > 30
     assert seen / total > 0.75
 
 

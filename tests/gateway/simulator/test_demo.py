@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo as a person runs it: it judges, it ends, and it leaves nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from gateway.simulator.devices import read_witness
+from gateway.simulator.integrator import summary
+
+
+def demo(tmp_path, *words):
+    command = [sys.executable, "-m", "gateway.cli", "demo", "--no-vision"]
+    command += ["--keep-files", str(tmp_path / "files"), *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def left_behind(tmp_path):
+    """Return command lines of processes that work on this run's files."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if str(tmp_path / "files") in line and process.name != str(os.getpid()):
+                found.append(line)
+    return found
+
+
+def read_until(process, words):
+    """Read the demo's output up to a line with these words."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if words in line:
+            return lines
+    raise AssertionError(f"never said {words!r}:\n" + "".join(lines))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+def test_receipts_are_right_and_no_event_is_lost_over_an_outage(tmp_path):
+    with demo(tmp_path, "--seed", "4", "--shoppers", "2", "--outage", "6") as process:
+        output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert re.search(r"\d+ events received of \d+ committed, 0 lost, 0 repeated", output)
+    assert "\x1b" not in output, "no colours in a pipe"
+    assert (
+        output.index("broker killed") < output.index("broker is back") < output.index("truly took")
+    )
+    assert len(re.findall(r"^shopper-\d .*right$", output, re.MULTILINE)) == 2
+    counts = summary(tmp_path / "files" / "integrator.db")
+    assert counts.lost == counts.conflicting == counts.malformed == 0
+    assert read_witness(tmp_path / "files" / "truth.json").over
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+def test_an_interrupt_ends_everything(tmp_path):
+    with demo(tmp_path, "--seed", "4") as process:
+        read_until(process, "the store opens")
+        assert left_behind(tmp_path)
+        process.send_signal(signal.SIGINT)
+        assert "interrupted" in process.communicate()[0]
+    assert process.returncode == 130
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+def test_a_killed_demo_takes_its_processes_along(tmp_path):
+    with demo(tmp_path, "--seed", "4") as process:
+        read_until(process, "the store opens")
+        process.kill()
+    patience = threading.Event()
+    for _ in range(150):
+        if not left_behind(tmp_path):
+            break
+        patience.wait(0.1)
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+def test_a_part_that_fails_ends_the_demo_with_its_last_words(tmp_path):
+    with demo(tmp_path, "--seed", "4") as process:
+        read_until(process, "the store opens")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        [integrator] = [
+            int(child)
+            for child in children
+            if b"gateway.simulator.integrator" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+        os.kill(integrator, signal.SIGKILL)
+        output = process.communicate()[0]
+    assert process.returncode == 2
+    assert "integrator ended with status -9" in output
+    assert not left_behind(tmp_path)
+
+
+def test_a_store_file_that_is_not_there_is_said_so(tmp_path):
+    with demo(tmp_path, "--store", "/nowhere.toml") as process:
+        output = process.communicate()[0]
+    assert process.returncode == 2
+    assert "nowhere.toml" in output
+    assert "Traceback" not in output
