@@ -41,6 +41,9 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     train.add_argument("--seed", type=int, default=SEED, help="decides pictures and weights")
     train.add_argument("--pictures", type=int, default=PICTURES, help="to train on")
     train.add_argument("--people-epochs", type=int, default=PEOPLE_EPOCHS)
+    train.add_argument(
+        "--people-from", type=Path, help="weights to go on from, at half the rate; else from none"
+    )
     train.add_argument("--hands-epochs", type=int, default=HANDS_EPOCHS)
     train.add_argument("--threads", type=int, default=1, help="for each network")
     train.add_argument("--only", choices=["people", "hands"], help="train one of them")
@@ -85,6 +88,7 @@ def run_train(options: argparse.Namespace) -> int:
             seed=options.seed,
             epochs=options.people_epochs,
             threads=options.threads,
+            start=options.people_from,
         )
     if options.only != "people":
         hands = _import("vision.yolo.hands_net")

@@ -12,9 +12,16 @@ IMGSZ = 256
 
 
 def train_people(
-    dataset: Path, folder: Path, *, seed: int, epochs: int, threads: int, batch: int = 32
+    dataset: Path,
+    folder: Path,
+    *,
+    seed: int,
+    epochs: int,
+    threads: int,
+    batch: int = 32,
+    start: Path | None = None,
 ) -> Path:
-    """Train from scratch and return the path of the weights.
+    """Train and return the path of the weights.
 
     Args:
         dataset: Description written by :func:`vision.yolo.dataset.make_dataset`.
@@ -23,13 +30,14 @@ def train_people(
         epochs: Passes over the training pictures.
         threads: Torch threads.
         batch: Pictures a step.
+        start: Weights to go on from, at half the rate; None: from scratch.
     """
     prepare(threads)
     # The scale is the letter in the file's name, and ultralytics looks for it there.
     with tempfile.TemporaryDirectory() as place:
         named = Path(place) / "yolo11n-pose.yaml"
         shutil.copy(ARCHITECTURE, named)
-        model = yolo(named)
+        model = yolo(named if start is None else start)
         model.train(
             data=str(dataset),
             imgsz=IMGSZ,
@@ -44,7 +52,7 @@ def train_people(
             cache="ram",
             rect=True,
             optimizer="AdamW",
-            lr0=0.002,
+            lr0=0.002 if start is None else 0.001,
             lrf=0.02,
             cos_lr=True,
             warmup_epochs=0.5,
