@@ -10,7 +10,7 @@ import msgspec
 from gateway.config import load_store
 from gateway.domain.effects import OpenDoor
 from gateway.domain.engine import Engine
-from gateway.domain.inputs import EngineSettings, GatewayGap, GatewayStarted
+from gateway.domain.inputs import EngineSettings, GatewayGap, GatewayStarted, Tick
 from gateway.domain.store import Store
 from gateway.simulator.virtual import START_MONO_NS, _stamp, virtual_inputs
 
@@ -170,4 +170,6 @@ def restarted(inputs, cuts, *, down_inputs=0):
             continue
         step(item)
         before = item.at
+    for n in range(1, 300):  # Whoever left unseen is missed after a while.
+        step(Tick(at=_stamp(before.mono_ns + n * 100_000_000)))
     return events, engine

@@ -11,19 +11,11 @@ from tests.gateway.domain.scene import (
     OIL,
     TEA,
     Body,
-    Scene,
     corner_store,
     names,
 )
 
 NEW = "09506000130057"
-
-
-@pytest.fixture
-def scene():
-    scene = Scene()
-    scene.run(2.0)
-    return scene
 
 
 def product(gtin=NEW, unit_g=510.0, tolerance_g=9.0):

@@ -18,13 +18,6 @@ from tests.gateway.domain.scene import (
 )
 
 
-@pytest.fixture
-def scene():
-    scene = Scene()
-    scene.run(2.0)
-    return scene
-
-
 def test_a_scan_opens_a_session_and_the_door(scene):
     scene.bodies["1"] = Body(ENTRY_MM)
     scene.run(0.4)

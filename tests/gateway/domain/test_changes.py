@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes become acts, reviews or unattended changes: never guesses."""
+
+from tests.gateway.domain.scene import (
+    CRISPS,
+    OIL,
+    TEA,
+    Body,
+)
+
+
+def test_what_changes_while_a_shelf_is_away_is_asked_and_not_guessed(shopping):
+    shopping.silent = {"shelf/g1.s1"}
+    shopping.reach("anna", "g1.s1.p3")
+    shopping.run(3.0)
+    shopping.weights_g["g1.s1.p3"] -= 390.0
+    shopping.run(4.0)
+    shopping.silent = set()
+    shopping.bodies["anna"].wrist_mm = None
+    shopping.run(3.0)
+    (unattended,) = shopping.named("shelf.changed-unattended")
+    assert unattended["reason"] == "device-down"
+    assert [one["plate"] for one in unattended["weights"]] == ["g1.s1.p3"]
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 1}
+    assert shopping.named("cart.closed")[0]["open"] == [unattended["review"]]
+
+
+def test_a_change_with_nobody_near_goes_to_nobody(shopping):
+    shopping.bodies["anna"].floor_mm = (3_000.0, -400.0)
+    shopping.run(2.0)
+    shopping.weights_g["g1.s1.p0"] -= 150.0
+    shopping.run(2.0)
+    (unattended,) = shopping.named("shelf.changed-unattended")
+    assert (unattended["reason"], unattended["review"]) == ("nobody-near", None)
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 1}
+
+
+def test_what_somebody_without_a_session_takes_is_in_no_cart(shopping):
+    shopping.stand("anna", "g2.s1.p0")
+    shopping.bodies["staff"] = Body((-1_200.0, 300.0))
+    shopping.run(1.0)
+    shopping.act("staff", {"g1.s1.p3": -390.0})
+    (review,) = shopping.named("review.requested")
+    assert review["reason"] == "person-without-session"
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 1}
+
+
+def test_a_weight_that_no_product_has_is_asked(shopping):
+    shopping.act("anna", {"g1.s1.p3": -600.0})
+    (review,) = shopping.named("review.requested")
+    assert review["reason"] == "unexplained-weight"
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 1}
+
+
+def test_with_the_camera_gone_nobody_is_guessed(shopping):
+    shopping.silent = {"camera/over"}
+    shopping.run(8.0)
+    shopping.weights_g["g1.s1.p3"] -= 390.0
+    shopping.run(3.0)
+    assert len(shopping.named("item.picked")) == 1
+    assert shopping.named("review.requested") or shopping.named("shelf.changed-unattended")
+    assert list(shopping.state.sessions[shopping.anna].lines) == [TEA]
+
+
+def test_a_misplaced_product_is_remembered_and_may_be_taken_from_there(shopping):
+    shopping.act("anna", {"g2.s1.p0": +240.0})
+    (back,) = shopping.named("item.put-back")
+    assert back["acts"][0]["misplaced"]
+    assert shopping.state.holdings["g2.s1.p0"].misplaced == {TEA: 1}
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {}
+    shopping.restart()
+    shopping.run(2.0)
+    bert = shopping.enter("bert")
+    shopping.act("bert", {"g2.s1.p0": -240.0})
+    assert shopping.named("item.picked")[-1]["acts"][0]["gtin"] == TEA
+    assert shopping.state.holdings["g2.s1.p0"].misplaced == {}
+    shopping.act("bert", {"g2.s1.p0": -900.0})
+    shopping.leave("bert")
+    assert shopping.receipt(bert) == {TEA: 1, OIL: 1}
+
+
+def test_a_bag_that_leans_on_two_plates_is_one_bag(shopping):
+    shopping.act("anna", {"g1.s1.p0": -95.0, "g1.s1.p1": -55.0})
+    assert len(shopping.named("item.picked")) == 2
+    assert len(shopping.named("item.picked")[-1]["weights"]) == 2
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 1, CRISPS: 1}
