@@ -112,12 +112,15 @@ class Shop(Peer):
         self.people = {}
         """``(floor, hand)`` by track; a hand may be None."""
         self.tokens = TokenMaker.in_directory(STORE, keys)
+        self.token = None
+        """The last one that a visitor showed."""
         self.boots = {name: secrets.token_hex(8) for name in ("shelf", "camera", "scanner")}
         self._seqs = dict.fromkeys(self.boots, 0)
         self._rng = random.Random(1)
         self._frames = 0
         self._began = time.monotonic()
         self._ended = threading.Event()
+        self._scanning = threading.Lock()
         super().__init__(port, f"{ROOT}/door/+/open", name="shop")
         self._thread = threading.Thread(target=self._live, name="shop")
         self._thread.start()
@@ -170,8 +173,9 @@ class Shop(Peer):
         self.wait(lambda: self._frames >= wanted, f"{count} frames")
 
     def scan(self, text):
-        message = {**self.number("scanner"), "t_ms": self.t_ms(), "text": text}
-        self.send(f"{ROOT}/scanner/entrance/scan", message)
+        with self._scanning:
+            message = {**self.number("scanner"), "t_ms": self.t_ms(), "text": text}
+            self.send(f"{ROOT}/scanner/entrance/scan", message)
 
     # What a shopper does.
 
@@ -222,7 +226,8 @@ def visit(at, track, picks, shopper=None):
     shop, witness = at.shop, at.witness
     carts, sessions = len(witness.named("cart.closed")), len(witness.named("session.started"))
     shop.stand(track, -1_500.0)
-    shop.scan(shop.tokens.token(shopper or f"shopper-{track}"))
+    shop.token = shop.tokens.token(shopper or f"shopper-{track}")
+    shop.scan(shop.token)
     session = witness.event("session.started", count=sessions + 1)["data"]["session"]
     shop.stand(track, -800.0)
     for plate, delta_g in picks:

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: help with examples, exit statuses, and refusals that say what to do."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from gateway.simulator.keys import TokenMaker
+from tests.e2e.helpers import PATIENCE_S, Program, closed, daemon, until, upstream_broker
+from tests.e2e.shop import FILE, STORE, Shop
+from tests.schema_check import check_event
+
+COMMANDS = ["run", "vision", "check", "replay", "tail", "simulate", "demo", "model"]
+
+
+def shelfgate(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+        **options,
+    )
+
+
+def write(folder, store_text=FILE, more=""):
+    """Write both files; return the arguments that name them."""
+    TokenMaker.in_directory(STORE, folder / "keys")
+    (folder / "store.toml").write_text(store_text)
+    (folder / "settings.toml").write_text(f'gateway = "gw-1"\ndatabase = "gateway.db"\n{more}')
+    return ["--settings", folder / "settings.toml", "--store", folder / "store.toml"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_for_with_an_example(command):
+    done = shelfgate(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: shelfgate {command}" in " ".join(done.stdout.split())
+    assert not done.stderr
+
+
+def test_help_names_every_command():
+    done = shelfgate("--help")
+    assert done.returncode == 0
+    assert all(f"\n    {command} " in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["run"], ["replay"], ["check", "--settings"], ["tail", "--broker", "nowhere"]],
+)
+def test_wrong_use_is_status_2_and_says_why(arguments):
+    done = shelfgate(*arguments)
+    assert done.returncode == 2
+    assert done.stderr
+    assert not done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_check_of_good_files_is_status_0(tmp_path):
+    done = shelfgate("check", *write(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("good\n")
+
+
+OVERLAP = """[[gondola.shelf.plate]]
+name = "a"
+offset_mm = 0
+width_mm = 500
+[[gondola.shelf.plate]]
+name = "b"
+offset_mm = 400
+width_mm = 500
+[[facing]]
+gtin = "9506000130057"
+plates = ["a"]
+"""
+BROKEN = [
+    (FILE.replace("depth_mm", "depht_mm"), "depht_mm", ["depth_mm"]),
+    (FILE.partition("plates = 3")[0] + OVERLAP, "plate b overlaps plate a", ["offset_mm"]),
+    (FILE.replace("9506000130057", "9506000130058"), "gtin", ["9506000130058", "check digit"]),
+    (FILE.replace('zone = "entrance"', 'zone = "entrace"'), "zone", ["entrance"]),
+    (FILE.replace("unit_g = 165", "unit_g = -1"), "unit_g", ["-1"]),
+    (FILE.replace("version = 1", "version = 9"), "version", ["1"]),
+    (FILE + "[[facing]\n", "", []),
+    ("", "", []),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "case"), [*(("check", case) for case in range(len(BROKEN))), ("run", 0), ("run", 1)]
+)
+def test_a_wrong_store_file_is_refused_with_line_key_and_remedy(tmp_path, command, case):
+    text, key, words = BROKEN[case]
+    done = shelfgate(command, *write(tmp_path, text))
+    assert done.returncode == 1
+    told = done.stdout if command == "check" else done.stderr
+    line = next(line for line in told.splitlines() if "error" in line or "store.toml:" in line)
+    place, _, rest = line.partition("store.toml:")
+    assert place.endswith("/") or "/" in place
+    if key:
+        assert rest.split(":")[0].isdigit(), line
+    assert key in told
+    assert all(word in told for word in words), told
+    assert ". " in rest, "a remedy follows the problem"
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "gateway.db").exists()
+
+
+def test_all_errors_of_both_files_come_at_once(tmp_path):
+    wrong = FILE.replace("depth_mm", "depht_mm").replace("unit_g = 80", "unit_g = 0")
+    done = shelfgate("check", *write(tmp_path, wrong, more="[uplnk]\nport = 1\n"))
+    assert done.returncode == 1
+    assert "settings.toml:3" in done.stdout
+    assert "uplink" in done.stdout
+    assert {"depht_mm", "unit_g"} <= {
+        word for word in ("depht_mm", "unit_g") if word in done.stdout
+    }
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_files_that_are_not_there_are_refused(tmp_path, command):
+    missing = tmp_path / "none.toml"
+    done = shelfgate(command, "--settings", missing, "--store", missing)
+    assert done.returncode == 1
+    assert "none.toml" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", b"no journal\n", b"\xff\xfe\n"])
+def test_replay_refuses_what_is_no_journal(tmp_path, content):
+    file = tmp_path / "0000000000.jsonl.gz"
+    file.write_bytes(content)
+    done = shelfgate("replay", file)
+    assert done.returncode == 1
+    assert str(file) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert shelfgate("replay", tmp_path / "none").returncode == 1
+
+
+def test_tail_shows_live_events_readable_or_as_json(tmp_path):
+    arguments = write(tmp_path)
+    with (
+        upstream_broker(tmp_path) as upstream,
+        daemon(tmp_path, arguments[-1], upstream=upstream.port) as one,
+    ):
+        broker = ["--broker", f"127.0.0.1:{upstream.port}", "--protocol", "4"]
+        command = ("-m", "gateway.cli", "-v", "tail", *broker)
+        lines = Program(tmp_path, "lines", *command, "--store", arguments[-1]).start()
+        objects = Program(tmp_path, "objects", *command, "--json").start()
+        try:
+            one.start()
+            with closed(Shop(one.instore, tmp_path / "keys")) as shop:
+                # A tail hears what comes after it: there is no event for its being connected.
+                until(lambda: scanned(shop, lines, objects), "a line of each")
+            one.stop()
+            for line in objects.words().splitlines():
+                if line.startswith("{"):
+                    check_event(line)
+            started = next(line for line in lines.words().splitlines() if "session.started" in line)
+            assert "came in at entrance" in started
+            statuses = [program.stop(signal.SIGINT)[0] for program in (lines, objects)]
+            assert statuses == [130, 130]
+        finally:
+            lines.kill()
+            objects.kill()
+
+
+def scanned(shop, lines, objects):
+    shop.scan(shop.tokens.token("anna"))
+    shop.frames(5)
+    shown = [line for line in objects.words().splitlines() if line.startswith("{")]
+    named = any(json.loads(line)["type"] == "org.shelfgate.session.started.v1" for line in shown)
+    return named and "session.started" in lines.words()
