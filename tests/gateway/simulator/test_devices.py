@@ -163,6 +163,10 @@ def test_a_device_that_dies_leaves_its_will():
             async with connect(broker_at(port), subscriptions=topics, on_message=take):
                 running = group.create_task(device.run(broker_at(port)))
                 assert await states.get() == "online"
+                late = asyncio.Event()
+                config = broker_at(port, "late")
+                async with connect(config, subscriptions=topics, on_message=lambda _: late.set()):
+                    await late.wait()  # A birth is retained.
                 device._connection.abort()
                 assert await states.get() == "offline"
                 assert await states.get() == "online", "and it comes back by itself"

@@ -4,6 +4,7 @@
 import itertools
 import math
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,21 @@ def test_the_plates_weigh_what_lies_on_them(demo_store, seed):
     assert world.load_g().sum() == pytest.approx(expected, abs=0.02 * (before - expected) + 1)
 
 
+def test_a_hand_leans_and_the_weight_follows_within_half_a_second(demo_store):
+    stock = World(demo_store, 1).stock
+    before = stock.load_g(0.0)
+    [unit], handling = stock.take(0, demo_store.facings[0].gtin, 1, 10.0)
+    [(plate, change)] = handling.changes_g
+    assert change == -unit.weight_g
+    assert 0.2 < handling.end_s - handling.start_s < 0.7
+    steps = [10.0 + n / 100 for n in range(100)]
+    course = [stock.load_g(at_s)[plate] - before[plate] for at_s in steps]
+    assert course[0] == pytest.approx(0, abs=5)
+    assert course[-1] == pytest.approx(change)
+    assert max(abs(b - a) for a, b in pairwise(course)) < 0.15 * unit.weight_g
+    assert max(course) > 1 or min(course) < change - 1 or handling.lean_g < 0
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_bodies_walk_reach_and_keep_apart_like_people(demo_store, seed):
     world = World(demo_store, seed, open_doors=True)
@@ -94,7 +110,7 @@ def test_bodies_walk_reach_and_keep_apart_like_people(demo_store, seed):
         before.update(poses)
 
     lived(world, look)
-    assert least[0] > 350
+    assert least[0] > 495
     assert 2 <= together[0] <= 3
 
 
