@@ -246,8 +246,9 @@ def _restore_session(state: EngineState, saved: SavedSession, now_ns: int, boot:
     state.sessions[session.id] = session
     for person in saved.persons:
         tracks = dict.fromkeys(person.tracks, now_ns)
-        # Seen too long ago to be whoever comes in through a door next; a known track tells.
-        seen_ns = now_ns - JOIN_NS_MAX
+        # Seen too long ago to be whoever comes in through a door next, also in a frame that was
+        # captured before the start; a known track tells.
+        seen_ns = now_ns - 2 * JOIN_NS_MAX
         state.people.restore(
             Person(id=person.id, floor_mm=person.floor_mm, seen_ns=seen_ns, tracks=tracks)
         )

@@ -7,10 +7,12 @@ import pytest
 from gateway.domain.inputs import (
     Dropped,
     GatewayStopping,
+    PersonSeen,
     Tick,
 )
 from tests.gateway.domain.scene import (
     CRISPS,
+    ENTRY_MM,
     EXIT_MM,
     JAM,
     TEA,
@@ -185,12 +187,20 @@ def test_with_the_camera_still_away_nobody_has_left(shopping):
     assert shopping.receipt(shopping.anna) == {TEA: 1}
 
 
-def test_whoever_comes_in_after_a_restart_is_not_somebody_who_left(shopping):
-    shopping.bodies["anna"].floor_mm = (300.0, 0.0)
+@pytest.mark.parametrize("pause_s", [0.0, 0.4, 1.2])
+def test_whoever_comes_in_after_a_restart_is_not_somebody_who_left(shopping, pause_s):
+    shopping.bodies["anna"].floor_mm = (-200.0, 0.0)
     shopping.run(0.5)
     del shopping.bodies["anna"]
     shopping.restart(down_s=3.0)
-    shopping.run(1.2)
+    seen_before = shopping.frame(
+        people=[PersonSeen(track="bert", floor_mm=ENTRY_MM)],
+        host_boot=shopping.boot,
+        host_mono_ms=(shopping.now_ns - 300_000_000) / 1e6,
+    )
+    if not pause_s:
+        shopping.give(seen_before)
+    shopping.run(pause_s)
     bert = shopping.enter("bert")
     shopping.act("bert", {"g1.s1.p3": -390.0})
     shopping.leave("bert")
