@@ -16,7 +16,7 @@ import psutil
 
 from gateway.simulator.keys import TokenMaker
 from tests.bench.recording import recorded, write_journal, write_messages, write_store
-from tests.e2e.helpers import Program, Witness, accepts, closed, daemon, until, upstream_broker
+from tests.e2e.helpers import Program, Witness, accepts, closed, daemon, outside_broker, until
 
 WARM_S = 6.0
 """Left out of the measured stretch: connecting, first windows of every plate."""
@@ -56,7 +56,7 @@ def real_time(folder, measured_s, *, plates=306, cameras=3, shoppers=10, journal
     del inputs
     TokenMaker.in_directory(store.name, folder / "keys")
     with ExitStack() as stack:
-        upstream = stack.enter_context(upstream_broker(folder))
+        upstream = stack.enter_context(outside_broker(folder))
         one = stack.enter_context(daemon(folder, file, upstream=upstream.port, journal=journal))
         witness = stack.enter_context(closed(Witness(upstream.port, store.name)))
         one.start()
@@ -151,7 +151,7 @@ def start_up(folder, times, **store_options):
     write_store(file, store)
     TokenMaker.in_directory(store.name, folder / "keys")
     took_s, used_s = [], []
-    with upstream_broker(folder) as upstream, daemon(folder, file, upstream=upstream.port) as one:
+    with outside_broker(folder) as upstream, daemon(folder, file, upstream=upstream.port) as one:
         for _ in range(times):
             began_s = time.monotonic()
             one.start()

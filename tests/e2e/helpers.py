@@ -118,19 +118,22 @@ class Notes:
 
 
 class Daemon:
-    """``shelfgate run`` with an embedded in-store broker."""
+    """``shelfgate run``, with an in-store broker of its own unless a port is given."""
 
-    def __init__(self, folder, store, *, upstream=None, journal=True, more="", name="daemon"):
+    def __init__(
+        self, folder, store, *, upstream=None, instore=None, journal=True, more="", name="daemon"
+    ):
         self.folder = folder
         self.store = store
-        self.instore = free_port()
+        self.instore = instore or free_port()
         self.database = folder / "gateway.db"
         self.settings = folder / "settings.toml"
         self.notes = Notes(folder / "notify")
         uplink = f'[uplink]\nhost = "127.0.0.1"\nport = {upstream}\nprotocol = 4\n'
         self.settings.write_text(
             f'gateway = "{GATEWAY}"\ndatabase = "gateway.db"\n'
-            f"[broker]\nembedded = true\nport = {self.instore}\n"
+            + ('[broker]\nhost = "127.0.0.1"\nprotocol = 4\n' if instore else "[broker]\n")
+            + f"port = {self.instore}\n"
             f'[entry]\njwks = "keys/{JWKS_NAME}"\nissuer = "{ISSUER}"\n'
             + (uplink if upstream else "")
             + ('[journal]\ndirectory = "journal"\n' if journal else "")
@@ -181,20 +184,20 @@ def daemon(folder, store, **options):
 
 
 @contextmanager
-def upstream_broker(folder, port=None):
+def outside_broker(folder, name="upstream"):
     """Run Mosquitto where there is one, otherwise the embedded broker."""
-    port = port or free_port()
+    port = free_port()
     if MOSQUITTO is None:
-        program = Program(folder, "upstream", "-m", "drivers.mqtt.embedded", "--port", port)
+        program = Program(folder, name, "-m", "drivers.mqtt.embedded", "--port", port)
     else:
-        config = folder / "mosquitto.conf"
+        config = folder / f"{name}.conf"
         config.write_text(
             f"listener {port} 127.0.0.1\nuser root\npersistence false\nallow_anonymous true\n"
         )
-        program = Program(folder, "upstream", "-c", config, executable=MOSQUITTO)
+        program = Program(folder, name, "-c", config, executable=MOSQUITTO)
     program.start()
     program.port = port
-    until(lambda: accepts(port), "the upstream broker")
+    until(lambda: accepts(port), f"the {name} broker")
     try:
         yield program
     finally:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 from gateway.simulator.keys import TokenMaker
-from tests.e2e.helpers import Peer, Witness, closed, daemon, until, upstream_broker
+from tests.e2e.helpers import Peer, Witness, closed, daemon, outside_broker, until
 from tests.schema_check import check_event
 
 STORE = "corner"
@@ -202,7 +202,7 @@ def open_shop(folder, *, store_text=FILE, acknowledge=True, **options):
     file = folder / "store.toml"
     file.write_text(store_text)
     with ExitStack() as stack:
-        upstream = stack.enter_context(upstream_broker(folder))
+        upstream = stack.enter_context(outside_broker(folder))
         one = stack.enter_context(daemon(folder, file, upstream=upstream.port, **options))
         witness = Witness(upstream.port, STORE, acknowledge=acknowledge)
         stack.enter_context(closed(witness))

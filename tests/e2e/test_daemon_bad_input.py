@@ -33,6 +33,8 @@ from tests.e2e.shop import (
     visit,
 )
 
+pytestmark = pytest.mark.timeout(120)
+
 MORE = """
 [[scanner]]
 name = "side"

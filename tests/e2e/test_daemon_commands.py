@@ -11,6 +11,8 @@ import pytest
 from tests.e2e.helpers import GATEWAY, until
 from tests.e2e.shop import CRISPS, FILE, JAM, ROOT, TEA, bought, complete, open_shop, visit
 
+pytestmark = pytest.mark.timeout(120)
+
 COMMANDS = f"{ROOT}/{GATEWAY}/commands"
 
 

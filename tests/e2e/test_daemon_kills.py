@@ -12,10 +12,12 @@ from gateway.config import load_store
 from gateway.simulator.devices import read_witness
 from gateway.simulator.keys import TokenMaker
 from gateway.simulator.receipts import judge, keep_books
-from tests.e2e.helpers import Program, Witness, closed, daemon, now_ns, until, upstream_broker
+from tests.e2e.helpers import Program, Witness, closed, daemon, now_ns, outside_broker, until
 from tests.schema_check import check_event
 
 STORE = Path(__file__).parents[2] / "fixtures" / "stores" / "demo.toml"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
 KILLS = 3
 SHOPPERS = 2
 MARGIN_NS = 2_500_000_000
@@ -30,7 +32,7 @@ def killed(tmp_path_factory):
     TokenMaker.in_directory(store.name, folder / "keys")
     truth = folder / "truth.json"
     with ExitStack() as stack:
-        upstream = stack.enter_context(upstream_broker(folder))
+        upstream = stack.enter_context(outside_broker(folder))
         one = stack.enter_context(
             daemon(folder, STORE, upstream=upstream.port, more="[engine]\nunseen_max_s = 12\n")
         )

@@ -18,10 +18,12 @@ from tests.e2e.helpers import (
     closed,
     daemon,
     free_port,
+    outside_broker,
     until,
-    upstream_broker,
 )
 from tests.e2e.shop import FILE, STORE, Shop, complete, open_shop, settled
+
+pytestmark = pytest.mark.timeout(120)
 
 STOP_S = 5.0
 
@@ -112,7 +114,7 @@ def test_it_ends_in_time_while_the_uplink_is_a_black_hole_and_sends_later(file, 
         before = {row[2] for row in one.rows()}
         assert len(before) == 2
     with (
-        upstream_broker(tmp_path) as upstream,
+        outside_broker(tmp_path) as upstream,
         daemon(tmp_path, file, upstream=upstream.port) as one,
         closed(Witness(upstream.port, STORE)) as witness,
     ):
