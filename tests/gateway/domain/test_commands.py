@@ -380,3 +380,21 @@ def test_reviews_do_not_break_the_store_version(doubt):
     versions = {made.data["store_version"] for made in doubt.events}
     assert versions == {corner_store().version}
     assert msgspec.json.decode(bytes(doubt.rows["review", doubt.review["review"]].value))
+
+
+def test_a_decision_on_a_part_of_a_change_tells_the_whole_of_it(shopping):
+    # Tea beyond doubt, and beside it something that nobody is known to hold.
+    shopping.act("anna", {"g1.s1.p2": -240.0, "g1.s1.p3": +330.0})
+    picked = shopping.named("item.picked")[-1]
+    (shopping.review,) = shopping.named("review.requested")
+    assert shopping.review["change"] == picked["change"]
+    assert [act["gtin"] for act in picked["acts"]] == [TEA]
+    shopping.restart()
+    wanted = decision(shopping, None, gtin=OIL, direction="put-back", plate="g1.s1.p3")
+    _, made = shopping.command("review", wanted)
+    revised = made[1].data
+    assert revised["revision"] > picked["revision"]
+    assert [act["gtin"] for act in revised["acts"]] == [TEA, OIL]
+    assert revised["acts"][0] == picked["acts"][0]
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 2}

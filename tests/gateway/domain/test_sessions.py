@@ -133,6 +133,14 @@ def test_two_who_scan_are_two_sessions_of_two_persons(scene):
     assert all(len(one) == 1 for one in persons)
 
 
+def test_two_who_wait_at_the_gate_are_told_apart(scene):
+    scene.bodies["1"], scene.bodies["2"] = Body(ENTRY_MM), Body((-1_100.0, 400.0))
+    scene.run(0.4)
+    persons = [scene.scan(shopper)[0].data["person"] for shopper in ("anna", "bert")]
+    assert persons == list(scene.state.people.persons)
+    assert scene.scan("carl")[0].data["person"] is None
+
+
 def test_the_receipt_comes_when_the_person_has_left(scene):
     anna = scene.enter("anna")
     scene.act("anna", {"g1.s1.p2": -240.0})
