@@ -40,8 +40,8 @@ EDGE_NS: Final = 150_000_000
 UNSEEN_NS: Final = 1_500_000_000
 BEFORE_NS: Final = 800_000_000
 AFTER_NS: Final = 600_000_000
-FLOOR_REACH_MM: Final = 500.0
-FLOOR_SIGMA_MM: Final = 400.0
+FLOOR_REACH_MM: Final = 550.0
+FLOOR_SIGMA_MM: Final = 200.0
 NOBODY: Final = 0.003
 """Likelihood of the evidence of persons if none of those seen did it."""
 CANDIDATES_MAX: Final = 5
@@ -145,7 +145,11 @@ def divide(
         # How the weight is shared among plates is not known: uniform.
         shares = (len(stretch.plates) - 1) * log(max(abs(stretch.total_g), 1.0))
         explained = log(best) if best > 0.0 else -1e9
-        return max(explained, UNEXPLAINED) - shares - ACT_COST
+        # What shifts within a stretch leaves its total; otherwise opposite changes are two riddles.
+        deltas = [plate.delta_g for plate in stretch.plates]
+        shifted = min(deltas) >= 0 or max(deltas) <= 0 or abs(stretch.total_g) <= tremble_g
+        riddle = UNEXPLAINED if shifted else 2 * UNEXPLAINED
+        return max(explained, riddle) - shares - ACT_COST
 
     best_cut: tuple[float, list[Stretch]] | None = None
     for count in range(len(changes)):
@@ -169,30 +173,43 @@ def presence(person: Person, places: Sequence[PlatePlace], since_ns: int, stable
     The hand that did it was at the plate while the weight changed. Where a wrist was hidden then,
     inside the shelf for example, it was near the plate shortly before or after.
     """
-    low_ns, high_ns = since_ns - BEFORE_NS, stable_ns + AFTER_NS
-    seen_ns = [seen[0] for seen in person.places]
-    feet = [(x, y) for ns, x, y in person.places if low_ns <= ns <= high_ns]
-    if not feet and low_ns - UNSEEN_NS <= person.seen_ns <= high_ns:
-        feet = [person.floor_mm]
-    if not feet:
+    floor = _standing(person, places, since_ns, stable_ns)
+    if floor is None:
         return 0.0
-    near_mm = min(
-        float(np.min(np.hypot(*(np.array(feet) - np.array(place.front_mm)).T))) for place in places
-    )
-    floor = exp(-0.5 * (max(near_mm - FLOOR_REACH_MM, 0.0) / FLOOR_SIGMA_MM) ** 2)
+    low_ns, high_ns = since_ns - BEFORE_NS, stable_ns + AFTER_NS
     wrists = np.array([wrist for wrist in person.wrists if low_ns <= wrist[0] <= high_ns])
     if len(wrists) < 2:
         return 0.1 * floor
     distances_mm = np.min([place.distances_mm(wrists[:, 1:4]) for place in places], axis=0)
     low_ns, high_ns = since_ns - EDGE_NS, stable_ns + EDGE_NS
     during = (wrists[:, 0] >= low_ns) & (wrists[:, 0] <= high_ns)
-    frames = sum(low_ns <= ns <= high_ns for ns in seen_ns)
+    frames = sum(low_ns <= place[0] <= high_ns for place in person.places)
     at_plate, visible = 0.0, 0.0
     if frames >= 2 and during.sum() >= 2:
         visible = min(float(during.sum()) / (2 * frames), 1.0)
         at_plate = _nearness(distances_mm[during], wrists[during, 4], frames // 2, HAND_SIGMA_MM)
     around = _nearness(distances_mm, wrists[:, 4], 3, PASSING_SIGMA_MM)
     return 0.9 * max(at_plate, 0.7 * (1.0 - visible) * around) + 0.02 * floor
+
+
+def _standing(
+    person: Person, places: Sequence[PlatePlace], since_ns: int, stable_ns: int
+) -> float | None:
+    """Return the likelihood of where a person stood during an act; None: nobody saw them then."""
+    low_ns, high_ns = since_ns - BEFORE_NS, stable_ns + AFTER_NS
+    around = [place for place in person.places if low_ns <= place[0] <= high_ns]
+    low_ns, high_ns = since_ns - EDGE_NS, stable_ns + EDGE_NS
+    feet_mm = [place[1:] for place in around if low_ns <= place[0] <= high_ns]
+    feet_mm = feet_mm or [place[1:] for place in around]
+    if not feet_mm and since_ns - BEFORE_NS - UNSEEN_NS <= person.seen_ns <= high_ns:
+        feet_mm = [person.floor_mm]
+    if not feet_mm:
+        return None
+    away_mm = [
+        float(np.median(np.hypot(*(np.array(feet_mm) - np.array(place.front_mm)).T)))
+        for place in places
+    ]
+    return exp(-0.5 * (max(min(away_mm) - FLOOR_REACH_MM, 0.0) / FLOOR_SIGMA_MM) ** 2)
 
 
 def _nearness(

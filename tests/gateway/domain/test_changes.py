@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes become acts, reviews or unattended changes: never guesses."""
 
+import pytest
+
 from tests.gateway.domain.scene import (
     CRISPS,
     OIL,
@@ -90,3 +92,18 @@ def test_a_bag_that_leans_on_two_plates_is_one_bag(shopping):
     assert len(shopping.named("item.picked")[-1]["weights"]) == 2
     shopping.leave()
     assert shopping.receipt(shopping.anna) == {TEA: 1, CRISPS: 1}
+
+
+@pytest.mark.parametrize("other_g", [330.0, 180.0])
+def test_opposite_changes_of_neighbours_do_not_hide_each_other(shopping, other_g):
+    shopping.act("anna", {"g1.s1.p2": -240.0, "g1.s1.p3": other_g})
+    assert len(shopping.named("item.picked")) == 2
+    (review,) = shopping.named("review.requested")
+    assert [one["plate"] for one in review["weights"]] == ["g1.s1.p3"]
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 2}
+    assert shopping.named("cart.closed")[0]["open"] == [review["review"]]
+
+
+def test_a_bag_that_shifts_from_plate_to_plate_is_nothing(shopping):
+    assert shopping.act("anna", {"g1.s1.p0": -70.0, "g1.s1.p1": +71.0}) == []
