@@ -24,15 +24,13 @@ from drivers.mqtt.client import connect
 from drivers.mqtt.config import Message, MqttConfig
 from gateway.config import ConfigError, load_store
 from gateway.domain.store import Store
+from gateway.simulator.demo_settings import ROOT, bridges, settings_text
 from gateway.simulator.devices import Witness, read_witness
 from gateway.simulator.integrator import summary
-from gateway.simulator.keys import ISSUER, JWKS_NAME
 from gateway.simulator.processes import Child, ReadySocket, accepts, free_ports
 from gateway.simulator.receipts import Books, Interval, judge, keep_books, read_payloads
 from gateway.simulator.screen import Screen
 
-ROOT = Path(__file__).parents[2]
-GATEWAY = "gw-1"
 START_S = 30.0
 """Longest wait for each part to come up."""
 OUTAGE_AT_S = 24.0
@@ -119,7 +117,16 @@ class Demo:
         self._downtimes: list[Interval] = []
         self._queued_while_down = 0
         self._settings = directory / "settings.toml"
-        self._settings.write_text(self._settings_text())
+        camera = (self._camera_name(), self._camera_port) if self._vision else None
+        self._settings.write_text(
+            settings_text(
+                self._store,
+                directory,
+                instore_port=self._instore_port,
+                upstream_port=self._upstream_port,
+                camera=camera,
+            )
+        )
         (directory / "lines").mkdir(exist_ok=True)
         self._ready = ReadySocket(_fresh(directory / "notify"))
         self._children = self._describe()
@@ -161,65 +168,6 @@ class Demo:
 
     # Parts.
 
-    def _settings_text(self) -> str:
-        files = self._directory
-        bridges = self._bridges()
-        parts = [
-            f"""gateway = "{GATEWAY}"
-database = "{files / "gateway.db"}"
-
-[broker]
-embedded = true
-port = {self._instore_port}
-
-[uplink]
-host = "127.0.0.1"
-port = {self._upstream_port}
-protocol = 4
-acknowledge = "application"
-
-[journal]
-directory = "{files / "journal"}"
-
-[entry]
-jwks = "{files / "keys" / JWKS_NAME}"
-issuer = "{ISSUER}"
-
-[engine]
-unseen_max_s = 20
-"""
-        ]
-        for name in bridges:
-            shelf = next(shelf for shelf in self._store.shelves if shelf.name == name)
-            parts.append(
-                f"""[[device]]
-driver = "bridge"
-name = "{name}"
-url = "{files / "lines" / f"bridge-{name}"}"
-channels = {list(range(len(shelf.plates)))}
-crc = "required"
-"""
-            )
-        parts += [
-            f"""[[device]]
-driver = "scanner"
-name = "{scanner.name}"
-url = "{files / "lines" / f"scanner-{scanner.name}"}"
-"""
-            for scanner in self._store.scanners
-        ]
-        if self._vision:
-            model = ROOT / "fixtures" / "model"
-            parts.append(
-                f"""[[vision]]
-camera = "{self._camera_name()}"
-url = "http://127.0.0.1:{self._camera_port}/"
-model = "{model / "people.onnx"}"
-hands = "{model / "hands.onnx"}"
-"""
-            )
-        return "\n".join(parts)
-
     def _describe(self) -> dict[str, Child]:
         files, store = self._directory, str(self._store_path)
         shoppers = 0 if self._args.keep_going else self._args.shoppers
@@ -230,7 +178,7 @@ hands = "{model / "hands.onnx"}"
             *("--keys", str(files / "keys"), "--lines", str(files / "lines")),
             *("--truth", str(files / "truth.json")),
         ]
-        for name in self._bridges():
+        for name in bridges(self._store):
             devices += ["--bridge", name]
         if self._vision:
             devices += ["--camera", f"{self._camera_name()}:{self._camera_port}"]
@@ -264,14 +212,6 @@ hands = "{model / "hands.onnx"}"
                 "vision worker", ["-m", "gateway.cli", "vision", *both], files
             )
         return children
-
-    def _bridges(self) -> list[str]:
-        """Return the shelves that a bridge weighs: those with calibrations."""
-        return [
-            shelf.name
-            for shelf in self._store.shelves
-            if all(plate.calibration is not None for plate in shelf.plates)
-        ]
 
     def _camera_name(self) -> str:
         if not self._store.cameras:
