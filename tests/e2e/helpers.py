@@ -281,7 +281,7 @@ class Peer:
 class Witness(Peer):
     """A small integrator: keeps every event once, acknowledges what it has without a gap."""
 
-    def __init__(self, port, store, *, acknowledge=True):
+    def __init__(self, port, store, *, acknowledge=True, name="witness"):
         self.events = {}
         """CloudEvents by ``(source, id)``."""
         self.repeated = 0
@@ -289,7 +289,7 @@ class Witness(Peer):
         self._have = {}
         self._acknowledge = acknowledge
         self._root = f"shelfgate/v1/{store}/{GATEWAY}"
-        super().__init__(port, f"{self._root}/#", name="witness")
+        super().__init__(port, f"{self._root}/#", name=name)
 
     def heard(self, message):
         leaf = message.topic.removeprefix(self._root + "/")

@@ -138,7 +138,7 @@ def test_it_ends_in_time_while_an_integrator_does_not_acknowledge(tmp_path):
         pending = "SELECT count(*) FROM events WHERE acknowledged = 0"
         assert at.daemon.rows(pending)[0][0] == len(at.daemon.rows())
         # Whoever acknowledges later gets all of it again, each event once in effect.
-        with closed(Witness(at.upstream.port, STORE)) as later:
+        with closed(Witness(at.upstream.port, STORE, name="later")) as later:
             at.daemon.start()
             count = len(at.daemon.rows())
             later.wait(lambda: len(later.events) >= count, "what was not acknowledged")
