@@ -108,6 +108,20 @@ class _Dropped(msgspec.Struct, frozen=True):
     ranges: list[_Range]
 
 
+class _Start(msgspec.Struct, frozen=True):
+    """The epoch before a start, and where it ended."""
+
+    epoch: str
+    sequence: int
+
+
+class _Gone(msgspec.Struct, frozen=True):
+    """Sequences given up, as (first, last), both included."""
+
+    epoch: str
+    ranges: list[tuple[int, int]]
+
+
 class Ledger:
     """The integrator's database. Not for use from several threads at once."""
 
@@ -170,8 +184,7 @@ class Ledger:
 
     def _store(self, payload: bytes, counts: dict[str, int], touched: set[tuple[str, str]]) -> None:
         try:
-            event = msgspec.json.decode(payload, type=Event)
-            sequence = _number(event.sequence)
+            event, sequence, note = _read(payload)
         except (ValueError, RecursionError):
             counts["malformed"] += 1
             return
@@ -185,42 +198,26 @@ class Ledger:
             counts["repeated"] += 1
             return
         self._know_epoch(event.source, event.epoch)
-        if event.name == "gateway.started":
-            self._note_start(event)
-        elif event.name == "events.dropped":
-            touched.add(self._note_dropped(event))
+        if isinstance(note, _Start):
+            self._connection.execute(
+                "UPDATE epochs SET previous_epoch = ?, previous_sequence = ?"
+                " WHERE source = ? AND epoch = ?",
+                (note.epoch, note.sequence, event.source, event.epoch),
+            )
+        elif note is not None:
+            self._know_epoch(event.source, note.epoch)
+            touched.add((event.source, note.epoch))
+            self._connection.executemany(
+                "INSERT INTO dropped VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (source, epoch, first) DO UPDATE SET last = max(last, excluded.last)",
+                [(event.source, note.epoch, first, last) for first, last in note.ranges],
+            )
 
     def _know_epoch(self, source: str, epoch: str) -> None:
         self._connection.execute(
             "INSERT INTO epochs (source, epoch, stored) VALUES (?, ?, -1) ON CONFLICT DO NOTHING",
             (source, epoch),
         )
-
-    def _note_start(self, event: Event) -> None:
-        started = msgspec.json.decode(event.data, type=_Started)
-        if started.previous_epoch is None or started.previous_sequence is None:
-            return
-        self._connection.execute(
-            "UPDATE epochs SET previous_epoch = ?, previous_sequence = ?"
-            " WHERE source = ? AND epoch = ?",
-            (
-                started.previous_epoch,
-                _number(started.previous_sequence),
-                event.source,
-                event.epoch,
-            ),
-        )
-
-    def _note_dropped(self, event: Event) -> tuple[str, str]:
-        dropped = msgspec.json.decode(event.data, type=_Dropped)
-        self._know_epoch(event.source, dropped.epoch)
-        for one in dropped.ranges:
-            self._connection.execute(
-                "INSERT INTO dropped VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (source, epoch, first) DO UPDATE SET last = max(last, excluded.last)",
-                (event.source, dropped.epoch, _number(one.first), _number(one.last)),
-            )
-        return event.source, dropped.epoch
 
     def _advance(self, source: str, epoch: str) -> None:
         """Move an epoch's mark over everything contiguous, whether stored or given up."""
@@ -300,6 +297,21 @@ def _contiguous(connection: sqlite3.Connection, source: str, epoch: str, mark: i
         mark = mark if last is None else last
         if mark == before:
             return mark
+
+
+def _read(payload: bytes) -> tuple[Event, int, "_Start | _Gone | None"]:
+    """Read an event, and what it says about sequences; ``ValueError`` says that it is none."""
+    event = msgspec.json.decode(payload, type=Event)
+    note: _Start | _Gone | None = None
+    if event.name == "gateway.started":
+        started = msgspec.json.decode(event.data, type=_Started)
+        if started.previous_epoch is not None and started.previous_sequence is not None:
+            note = _Start(started.previous_epoch, _number(started.previous_sequence))
+    elif event.name == "events.dropped":
+        dropped = msgspec.json.decode(event.data, type=_Dropped)
+        ranges = [(_number(one.first), _number(one.last)) for one in dropped.ranges]
+        note = _Gone(dropped.epoch, ranges)
+    return event, _number(event.sequence), note
 
 
 def _number(text: str) -> int:

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reference integrator's ledger: each event once, gaps seen, acknowledgements true."""
+
+import json
+from contextlib import closing
+from itertools import pairwise
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.events import EventsDropped, GatewayStartedData, SequenceRange
+from gateway.simulator.integrator import Ledger, main, summary
+from tests.made import CLOCK
+
+SOURCE = "urn:shelfgate:store:gw"
+
+
+def event(epoch, sequence, *, name="device.lost", data=b"{}", one_id=None, source=SOURCE):
+    return msgspec.json.encode(
+        {
+            "specversion": "1.0",
+            "id": one_id or f"{epoch}-{sequence}",
+            "source": source,
+            "type": f"org.shelfgate.{name}.v1",
+            "sequence": f"{sequence:020d}",
+            "epoch": epoch,
+            "data": msgspec.Raw(data),
+        }
+    )
+
+
+def started(epoch, sequence, previous, previous_sequence):
+    data = GatewayStartedData(
+        store_version="v",
+        clock=CLOCK,
+        version="1",
+        previous_epoch=previous,
+        previous_sequence=f"{previous_sequence:020d}",
+    )
+    return event(epoch, sequence, name="gateway.started", data=msgspec.json.encode(data))
+
+
+def dropped(epoch, sequence, of_epoch, *ranges):
+    data = EventsDropped(
+        store_version="v",
+        clock=CLOCK,
+        epoch=of_epoch,
+        ranges=[SequenceRange(f"{first:020d}", f"{last:020d}") for first, last in ranges],
+        count=sum(last + 1 - first for first, last in ranges),
+        reason="test",
+    )
+    return event(epoch, sequence, name="events.dropped", data=msgspec.json.encode(data))
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with closing(Ledger(tmp_path / "i.db")) as one:
+        yield one
+
+
+def acknowledged(ledger, source=SOURCE):
+    told = json.loads(ledger.acknowledgement(source))["acknowledged"]
+    assert all(len(text) == 20 for text in told.values())
+    return {epoch: int(text) for epoch, text in told.items()}
+
+
+def counts(tmp_path):
+    found = summary(tmp_path / "i.db")
+    return found.received, found.repeated, found.lost, found.events
+
+
+def test_each_event_is_stored_once(ledger, tmp_path):
+    assert ledger.store([event("a", 0), event("a", 1), event("a", 0)]) == {SOURCE}
+    ledger.store([event("a", 1)])
+    assert counts(tmp_path) == (4, 2, 0, 2)
+    assert acknowledged(ledger) == {"a": 1}
+
+
+def test_a_gap_stops_the_acknowledgement_until_it_is_filled(ledger, tmp_path):
+    ledger.store([event("a", 1), event("a", 2), event("a", 5)])
+    assert acknowledged(ledger) == {}
+    ledger.store([event("a", 0)])
+    assert acknowledged(ledger) == {"a": 2}
+    assert counts(tmp_path) == (4, 0, 2, 4)
+    ledger.store([event("a", 4), event("a", 3)])
+    assert acknowledged(ledger) == {"a": 5}
+    assert counts(tmp_path) == (6, 0, 0, 6)
+
+
+def test_what_the_gateway_gave_up_and_told_is_no_loss(ledger, tmp_path):
+    ledger.store([event("a", 0), event("a", 3), dropped("a", 4, "a", (1, 2))])
+    assert acknowledged(ledger) == {"a": 4}
+    assert counts(tmp_path) == (3, 0, 0, 3)
+    ledger.store([dropped("b", 0, "a", (5, 9)), event("a", 1)])
+    assert acknowledged(ledger) == {"a": 9, "b": 0}
+    assert counts(tmp_path) == (5, 0, 0, 5)
+
+
+def test_the_end_of_an_epoch_is_known_from_the_next_start(ledger, tmp_path):
+    ledger.store([event("a", 0), started("b", 0, "a", 2)])
+    assert counts(tmp_path) == (2, 0, 2, 2)
+    ledger.store([event("a", 1), event("a", 2)])
+    assert counts(tmp_path) == (4, 0, 0, 4)
+
+
+def test_a_whole_epoch_missing_is_seen(ledger, tmp_path):
+    ledger.store([started("c", 0, "b", 4)])
+    assert counts(tmp_path) == (1, 0, 5, 1)
+
+
+def test_an_event_under_two_ids_is_a_conflict(ledger, tmp_path):
+    ledger.store([event("a", 0), event("a", 0, one_id="other")])
+    assert summary(tmp_path / "i.db").conflicting == 1
+
+
+def test_gateways_do_not_mix(ledger):
+    other = "urn:shelfgate:store:gw-2"
+    assert ledger.store([event("a", 0), event("a", 1, source=other)]) == {SOURCE, other}
+    assert acknowledged(ledger) == {"a": 0}
+    assert acknowledged(ledger, other) == {}
+
+
+def test_many_finished_epochs_leave_the_acknowledgement_and_unfinished_ones_stay(ledger):
+    ledger.store([event("0", 0), event("0", 2)])
+    ledger.store([started("1", 0, "0", 2)])
+    for number in range(2, 40):
+        ledger.store([started(str(number), 0, str(number - 1), 0)])
+    told = acknowledged(ledger)
+    assert told["0"] == 0
+    assert told["39"] == 0
+    assert len(told) < 20
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *(b"", b"{}", b"[" * 100_000, b"\xff"),
+        event("a", 0).replace(b'"00000000000000000000"', b'"-1"'),
+        event("a", 0).replace(b'"00000000000000000000"', b'"99999999999999999999"'),
+        event(
+            "a", 0, name="gateway.started", data=b'{"previous_epoch":"z","previous_sequence":"x"}'
+        ),
+        event("a", 0, name="events.dropped", data=b'{"epoch":"a","ranges":[{"first":"0"}]}'),
+        event("a", 0, name="events.dropped", data=b"[]"),
+    ],
+)
+def test_what_is_malformed_is_counted_and_harms_nothing_else(ledger, tmp_path, payload):
+    ledger.store([event("a", 0, one_id="good"), payload, event("a", 1)])
+    found = summary(tmp_path / "i.db")
+    assert found.malformed == 1
+    assert acknowledged(ledger) == {"a": 1}
+
+
+@settings(max_examples=25)
+@given(order=st.permutations(range(12)), cuts=st.sets(st.integers(1, 11)), data=st.data())
+def test_any_order_with_any_repeats_ends_the_same(tmp_path_factory, order, cuts, data):
+    folder = tmp_path_factory.mktemp("ledger")
+    with closing(Ledger(folder / "i.db")) as ledger:
+        have = set()
+        bounds = [0, *sorted(cuts), 12]
+        for first, last in pairwise(bounds):
+            repeats = data.draw(st.lists(st.sampled_from(order[:last]), max_size=3))
+            ledger.store([event("a", number) for number in [*order[first:last], *repeats]])
+            have |= set(order[first:last])
+            mark = next(n for n in range(-1, 12) if n + 1 not in have)
+            assert acknowledged(ledger).get("a", -1) == mark
+        found = summary(folder / "i.db")
+        assert (found.lost, found.conflicting, found.events) == (0, 0, 12)
+
+
+def test_a_wrong_address_is_refused(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--broker", "nonsense", "--database", "x.db"])
+    assert end.value.code == 2
+    assert "Write it as 127.0.0.1:1883" in capsys.readouterr().err
