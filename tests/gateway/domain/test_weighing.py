@@ -80,6 +80,17 @@ def test_a_spike_is_silent(at, height_g, noise_g):
     assert scale.weigh(samples) == []
 
 
+@pytest.mark.parametrize("at", range(100, 112))
+def test_a_single_odd_sample_does_not_even_begin_a_change(at):
+    scale = Scale(noise_g=0.5)
+    scale.rest(1_000.0, 2.0)
+    samples = scale.samples(1_000.0, 4.0)
+    samples[at] += 500.0
+    for first in range(0, len(samples), scale.block):
+        scale.weigh(samples[first : first + scale.block])
+        assert not scale.state.moving.any()
+
+
 @settings(max_examples=40)
 @given(
     delta_g=st.one_of(st.floats(-2_000.0, -60.0), st.floats(60.0, 2_000.0)),
