@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything committed arrives once, through brokers that die and processes that are killed."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import sys
+from contextlib import asynccontextmanager, closing
+
+import pytest
+
+from drivers.mqtt.client import connect
+from drivers.mqtt.embedded import start_broker, stop_broker
+from gateway.simulator.integrator import summary
+from tests.brokers import Mosquitto, free_port, needs_mosquitto, run
+from tests.e2e.upstream_parts import ROOT, gateway, integrator, mqtt
+
+
+class Embedded:
+    """The embedded broker, with the methods of ``Mosquitto``."""
+
+    def __init__(self, _folder):
+        self.port = free_port()
+        self.process = None
+
+    async def start(self):
+        self.process = await start_broker(self.port)
+
+    async def kill(self):
+        self.process.kill()
+        await stop_broker(self.process)
+
+
+BROKERS = [
+    pytest.param(Embedded, 4, id="embedded"),
+    pytest.param(Mosquitto, 4, id="mosquitto-3.1.1", marks=needs_mosquitto),
+    pytest.param(Mosquitto, 5, id="mosquitto-5", marks=needs_mosquitto),
+]
+both_brokers = pytest.mark.parametrize(("kind", "protocol"), BROKERS)
+
+
+@asynccontextmanager
+async def broker_of(kind, folder):
+    broker = kind(folder)
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        await broker.kill()
+
+
+def stored(folder):
+    """Return ``(epoch, sequence)`` as the integrator has them."""
+    with closing(sqlite3.connect(folder / "integrator.db")) as connection:
+        return connection.execute("SELECT epoch, sequence FROM events").fetchall()
+
+
+def committed(folder):
+    with closing(sqlite3.connect(folder / "gateway.db")) as connection:
+        return connection.execute("SELECT epoch, sequence FROM events").fetchall()
+
+
+@both_brokers
+def test_a_broker_that_is_killed_and_returns_loses_and_repeats_nothing(tmp_path, kind, protocol):
+    async def main():
+        async with (
+            broker_of(kind, tmp_path) as broker,
+            integrator(tmp_path, mqtt(broker.port, "integrator", protocol=protocol)),
+            gateway(tmp_path, mqtt(broker.port, "gw", protocol=protocol)) as one,
+        ):
+            await one.linked(True)
+            for _ in range(30):
+                await one.commit(5)
+            await broker.kill()
+            await one.linked(False)
+            for _ in range(10):
+                await one.commit(5)
+            await broker.start()
+            await one.linked(True)
+            await one.commit(5)
+            await one.delivered()
+            assert await one.upstream.drain(5)
+        found = summary(tmp_path / "integrator.db")
+        assert (found.lost, found.conflicting, found.malformed) == (0, 0, 0)
+        assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
+        assert len(stored(tmp_path)) == 1 + 41 * 5
+
+    run(main())
+
+
+def test_an_integrator_that_was_away_gets_what_it_missed(tmp_path):
+    async def main():
+        async with (
+            broker_of(Embedded, tmp_path) as broker,
+            gateway(tmp_path, mqtt(broker.port, "gw")) as one,
+        ):
+            await one.linked(True)
+            await one.commit(100)
+            async with integrator(tmp_path, mqtt(broker.port, "integrator")):
+                await one.delivered()
+        assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
+
+    run(main())
+
+
+@both_brokers
+def test_with_broker_the_puback_is_enough(tmp_path, kind, protocol):
+    async def main():
+        async with (
+            broker_of(kind, tmp_path) as broker,
+            gateway(
+                tmp_path, mqtt(broker.port, "gw", protocol=protocol), acknowledge="broker"
+            ) as one,
+        ):
+            await one.commit(300)
+            await one.delivered()
+            assert one.upstream.uplink.counters.published == 301
+
+    run(main())
+
+
+def test_a_stop_sends_what_is_committed_and_says_offline(tmp_path):
+    async def main():
+        states = asyncio.Queue()
+
+        def on_message(message):
+            states.put_nowait(json.loads(message.payload)["state"])
+
+        async with broker_of(Embedded, tmp_path) as broker:
+            watch = [(f"{ROOT}/status", 1)]
+            async with (
+                connect(mqtt(broker.port, "watcher"), subscriptions=watch, on_message=on_message),
+                integrator(tmp_path, mqtt(broker.port, "integrator")),
+            ):
+                async with gateway(tmp_path, mqtt(broker.port, "gw")) as one:
+                    assert await states.get() == "online"
+                    await one.commit(50)
+                    assert await one.upstream.drain(10)
+                assert await states.get() == "offline"
+                assert states.empty()
+        assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
+
+    run(main())
+
+
+def test_a_gateway_that_dies_is_shown_offline_by_its_will(tmp_path):
+    async def main():
+        states = asyncio.Queue()
+
+        def on_message(message):
+            states.put_nowait(json.loads(message.payload))
+
+        async with broker_of(Embedded, tmp_path) as broker:
+            watch = [(f"{ROOT}/status", 1)]
+            async with connect(
+                mqtt(broker.port, "watcher"), subscriptions=watch, on_message=on_message
+            ):
+                async with gateway(tmp_path, mqtt(broker.port, "gw")) as one:
+                    birth = await states.get()
+                    assert birth["epoch"] == one.database.epoch.epoch
+                    assert birth["degraded"] == []
+                    assert birth["backlog"] == 1
+                    one.upstream.set_degraded(["camera/c1"])
+                    assert (await states.get())["degraded"] == ["camera/c1"]
+                will = await states.get()
+                assert will["state"] == "offline"
+                assert will["epoch"] == birth["epoch"]
+                assert "backlog" not in will
+
+    run(main())
+
+
+def test_a_drain_without_a_link_returns_at_once(tmp_path):
+    async def main():
+        async with gateway(tmp_path, mqtt(free_port(), "gw")) as one:
+            assert not await one.upstream.drain(60)
+
+    run(main(), limit_s=20)
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from tests.e2e.upstream_parts import gateway, mqtt
+
+async def main():
+    async with gateway(Path(sys.argv[1]), mqtt(int(sys.argv[2]), "gw")) as one:
+        await one.linked(True)
+        while True:
+            await one.commit(3)
+            print("committed", flush=True)
+            await asyncio.sleep(0.002)
+
+asyncio.run(main())
+"""
+
+
+def test_a_gateway_that_is_killed_again_and_again_delivers_what_it_committed(tmp_path):
+    async def killed_after(port, commits):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", WRITER, str(tmp_path), str(port)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for _ in range(commits):
+            await process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+        await process.wait()
+
+    async def main():
+        async with (
+            broker_of(Embedded, tmp_path) as broker,
+            integrator(tmp_path, mqtt(broker.port, "integrator")),
+        ):
+            for commits in (1, 40, 7):
+                await killed_after(broker.port, commits)
+            async with gateway(tmp_path, mqtt(broker.port, "gw")) as one:
+                await one.delivered()
+        found = summary(tmp_path / "integrator.db")
+        assert (found.lost, found.conflicting, found.malformed) == (0, 0, 0)
+        assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
+        assert len({epoch for epoch, _ in stored(tmp_path)}) == 4
+
+    run(main())
