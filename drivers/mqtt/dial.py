@@ -5,6 +5,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -12,7 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from drivers.errors import DeviceGoneError
-from drivers.mqtt.config import MqttConfig
+from drivers.mqtt.config import MqttConfig, Tls
 
 
 def new_client(config: MqttConfig) -> Client:
@@ -38,11 +39,10 @@ def new_client(config: MqttConfig) -> Client:
 
 def dial(client: Client, config: MqttConfig) -> None:
     """Do what blocks: read certificates, look the name up, connect, shake hands, send CONNECT."""
+    context = None
     try:
         if config.tls is not None:
-            context = ssl.create_default_context(cafile=config.tls.ca)
-            if config.tls.certificate is not None:
-                context.load_cert_chain(config.tls.certificate, config.tls.key)
+            context = _Context.of(config.tls)
             client.tls_set_context(context)
         if config.protocol == 5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it untyped.
@@ -70,6 +70,9 @@ def dial(client: Client, config: MqttConfig) -> None:
             f"TLS failed ({error.reason or error})",
             "Check that this port speaks TLS and that the certificate files are right",
         ) from error
+    except ConnectionResetError as error:
+        remedy = "Check that this port speaks TLS" if context else "Check the broker's log"
+        raise DeviceGoneError(config.name, "closed the connection at once", remedy) from error
     except ConnectionRefusedError as error:
         raise DeviceGoneError(
             config.name, "nothing listens there", "Start the broker, or correct host and port"
@@ -82,6 +85,30 @@ def dial(client: Client, config: MqttConfig) -> None:
         raise DeviceGoneError(
             config.name, f"cannot connect ({error})", "Check host, network and certificate files"
         ) from error
+    finally:
+        if client.socket() is None and context is not None and context.wrapped is not None:
+            context.wrapped.close()
+
+
+class _Context(ssl.SSLContext):
+    """Remembers its socket, because paho leaves it open when the handshake fails."""
+
+    wrapped: ssl.SSLSocket | None = None
+
+    @classmethod
+    def of(cls, tls: Tls) -> "_Context":
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)  # Checks certificate and host name.
+        if tls.ca is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cafile=tls.ca)
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+        return context
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:  # noqa: ANN401
+        self.wrapped = super().wrap_socket(*args, **kwargs)
+        return self.wrapped
 
 
 async def in_daemon_thread(work: Callable[[], None], abandon: Callable[[None], None]) -> None:
