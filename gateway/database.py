@@ -172,14 +172,18 @@ class Database:
         if self._lock_fd < 0:
             return
         lock_fd, self._lock_fd = self._lock_fd, -1
+        # Whatever fails here, both threads of aiosqlite must end, or the process would not.
         try:
             async with self._reading:
                 await self._reader.close()
             async with self._writing:
                 await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-                await self._writer.close()
         finally:
-            os.close(lock_fd)
+            try:
+                await self._reader.close()
+                await self._writer.close()
+            finally:
+                os.close(lock_fd)
 
     def _tail(self) -> int:
         assert self.epoch is not None

@@ -58,36 +58,35 @@ def dial(client: Client, config: MqttConfig) -> None:
             )
         else:
             client.connect(config.host, config.port, config.keepalive_s)
-    except ssl.SSLCertVerificationError as error:
-        raise DeviceGoneError(
-            config.name,
-            f"its certificate is not trusted ({error.verify_message})",
-            "Name the right authority in tls.ca, and the broker as its certificate does",
-        ) from error
-    except ssl.SSLError as error:
-        raise DeviceGoneError(
-            config.name,
-            f"TLS failed ({error.reason or error})",
-            "Check that this port speaks TLS and that the certificate files are right",
-        ) from error
-    except ConnectionResetError as error:
-        remedy = "Check that this port speaks TLS" if context else "Check the broker's log"
-        raise DeviceGoneError(config.name, "closed the connection at once", remedy) from error
-    except ConnectionRefusedError as error:
-        raise DeviceGoneError(
-            config.name, "nothing listens there", "Start the broker, or correct host and port"
-        ) from error
-    except TimeoutError as error:
-        raise DeviceGoneError(
-            config.name, "no answer in time", "Check host, port and firewall"
-        ) from error
     except OSError as error:
-        raise DeviceGoneError(
-            config.name, f"cannot connect ({error})", "Check host, network and certificate files"
-        ) from error
+        problem, remedy = _explain(error, tls=context is not None)
+        raise DeviceGoneError(config.name, problem, remedy) from error
     finally:
         if client.socket() is None and context is not None and context.wrapped is not None:
             context.wrapped.close()
+
+
+def _explain(error: OSError, *, tls: bool) -> tuple[str, str]:
+    """Return what went wrong while connecting, and what to do."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return (
+                f"its certificate is not trusted ({error.verify_message})",
+                "Name the right authority in tls.ca, and the broker as its certificate does",
+            )
+        case ssl.SSLError():
+            return (
+                f"TLS failed ({error.reason or error})",
+                "Check that this port speaks TLS and that the certificate files are right",
+            )
+        case ConnectionResetError():
+            remedy = "Check that this port speaks TLS" if tls else "Check the broker's log"
+            return "closed the connection at once", remedy
+        case ConnectionRefusedError():
+            return "nothing listens there", "Start the broker, or correct host and port"
+        case TimeoutError():
+            return "no answer in time", "Check host, port and firewall"
+    return f"cannot connect ({error})", "Check host, network and certificate files"
 
 
 class _Context(ssl.SSLContext):
