@@ -56,9 +56,9 @@ def test_the_door_is_asked_once_and_after_the_session(day):
 
 
 def test_only_the_session_names_the_shopper(day):
-    naming = [event for event in day.witness.events.values() if b"4711" in event["raw"]]
+    naming = [event for event in day.witness.events.values() if b"pseudonym-4711" in event["raw"]]
     assert [event["data"]["shopper"] for event in naming] == ["pseudonym-4711"]
-    assert all(b"4711" not in row[3] for row in day.rows)
+    assert all(b"pseudonym-4711" not in row[3] for row in day.rows)
 
 
 def test_events_arrive_soon_after_the_input_that_made_them(day):

@@ -181,6 +181,9 @@ def test_a_dead_in_store_broker_is_started_again(file, tmp_path):
         with closed(Shop(one.instore, tmp_path / "keys")):
             settled(one)
         ended_well(one)
+        words = one.program.words()
+        assert words.count("In-store broker is down") == 1
+        assert words.count("In-store link is down") <= 1  # Its own start is no outage.
 
 
 def test_two_daemons_do_not_share_a_database(file, tmp_path):
