@@ -158,6 +158,11 @@ class Uplink:
         return len(self._flight)
 
     @property
+    def refusing(self) -> bool:
+        """Whether the last answer to a publish was a refusal."""
+        return self._failures > 0
+
+    @property
     def idle(self) -> bool:
         """Whether everything read and committed so far is published and has its PUBACK."""
         return not (self._more or self._ready or self._flight)

@@ -35,6 +35,7 @@ RECORD_EVERY_NS: Final = (
 )
 TRIM_BITES: Final = 10
 WILL_DELAY_S: Final = 5
+NOBODY_SUBSCRIBES: Final = 0x10
 STEADY_NS: Final = 10_000_000_000  # A link that held this long was no failed attempt.
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -88,6 +89,8 @@ class Counters(msgspec.Struct):
     retained_commands: int = 0
     repeated_commands: int = 0
     replies_dropped: int = 0
+    unheard: int = 0
+    """Publishes that the broker took although nobody subscribes (MQTT 5 only)."""
 
 
 class _CommandHead(msgspec.Struct, frozen=True):
@@ -140,6 +143,8 @@ class Upstream:
         self._draining = False
         self._drained = asyncio.Event()
         self._farewell: int | None = None
+        self._heard = False  # Whether the broker has taken the farewell.
+        self._refusing = False
 
     # What others call.
 
@@ -200,7 +205,7 @@ class Upstream:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._drained.wait()
-        return self._farewell is not None
+        return self._heard
 
     async def run(self) -> NoReturn:
         """Connect, keep publishing, reconnect; until cancelled.
@@ -308,8 +313,8 @@ class Upstream:
             try:
                 mid = connection.publish(topic, row.payload, content_type=CONTENT_TYPE)
             except TooLargeError as error:
-                log.warning("Event %s waits: %s", row.id, error)
                 self.uplink.not_published(row, now_ns)
+                self._note_refusals(str(error))
                 return
             self.uplink.published(mid, row, now_ns)
 
@@ -333,10 +338,12 @@ class Upstream:
     def _on_puback(self, mid: int, reason_code: int, failure: bool) -> None:
         self._replying.pop(mid, None)
         if mid == self._farewell:
+            self._heard = True
             self._drained.set()
-        if failure:
-            log.debug("Broker refused a publish with code 0x%02x", reason_code)
+        if reason_code == NOBODY_SUBSCRIBES:
+            self.counters.unheard += 1
         self.uplink.puback(mid, failure=failure, now_ns=self._now_ns())
+        self._note_refusals(f"code 0x{reason_code:02x}")
         self._wake.set()
 
     def _on_message(self, message: Message) -> None:
@@ -379,6 +386,18 @@ class Upstream:
         self._on_command(command, name, data)
 
     # Status, replies, link.
+
+    def _note_refusals(self, why: str) -> None:
+        """Say once, here and upstream, that the broker refuses events, and once that it stopped."""
+        refusing = self.uplink.refusing
+        if refusing == self._refusing:
+            return
+        self._refusing = refusing
+        self._status_due = True
+        if refusing:
+            log.warning("Broker refuses events (%s). Check its access rules and limits", why)
+        else:
+            log.info("Broker takes events again")
 
     def _answer(self, connection: Connection) -> None:
         while self._replies:
@@ -425,7 +444,7 @@ class Upstream:
                 epoch=epoch.epoch,
                 backlog=count,
                 oldest_age_s=age_s,
-                degraded=self._degraded,
+                degraded=[*self._degraded, *(["uplink"] if self._refusing else [])],
                 version=self._config.version,
             )
         )

@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.ready_fd is not None:
         die_with_parent()
     logging.basicConfig(level=logging.ERROR, format="embedded broker: %(message)s")
-    logging.getLogger("transitions").setLevel(logging.ERROR)
+    logging.getLogger("amqtt").setLevel(logging.CRITICAL)  # What matters is said below.
     try:
         asyncio.run(serve(options.host, options.port, options.ready_fd))
     except Exception as error:  # noqa: BLE001 - the broker's own error types vary; all mean this.
