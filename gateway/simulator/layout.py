@@ -118,12 +118,17 @@ class Layout:
         """Return whether a floor point lies in an entry zone."""
         return any(inside(zone, point) for zone in self.entries)
 
-    def aisle_point(self, point: Point2) -> Point2:
-        """Return the nearest point of the aisle's middle line."""
-        if not self.plates:
-            return point
-        along_x = abs(self.plates[0].inward[1]) >= abs(self.plates[0].inward[0])
-        return (point[0], self.middle_mm[1]) if along_x else (self.middle_mm[0], point[1])
+    @property
+    def along(self) -> int:
+        """Number of the axis that the aisle follows: 0 for x, 1 for y."""
+        inward = self.plates[0].inward if self.plates else (0.0, 1.0)
+        return 0 if abs(inward[1]) >= abs(inward[0]) else 1
+
+    def aisle_point(self, point: Point2, lane_mm: float = 0.0) -> Point2:
+        """Return the nearest point of the aisle's middle line, or of a line beside it."""
+        if self.along == 0:
+            return point[0], self.middle_mm[1] + lane_mm
+        return self.middle_mm[0] + lane_mm, point[1]
 
     def pushed_out(self, point: Point2, margin_mm: float) -> Point2:
         """Return the nearest point that is not within ``margin_mm`` of a gondola."""

@@ -92,8 +92,17 @@ class Crowd(Protocol):
         """Claim a place to stand (None: give it up); False if someone stands too near."""
         ...
 
-    def claim_way(self, shopper: str, target: Point2) -> bool:
-        """Claim the way to a place; False while somebody else walks there."""
+    def claim_way(self, shopper: str, target: Point2, *, squeeze: bool) -> float | None:
+        """Claim the way to a place; None while somebody walks there or there is no room to pass.
+
+        Args:
+            shopper: Who walks.
+            target: Where to.
+            squeeze: Pass near others if need be.
+
+        Returns:
+            How far beside the aisle's middle to walk.
+        """
         ...
 
     def release_way(self, shopper: str) -> None:
@@ -120,6 +129,7 @@ class Shopper:
         self._walked_mm = 0.0
         self._moving = False
         self._swing = 0.0
+        self._lane_mm = 0.0
         self._reach: tuple[int, Point3] | None = None
         self._in_hand: list[str | None] = [None, None]
         self._visit = self._visit_steps()
@@ -178,8 +188,9 @@ class Shopper:
         crowd.reserve(self.name, None)
         exit_point, beyond = crowd.layout.way_out()
         yield from self._await_way(exit_point)
-        yield from self._walk(crowd.layout.aisle_point(self._position), near_mm=300.0)
-        yield from self._walk(exit_point, near_mm=300.0)
+        aisle_point = crowd.layout.aisle_point
+        yield from self._walk(aisle_point(self._position, self._lane_mm), near_mm=200.0)
+        yield from self._walk(aisle_point(exit_point, self._lane_mm), near_mm=300.0)
         crowd.release_way(self.name)
         yield from self._walk(beyond, near_mm=300.0)
         basket = crowd.truth.baskets[self.name]
@@ -238,9 +249,9 @@ class Shopper:
         yield from self._await_way(target)
         if distance_mm(self._position, target) > DETOUR_MM:
             # Along the middle of the aisle, so as not to brush along shelves and people.
-            middle = crowd.layout.aisle_point
-            yield from self._walk(middle(self._position), near_mm=480.0)
-            yield from self._walk(middle(target), near_mm=480.0)
+            aisle_point = crowd.layout.aisle_point
+            yield from self._walk(aisle_point(self._position, self._lane_mm), near_mm=300.0)
+            yield from self._walk(aisle_point(target, self._lane_mm), near_mm=300.0)
         yield from self._walk(target)
         crowd.release_way(self.name)
         yield from self._face(math.atan2(place.inward[1], place.inward[0]))
@@ -333,7 +344,13 @@ class Shopper:
         self._moving = False
 
     def _await_way(self, target: Point2) -> Steps:
-        while not self._crowd.claim_way(self.name, target):
+        since_s = self._crowd.now_s
+        while True:
+            squeeze = self._crowd.now_s - since_s > PATIENCE_S
+            lane_mm = self._crowd.claim_way(self.name, target, squeeze=squeeze)
+            if lane_mm is not None:
+                self._lane_mm = lane_mm
+                return
             yield from self._stay(0.1)
 
     def _step_towards(self, target: Point2) -> None:

@@ -18,6 +18,9 @@ ROOM_MM = 700.0
 """Nobody stands nearer to somebody else than this."""
 WAY_MM = 900.0
 """Two walkers' ways in the store do not come nearer than this."""
+PASS_MM = 620.0
+"""Nobody passes somebody nearer than this without need."""
+LANES_MM = (0.0, -120.0, 120.0, -240.0, 240.0)
 DOUBLES_UP_TO_G = 500.0
 """Two units are taken at once only of products lighter than this."""
 
@@ -195,15 +198,36 @@ class World:
         self._places[shopper] = point
         return True
 
-    def claim_way(self, shopper: str, target: Point2) -> bool:
+    def claim_way(self, shopper: str, target: Point2, *, squeeze: bool) -> float | None:
         """Claim the way from where a shopper is; ways that come near each other exclude."""
         if not self.traffic.take_turns:
-            return True
+            return 0.0
         [start] = [one.position for one in self.shoppers if one.name == shopper]
         if any(_near((start, target), way) for way in self._ways.values()):
-            return False
+            return None
+        lane_mm, room_mm = self._lane(shopper, start, target)
+        if room_mm < PASS_MM and not squeeze:
+            return None
         self._ways[shopper] = (start, target)
-        return True
+        return lane_mm
+
+    def _lane(self, shopper: str, start: Point2, target: Point2) -> tuple[float, float]:
+        """Return the line beside the aisle's middle with most room to whoever stands, and that."""
+        along = self.layout.along
+        low = min(start[along], target[along]) - PASS_MM / 2
+        high = max(start[along], target[along]) + PASS_MM / 2
+        middle = self.layout.middle_mm[1 - along]
+        asides = [
+            one.position[1 - along] - middle
+            for one in self.shoppers
+            if one.present and one.name != shopper and low < one.position[along] < high
+        ]
+
+        def room_mm(lane_mm: float) -> float:
+            return min((abs(aside - lane_mm) for aside in asides), default=9_999.0)
+
+        best = max(LANES_MM, key=room_mm)
+        return best, room_mm(best)
 
     def release_way(self, shopper: str) -> None:
         """Give a way up."""
