@@ -172,6 +172,65 @@ def test_a_gateway_that_dies_is_shown_offline_by_its_will(tmp_path):
     run(main())
 
 
+def test_a_broker_that_hangs_means_offline_until_it_answers(tmp_path):
+    async def main():
+        async with (
+            broker_of(Embedded, tmp_path) as broker,
+            gateway(
+                tmp_path, mqtt(broker.port, "gw"), acknowledge="broker", puback_overdue_s=0.2
+            ) as one,
+        ):
+            await one.linked(True)
+            await one.delivered()
+            broker.process.send_signal(signal.SIGSTOP)
+            try:
+                await one.commit(1)
+                await one.linked(False)
+                await one.commit(1)
+            finally:
+                broker.process.send_signal(signal.SIGCONT)
+            await one.linked(True)
+            await one.delivered()
+            assert one.upstream.counters.connections == 1
+
+    run(main())
+
+
+def test_an_integrator_process_that_is_killed_has_what_it_acknowledged(tmp_path):
+    async def started(port):
+        database = str(tmp_path / "integrator.db")
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway.simulator.integrator"),
+            *("--broker", f"127.0.0.1:{port}", "--database", database),
+        )
+
+    async def main():
+        async with (
+            broker_of(Embedded, tmp_path) as broker,
+            gateway(tmp_path, mqtt(broker.port, "gw")) as one,
+        ):
+            await one.linked(True)
+            process = await started(broker.port)
+            for _ in range(20):
+                await one.commit(20)
+            while (await one.database.backlog())[0] > 300:  # noqa: ASYNC110 - tells nobody.
+                await asyncio.sleep(0.01)
+            process.kill()
+            await process.wait()
+            [count, _] = await one.database.backlog()
+            with closing(sqlite3.connect(tmp_path / "integrator.db")) as connection:
+                [(have,)] = connection.execute("SELECT count(*) FROM events")
+            assert have >= 401 - count
+            process = await started(broker.port)
+            await one.commit(1)
+            await one.delivered()
+            process.terminate()
+            assert await process.wait() == 0
+        assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
+
+    run(main())
+
+
 def test_a_drain_without_a_link_returns_at_once(tmp_path):
     async def main():
         async with gateway(tmp_path, mqtt(free_port(), "gw")) as one:

@@ -2,6 +2,7 @@
 """One MQTT connection against brokers that behave, and brokers that do not."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -273,5 +274,13 @@ def test_cancellation_during_the_connection_attempt_leaves_nothing_behind():
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+    run(main())
+
+
+def test_small_messages_are_not_held_back():
+    async def main():
+        async with linked({}) as connection:
+            assert connection._socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     run(main())
