@@ -91,14 +91,12 @@ async def _run(link: Link, worker: Worker, stop: asyncio.Event) -> None:
         await link.run(worker, came_up)
 
     name = f"{worker.config.camera}: in-store link"
-    keeping = asyncio.ensure_future(
-        supervise(name, connected, random=SystemRandom(), backoff=BROKER_BACKOFF)
-    )
-    try:
+    async with asyncio.TaskGroup() as group:
+        keeping = group.create_task(
+            supervise(name, connected, random=SystemRandom(), backoff=BROKER_BACKOFF), name=name
+        )
         await worker.run(stop)
-    finally:
         keeping.cancel()
-        await asyncio.wait([keeping])
 
 
 def worker_config(table: Vision, store: Store) -> WorkerConfig:

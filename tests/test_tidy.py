@@ -341,7 +341,7 @@ def test_every_command_is_documented_and_gives_an_example():
 
     texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     told = "\n".join(path.read_text("utf-8") for path in texts)
-    actions = _parser()._actions
+    actions = _parser(None)._actions
     [commands] = [action for action in actions if isinstance(action, argparse._SubParsersAction)]
     for name, parser in commands.choices.items():
         assert f"shelfgate {name}" in told, f"shelfgate {name} is in no document"

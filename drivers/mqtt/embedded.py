@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from drivers.errors import DeviceGoneError
 
@@ -125,6 +125,7 @@ async def serve(host: str, port: int, ready_fd: int | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(_report)
     shown_host = f"[{host}]" if ":" in host else host
     broker = Broker(
         {
@@ -143,6 +144,12 @@ async def serve(host: str, port: int, ready_fd: int | None) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(STOP_S / 2):
             await broker.shutdown()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what went wrong, but for clients cut off by the end: those are not errors."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 def die_with_parent() -> None:

@@ -334,19 +334,23 @@ async def run_integrator(
     with ThreadPoolExecutor(1, "integrator") as executor:
         ledger = await loop.run_in_executor(executor, Ledger, database_path)
         integrator = _Integrator(ledger, executor)
-        stopping = asyncio.ensure_future(stop.wait())
-        stopping.add_done_callback(lambda _: integrator.wake.set())
         try:
-            while not stop.is_set():
-                try:
-                    await integrator.connection(config, stop)
-                except DriverError:  # An outage is what this is for.
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(RETRY_S):
-                            await stop.wait()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_pass_on(stop, integrator.wake), name="integrator.stop")
+                while not stop.is_set():
+                    try:
+                        await integrator.connection(config, stop)
+                    except DriverError:  # An outage is what this is for.
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(RETRY_S):
+                                await stop.wait()
         finally:
-            stopping.cancel()
             await loop.run_in_executor(executor, ledger.close)
+
+
+async def _pass_on(stop: asyncio.Event, wake: asyncio.Event) -> None:
+    await stop.wait()
+    wake.set()
 
 
 class _Integrator:

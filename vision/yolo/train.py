@@ -4,11 +4,41 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from vision.yolo.runtime import prepare, yolo
 
 ARCHITECTURE = Path(__file__).with_name("people.yaml")
 IMGSZ = 256
+SCHEDULE: dict[str, Any] = {
+    "optimizer": "AdamW",
+    "lrf": 0.02,
+    "cos_lr": True,
+    "warmup_epochs": 0.5,
+    "weight_decay": 0.0005,
+    "pose": 12.0,
+    # The pictures vary by themselves; of the rest only mirroring is free.
+    "mosaic": 0.0,
+    "close_mosaic": 0,
+    "degrees": 0.0,
+    "translate": 0.0,
+    "scale": 0.0,
+    "erasing": 0.0,
+    "hsv_h": 0.0,
+    "hsv_s": 0.0,
+    "hsv_v": 0.0,
+    "fliplr": 0.5,
+    "flipud": 0.5,
+    # Validating with the defaults (conf 0.001) takes longer than an epoch.
+    "val": False,
+    "conf": 0.05,
+    "max_det": 30,
+    "plots": False,
+    "amp": False,
+    "deterministic": False,
+    "verbose": False,
+}
+"""What ultralytics is told beside the task: the pictures vary by themselves."""
 
 
 def train_people(
@@ -51,33 +81,8 @@ def train_people(
             workers=0,
             cache="ram",
             rect=True,
-            optimizer="AdamW",
             lr0=0.002 if start is None else 0.001,
-            lrf=0.02,
-            cos_lr=True,
-            warmup_epochs=0.5,
-            weight_decay=0.0005,
-            pose=12.0,
-            # The pictures vary by themselves; of the rest only mirroring is free.
-            mosaic=0.0,
-            close_mosaic=0,
-            degrees=0.0,
-            translate=0.0,
-            scale=0.0,
-            erasing=0.0,
-            hsv_h=0.0,
-            hsv_s=0.0,
-            hsv_v=0.0,
-            fliplr=0.5,
-            flipud=0.5,
-            # Validating with the defaults (conf 0.001) takes longer than an epoch.
-            val=False,
-            conf=0.05,
-            max_det=30,
-            plots=False,
-            amp=False,
-            deterministic=False,
-            verbose=False,
+            **SCHEDULE,
         )
     weights = folder / "people" / "weights" / "last.pt"
     if not weights.exists():
