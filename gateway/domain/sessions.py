@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visits: opened by an entry scan, bound to a person, closed when the person has left."""
 
+from collections.abc import Container
 from typing import Final, Literal
 
 from gateway.domain import events
@@ -40,7 +41,7 @@ def enter(step: Step, scan: EntryScanned) -> None:
         seen_ns=step.now_ns,
     )
     state.sessions[session.id] = session
-    person = _waiting_at(step, scanner)
+    person = _waiting_at(step, scanner, set(bound_persons(step))) or _take_back(step, scanner)
     if person is not None:
         session.persons.append(person.id)
     step.touch("session", session.id)
@@ -63,13 +64,26 @@ def drop(step: Step, device: str, reason: str, count: int = 1) -> None:
     step.state.drops[key] = step.state.drops.get(key, 0) + count
 
 
-def _waiting_at(step: Step, scanner: str) -> Person | None:
-    """Return the unbound person in the scanner's zone, the one nearest to its middle."""
+def _take_back(step: Step, scanner: str) -> Person | None:
+    """Return who stands at the scanner though bound to an earlier scan that nobody was seen at.
+
+    That binding was a guess; whoever is there when the scanner reads is who scanned.
+    """
+    bound = bound_persons(step)
+    sure = {name for name, session in bound.items() if not session.guessed}
+    person = _waiting_at(step, scanner, sure)
+    if person is not None and (earlier := bound.get(person.id)) is not None:
+        earlier.persons.remove(person.id)
+        step.touch("session", earlier.id)
+    return person
+
+
+def _waiting_at(step: Step, scanner: str, bound: Container[str]) -> Person | None:
+    """Return the person in the scanner's zone who is not bound, the one nearest to its middle."""
     known = step.layout.scanners.get(scanner)
     zone = step.layout.zones.get(known.zone) if known else None
     if zone is None:
         return None
-    bound = bound_persons(step)
     middle_mm = (sum(zone.x_mm) / 2, sum(zone.y_mm) / 2)
     waiting = [
         person
@@ -98,9 +112,10 @@ def seen(step: Step, present: list[str]) -> None:
         and step.now_ns - session.started_ns < state.settings.entry_wait_ms * 1_000_000
     ]
     for session in waiting:
-        person = _waiting_at(step, session.scanner)
+        person = _waiting_at(step, session.scanner, set(bound_persons(step)))
         if person is not None:
             session.persons.append(person.id)
+            session.guessed = True
             step.touch("session", session.id)
     bound = bound_persons(step)
     for name in present:

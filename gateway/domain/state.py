@@ -26,6 +26,8 @@ class Session(msgspec.Struct):
     """The kernel's boot that ``started_ns`` counts in."""
     seen_ns: int
     persons: list[str] = []
+    guessed: bool = False
+    """Its person came into view after the scan, and might be somebody else."""
     lines: Lines = {}
     leaving_ns: int | None = None
     """When the last person left; the cart closes when no change is open any more."""

@@ -100,6 +100,19 @@ def test_a_person_who_comes_after_the_scan_is_bound(scene):
     assert session.persons[0].encode() in bytes(scene.rows["session", session.id].value)
 
 
+def test_whoever_stands_at_the_scanner_when_it_reads_is_who_scanned(scene):
+    scene.scan("anna")  # No camera has seen her.
+    scene.run(1.0)
+    scene.bodies["1"] = Body(ENTRY_MM)
+    scene.run(0.4)
+    (anna,) = scene.state.sessions.values()
+    assert anna.persons == list(scene.state.people.persons)
+    (bert,) = [made for made in scene.scan("bert") if made.name == "session.started"]
+    assert bert.data["person"] in scene.state.people.persons
+    assert anna.persons == []
+    assert b'"persons":[]' in bytes(scene.rows["session", anna.id].value)
+
+
 def test_a_person_outside_the_entry_is_not_bound(scene):
     scene.bodies["1"] = Body(AISLE_MM)
     scene.run(0.4)
