@@ -117,6 +117,8 @@ def test_with_broker_the_puback_is_enough(tmp_path, kind, protocol):
             await one.commit(300)
             await one.delivered()
             assert one.upstream.uplink.counters.published == 301
+            while one.upstream.uplink.landed():  # noqa: ASYNC110 - tells nobody.
+                await asyncio.sleep(0.01)
 
     run(main())
 
@@ -170,6 +172,22 @@ def test_a_gateway_that_dies_is_shown_offline_by_its_will(tmp_path):
                 assert "backlog" not in will
 
     run(main())
+
+
+def test_a_link_that_breaks_while_nothing_happens_is_noticed(tmp_path):
+    async def main():
+        async with (
+            broker_of(Embedded, tmp_path) as broker,
+            gateway(tmp_path, mqtt(broker.port, "gw"), acknowledge="broker") as one,
+        ):
+            await one.linked(True)
+            await one.delivered()
+            await broker.kill()
+            await one.linked(False)
+            await broker.start()
+            await one.linked(True)
+
+    run(main(), limit_s=20)
 
 
 def test_a_broker_that_hangs_means_offline_until_it_answers(tmp_path):

@@ -218,6 +218,7 @@ def test_what_is_sent_without_end_is_bounded(monkeypatch):
 
 def test_room_comes_back_with_the_pubacks(monkeypatch):
     monkeypatch.setattr(client_module, "OUTGOING_MAX", 4)
+    monkeypatch.setattr(client_module, "OUTGOING_BYTES_MAX", 1_000)
 
     async def main():
         async with linked({PUBLISH: puback(0)}) as connection:
@@ -257,6 +258,28 @@ def test_a_body_that_fails_leaves_the_will_and_a_body_that_ends_does_not():
             while DISCONNECT not in [kind for kind, _ in server.received]:
                 await server.heard.wait()
                 server.heard.clear()
+
+    run(main())
+
+
+def test_a_body_that_is_cancelled_leaves_no_will():
+    async def main():
+        async with Misbehaving.running({CONNECT: ACCEPTED}) as server:
+            inside = asyncio.Event()
+
+            async def body():
+                async with connect(config(server.port), on_message=ignore) as connection:
+                    inside.set()
+                    await connection.closed()
+
+            task = asyncio.create_task(body())
+            await inside.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            while DISCONNECT not in [kind for kind, _ in server.received]:
+                server.heard.clear()
+                await server.heard.wait()
 
     run(main())
 
