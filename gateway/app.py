@@ -55,7 +55,6 @@ log = logging.getLogger(__name__)
 DRAIN_S: Final = 2.5
 """How long the uplink may send what is committed when the daemon stops."""
 UPKEEP_S: Final = 1.0
-TRIM_S: Final = 3_600.0
 BROKER_BACKOFF: Final = Backoff(first_s=0.2, cap_s=5.0)
 
 
@@ -246,7 +245,11 @@ class Daemon:
                 store=self._store.name,
                 gateway=self._settings.gateway,
                 version=VERSION,
-                uplink=UplinkSettings(acknowledge=table.acknowledge, window=table.window),
+                uplink=UplinkSettings(
+                    acknowledge=table.acknowledge,
+                    window=table.window,
+                    retry_cap_s=table.retry_max_s,
+                ),
             ),
             self._database,
             clock=self._clock,
@@ -330,9 +333,7 @@ class Daemon:
     # Upkeep.
 
     async def _upkeep(self) -> NoReturn:
-        """Tell systemd and the integrator how things stand, and trim the history."""
-        loop = asyncio.get_running_loop()
-        trim_s = loop.time() + TRIM_S / 60
+        """Tell systemd and the integrator how things stand."""
         while True:
             await asyncio.sleep(UPKEEP_S)
             lost = sorted(
@@ -348,9 +349,6 @@ class Daemon:
                 f"uplink {'online' if self._engine.link_online else 'offline'}, "
                 f"{len(lost)} devices lost"
             )
-            if loop.time() >= trim_s:
-                trim_s = loop.time() + TRIM_S
-                await self._database.trim(self._clock.stamp().utc_ns)
 
     def _listen_to_signals(self, stop: "asyncio.Future[str]") -> None:
         loop = asyncio.get_running_loop()

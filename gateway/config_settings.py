@@ -99,6 +99,9 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     session_expiry_s: Annotated[
         int, Meta(ge=0, le=4_294_967_295, description="seconds the broker keeps the session")
     ] = 86_400
+    retry_max_s: Annotated[
+        float, Meta(ge=1, le=3_600, description="longest wait between two attempts to connect")
+    ] = 30.0
 
     @property
     def address(self) -> tuple[str, int]:

@@ -19,6 +19,7 @@ from gateway.domain.attribution import (
 )
 from gateway.domain.carts import apply
 from gateway.domain.events import Act, Candidate, PlateDelta
+from gateway.domain.layout import PlatePlace
 from gateway.domain.output import Step
 from gateway.domain.sessions import bound_persons
 from gateway.domain.state import Decided, Holding, OpenChange, Review, Session
@@ -30,6 +31,8 @@ LOOK_NS: Final = 700_000_000
 LEAST_UNIT_PART: Final = 0.4
 """A change smaller than this part of the lightest unit that may lie there is no act."""
 REVIEWS_MAX: Final = 1_000
+SWAPPED: Final = 0.2
+"""Probability that two persons who were one body to the camera came out as each other."""
 SUSPICION: Final = 0.05
 """Least probability of a candidate of an open review that later acts may rest on."""
 SAME_UNIT_G: Final = 2.0
@@ -212,15 +215,7 @@ def _who(
         if place.name in felt
         or not home.isdisjoint(product.gtin for product in step.layout.home[place.name])
     ]
-    near: dict[str | None, float] = {}
-    bound = bound_persons(step)
-    change = open_change.change
-    for person in state.people.persons.values():
-        likelihood = presence(person, places, change.since_ns, change.stable_ns)
-        session = bound.get(person.id)
-        name = session.id if session else None
-        near[name] = max(near.get(name, 0.0), likelihood)
-    near = {name: likelihood for name, likelihood in near.items() if likelihood > 1e-6}
+    near = _near(step, open_change.change, places)
     held = {
         session.id: [*carried(step, session, home), *suspected(step, session, home)]
         for session in state.sessions.values()
@@ -238,6 +233,29 @@ def _who(
     if not _holds(state.sessions[ranked[0].session], ranked[0]):
         return ranked, "rests-on-review"
     return ranked, None
+
+
+def _near(step: Step, change: ShelfChange, places: Sequence[PlatePlace]) -> dict[str | None, float]:
+    """Return the likelihood of each session having been at the plates; None: somebody without one.
+
+    Of two persons who were one body to the camera for a while, each may be the other.
+    """
+    persons = step.state.people.persons
+    alone = {
+        name: presence(person, places, change.since_ns, change.stable_ns)
+        for name, person in persons.items()
+    }
+    bound = bound_persons(step)
+    near: dict[str | None, float] = {}
+    for name, person in persons.items():
+        session = bound.get(name)
+        key = session.id if session else None
+        others = max((alone.get(other, 0.0) for other in person.mixed), default=None)
+        likelihood = alone[name]
+        if others is not None:
+            likelihood = (1.0 - SWAPPED) * likelihood + SWAPPED * others
+        near[key] = max(near.get(key, 0.0), likelihood)
+    return {key: likelihood for key, likelihood in near.items() if likelihood > 1e-6}
 
 
 def _holds(session: Session, one: Explanation) -> bool:

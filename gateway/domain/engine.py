@@ -130,7 +130,7 @@ class Engine:
             if session is None:
                 return None
             saved = [
-                SavedPerson(person.id, list(person.tracks), person.floor_mm)
+                SavedPerson(person.id, list(person.tracks), person.floor_mm, person.mixed)
                 for name in session.persons
                 if (person := state.people.persons.get(name)) is not None
             ]

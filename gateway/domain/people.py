@@ -23,6 +23,9 @@ SAME_MM: Final = 250.0
 """Two bodies are never this close: it is one body with two tracks."""
 TRACK_NS_MAX: Final = 1_000_000_000
 """A track unseen for this long no longer occupies its person."""
+MERGED_NS: Final = 400_000_000
+MERGED_MM: Final = 500.0
+"""Whoever vanishes for longer, this near to somebody, may come out as the other."""
 STRANGER_NS_MAX: Final = 20_000_000_000
 """A person without a session is forgotten after this long unseen."""
 
@@ -41,6 +44,11 @@ class Person(msgspec.Struct):
     """``(ns, x_mm, y_mm, z_mm, sigma_mm)``, oldest first."""
     saved_mm: tuple[float, float] = (0.0, 0.0)
     """Where the person was when the durable state was last written."""
+
+    behind: str | None = None
+    """Who stood where this person vanished, while this person is out of sight."""
+    mixed: list[str] = []
+    """Persons who may be this one: the two were one body to the camera for a while."""
 
     def see(self, track: str, seen: PersonSeen, at_ns: int) -> None:
         """Take in one sighting."""
@@ -129,7 +137,23 @@ class People(msgspec.Struct):
             self.by_track[track] = person.id
             person.see(track, one, at_ns)
             present.append(person.id)
+        self._mix(present, at_ns)
         return present
+
+    def _mix(self, present: Sequence[str], at_ns: int) -> None:
+        """Note who vanished beside whom, and doubt both once they part again."""
+        here = [self.persons[name] for name in present]
+        for person in self.persons.values():
+            if person.id not in present and at_ns - person.seen_ns > MERGED_NS:
+                beside = [one for one in here if one.distance_mm(person.floor_mm) < MERGED_MM]
+                if person.behind is None and beside:
+                    person.behind = beside[0].id
+        for person in here:
+            other = self.persons.get(person.behind or "")
+            person.behind = None
+            if other is not None and other.id not in person.mixed:
+                person.mixed.append(other.id)
+                other.mixed.append(person.id)
 
     def _strayed(self, person: Person, track: str, one: PersonSeen, at_ns: int) -> bool:
         """Tell whether a known track has jumped to another body: its person is elsewhere."""

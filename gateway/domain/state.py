@@ -42,6 +42,7 @@ class SavedPerson(msgspec.Struct, frozen=True):
     id: str
     tracks: list[str]
     floor_mm: tuple[float, float]
+    mixed: list[str] = []
 
 
 class SavedSession(msgspec.Struct, frozen=True):
@@ -252,5 +253,11 @@ def _restore_session(state: EngineState, saved: SavedSession, now_ns: int, boot:
         # captured before the start; a known track tells.
         seen_ns = now_ns - 2 * JOIN_NS_MAX
         state.people.restore(
-            Person(id=person.id, floor_mm=person.floor_mm, seen_ns=seen_ns, tracks=tracks)
+            Person(
+                id=person.id,
+                floor_mm=person.floor_mm,
+                seen_ns=seen_ns,
+                tracks=tracks,
+                mixed=person.mixed,
+            )
         )

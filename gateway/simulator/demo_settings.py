@@ -42,6 +42,7 @@ host = "127.0.0.1"
 port = {upstream_port}
 protocol = 4
 acknowledge = "application"
+retry_max_s = 3
 
 [journal]
 directory = "{files / "journal"}"

@@ -107,3 +107,16 @@ def test_opposite_changes_of_neighbours_do_not_hide_each_other(shopping, other_g
 
 def test_a_bag_that_shifts_from_plate_to_plate_is_nothing(shopping):
     assert shopping.act("anna", {"g1.s1.p0": -70.0, "g1.s1.p1": +71.0}) == []
+
+
+def test_of_two_who_may_have_been_swapped_neither_is_believed(shopping):
+    bert = shopping.enter("bert")
+    one, other = shopping.state.people.persons.values()
+    one.mixed.append(other.id)
+    other.mixed.append(one.id)
+    shopping.act("anna", {"g1.s1.p3": -390.0})
+    (review,) = shopping.named("review.requested")
+    assert review["reason"] == "uncertain"
+    assert bert in review["sessions"]
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 1}

@@ -176,3 +176,24 @@ def test_a_walk_is_told_once():
     person.floor_mm = (800.0, 0.0)
     assert person.moved(800.0)
     assert not person.moved(800.0)
+
+
+def test_two_who_were_one_body_for_a_while_are_doubted_once_they_part():
+    people = People()
+    see(people, 1.0, t1=(0.0, 0.0), t2=(400.0, 0.0))
+    for tenth in range(11, 18):
+        see(people, tenth / 10, t1=(100.0, 0.0))
+    assert people.persons["p-1"].mixed == []
+    see(people, 1.8, t1=(100.0, 0.0), t2=(700.0, 0.0))
+    assert people.persons["p-1"].mixed == ["p-2"]
+    assert people.persons["p-2"].mixed == ["p-1"]
+
+
+def test_who_is_missed_for_a_moment_or_away_from_others_is_not_doubted():
+    people = People()
+    see(people, 1.0, t1=(0.0, 0.0), t2=(400.0, 0.0), t3=(3_000.0, 0.0))
+    see(people, 1.2, t1=(0.0, 0.0))
+    see(people, 1.3, t1=(0.0, 0.0), t2=(400.0, 0.0))
+    see(people, 2.5, t1=(0.0, 0.0), t2=(400.0, 0.0))
+    see(people, 2.6, t1=(0.0, 0.0), t2=(400.0, 0.0), t3=(3_000.0, 0.0))
+    assert all(person.mixed == [] for person in people.persons.values())
