@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings files: what they mean, alone and beside a store file, and their mistakes."""
+
+import pytest
+
+from gateway.config import ConfigError, check, load, load_settings, read_secret
+from tests.gateway.config.files import SETTINGS, STORE, problems_of
+
+
+def test_settings_have_defaults_and_absolute_paths(folder):
+    settings = load_settings(folder / "settings.toml")
+    assert settings.database == str(folder / "gateway.db")
+    assert settings.broker.starts_own
+    assert settings.broker.address == ("127.0.0.1", 1883)
+    assert settings.uplink.address == ("localhost", 1883)
+    assert settings.uplink.acknowledge == "application"
+    assert settings.journal is None
+    assert settings.device[0].device == "shelf/g1.s2"
+
+
+def test_tls_changes_the_port(folder):
+    text = SETTINGS.replace('host = "localhost"', 'host = "a.example"\ntls = { ca = "ca.pem" }')
+    (folder / "settings.toml").write_text(text)
+    uplink = load_settings(folder / "settings.toml").uplink
+    assert uplink.address == ("a.example", 8883)
+    assert uplink.tls.ca == str(folder / "ca.pem")
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("added", "expected"),
+    [
+        ("[brokker]\nembedded = true", "brokker: unknown key. Did you mean broker?"),
+        ("[broker]\nembeded = true", "broker.embeded: unknown key. Did you mean embedded?"),
+        ("[broker]\nembedded = true\nhost = 'x'", "broker.host: is given beside embedded"),
+        ("[broker]\nembedded = false", "broker.host: missing"),
+        ("[broker]\nport = 70000", "broker.port: expected int <= 65535"),
+        ("[broker]\nhost = 'x'\npassword_file = 'p'", "broker.username: missing beside"),
+        ("[engine]\ncertainty = 1.5", "engine.certainty: is 1.5"),
+        ("[engine]\nexit_after_ms = 0", "engine.exit_after_ms: is 0"),
+        ("[journal]\nmegabytes = 3", "journal.directory: missing. Give a file"),
+        ("[[device]]\ndriver = 'scaner'", "device[1].driver: unknown driver. Did you mean scanner"),
+        ("[[device]]\nname = 'x'", "device[1].driver: missing. Give one of: bridge, scanner"),
+        (
+            "[[device]]\ndriver = 'bridge'\nname = 'g1.s2'\nurl = 'x'\nchannels = [1]",
+            "device[1].name: device shelf/g1.s2 is named twice",
+        ),
+        ("[[vision]]\ncamera = 'c1'\nurl = 'x'", "vision[0].model: missing"),
+        ("[uplink.tls]\ncert = 'a'", "uplink.tls: cert and key belong together"),
+        ("password = 'secret'", "uplink.password: unknown key. Did you mean password_file?"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_named(folder, added, expected):
+    head, device = SETTINGS.split("[[device]]")
+    text = f"{head}{added}\n[[device]]{device}"
+    if added.startswith("[[device]]"):
+        text = SETTINGS + added
+    found = problems_of(folder, text, "settings.toml")
+    assert any(expected in problem for problem in found), found
+
+
+def test_problems_never_show_a_secret(folder):
+    head = SETTINGS.split("[[device]]", maxsplit=1)[0]
+    found = problems_of(folder, head + "password = 'hunter2'\n", "settings.toml")
+    assert "hunter2" not in "".join(found)
+
+
+# Both files together.
+
+
+def checked(folder):
+    found = check(folder / "settings.toml", folder / "store.toml")
+    return [str(problem).replace(f"{folder}/", "") for problem in found]
+
+
+def test_check_says_nothing_wrong_of_what_is_right(folder):
+    entry = '[entry]\njwks = "keys.json"\nissuer = "shop"\n'
+    (folder / "settings.toml").write_text(SETTINGS.replace("[[device]]", entry + "[[device]]"))
+    key = '{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "AAAA"}'
+    (folder / "keys.json").write_text(f'{{"keys": [{key}]}}')
+    calibration = 'calibration = { id = "2026-11", zero_raw = 1, counts_per_g = 410.5 }'
+    right = 'name = "right"\noffset_mm = 500\nwidth_mm = 500\n'
+    assert right in STORE
+    whole = STORE.replace(right, right + calibration + "\n").replace(
+        '"g1.s1.p2"]', '"g1.s1.p2", "g1.s1.p3", "g1.s1.p4"]'
+    )
+    whole += '[[facing]]\ngtin = "96385074"\nplates = ["left", "right"]\n'
+    (folder / "store.toml").write_text(whole)
+    assert checked(folder) == []
+
+
+def test_check_finds_what_only_both_files_together_show(folder):
+    text = SETTINGS.replace('name = "g1.s2"', 'name = "g9.s9"')
+    text += "[[vision]]\ncamera = 'c9'\nurl = 'x'\nmodel = 'none.onnx'\n"
+    (folder / "settings.toml").write_text(text)
+    found = checked(folder)
+    assert any("model: none.onnx cannot be read" in problem for problem in found)
+    assert any("camera c9 is not in the store file" in problem for problem in found)
+    assert any("no shelf of this name" in problem for problem in found)
+    assert any(problem.startswith("warning: ") and "entry" in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "keys.json cannot be read: No such file"),
+        ("[]", "is not a key set"),
+        ('{"keys": [1]}', "is not a key set"),
+        ('{"keys": [{"kty": "RSA"}]}', "has no Ed25519 key with a kid"),
+        ('{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "…"}]}', None),
+    ],
+)
+def test_check_looks_into_the_key_set(folder, content, expected):
+    if content is not None:
+        (folder / "keys.json").write_text(content)
+    entry = '[entry]\njwks = "keys.json"\nissuer = "shop"\n'
+    (folder / "settings.toml").write_text(SETTINGS.replace("[[device]]", entry + "[[device]]"))
+    found = [problem for problem in checked(folder) if "entry.jwks" in problem]
+    assert bool(found) == (expected is not None)
+    if expected is not None:
+        assert expected in found[0]
+
+
+def test_check_warns_of_a_password_that_others_may_read_or_that_travels_in_the_clear(folder):
+    (folder / "secret").write_text("hunter2\n")
+    (folder / "secret").chmod(0o644)
+    login = 'host = "far.example"\nusername = "gw"\npassword_file = "secret"'
+    (folder / "settings.toml").write_text(SETTINGS.replace('host = "localhost"', login))
+    found = "\n".join(checked(folder))
+    assert "others may read the secret" in found
+    assert "crosses the network in the clear" in found
+    assert "hunter2" not in found
+
+
+def test_both_files_are_read_at_once_or_refused_at_once(folder):
+    text = SETTINGS.replace("[[device]]", "[[device]]\nname_ = 1", 1)
+    (folder / "settings.toml").write_text(text)
+    (folder / "store.toml").write_text(STORE.replace("unit_g = 8", "unit_g = 0"))
+    with pytest.raises(ConfigError) as caught:
+        load(folder / "settings.toml", folder / "store.toml")
+    assert [problem.line for problem in caught.value.problems] == [8, 9]
+    (folder / "store.toml").write_text(STORE)
+    calibrated = 'name = "right"\ncalibration = { id = "1", zero_raw = 1, counts_per_g = 9 }'
+    (folder / "store.toml").write_text(STORE.replace('name = "right"', calibrated))
+    (folder / "settings.toml").write_text(SETTINGS)
+    settings, store, warnings = load(folder / "settings.toml", folder / "store.toml")
+    assert (settings.gateway, store.name) == ("gw-1", "corner")
+    assert {problem.severity for problem in warnings} == {"warning"}
+
+
+# Secrets.
+
+
+def test_a_secret_comes_from_a_file_or_from_a_credential(folder, monkeypatch):
+    (folder / "secret").write_text("hunter2\n")
+    assert read_secret(str(folder / "secret")) == "hunter2"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    assert read_secret("credential:secret") == "hunter2"
+    assert read_secret("credential:../secret") == "hunter2"  # Never outside the folder.
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff", b"x" * 5_000])
+def test_a_secret_that_cannot_be_one_is_refused(folder, content):
+    (folder / "secret").write_bytes(content)
+    with pytest.raises(ConfigError):
+        read_secret(str(folder / "secret"))
+
+
+def test_a_credential_outside_systemd_is_refused(monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(ConfigError, match="systemd passed no credentials"):
+        read_secret("credential:uplink")
