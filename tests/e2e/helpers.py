@@ -107,6 +107,14 @@ class Notes:
                     return
         raise AssertionError(f"no {note} within {patience_s:.0f} s")
 
+    def before(self, start):
+        """Read on until a note that begins so; return what came before it."""
+        self._socket.settimeout(PATIENCE_S)
+        found = []
+        while not (note := self._socket.recv(4_096).decode()).startswith(start):
+            found.append(note)
+        return found
+
     def forget(self):
         self._socket.setblocking(False)
         with suppress(BlockingIOError):

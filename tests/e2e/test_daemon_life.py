@@ -4,6 +4,7 @@
 import os
 import signal
 import socket
+import sqlite3
 import threading
 from contextlib import closing, contextmanager
 
@@ -59,17 +60,22 @@ def test_systemd_hears_of_start_life_and_end(file, tmp_path):
         assert one.program.process.wait(STOP_S) == 0
 
 
-def test_a_hung_pipeline_feeds_no_watchdog(file, tmp_path):
+def test_a_commit_that_hangs_feeds_no_watchdog_while_the_loop_lives(file, tmp_path):
     with daemon(tmp_path, file) as one:
         one.start()
-        one.notes.wait("WATCHDOG=1")
-        os.kill(one.program.pid, signal.SIGSTOP)
-        one.notes.forget()
-        with pytest.raises(AssertionError, match="no WATCHDOG"):
-            one.notes.wait("WATCHDOG=1", patience_s=1.0)
-        os.kill(one.program.pid, signal.SIGCONT)
-        one.notes.wait("WATCHDOG=1")
-        ended_well(one)
+        until(lambda: accepts(one.instore), "the in-store broker")
+        with closed(Shop(one.instore, tmp_path / "keys")) as shop:
+            settled(one)
+            with closing(sqlite3.connect(one.database, isolation_level=None)) as other:
+                other.execute("PRAGMA busy_timeout = 5000")
+                other.execute("BEGIN IMMEDIATE")
+                shop.scan(shop.tokens.token("anna"))
+                # The loop lives: it says how things stand, a second apart, and feeds nothing.
+                while "WATCHDOG=1" in one.notes.before("STATUS="):
+                    pass
+                other.execute("ROLLBACK")
+            one.notes.wait("WATCHDOG=1")
+            ended_well(one)
 
 
 def test_ctrl_c_ends_it_too_and_without_uplink_events_stay(file, tmp_path):
