@@ -12,8 +12,6 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final, NoReturn
 
-import msgspec
-
 from drivers.entry.tokens import EntryConfig, Verified, Verifier
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
@@ -31,11 +29,9 @@ from gateway.domain.effects import AnyEffect, Backfill, OpenDoor, Reply
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import (
     AnyInput,
-    Command,
     GatewayGap,
     GatewayStarted,
     GatewayStopping,
-    LinkState,
     Stamp,
     StoreChanged,
 )
@@ -48,6 +44,7 @@ from gateway.supervise import Backoff, status_reporter, supervise
 from gateway.tail import readable
 from gateway.uplink import UplinkSettings
 from gateway.upstream import Upstream, UpstreamConfig
+from gateway.upstream_inputs import UpstreamInputs
 from gateway.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -126,6 +123,7 @@ class Daemon:
         self._engine = Engine()
         self._intake = Intake(self._clock)
         self._broker_up = asyncio.Event()
+        self._from_upstream = UpstreamInputs(self._intake, self._clock)
         self._upstream = self._make_upstream()
         entry = settings.entry
         self._verify: Callable[[str, Stamp], Verified] = (
@@ -253,8 +251,8 @@ class Daemon:
             ),
             self._database,
             clock=self._clock,
-            on_link=self._on_link,
-            on_command=self._on_command,
+            on_link=self._from_upstream.link,
+            on_command=self._from_upstream.command,
         )
 
     # Sources of inputs.
@@ -322,20 +320,13 @@ class Daemon:
                 sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
-    def _on_link(self, online: bool) -> None:
-        self._intake.offer(LinkState(at=self._clock.stamp(), online=online))
-
-    def _on_command(self, name_id: str, name: str, data: bytes) -> None:
-        self._intake.offer(
-            Command(at=self._clock.stamp(), id=name_id, name=name, data=msgspec.Raw(data))
-        )
-
     # Upkeep.
 
     async def _upkeep(self) -> NoReturn:
-        """Tell systemd and the integrator how things stand."""
+        """Tell the engine, systemd and the integrator how things stand."""
         while True:
             await asyncio.sleep(UPKEEP_S)
+            self._from_upstream.retry()
             lost = sorted(
                 name
                 for name, device in self._engine.state.devices.items()

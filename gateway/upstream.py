@@ -35,6 +35,7 @@ RECORD_EVERY_NS: Final = (
 )
 TRIM_BITES: Final = 10
 WILL_DELAY_S: Final = 5
+BUSY: Final = "The gateway is busy. Send it again"
 NOBODY_SUBSCRIBES: Final = 0x10
 STEADY_NS: Final = 10_000_000_000  # A link that held this long was no failed attempt.
 
@@ -87,6 +88,7 @@ class Counters(msgspec.Struct):
     connections: int = 0
     malformed_commands: int = 0
     retained_commands: int = 0
+    commands_without_room: int = 0
     repeated_commands: int = 0
     replies_dropped: int = 0
     unheard: int = 0
@@ -107,7 +109,7 @@ class Upstream:
         *,
         clock: Clock,
         on_link: Callable[[bool], None],
-        on_command: Callable[[str, str, bytes], None],
+        on_command: Callable[[str, str, bytes], bool],
         random: Callable[[], float] = chance.random,
     ) -> None:
         """Prepare; nothing happens before ``run``.
@@ -118,7 +120,8 @@ class Upstream:
             clock: Monotonic time for deadlines, UTC for ages.
             on_link: Called with each change of the link's state; it begins as down.
             on_command: Called with id, name and the whole payload (a JSON object, compact) of
-                each command; a repeat of an id is answered with the reply given before.
+                each command; a repeat of an id is answered with the reply given before. False
+                says that there is no room: the command is refused and its id forgotten.
             random: Draws from ``[0, 1)`` for jitter.
         """
         self.counters = Counters()
@@ -383,7 +386,10 @@ class Upstream:
         self._commands[command] = None
         if len(self._commands) > COMMANDS_REMEMBERED:
             self._commands.popitem(last=False)
-        self._on_command(command, name, data)
+        if not self._on_command(command, name, data):
+            del self._commands[command]
+            self.counters.commands_without_room += 1
+            self.publish_reply(Reply(command, "error", BUSY))
 
     # Status, replies, link.
 

@@ -108,6 +108,25 @@ def test_a_malformed_command_is_answered_when_its_id_can_be_read(tmp_path):
     run(main())
 
 
+def test_a_command_without_room_is_refused_and_taken_when_repeated(tmp_path):
+    async def main():
+        async with link(tmp_path) as (office, one):
+            one.busy = True
+            office.send("prices", b'{"id":"c"}')
+            command, reply = await office.replies.get()
+            assert (command, reply["status"]) == ("c", "error")
+            assert "Send it again" in reply["message"]
+            one.busy = False
+            office.send("prices", b'{"id":"c"}')
+            await one.until(lambda: one.commands)
+            one.upstream.publish_reply(Reply("c", "ok", ""))
+            assert (await office.replies.get())[1]["status"] == "ok"
+            assert one.upstream.counters.commands_without_room == 1
+            assert one.upstream.counters.repeated_commands == 0
+
+    run(main())
+
+
 def test_a_retained_command_is_of_unknown_age_and_refused(tmp_path):
     async def main():
         port = free_port()

@@ -37,6 +37,7 @@ class Gateway:
         self.database = database
         self.links = []
         self.commands = []
+        self.busy = False
         self.changed = asyncio.Event()
         self.number = 0
         self.upstream = Upstream(
@@ -60,8 +61,11 @@ class Gateway:
         self.changed.set()
 
     def on_command(self, command, name, data):
+        if self.busy:
+            return False
         self.commands.append((command, name, data))
         self.changed.set()
+        return True
 
     async def commit(self, count=1):
         epoch = self.database.epoch.epoch
