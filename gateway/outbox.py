@@ -408,9 +408,9 @@ def _row(columns: tuple[Any, ...]) -> Row:
 
 
 def _change_state(rows: Sequence[StateRow]) -> Program[None]:
-    last = {(row.kind, row.key): row.value for row in rows}
-    sets = [(*key, bytes(value).decode()) for key, value in last.items() if value is not None]
-    deletes = [key for key, value in last.items() if value is None]
+    last = {(row.kind, row.key): row for row in rows}
+    sets = [(*key, bytes(row.value).decode()) for key, row in last.items() if not row.deletes]
+    deletes = [key for key, row in last.items() if row.deletes]
     if sets:
         yield Statement(
             "INSERT INTO state (kind, key, value) VALUES (?, ?, ?)"

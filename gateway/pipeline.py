@@ -123,6 +123,6 @@ def alive_row(now: Stamp) -> StateRow:
 def last_alive(rows: Sequence[StateRow]) -> Stamp | None:
     """Return when the gateway that wrote these rows last committed."""
     for row in rows:
-        if row.kind == ALIVE and row.value is not None:
+        if row.kind == ALIVE:
             return msgspec.json.decode(row.value, type=Stamp)
     return None

@@ -146,11 +146,16 @@ class Tick(Input, frozen=True, kw_only=True, tag="tick"):
 
 
 class StateRow(msgspec.Struct, frozen=True):
-    """One row of the durable state; ``value`` is JSON, None deletes the row."""
+    """One row of the durable state; ``value`` is JSON, and ``null`` deletes the row."""
 
     kind: str
     key: str
-    value: msgspec.Raw | None
+    value: msgspec.Raw  # Not ``Raw | None``: msgspec takes nothing but null for that.
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the row is to go."""
+        return bytes(self.value) == b"null"
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):

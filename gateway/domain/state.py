@@ -191,8 +191,7 @@ ROW_TYPES: dict[str, Any] = {
 def encode_row(kind: str, key: str, value: object | None) -> StateRow:
     """Return a durable row; None deletes it."""
     assert kind in ROW_TYPES
-    encoded = None if value is None else msgspec.Raw(msgspec.json.encode(value))
-    return StateRow(kind=kind, key=key, value=encoded)
+    return StateRow(kind=kind, key=key, value=msgspec.Raw(msgspec.json.encode(value)))
 
 
 def begin(started: GatewayStarted) -> EngineState:
@@ -210,7 +209,7 @@ def begin(started: GatewayStarted) -> EngineState:
     )
     loaded: dict[str, dict[str, Any]] = {kind: {} for kind in ROW_TYPES}
     for row in started.state:
-        if row.kind in loaded and row.value is not None:
+        if row.kind in loaded and not row.deletes:
             value = msgspec.json.decode(row.value, type=ROW_TYPES[row.kind])
             loaded[row.kind][row.key] = value
     state.closed = loaded["closed"]

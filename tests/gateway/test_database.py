@@ -37,7 +37,7 @@ def batch(*events, rows=(), online=True, utc_ns=NOW_NS):
 
 
 def state_row(key, value):
-    return StateRow("cart", key, None if value is None else msgspec.Raw(value))
+    return StateRow("cart", key, msgspec.Raw(b"null" if value is None else value))
 
 
 # Payloads.

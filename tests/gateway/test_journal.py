@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gateway import journal
 from gateway.domain.engine import Engine
 from gateway.domain.events import made_line
-from gateway.domain.inputs import AnyInput, Command, Dropped, LinkState, Tick
+from gateway.domain.inputs import AnyInput, Command, Dropped, LinkState, StateRow, Tick
 from gateway.journal import (
     JournalError,
     JournalWriter,
@@ -346,6 +346,20 @@ def test_a_command_laid_out_over_lines_stays_one_line():
     assert line.count(b"\n") == 1
     [back] = [msgspec.json.decode(line[len(b'{"n":7,"i":') : -2], type=AnyInput)]
     assert msgspec.json.decode(back.data) == {"a": "x\ny"}
+
+
+def test_the_durable_state_of_a_start_is_read_back(tmp_path):
+    values = {"cart": b'{"lines":[]}', "n": b"7"}
+    rows = [StateRow(kind, kind, msgspec.Raw(value)) for kind, value in values.items()]
+    start = msgspec.structs.replace(started(), state=rows)
+    path = tmp_path / "restart.jsonl"
+    path.write_bytes(HEADER + encode_line(1, start))
+    [(number, back)] = read_segment(path)
+    assert number == 1
+    assert [(row.kind, row.key, bytes(row.value), row.deletes) for row in back.state] == [
+        ("cart", "cart", b'{"lines":[]}', False),
+        ("n", "n", b"7", False),
+    ]
 
 
 @given(

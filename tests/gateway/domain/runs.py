@@ -146,7 +146,7 @@ def restarted(inputs, cuts, *, down_inputs=0):
         events.extend(engine.step(number, item).events)
         for row in engine.changed_rows():
             rows.pop((row.kind, row.key), None)
-            if row.value is not None:
+            if not row.deletes:
                 rows[row.kind, row.key] = row
 
     step(started(epoch=epoch))

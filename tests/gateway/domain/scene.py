@@ -192,7 +192,7 @@ class Scene:
         self.effects += stepped.effects
         for row in self.engine.changed_rows():
             self.rows.pop((row.kind, row.key), None)
-            if row.value is not None:
+            if not row.deletes:
                 self.rows[row.kind, row.key] = row
         return made
 
