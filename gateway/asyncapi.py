@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, type[msgspec.Struct]]] = {
     "prices": commands.PricesCommand,
     "review": commands.ReviewCommand,
     "backfill": commands.BackfillCommand,
+    "erase": commands.EraseCommand,
 }
 
 _ID: Final[Json] = {"type": "string", "pattern": "^[0-9a-f]{32}$"}

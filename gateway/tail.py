@@ -29,13 +29,20 @@ def readable(payload: bytes, names: Mapping[str, str] = {}, *, colour: bool = Fa
     """
     event = msgspec.json.decode(payload)
     name = event["type"].removeprefix("org.shelfgate.").removesuffix(".v1")
-    shown = f"{name:24}"
+    shown = f"{_printable(name):24}"
     if colour:
         code = COLOURS.get(name.partition(".")[0], "0")
         shown = f"\x1b[{code}m{shown}\x1b[0m"
-    clock = event["time"][11:23]
+    clock = _printable(event["time"][11:23])
     late = "  (queued)" if event.get("delivery") == "queued" else ""
-    return f"{clock}  {shown} {_what(name, event['data'], names)}{late}"
+    return f"{clock}  {shown} {_printable(_what(name, event['data'], names))}{late}"
+
+
+def _printable(text: str) -> str:
+    """Return a text that cannot command a terminal, whatever names came over a wire."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
 
 
 def _what(name: str, data: dict[str, Any], names: Mapping[str, str]) -> str:

@@ -198,7 +198,8 @@ def decode(known: Known, topic: str, payload: bytes, *, retained: bool, stamp: S
         stamp: When it arrived.
     """
     parts = topic.removeprefix(known.root).split("/")
-    if len(parts) != 3 or not topic.startswith(known.root):
+    # Names end up in logs and on terminals.
+    if len(parts) != 3 or not topic.startswith(known.root) or not topic.isprintable():
         return Rejected("mqtt/other", "unknown-topic", "not a topic of the in-store contract")
     kind, name, leaf = parts
     device = f"{kind}/{name}"

@@ -21,7 +21,7 @@ from gateway.domain.carts import apply
 from gateway.domain.events import Act, Candidate, PlateDelta
 from gateway.domain.layout import PlatePlace
 from gateway.domain.output import Step
-from gateway.domain.sessions import bound_persons
+from gateway.domain.sessions import bound_persons, drop
 from gateway.domain.state import Decided, Holding, OpenChange, Review, Session
 from gateway.domain.store import Product
 from gateway.domain.weighing import PlateChange, ShelfChange
@@ -309,7 +309,7 @@ def move_misplaced(step: Step, act: Act) -> None:
     """Keep count of units that lie where they do not belong."""
     if not act.misplaced:
         return
-    holding = step.state.holdings.setdefault(act.plate, Holding(weighed_g=0.0))
+    holding = step.state.holdings.setdefault(act.plate, Holding(weighed_g=None))
     sign = 1 if act.direction == "put-back" else -1
     count = holding.misplaced.get(act.gtin, 0) + sign * act.quantity
     holding.misplaced.pop(act.gtin, None)
@@ -396,6 +396,7 @@ def _remember(step: Step, review: Review) -> None:
         oldest = next(iter(reviews))
         del reviews[oldest]
         step.touch("review", oldest)
+        drop(step, "gateway/reviews", "forgotten")
 
 
 def weighed(step: Step, plate: str, weight_g: float) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from gateway.domain import events
 from gateway.domain.carts import apply
 from gateway.domain.changes import move_misplaced
-from gateway.domain.effects import Backfill, Reply
+from gateway.domain.effects import Backfill, EraseShopper, Reply
 from gateway.domain.events import Act
 from gateway.domain.inputs import Command
 from gateway.domain.layout import Layout
@@ -65,6 +65,13 @@ class BackfillCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
 
 
+class EraseCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Forget a shopper's pseudonym in every event that the gateway keeps."""
+
+    shopper: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    id: str | None = None
+
+
 class CommandError(Exception):
     """Why a command is refused; the message is the answer."""
 
@@ -83,6 +90,10 @@ def carry_out(step: Step, command: Command) -> Layout | None:
         answer = "ok"
     except (CommandError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         answer = f"error: {error}"
+    if command.name == "erase" and answer == "ok":
+        # Done and answered after the commit. Not remembered: after a kill in between, a repeat
+        # must do it.
+        return None
     state.commands[command.id] = answer
     step.touch("command", command.id)
     if len(state.commands) > REMEMBERED:
@@ -156,6 +167,11 @@ def _backfill(step: Step, command: Command) -> None:
     if not (wanted.sequence.isascii() and wanted.sequence.isdigit() and len(wanted.sequence) <= 20):
         raise CommandError("sequence: needs up to 20 digits")
     step.effects.append(Backfill(command.id, wanted.epoch, int(wanted.sequence)))
+
+
+def _erase(step: Step, command: Command) -> None:
+    wanted = msgspec.json.decode(command.data, type=EraseCommand)
+    step.effects.append(EraseShopper(command.id, wanted.shopper))
 
 
 def _review(step: Step, command: Command) -> None:
@@ -238,4 +254,5 @@ _HANDLERS: Final[dict[str, Callable[[Step, Command], Layout | None]]] = {
     "prices": _prices,
     "review": _review,
     "backfill": _backfill,
+    "erase": _erase,
 }

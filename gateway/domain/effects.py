@@ -22,6 +22,13 @@ class Backfill(msgspec.Struct, frozen=True, tag="backfill", tag_field="effect"):
     sequence: int
 
 
+class EraseShopper(msgspec.Struct, frozen=True, tag="erase-shopper", tag_field="effect"):
+    """Forget a shopper's pseudonym in every event kept; the adapter answers the command."""
+
+    command: str
+    shopper: str
+
+
 class Reply(msgspec.Struct, frozen=True, tag="reply", tag_field="effect"):
     """Answer a command on ``…/replies/<command>``."""
 
@@ -30,4 +37,4 @@ class Reply(msgspec.Struct, frozen=True, tag="reply", tag_field="effect"):
     message: str
 
 
-AnyEffect = OpenDoor | Backfill | Reply
+AnyEffect = OpenDoor | Backfill | EraseShopper | Reply

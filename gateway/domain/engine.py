@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from gateway.domain import changes, commands, events, sessions
-from gateway.domain.devices import Device, Verdict
+from gateway.domain.devices import Device, Marks, Verdict
 from gateway.domain.effects import AnyEffect
 from gateway.domain.events import Event
 from gateway.domain.inputs import (
@@ -46,6 +46,8 @@ from gateway.domain.weighing import ShelfState, look_away, new_shelf, weigh
 
 SILENT_NS_MAX: Final = 5_000_000_000
 """A shelf or a camera that says nothing for this long is lost."""
+LONG_LOST_NS: Final = -1
+"""In place of when a device was lost: in an earlier epoch."""
 DROPS_TOLD_NS: Final = 10_000_000_000
 DRIFT_SAVED_NS: Final = 60_000_000_000
 FIRST_SAVED_NS: Final = 1_000_000_000
@@ -239,6 +241,10 @@ class Engine:
             if plate not in layout.plates:
                 del state.holdings[plate]
                 step.touch("holding", plate)
+            elif layout.plates[plate].calibration != before.plates[plate].calibration:
+                # Grams of another calibration compare with nothing.
+                state.holdings[plate].weighed_g = None
+                step.touch("holding", plate)
 
 
 def _shelf(step: Step, name: str, plates: int) -> ShelfState:
@@ -249,11 +255,9 @@ def _shelf(step: Step, name: str, plates: int) -> ShelfState:
         shelf = state.shelves[name] = new_shelf(plates)
         for place in step.layout.shelves[name].plates:
             holding = state.holdings.get(place.name)
-            if holding is not None:
+            if holding is not None and holding.weighed_g is not None:
                 shelf.reference_g[place.index] = holding.weighed_g
-        look_away(shelf, state.started_ns)
-        if state.gap_since_ns is not None:
-            shelf.since_ns[:] = state.gap_since_ns
+        look_away(shelf, step.now_ns if state.gap_since_ns is None else state.gap_since_ns)
     return shelf
 
 
@@ -284,13 +288,16 @@ def _accept(step: Step, item: DeviceInput) -> Device | None:
 
 def _recovered(step: Step, name: str, device: Device) -> None:
     assert device.lost_ns is not None
-    lost_ms = (step.now_ns - device.lost_ns) // 1_000_000
+    known = device.lost_ns != LONG_LOST_NS
+    lost_ms = (step.now_ns - device.lost_ns) // 1_000_000 if known else None
     device.lost_ns = None
+    step.touch("marks", name)
     step.emit(events.DeviceRecovered, name, device=name, lost_ms=lost_ms)
 
 
 def _lost(step: Step, name: str, device: Device, reason: str) -> None:
     device.lost_ns = step.now_ns
+    step.touch("marks", name)
     step.emit(events.DeviceLost, name, device=name, reason=reason)
     shelf = step.state.shelves.get(name.removeprefix("shelf/"))
     if name.startswith("shelf/") and shelf is not None and shelf.end_ns:
@@ -324,8 +331,10 @@ def _started(step: Step, item: GatewayStarted) -> None:
     )
     for name, device in step.state.devices.items():
         device.heard_ns = step.now_ns
-        device.lost_ns = None
+        device.lost_ns = None if device.lost_ns is None else LONG_LOST_NS
         device.restarted()
+        if not name.startswith(("scanner/", "door/")):
+            device.marks = Marks()  # Written down only when it was lost: of no use by now.
         step.touch("marks", name)
 
 
@@ -355,7 +364,21 @@ def _tick(step: Step) -> None:
     every_ns = DRIFT_SAVED_NS if len(state.holdings) >= len(step.layout.plates) else FIRST_SAVED_NS
     if step.now_ns - state.drift_saved_ns >= every_ns:
         _save_drift(step)
+    if state.gap_since_ns is not None:
+        _end_gap(step)
     _watch_clock(step)
+
+
+def _end_gap(step: Step) -> None:
+    """Note that every shelf which is there has been compared with before the gap."""
+    state = step.state
+    for name in step.layout.shelves:
+        shelf, device = state.shelves.get(name), state.devices.get(f"shelf/{name}")
+        lost = device is not None and device.lost_ns is not None
+        if not lost and (shelf is None or shelf.unwatched.any() or shelf.pending):
+            return
+    if not any(change.reason == "gateway-down" for change in state.changes):
+        state.gap_since_ns = None
 
 
 def _tell_drops(step: Step) -> None:
@@ -393,7 +416,8 @@ def _save_drift(step: Step) -> None:
             if shelf.moving[place.index] or np.isnan(weight_g):
                 continue
             holding = state.holdings.get(place.name)
-            if holding is None or abs(holding.weighed_g - weight_g) > DRIFT_G:
+            before_g = holding.weighed_g if holding is not None else None
+            if before_g is None or abs(before_g - weight_g) > DRIFT_G:
                 changes.weighed(step, place.name, weight_g)
 
 

@@ -137,7 +137,7 @@ class Command(Input, frozen=True, kw_only=True, tag="command"):
 
     id: str
     name: str
-    """``planogram``, ``prices``, ``backfill`` or ``review``; others are answered with an error."""
+    """``planogram``, ``prices``, ``backfill``, ``review`` or ``erase``; others get an error."""
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 

@@ -18,6 +18,11 @@ CLOSE_WAIT_NS_MAX: Final = 6_000_000_000
 MOVED_MM: Final = 800.0
 """A person's place is written again after this much walking."""
 CLOSED_CARTS_MAX: Final = 1_000
+TOKENS_MAX: Final = 100_000
+"""Tokens remembered where no clock says which have expired."""
+STRANGE_TOLD_MAX: Final = 8
+"""Devices not of this store that one report names."""
+OTHER: Final = "gateway/other"
 
 
 def enter(step: Step, scan: EntryScanned) -> None:
@@ -33,6 +38,11 @@ def enter(step: Step, scan: EntryScanned) -> None:
         return
     state.tokens[scan.token_hash] = scan.expires_utc_ns or step.at.utc_ns
     step.touch("token", scan.token_hash)
+    if len(state.tokens) > TOKENS_MAX:
+        oldest = next(iter(state.tokens))
+        del state.tokens[oldest]
+        step.touch("token", oldest)
+        drop(step, device, "token-forgotten")
     session = Session(
         id=step.name(),
         scanner=scanner,
@@ -59,9 +69,17 @@ def enter(step: Step, scan: EntryScanned) -> None:
 
 
 def drop(step: Step, device: str, reason: str, count: int = 1) -> None:
-    """Count inputs that were refused; the next report tells them."""
+    """Count inputs that were refused; the next report tells them.
+
+    Of devices that the store does not know, a few are told by name: names are whatever a wire says.
+    """
+    drops = step.state.drops
     key = f"{device} {reason}"
-    step.state.drops[key] = step.state.drops.get(key, 0) + count
+    if key not in drops and device not in step.layout.devices:
+        strange = sum(name.partition(" ")[0] not in step.layout.devices for name in drops)
+        if strange >= STRANGE_TOLD_MAX:
+            key = f"{OTHER} other"
+    drops[key] = drops.get(key, 0) + count
 
 
 def _take_back(step: Step, scanner: str) -> Person | None:
@@ -211,6 +229,7 @@ def close(step: Step, session: Session) -> None:
             oldest = next(iter(state.closed))
             del state.closed[oldest]
             step.touch("closed", oldest)
+            drop(step, "gateway/carts", "forgotten")
 
 
 def emit_cart(step: Step, cart: ClosedCart, lines: Lines, adjusted: str | None = None) -> None:

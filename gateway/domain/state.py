@@ -76,7 +76,8 @@ class Review(msgspec.Struct, frozen=True):
 class Holding(msgspec.Struct):
     """What a plate holds and weighed; a row of kind ``holding``."""
 
-    weighed_g: float
+    weighed_g: float | None
+    """None: not since its calibration changed."""
     misplaced: dict[str, int] = {}
     """Units of products that do not belong here, by GTIN."""
 

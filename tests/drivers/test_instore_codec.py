@@ -256,6 +256,7 @@ def test_64_kib_is_the_limit_and_it_is_checked_first():
         (ROOT + "shelf/g1.s1/people", "unknown-topic", "shelf/g1.s1"),
         (ROOT + "door/front/open", "unknown-topic", "door/front"),
         (ROOT + "shelf/g1.s1", "unknown-topic", "mqtt/other"),
+        (ROOT + "shelf/\x1b[2J\x07\n/samples", "unknown-topic", "mqtt/other"),
         (ROOT + "shelf/g1.s1/samples/more", "unknown-topic", "mqtt/other"),
         ("shelfgate/v1/other/shelf/g1.s1/samples", "unknown-topic", "mqtt/other"),
         ("shelf/g1.s1/samples", "unknown-topic", "mqtt/other"),

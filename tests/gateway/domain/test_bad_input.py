@@ -11,6 +11,7 @@ from gateway.domain.inputs import (
     PersonSeen,
     Tick,
 )
+from gateway.domain.sessions import STRANGE_TOLD_MAX
 from tests.gateway.domain.scene import (
     JAM,
     STEP_NS,
@@ -158,3 +159,17 @@ def test_people_without_anything_but_a_track_harm_nothing(scene):
     nobody = [PersonSeen(track=str(n)) for n in range(50)]
     scene.give(scene.frame(people=nobody))
     assert scene.state.people.persons == {}
+
+
+def test_a_flood_of_strange_names_is_told_in_few_events(scene):
+    scene.run(1.0)
+    for number in range(500):
+        item = Dropped(
+            at=scene.stamp(), device=f"shelf/x{number}", reason="unknown-device", count=2
+        )
+        scene.give(item)
+    scene.run(11.0)
+    told = [one for one in scene.named("inputs.dropped") if "unknown-device" in one["reason"]]
+    rest = [one for one in scene.named("inputs.dropped") if one["device"] == "gateway/other"]
+    assert len(told) == STRANGE_TOLD_MAX
+    assert sum(one["count"] for one in [*told, *rest]) == 1_000

@@ -86,3 +86,16 @@ def test_a_device_that_restarts_goes_on_under_its_new_boot(shopping):
     assert dropped(shopping) == {"shelf/g1.s1 stale": 1}
     shopping.leave()
     assert shopping.receipt(shopping.anna) == {TEA: 1, JAM: 1}
+
+
+def test_a_device_lost_before_a_restart_is_told_as_recovered_after_it(scene):
+    scene.silent = {"shelf/g2.s1"}
+    scene.run(6.0)
+    assert [one["device"] for one in scene.named("device.lost")] == ["shelf/g2.s1"]
+    scene.restart()
+    scene.run(1.0)
+    scene.silent = set()
+    scene.run(1.0)
+    (recovered,) = scene.named("device.recovered")
+    assert (recovered["device"], recovered["lost_ms"]) == ("shelf/g2.s1", None)
+    assert not [one for one in scene.named("inputs.dropped") if one["reason"] == "missing"]

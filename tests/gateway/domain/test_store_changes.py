@@ -128,3 +128,30 @@ def test_a_shelf_that_is_added_is_weighed(shopping):
     shopping.act("anna", {"g3.s1.p0": -900.0})
     shopping.leave()
     assert shopping.receipt(shopping.anna) == {TEA: 1, OIL: 1}
+
+
+def test_a_plate_weighed_under_another_calibration_has_not_changed(shopping):
+    shopping.restart()
+    shopping.run(15.0)
+    store = shopping.store
+    calibrated = tuple(
+        msgspec.structs.replace(
+            plate, calibration=Calibration(id="cal-8", zero_raw=4_000.0, counts_per_g=10.0)
+        )
+        for plate in store.shelves[0].plates
+    )
+    shelf = msgspec.structs.replace(store.shelves[0], plates=calibrated)
+    change_store(shopping, corner_store(shelves=(shelf, store.shelves[1])))
+    shopping.silent = {"shelf/g1.s1"}
+    for _ in range(15):
+        shopping.run(0.2)
+        w = [[30_000.0 + n % 3] * 4 for n in range(12)]
+        shopping.give(shopping.block("g1.s1", w=w, unit="raw"))
+    assert shopping.named("shelf.changed-unattended") == []
+    assert shopping.named("review.requested") == []
+
+
+def test_a_reload_long_after_a_restart_blames_no_downtime(shopping):
+    shopping.restart()
+    shopping.run(3.0)
+    assert shopping.state.gap_since_ns is None

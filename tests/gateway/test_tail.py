@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events as lines: readable, and harmless to a terminal."""
+
+import msgspec
+import pytest
+
+from gateway.tail import readable
+
+NASTY = "shelf/\x1b[2J\x1b]0;pwn\x07\n"
+
+
+def line(name, data, **extra):
+    event = {"type": f"org.shelfgate.{name}.v1", "time": "2026-11-21T10:00:00.123Z", "data": data}
+    return readable(msgspec.json.encode({**event, **extra}), {"1": "Tea"})
+
+
+def test_a_pick_reads_as_a_sentence():
+    act = {
+        "session": "abcdef0123",
+        "gtin": "1",
+        "quantity": 2,
+        "direction": "pick",
+        "plate": "g1.s1.p1",
+        "probability": 0.97,
+        "misplaced": False,
+    }
+    shown = line("item.picked", {"acts": [act]}, delivery="queued")
+    assert shown.startswith("10:00:00.123  item.picked")
+    assert shown.endswith("[abcdef] took 2 x Tea at g1.s1.p1 (97%)  (queued)")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("inputs.dropped", {"device": NASTY, "reason": "malformed", "count": 1}),
+        ("session.started", {"session": "s", "scanner": NASTY, "shopper": NASTY}),
+        (NASTY, {}),
+    ],
+)
+def test_no_name_commands_the_terminal(name, data):
+    assert line(name, data).isprintable()
