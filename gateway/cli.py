@@ -10,13 +10,13 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from drivers.errors import DriverError
-from gateway.config import ConfigError, Settings, check, load, load_store
+from gateway.config import ConfigError, Problem, Settings, check, load, load_store
 from gateway.domain.events import Event, made_line
 from gateway.domain.store import Store
 from gateway.version import VERSION
@@ -189,10 +189,30 @@ def _load(args: argparse.Namespace) -> tuple[Settings, Store]:
     return settings, store
 
 
-def _serve(work: Coroutine[Any, Any, None]) -> int:
-    """Run a service to its end; a bug in any of its tasks ends it with a traceback."""
-    asyncio.run(work)
-    return 0
+def _serve(work: Coroutine[Any, Any, None], *operators: type[Exception]) -> int:
+    """Run a service to its end; a bug in any of its tasks ends it with a traceback.
+
+    Args:
+        work: The service.
+        operators: Errors that the operator can remedy, beside those that every command knows.
+    """
+    status = 0
+    expected: tuple[type[Exception], ...] = (ConfigError, DriverError, *operators)
+    try:
+        asyncio.run(work)
+    except* expected as group:
+        for error in _leaves(group):
+            print(error, file=sys.stderr)
+        status = 1
+    return status
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -200,16 +220,15 @@ def _run(args: argparse.Namespace) -> int:
     from gateway.database import DatabaseError  # noqa: PLC0415
 
     settings, store = _load(args)
-    try:
-        return _serve(run_daemon(settings, store, args.store, show_events=args.show_events))
-    except DatabaseError as error:
-        print(error, file=sys.stderr)
-        return 1
+    work = run_daemon(settings, store, args.store, show_events=args.show_events)
+    return _serve(work, DatabaseError)
 
 
 def _vision(args: argparse.Namespace) -> int:
     try:
         from gateway.vision_link import run_vision  # noqa: PLC0415
+        from vision.detectors import ModelError  # noqa: PLC0415
+        from vision.geometry import CalibrationError  # noqa: PLC0415
     except ModuleNotFoundError as error:
         print(f"vision: {error.name} is missing. Install shelfgate[vision]", file=sys.stderr)
         return 1
@@ -217,17 +236,31 @@ def _vision(args: argparse.Namespace) -> int:
     if not settings.vision:
         print(f"{args.settings}: vision: no camera. Add a [[vision]] table", file=sys.stderr)
         return 1
-    return _serve(run_vision(settings, store))
+    return _serve(run_vision(settings, store), ModelError, CalibrationError)
 
 
 def _check(args: argparse.Namespace) -> int:
     problems = check(args.settings, args.store)
+    if not any(problem.severity == "error" for problem in problems):
+        problems += _check_vision(args)
     for problem in problems:
         print(problem)
     errors = sum(problem.severity == "error" for problem in problems)
     if not errors:
         print(f"{args.settings} and {args.store}: good")
     return 1 if errors else 0
+
+
+def _check_vision(args: argparse.Namespace) -> list[Problem]:
+    """Return what is wrong with cameras and models, where what they need is installed."""
+    settings, store, _ = load(args.settings, args.store)
+    if not settings.vision:
+        return []
+    try:
+        from gateway.vision_link import check_vision  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return []
+    return check_vision(settings, store, args.settings)
 
 
 def _replay(args: argparse.Namespace) -> int:

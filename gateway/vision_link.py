@@ -5,6 +5,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from random import SystemRandom
 from typing import NoReturn
 
@@ -14,9 +15,12 @@ from drivers.mqtt.config import MqttConfig
 from gateway.app import BROKER_BACKOFF, mqtt_config
 from gateway.config import Settings
 from gateway.config_settings import Vision
+from gateway.config_toml import Problem, Problems, Where, load_document
 from gateway.domain.store import Store
 from gateway.supervise import supervise
-from vision.worker import Worker, WorkerConfig, shelf_fronts
+from vision.detectors import ModelError
+from vision.geometry import CalibrationError
+from vision.worker import Worker, WorkerConfig, check, shelf_fronts
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +101,27 @@ async def _run(link: Link, worker: Worker, stop: asyncio.Event) -> None:
         )
         await worker.run(stop)
         keeping.cancel()
+
+
+def check_vision(settings: Settings, store: Store, path: Path) -> list[Problem]:
+    """Return which cameras of the settings could not start, and why.
+
+    Args:
+        settings: Good by themselves.
+        store: Good together with them.
+        path: Of the settings.
+    """
+    problems = Problems()
+    where = Where(load_document(path))
+    for index, table in enumerate(settings.vision):
+        try:
+            check(worker_config(table, store))
+        except (ModelError, CalibrationError) as error:
+            problem, _, remedy = str(error).rpartition(". ")
+            problems.add(where.at("vision", index), problem, remedy)
+        except ModuleNotFoundError:
+            continue  # The machine that runs the worker has it.
+    return problems.found
 
 
 def worker_config(table: Vision, store: Store) -> WorkerConfig:

@@ -123,7 +123,9 @@ class Worker:
         self._tracker = Tracker()
         self._placer = _placer(config)
         self._fresh = asyncio.Event()
-        self._changes: asyncio.Queue[str | None] = asyncio.Queue()
+        self._camera: str | None = None
+        """Why there are no frames, as heard last; None while there are."""
+        self._changed = asyncio.Event()
 
     @property
     def status_topic(self) -> str:
@@ -152,12 +154,12 @@ class Worker:
         with ThreadPoolExecutor(1, thread_name_prefix=name) as pool:
             detector = self._detector
             if detector is None:
-                detector = await loop.run_in_executor(pool, self._build)
+                detector = await loop.run_in_executor(pool, _detector, self.config)
             await self.announce()
             capture = Capture(
                 self.config.camera,
                 self.config.url,
-                on_change=lambda reason: _on_loop(loop, self._changes.put_nowait, reason),
+                on_change=lambda reason: _on_loop(loop, self._note, reason),
                 on_frame=lambda: _on_loop(loop, self._fresh.set),
                 open_source=self._open_source,
             )
@@ -204,10 +206,10 @@ class Worker:
         except TimeoutError:
             if self._reason is None:  # otherwise its loss is known already
                 log.warning("camera %s: %s", self.config.camera, silent)
-                self._changes.put_nowait(silent)
+                self._note(silent)
             await self._fresh.wait()
             log.info("camera %s gives frames again", self.config.camera)
-            self._changes.put_nowait(None)
+            self._note(None)
         self._fresh.clear()
 
     def _see(self, detector: Detector, frame: Frame) -> list[dict[str, Any]]:
@@ -221,12 +223,17 @@ class Worker:
         return people_payload(found, places, names, self._placer)
 
     async def _tell(self) -> None:
-        """Publish the status whenever the camera comes or goes."""
+        """Publish the status whenever the camera comes or goes; the newest state counts."""
         while True:
-            reason = await self._changes.get()
-            if reason != self._reason:
-                self._reason = reason
+            await self._changed.wait()
+            self._changed.clear()
+            if self._camera != self._reason:
+                self._reason = self._camera
                 await self.announce()
+
+    def _note(self, reason: str | None) -> None:
+        self._camera = reason
+        self._changed.set()
 
     async def _send(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
         """Publish; without a connection a frame is lost and counted, and the next one is newer."""
@@ -237,15 +244,6 @@ class Worker:
             if self.messages_lost == 0:
                 log.warning("camera %s: cannot publish: %s", self.config.camera, error)
             self.messages_lost += 1
-
-    def _build(self) -> Detector:
-        hands = None if self.config.hands is None else Path(self.config.hands)
-        return build(
-            self.config.detector,
-            Path(self.config.model),
-            hands=hands,
-            threads=self.config.threads,
-        )
 
     def _message(self, frame: Frame, people: list[dict[str, Any]]) -> bytes:
         message: dict[str, Any] = {
@@ -268,9 +266,21 @@ class Worker:
         return msgspec.json.encode(message)
 
 
-async def run_worker(config: WorkerConfig, publish: Publish, stop: asyncio.Event) -> None:
-    """Watch one camera until ``stop`` is set, for callers that need no will."""
-    await Worker(config, publish).run(stop)
+def check(config: WorkerConfig) -> None:
+    """Look whether a worker could start; the models are opened in ONNX Runtime only.
+
+    Raises:
+        ModelError: A model file cannot be used.
+        CalibrationError: The floor points do not determine the view.
+    """
+    _placer(config)
+    if config.detector == "onnxruntime":
+        _detector(config)
+
+
+def _detector(config: WorkerConfig) -> Detector:
+    hands = None if config.hands is None else Path(config.hands)
+    return build(config.detector, Path(config.model), hands=hands, threads=config.threads)
 
 
 def _placer(config: WorkerConfig) -> Placer:

@@ -3,14 +3,17 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 
+from gateway.cli import _serve
 from gateway.simulator.keys import TokenMaker
-from tests.e2e.helpers import PATIENCE_S, Program, closed, daemon, outside_broker, until
+from tests.e2e.helpers import PATIENCE_S, Program, accepts, closed, daemon, outside_broker, until
 from tests.e2e.shop import FILE, STORE, Shop
 from tests.schema_check import check_event
 
@@ -174,6 +177,53 @@ def test_files_that_are_not_there_are_refused(tmp_path):
         assert done.returncode == 1
         assert "none.toml" in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_model_that_is_none_is_refused_by_check_and_by_vision_itself(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("cv2")
+    (tmp_path / "rubbish.onnx").write_bytes(b"no model")
+    camera = '[[vision]]\ncamera = "top"\nurl = "none"\nmodel = "rubbish.onnx"\n'
+    hanging = FILE.replace("size_px =", "position_mm = [0, 0, 3000]\nsize_px =")
+    files = write(tmp_path, hanging, more=camera)
+    checked = shelfgate("check", *files)
+    served = shelfgate("vision", *files)
+    for done, told in ((checked, checked.stdout), (served, served.stderr)):
+        assert done.returncode == 1, done
+        assert "rubbish.onnx" in told
+        assert "Traceback" not in done.stderr
+    assert "settings.toml:3: vision[0]" in checked.stdout
+
+
+def test_a_disk_that_refuses_ends_the_daemon_with_a_message(tmp_path):
+    """Another program holds the database longer than the daemon waits for it."""
+    arguments = write(tmp_path)
+    with daemon(tmp_path, arguments[-1]) as one:
+        one.start()
+        until(lambda: accepts(one.instore), "the in-store broker")
+        with (
+            closed(Shop(one.instore, tmp_path / "keys")),
+            closing(sqlite3.connect(one.database, isolation_level=None)) as other,
+        ):
+            other.execute("PRAGMA busy_timeout = 5000")
+            other.execute("BEGIN IMMEDIATE")
+            assert one.program.process.wait(PATIENCE_S) == 1
+        words = one.program.words()
+        assert f"{one.database}: database is locked. " in words
+        assert "Traceback" not in words
+
+
+def test_of_what_ends_a_service_only_bugs_are_traced(capsys):
+    async def ends():
+        raise ExceptionGroup("tasks", [ExceptionGroup("inner", [OSError("no disk")]), *bugs])
+
+    bugs = []
+    assert _serve(ends(), OSError) == 1
+    assert capsys.readouterr().err == "no disk\n"
+    bugs = [KeyError("bug")]
+    with pytest.raises(ExceptionGroup) as raised:
+        _serve(ends(), OSError)
+    assert raised.value.exceptions == (*bugs,)
 
 
 def test_replay_refuses_what_is_no_journal(tmp_path):

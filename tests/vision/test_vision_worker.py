@@ -18,7 +18,7 @@ from vision.figure import Body, resting_wrists
 from vision.geometry import CalibrationError, ShelfFront
 from vision.rendering import Renderer
 from vision.scenes import demo_camera, demo_scene
-from vision.worker import Worker, WorkerConfig, run_worker, shelf_fronts
+from vision.worker import Worker, WorkerConfig, check, shelf_fronts
 
 CAMERA = demo_camera()
 PIXELS = ((60, 60), (450, 60), (450, 330), (60, 330))
@@ -210,6 +210,27 @@ def test_a_camera_that_falls_silent_is_told_and_told_back():
     assert statuses[1]["reason"] == "no frame for 0.02 s"
 
 
+def test_of_a_camera_that_comes_and_goes_faster_than_it_can_be_told_the_newest_counts():
+    async def main():
+        broker, frames = Broker(), Frames()
+        worker = Worker(
+            config(), broker.publish, detector=OnePerson(), open_source=lambda _url: frames
+        )
+        async with running(worker):
+            await feed(broker, frames, 1)
+            for number in range(1_000):
+                worker._note(f"gone {number}")
+                worker._note(None)
+            worker._note("gone at last")
+            await broker.until(lambda: len(broker.of("status")) == 2)
+            frames.left.put(None)
+        return broker.of("status")
+
+    statuses = asyncio.run(main())
+    assert [status.get("reason") for status in statuses[:2]] == [None, "gone at last"]
+    assert len(statuses) <= 4  # The camera's real end, and the worker's.
+
+
 def test_without_a_connection_frames_are_lost_and_counted_and_the_worker_goes_on():
     async def main():
         broker, frames = Broker(), Frames()
@@ -238,13 +259,17 @@ def test_a_view_or_model_that_cannot_be_used_is_refused(tmp_path):
     with pytest.raises(CalibrationError, match="Give position_mm"):
         Worker(config(position_mm=None), broker)
 
-    async def main():
-        await run_worker(
-            config(model=str(tmp_path / "none.onnx")), Broker().publish, asyncio.Event()
-        )
-
-    with pytest.raises(ModelError, match="no such file"):
-        asyncio.run(main())
+    with pytest.raises(CalibrationError, match="at least 4"):
+        check(config(floor_points=POINTS[:3]))
+    rubbish = tmp_path / "rubbish.onnx"
+    rubbish.write_bytes(b"no model")
+    for model, problem in ((tmp_path / "none.onnx", "no such file"), (rubbish, "rubbish.onnx")):
+        unfit = config(model=str(model))
+        with pytest.raises(ModelError, match=problem):
+            check(unfit)
+        with pytest.raises(ModelError, match=problem):
+            asyncio.run(Worker(unfit, Broker().publish).run(asyncio.Event()))
+    check(config())
 
 
 def test_shelf_fronts_are_one_for_each_gondola_side():
