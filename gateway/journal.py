@@ -364,10 +364,11 @@ def read_segment(path: Path) -> Iterator[tuple[int, AnyInput]]:
         OSError: The file cannot be read.
         JournalError: It is no journal, or a line before its end cannot be read.
     """
+    number = 0
     for place, line in enumerate(_lines(path), start=1):
         whole, text = line
         if place == 1:
-            _read_header(path, text)
+            number = _read_header(path, text).number
             continue
         try:
             read = _LINE.decode(text)
@@ -379,6 +380,9 @@ def read_segment(path: Path) -> Iterator[tuple[int, AnyInput]]:
             return
         if read.n is None or read.i is None:
             raise JournalError(f"{path}:{place}: neither an input nor a loss. Give n and i")
+        if read.n != number:
+            raise JournalError(f"{path}:{place}: input {number} is missing. The file is damaged")
+        number += 1
         yield read.n, read.i
 
 
@@ -414,8 +418,8 @@ def _plain(path: Path) -> Iterator[bytes]:
         while chunk:
             try:
                 yield decompressor.decompress(chunk)
-            except zlib.error:
-                return
+            except zlib.error as error:  # A stream that only breaks off raises nothing.
+                raise JournalError(f"{path}: {error}. The file is damaged") from None
             chunk = file.read(CHUNK_BYTES)
 
 

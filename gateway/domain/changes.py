@@ -76,6 +76,15 @@ def decide_due(step: Step) -> None:
     state.changes = waiting
 
 
+def decide_shelves(step: Step, shelves: Container[str]) -> None:
+    """Decide at once what waits on these shelves."""
+    state = step.state
+    due = [change for change in state.changes if change.shelf in shelves]
+    state.changes = [change for change in state.changes if change.shelf not in shelves]
+    for change in due:
+        _decide(step, change)
+
+
 def _decide(step: Step, open_change: OpenChange) -> None:
     places = step.layout.shelves[open_change.shelf].plates
     plates = open_change.change.plates

@@ -22,6 +22,10 @@ REMEMBERED: Final = 500
 """Answers kept, so that a repeated command is answered again and not done again."""
 WEIGHT_G_MAX: Final = 1e5
 QUANTITY_MAX: Final = 1_000
+NAME_MAX: Final = 200
+SEQUENCE_MAX: Final = 2**63 - 1
+Word = Annotated[str, msgspec.Meta(max_length=64)]
+"""What ends up in every receipt is short."""
 
 
 class PlanogramCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +47,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PricesCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Set prices; products not named keep theirs."""
 
-    version: str
+    version: Word
     prices: list[Price]
     id: str | None = None
 
@@ -53,15 +57,15 @@ class ReviewCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     review: str
     acts: list[Act]
-    by: str
+    by: Word
     id: str | None = None
 
 
 class BackfillCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Send events of an epoch again, from a sequence on."""
 
-    epoch: str
-    sequence: str
+    epoch: Word
+    sequence: Word
     id: str | None = None
 
 
@@ -127,6 +131,12 @@ def _planogram(step: Step, command: Command) -> Layout:
                 f"product {product.gtin}: needs a valid GTIN-14 and weights above 0, "
                 f"at most {WEIGHT_G_MAX:.0f} g"
             )
+        if product.price_minor is not None or product.currency is not None:
+            raise CommandError(f"product {product.gtin}: prices come with the command prices")
+        if len(product.name) > NAME_MAX or len(product.sku or "") > NAME_MAX:
+            raise CommandError(
+                f"product {product.gtin}: name and sku have {NAME_MAX} letters at most"
+            )
     facings = tuple(wanted.facings)
     candidate = msgspec.structs.replace(store, products=products)
     problems = Layout(candidate).facing_problems(facings)
@@ -157,15 +167,15 @@ def _override(
     state = step.state
     overrides = Overrides(state.file_version, facings, products, prices_version)
     state.overrides = overrides
-    state.store = apply_overrides(state.store, overrides)
     step.touch("store", "overrides")
-    return Layout(state.store)
+    return Layout(apply_overrides(state.store, overrides))
 
 
 def _backfill(step: Step, command: Command) -> None:
     wanted = msgspec.json.decode(command.data, type=BackfillCommand)
-    if not (wanted.sequence.isascii() and wanted.sequence.isdigit() and len(wanted.sequence) <= 20):
-        raise CommandError("sequence: needs up to 20 digits")
+    text = wanted.sequence
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= SEQUENCE_MAX):
+        raise CommandError("sequence: needs up to 20 digits, below 2^63")
     step.effects.append(Backfill(command.id, wanted.epoch, int(wanted.sequence)))
 
 

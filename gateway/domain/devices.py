@@ -117,15 +117,19 @@ class Device(msgspec.Struct):
     heard_ns: int = 0
     lost_ns: int | None = None
     """When it was reported lost; None while it is there."""
+    told_ns: int | None = None
+    """When it was last told to be lost or recovered."""
 
     def time_of(self, item: DeviceInput, length_ns: int) -> int:
         """Return the gateway's time, in ns, of the first sample or frame of a message."""
         arrived_ns = item.at.mono_ns
+        latest_ns = arrived_ns - length_ns
         if item.host_mono_ms is not None and item.host_boot == item.at.boot:
-            return min(int(item.host_mono_ms * 1_000_000), arrived_ns)
+            latest_ms = arrived_ns / 1_000_000
+            return int(max(min(item.host_mono_ms, latest_ms), 0.0) * 1_000_000)
         if item.t_ms is None:
-            return arrived_ns - length_ns
-        return self.clock.map(item.t_ms, length_ns, arrived_ns)
+            return latest_ns
+        return min(self.clock.map(item.t_ms % T_MS_WRAP, length_ns, arrived_ns), latest_ns)
 
     def restarted(self) -> None:
         """Forget the clock of the boot that ended."""

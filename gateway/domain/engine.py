@@ -54,8 +54,11 @@ FIRST_SAVED_NS: Final = 1_000_000_000
 """How soon the first weight of a plate is written down, for a restart to compare with."""
 DRIFT_G: Final = 0.5
 CLOCK_STEP_NS: Final = 500_000_000
-LATE_NS_MAX: Final = 2_000_000_000
-"""A block of samples that ends this long before the latest one is useless."""
+MISDATED_NS: Final = 200_000_000
+"""Blocks may overlap by this much through jitter; beyond it, the earlier ones were misdated."""
+AWAY_NS: Final = 20_000_000_000
+FLAP_NS: Final = 3_000_000_000
+"""A device is told to be lost or recovered at most this often."""
 
 
 class Stepped(NamedTuple):
@@ -175,11 +178,11 @@ class Engine:
                 if layout is not None:
                     self._change_store(step, layout)
             case StoreChanged():
-                step.state.file_version = item.store.version
-                step.state.overrides = None
-                step.state.store = item.store
-                step.touch("store", "overrides")
-                self._change_store(step, Layout(item.store))
+                if item.store.version != step.state.file_version:
+                    step.state.file_version = item.store.version
+                    step.state.overrides = None
+                    step.touch("store", "overrides")
+                    self._change_store(step, Layout(item.store))
             case GatewayStarted():
                 _started(step, item)
             case GatewayGap():
@@ -200,14 +203,13 @@ class Engine:
         period_ns = item.period_us * 1_000
         start_ns = device.time_of(item, (len(item.w) - 1) * period_ns)
         shelf = _shelf(step, name, len(places.plates))
-        end_ns = start_ns + (len(item.w) - 1) * period_ns
-        if shelf.end_ns and not -LATE_NS_MAX < end_ns - shelf.end_ns < 10 * LATE_NS_MAX:
-            if end_ns < shelf.end_ns:
-                sessions.drop(step, item.device, "late")
-                return
-            look_away(shelf, shelf.end_ns)
-        elif shelf.end_ns and start_ns <= shelf.end_ns:
-            start_ns = shelf.end_ns + period_ns  # Blocks that overlap by jitter follow each other.
+        if shelf.end_ns:
+            back_ns = shelf.end_ns + period_ns - start_ns
+            if back_ns > MISDATED_NS:
+                # A burst after a stall: what came before it was dated too late by this much.
+                look_away(shelf, start_ns)
+            elif -back_ns > AWAY_NS:
+                look_away(shelf, shelf.end_ns)
         block_g = places.grams(item.w, raw=item.unit == "raw")
         for change in weigh(shelf, block_g, start_ns, period_ns):
             changes.settled(step, name, change)
@@ -221,21 +223,29 @@ class Engine:
         at_ns = device.time_of(item, 0)
         prefix = f"{step.state.epoch[:8]}-"
         doors = [*step.layout.entry, *step.layout.exit]
-        present = step.state.people.see(
-            camera, item.boot, item.people, at_ns, prefix=prefix, doors=doors
-        )
+        people = step.state.people
+        present = people.see(camera, item.boot, item.people, at_ns, prefix=prefix, doors=doors)
+        if people.turned_away:
+            sessions.drop(step, item.device, "too-many-people", people.turned_away)
+            people.turned_away = 0
         sessions.seen(step, present)
 
     def _change_store(self, step: Step, layout: Layout) -> None:
         """Go on under another store: plates that stay keep their weights."""
         state = step.state
-        before, self._layout = step.layout, layout
-        step.layout = layout
-        state.changes = [one for one in state.changes if one.shelf in layout.shelves]
+        before = step.layout
+        kept = {
+            name
+            for name, old in before.shelves.items()
+            if (new := layout.shelves.get(name)) is not None
+            and new.shelf.plates == old.shelf.plates
+        }
+        # What waits on a shelf that changes is decided by the plates that it was felt on.
+        changes.decide_shelves(step, set(before.shelves) - kept)
+        self._layout = step.layout = layout
+        state.store = layout.store
         for name in list(state.shelves):
-            old, new = before.shelves[name], layout.shelves.get(name)
-            same = new is not None and new.shelf.plates == old.shelf.plates
-            if not same:
+            if name not in kept:
                 del state.shelves[name]
         for plate in list(state.holdings):
             if plate not in layout.plates:
@@ -271,7 +281,10 @@ def _accept(step: Step, item: DeviceInput) -> Device | None:
     verdict, missing = device.marks.judge(item.boot, item.seq)
     if missing:
         sessions.drop(step, item.device, "missing", missing)
-    if verdict in {Verdict.REPEAT, Verdict.STALE}:
+    useless = {Verdict.REPEAT, Verdict.STALE}
+    if isinstance(item, Samples):
+        useless.add(Verdict.LATE)  # Its place in the window is taken.
+    if verdict in useless:
         sessions.drop(step, item.device, verdict.value)
         return None
     if verdict is Verdict.RESTARTED:
@@ -287,7 +300,11 @@ def _accept(step: Step, item: DeviceInput) -> Device | None:
 
 
 def _recovered(step: Step, name: str, device: Device) -> None:
+    """Tell that a device is back, unless that was told just now: a tick tells it later."""
     assert device.lost_ns is not None
+    if device.told_ns is not None and step.now_ns - device.told_ns < FLAP_NS:
+        return
+    device.told_ns = step.now_ns
     known = device.lost_ns != LONG_LOST_NS
     lost_ms = (step.now_ns - device.lost_ns) // 1_000_000 if known else None
     device.lost_ns = None
@@ -296,7 +313,7 @@ def _recovered(step: Step, name: str, device: Device) -> None:
 
 
 def _lost(step: Step, name: str, device: Device, reason: str) -> None:
-    device.lost_ns = step.now_ns
+    device.lost_ns = device.told_ns = step.now_ns
     step.touch("marks", name)
     step.emit(events.DeviceLost, name, device=name, reason=reason)
     shelf = step.state.shelves.get(name.removeprefix("shelf/"))
@@ -332,6 +349,7 @@ def _started(step: Step, item: GatewayStarted) -> None:
     for name, device in step.state.devices.items():
         device.heard_ns = step.now_ns
         device.lost_ns = None if device.lost_ns is None else LONG_LOST_NS
+        device.told_ns = None
         device.restarted()
         if not name.startswith(("scanner/", "door/")):
             device.marks = Marks()  # Written down only when it was lost: of no use by now.
@@ -358,6 +376,9 @@ def _tick(step: Step) -> None:
             device = state.devices.setdefault(name, Device(heard_ns=step.now_ns))
             if device.lost_ns is None and step.now_ns - device.heard_ns > SILENT_NS_MAX:
                 _lost(step, name, device, "silent")
+    for name, device in state.devices.items():
+        if device.lost_ns is not None and device.heard_ns > device.lost_ns >= 0:
+            _recovered(step, name, device)
     if step.now_ns - state.drops_told_ns >= DROPS_TOLD_NS:
         _tell_drops(step)
         _forget_tokens(step)

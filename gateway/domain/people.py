@@ -23,6 +23,8 @@ SAME_MM: Final = 250.0
 """Two bodies are never this close: it is one body with two tracks."""
 TRACK_NS_MAX: Final = 1_000_000_000
 """A track unseen for this long no longer occupies its person."""
+PERSONS_MAX: Final = 256
+"""Persons that are remembered at once; more than any such store holds."""
 MERGED_NS: Final = 400_000_000
 MERGED_MM: Final = 500.0
 """Whoever vanishes for longer, this near to somebody, may come out as the other."""
@@ -59,7 +61,8 @@ class Person(msgspec.Struct):
             self.places.append((at_ns, *seen.floor_mm))
         for wrist in seen.wrists:
             self.wrists.append((at_ns, *wrist.mm, wrist.sigma_mm))
-        if self.places and at_ns - self.places[0][0] > 2 * MEMORY_NS:
+        oldest_ns = min((seen[0][0] for seen in (self.places, self.wrists) if seen), default=at_ns)
+        if at_ns - oldest_ns > 2 * MEMORY_NS:
             self.places = [place for place in self.places if at_ns - place[0] <= MEMORY_NS]
             self.wrists = [wrist for wrist in self.wrists if at_ns - wrist[0] <= MEMORY_NS]
 
@@ -91,6 +94,8 @@ class People(msgspec.Struct):
     count: int = 0
     frame_ns: dict[str, int] = {}
     """Time of the latest frame of each camera."""
+    turned_away: int = 0
+    """Sightings of persons beyond ``PERSONS_MAX``, since last asked."""
 
     def see(
         self,
@@ -130,6 +135,9 @@ class People(msgspec.Struct):
                 continue  # One body, seen twice.
             person = self._join(one.floor_mm, at_ns, present, doors)
             if person is None:
+                if len(self.persons) >= PERSONS_MAX:
+                    self.turned_away += 1
+                    continue
                 self.count += 1
                 name = f"{prefix}{self.count}"
                 person = Person(id=name, floor_mm=one.floor_mm, seen_ns=at_ns)

@@ -324,7 +324,7 @@ BAD = {
         HEADER.replace(b"null", b'"e30="') + encode_line(1, Tick(at=stamp())),
         "the snapshot cannot be read",
     ),
-    "binary": (b"\x1f\x8b\xff\xff\xff", "empty"),
+    "binary": (b"\x1f\x8b\xff\xff\xff", "damaged"),
     "UTF-16": ("hello\n".encode("utf-16"), "1: JSON is malformed"),
 }
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from gateway.domain.engine import SILENT_NS_MAX
+from gateway.domain.engine import FLAP_NS, SILENT_NS_MAX
 from tests.gateway.domain.scene import (
     JAM,
     TEA,
@@ -50,6 +50,8 @@ def test_a_will_loses_a_device_and_a_birth_brings_it_back(scene):
     assert names(scene.status("shelf/g1.s1", "offline", reason="unplugged")) == ["device.lost"]
     assert scene.named("device.lost")[0]["reason"] == "unplugged"
     assert scene.status("shelf/g1.s1", "offline") == []
+    scene.silent = {"shelf/g1.s1"}
+    scene.run(FLAP_NS / 1e9)
     assert names(scene.status("shelf/g1.s1", "online")) == ["device.recovered"]
     assert scene.status("shelf/g1.s1", "online") == []
 
@@ -99,3 +101,14 @@ def test_a_device_lost_before_a_restart_is_told_as_recovered_after_it(scene):
     (recovered,) = scene.named("device.recovered")
     assert (recovered["device"], recovered["lost_ms"]) == ("shelf/g2.s1", None)
     assert not [one for one in scene.named("inputs.dropped") if one["reason"] == "missing"]
+
+
+def test_a_device_that_flaps_is_told_seldom(scene):
+    for number in range(100):
+        scene.status("door/front", ("offline", "online")[number % 2])
+        scene.run(0.1)
+    told = [*scene.named("device.lost"), *scene.named("device.recovered")]
+    assert 4 <= len(told) <= 8
+    scene.status("door/front", "online")
+    scene.run(5.0)
+    assert scene.state.devices["door/front"].lost_ns is None

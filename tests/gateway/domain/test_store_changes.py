@@ -86,7 +86,7 @@ def test_raw_counts_without_a_calibration_mean_nothing(scene):
         assert scene.give(scene.block("g1.s1", w=w, unit="raw")) == []
 
 
-def test_a_shelf_that_goes_takes_its_open_changes_along(shopping):
+def test_what_waits_on_a_shelf_that_goes_is_decided_first(shopping):
     shopping.reach("anna", "g2.s1.p0")
     shopping.run(0.4)
     shopping.weights_g["g2.s1.p0"] -= 900.0
@@ -105,7 +105,7 @@ def test_a_shelf_that_goes_takes_its_open_changes_along(shopping):
     shopping.bodies["anna"].wrist_mm = None
     shopping.run(2.0)
     shopping.leave()
-    assert shopping.receipt(shopping.anna) == {TEA: 1}
+    assert shopping.receipt(shopping.anna) == {TEA: 1, OIL: 1}
 
 
 def test_a_shelf_that_is_added_is_weighed(shopping):
@@ -155,3 +155,30 @@ def test_a_reload_long_after_a_restart_blames_no_downtime(shopping):
     shopping.restart()
     shopping.run(3.0)
     assert shopping.state.gap_since_ns is None
+
+
+def test_what_waits_is_decided_by_the_plates_that_felt_it(shopping):
+    shopping.reach("anna", "g1.s1.p3")
+    shopping.run(0.4)
+    shopping.weights_g["g1.s1.p3"] -= 390.0
+    shopping.silent = {"camera/over"}
+    while not shopping.state.changes:
+        shopping.run(0.1)
+    shopping.silent = set()
+    shelf = shopping.store.shelves[0]
+    fewer = msgspec.structs.replace(shelf, plates=shelf.plates[:3])
+    facings = tuple(one for one in shopping.store.facings if one.plates != ("g1.s1.p3",))
+    change_store(
+        shopping, corner_store(shelves=(fewer, shopping.store.shelves[1]), facings=facings)
+    )
+    (picked, later) = shopping.named("item.picked")
+    assert picked["acts"][0]["gtin"] == TEA
+    assert later["acts"][0]["plate"] == "g1.s1.p3"
+
+
+def test_a_file_read_again_unchanged_keeps_prices_that_came_by_command(scene):
+    price = {"gtin": TEA, "unit_price_minor": 249, "currency": "EUR"}
+    scene.command("prices", {"version": "w47", "prices": [price]})
+    assert change_store(scene, scene.store) == []
+    assert scene.state.store.products[TEA].price_minor == 249
+    assert scene.state.overrides is not None
