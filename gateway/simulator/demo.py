@@ -24,9 +24,9 @@ from drivers.mqtt.client import connect
 from drivers.mqtt.config import Message, MqttConfig
 from gateway.config import ConfigError, load_store
 from gateway.domain.store import Store
+from gateway.simulator.delivery import compare
 from gateway.simulator.demo_settings import ROOT, bridges, settings_text
 from gateway.simulator.devices import Witness, read_witness
-from gateway.simulator.integrator import summary
 from gateway.simulator.processes import Child, ReadySocket, accepts, free_ports
 from gateway.simulator.receipts import Books, Interval, judge, keep_books, read_payloads
 from gateway.simulator.screen import Screen
@@ -85,8 +85,9 @@ async def run_demo(args: argparse.Namespace) -> int:
     """Run ``shelfgate demo``.
 
     Returns:
-        The exit status: 0 if every receipt is right and no event was lost or repeated, 1 if not,
-        2 if the demo could not run, 130 after an interrupt without ``--keep-going``.
+        The exit status: 0 if every receipt is right and the integrator's books hold each event
+        once, 1 if not, 2 if the demo could not run, 130 after an interrupt without
+        ``--keep-going``.
     """
     directory = args.keep_files or Path(tempfile.mkdtemp(prefix="shelfgate-demo-"))
     directory.mkdir(parents=True, exist_ok=True)
@@ -341,23 +342,18 @@ class Demo:
             if not self._committed() - self._received():
                 break
             await asyncio.sleep(0.1)
-        committed, received = self._committed(), self._received()
         books = self._books()
-        counts = summary(self._directory / "integrator.db")
+        delivery = compare(self._directory / "gateway.db", self._directory / "integrator.db")
         verdicts = judge(witness, books, self._downtimes, DOWN_MARGIN_NS)
         self._screen.report(self._store, witness, books, verdicts)
-        lost = max(counts.lost, len(committed - received))
-        self._screen.counts(counts, len(committed), lost)
+        self._screen.counts(delivery)
         if status != 0:
             words = self._children["daemon"].last_words()
             self._screen.note(f"the daemon ended with status {status}:\n{words}")
         good = (
             bool(verdicts)
             and all(verdict.right for verdict in verdicts)
-            and lost == 0
-            and counts.conflicting == 0
-            and counts.malformed == 0
-            and not received - committed
+            and delivery.good
             and status == 0
         )
         self._screen.note("all right" if good else "NOT all right")

@@ -71,7 +71,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     """Sequences missing within an epoch, and at the end of one that a later start names."""
     conflicting: int
-    """Events beyond the first under one sequence of an epoch: an event sent under two ids."""
+    """Events beyond the first under one sequence of an epoch (an event sent under two ids), and
+    repeats with another payload than the first (two events under one id)."""
     malformed: int
     events: int
     """Stored, each once."""
@@ -142,7 +143,7 @@ class Ledger:
         Returns:
             The sources that events came from.
         """
-        counts = {"received": 0, "repeated": 0, "malformed": 0}
+        counts = {"received": 0, "repeated": 0, "altered": 0, "malformed": 0}
         touched: set[tuple[str, str]] = set()
         self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -196,6 +197,10 @@ class Ledger:
         touched.add((event.source, event.epoch))
         if cursor.rowcount == 0:
             counts["repeated"] += 1
+            [(stored,)] = self._connection.execute(
+                "SELECT payload FROM events WHERE source = ? AND id = ?", (event.source, event.id)
+            )
+            counts["altered"] += not same_event(stored, payload)
             return
         self._know_epoch(event.source, event.epoch)
         if isinstance(note, _Start):
@@ -230,6 +235,16 @@ class Ledger:
         )
 
 
+def same_event(one: bytes, other: bytes) -> bool:
+    """Return whether two payloads are the same event: equal, but for an erased shopper."""
+    if one == other:
+        return True
+    first, second = msgspec.json.decode(one), msgspec.json.decode(other)
+    parts = [event["data"] for event in (first, second)]
+    names = [data.pop("shopper", None) for data in parts if isinstance(data, dict)]
+    return bool(first == second) and None in names
+
+
 def summary(database_path: Path | str) -> Summary:
     """Read what an integrator's database holds; it may be in use."""
     with closing(sqlite3.connect(database_path, isolation_level=None)) as connection:
@@ -244,7 +259,7 @@ def summary(database_path: Path | str) -> Summary:
             received=counts.get("received", 0),
             repeated=counts.get("repeated", 0),
             lost=_lost(connection),
-            conflicting=events - distinct,
+            conflicting=events - distinct + counts.get("altered", 0),
             malformed=counts.get("malformed", 0),
             events=events,
         )

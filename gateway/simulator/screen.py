@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import IO
 
 from gateway.domain.store import Store
+from gateway.simulator.delivery import FAULTS, Delivery
 from gateway.simulator.devices import Witness
-from gateway.simulator.integrator import Summary
 from gateway.simulator.receipts import Books, Verdict
 from gateway.tail import COLOURS
 
@@ -58,12 +58,23 @@ class Screen:
         for review in books.open_reviews:
             self._print(f"open for review: {review.text}")
 
-    def counts(self, counts: Summary, committed: int, lost: int) -> None:
-        """Show what the integrator counted."""
+    def counts(self, delivery: Delivery) -> None:
+        """Show what the integrator counted, and what of it fails the run."""
+        faults = delivery.faults
         self._print(
-            f"integrator: {counts.events} events received of {committed} committed, {lost} lost, "
-            f"{counts.conflicting} repeated ({counts.repeated} repeated, dropped by source and id)"
+            f"events received {delivery.received}, lost {faults['lost']},"
+            f" repeated {delivery.repeated}; by the integrator's count:"
         )
+        self._count("received", delivery.received, "messages that arrived")
+        self._count("repeated", delivery.repeated, "arrived again: dropped by source and id")
+        self._count("stored", delivery.stored, f"of {delivery.committed} that the daemon committed")
+        self._print("any of these fails the run:")
+        for name, meaning in FAULTS.items():
+            self._count(name, faults[name], meaning, bad=faults[name] > 0)
+
+    def _count(self, name: str, number: int, meaning: str, *, bad: bool = False) -> None:
+        line = f"  {name:<12} {number:>5}  {meaning}"
+        self._print(self._paint(line, "31") if bad else line)
 
     def _clock(self) -> str:
         return f"{time.monotonic() - self._began_s:6.1f} s"

@@ -115,6 +115,21 @@ def test_an_event_under_two_ids_is_a_conflict(ledger, tmp_path):
     assert summary(tmp_path / "i.db").conflicting == 1
 
 
+def test_two_events_under_one_id_are_a_conflict(ledger, tmp_path):
+    ledger.store([event("a", 0), event("a", 0), event("a", 0, data=b'{"other":1}')])
+    found = summary(tmp_path / "i.db")
+    assert (found.received, found.repeated, found.conflicting, found.events) == (3, 2, 1, 1)
+
+
+def test_a_shopper_may_be_erased_before_an_event_comes_again(ledger, tmp_path):
+    told = event("a", 0, name="session.started", data=b'{"session":"s1","shopper":"anna"}')
+    erased = told.replace(b',"shopper":"anna"', b"")
+    ledger.store([told, erased])
+    assert summary(tmp_path / "i.db").conflicting == 0
+    ledger.store([told.replace(b"anna", b"berta")])
+    assert summary(tmp_path / "i.db").conflicting == 1
+
+
 def test_gateways_do_not_mix(ledger):
     other = "urn:shelfgate:store:gw-2"
     assert ledger.store([event("a", 0), event("a", 1, source=other)]) == {SOURCE, other}
