@@ -3,6 +3,7 @@
 #
 #   make demo              a simulated store, end to end   [SEED=7] [KEEP=1]
 #   make test              the checks and the whole test suite   [TORCH=0: without ultralytics]
+#   make acceptance        the demo on ten seeds, then killed twenty times: half an hour
 #   make bench             the design's limits on a simulated nano-store, some minutes
 #   make check             linter, formatter and types alone
 
@@ -20,7 +21,7 @@ TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench asyncapi clean
+.PHONY: help demo test check acceptance bench asyncapi clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +36,9 @@ check: $(TEST_STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+acceptance: $(TEST_STAMP)
+	$(BIN)/python -m tests.acceptance $(ARGS)
 
 bench: $(TEST_STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)

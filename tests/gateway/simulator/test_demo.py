@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway.journal import segments
 from gateway.simulator.devices import read_witness
 from gateway.simulator.integrator import summary
+from tests.acceptance import cut_faults, delivery_faults, replay_faults
 
 
-def demo(tmp_path, *words):
-    command = [sys.executable, "-m", "gateway.cli", "demo", "--no-vision"]
-    command += ["--keep-files", str(tmp_path / "files"), *words]
+def demo(tmp_path, *words, vision=False):
+    command = [sys.executable, "-m", "gateway.cli", "demo", "--keep-files", str(tmp_path / "files")]
+    command += [*words, *([] if vision else ["--no-vision"])]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -49,7 +51,7 @@ def test_receipts_are_right_and_no_event_is_lost_over_an_outage(tmp_path):
     with demo(tmp_path, "--seed", "4", "--shoppers", "2", "--outage", "6") as process:
         output = process.communicate()[0]
     assert process.returncode == 0, output
-    assert re.search(r"\d+ events received of \d+ committed, 0 lost, 0 repeated", output)
+    assert re.search(r"^events received \d+, lost 0, repeated \d+;", output, re.MULTILINE)
     assert "\x1b" not in output, "no colours in a pipe"
     assert (
         output.index("broker killed") < output.index("broker is back") < output.index("truly took")
@@ -58,6 +60,26 @@ def test_receipts_are_right_and_no_event_is_lost_over_an_outage(tmp_path):
     counts = summary(tmp_path / "files" / "integrator.db")
     assert counts.lost == counts.conflicting == counts.malformed == 0
     assert read_witness(tmp_path / "files" / "truth.json").over
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_whole_store_with_camera_and_model_ends_right_and_its_journal_replays(tmp_path):
+    for package in ("cv2", "onnxruntime"):
+        pytest.importorskip(package)
+    with demo(tmp_path, "--seed", "101", vision=True) as process:
+        output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert output.index("the store opens") < output.index("broker killed") < output.index("is back")
+    assert len(re.findall(r"^shopper-\d .*right$", output, re.MULTILINE)) == 5
+    files = tmp_path / "files"
+    assert "[[vision]]" in (files / "settings.toml").read_text()
+    assert delivery_faults(files, kills=0)[1] == []
+    assert replay_faults(files) == []
+    inputs, wrong = cut_faults(segments(files / "journal"))
+    assert wrong == []
+    assert inputs > 1_000
     assert not left_behind(tmp_path)
 
 
