@@ -25,7 +25,7 @@ from gateway.config import ConfigError, Settings, load_store
 from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
 from gateway.database import Database, Limits, Row, open_database
-from gateway.domain.effects import AnyEffect, Backfill, OpenDoor, Reply
+from gateway.domain.effects import AnyEffect, Backfill, EraseShopper, OpenDoor, Reply
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import (
     AnyInput,
@@ -253,7 +253,13 @@ class Daemon:
             clock=self._clock,
             on_link=self._from_upstream.link,
             on_command=self._from_upstream.command,
+            others=self._counts,
         )
+
+    def _counts(self) -> dict[str, int]:
+        """Return what is told upstream beside the uplink's own counts."""
+        counts = {f"inputs.{reason}": count for reason, count in self._intake.totals.items()}
+        return {**counts, "systemd_undelivered": self._notifier.undelivered}
 
     # Sources of inputs.
 
@@ -308,7 +314,17 @@ class Daemon:
                 self._upstream.publish_reply(effect)
             case Backfill() if self._upstream is not None:
                 count = await self._upstream.backfill(effect.epoch, effect.sequence)
-                log.info("Backfill %s: %d events are sent again", effect.command, count)
+                answer = f"{count} events are sent again"
+                if not count:
+                    answer += ": the epoch is unknown, or nothing of it is in the history"
+                self._upstream.publish_reply(
+                    Reply(effect.command, "ok" if count else "error", answer)
+                )
+            case EraseShopper():
+                count = await self._database.erase_shopper(effect.shopper)
+                if self._upstream is not None:
+                    answer = f"{count} events no longer name the shopper"
+                    self._upstream.publish_reply(Reply(effect.command, "ok", answer))
 
     def _committed(self, rows: Sequence[Row], dropped: int) -> None:
         if self._upstream is not None:
@@ -361,9 +377,14 @@ class Daemon:
         if store.name != self._store.name:
             log.error("%s: names another store. Restart to change it", self._store_path)
             return
+        if store.version == self._store.version:
+            log.info("The store file was read again: nothing has changed")
+            return
+        if not self._intake.offer(StoreChanged(at=self._clock.stamp(), store=store)):
+            log.error("The store file is not taken over: the daemon is busy. Send SIGHUP again")
+            return
         self._store = store
         self._instore.store_changed(store)
-        self._intake.offer(StoreChanged(at=self._clock.stamp(), store=store))
         log.info("The store file was read again: version %s", store.version)
 
 

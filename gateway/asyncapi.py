@@ -11,6 +11,7 @@ Schemas are JSON Schema draft 07, which is what AsyncAPI 3 builds upon.
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -20,8 +21,10 @@ from typing import Any, Final, get_args
 import msgspec
 
 from drivers.instore import codec
+from drivers.instore.driver import SUBSCRIPTIONS
 from gateway import schema_docs, upstream
 from gateway.domain import commands, events
+from gateway.upstream_inputs import COMMAND_ID
 from gateway.version import VERSION
 
 Json = dict[str, Any]
@@ -181,7 +184,8 @@ class _Document:
         server: str,
         payload: Json,
         summary: str,
-        qos: Iterable[int] = (1,),
+        qos: int = 1,
+        description: str | None = None,
         retain: bool = False,
         content_type: str = "application/json",
         reply: str | None = None,
@@ -205,8 +209,10 @@ class _Document:
             "channel": {"$ref": f"#/channels/{name}"},
             "summary": summary,
             "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
-            "bindings": {"mqtt": {"qos": max(qos), "retain": retain, "bindingVersion": BINDING}},
+            "bindings": {"mqtt": {"qos": qos, "retain": retain, "bindingVersion": BINDING}},
         }
+        if description is not None:
+            operation["description"] = description
         if reply is not None:
             operation["reply"] = {
                 "channel": {"$ref": f"#/channels/{reply}"},
@@ -217,6 +223,7 @@ class _Document:
 
 def _in_store(document: _Document) -> None:
     root = "shelfgate/v1/{store}"
+    qos = dict(SUBSCRIPTIONS)
     receive: list[tuple[str, str, type[msgspec.Struct], str]] = [
         ("shelfSamples", "shelf/{shelf}/samples", codec.SamplesPayload, "Weights of a shelf."),
         ("cameraPeople", "camera/{camera}/people", codec.PeoplePayload, "People in one frame."),
@@ -224,6 +231,7 @@ def _in_store(document: _Document) -> None:
         ("doorState", "door/{door}/state", codec.DoorPayload, "Whether a door is open."),
     ]
     for name, address, payload, summary in receive:
+        subscribed = qos[re.sub(r"{\w+}", "+", address)]
         document.add(
             name,
             f"{root}/{address}",
@@ -231,6 +239,8 @@ def _in_store(document: _Document) -> None:
             server="inStore",
             payload=_ref(payload.__name__),
             summary=summary,
+            qos=subscribed,
+            description=None if subscribed else "Devices publish at QoS 0 or 1.",
         )
     document.add(
         "deviceStatus",
@@ -239,6 +249,7 @@ def _in_store(document: _Document) -> None:
         server="inStore",
         payload=_ref(codec.StatusPayload.__name__),
         summary="Birth and will of a device.",
+        qos=qos["+/+/status"],
         retain=True,
     )
     document.add(
@@ -330,11 +341,12 @@ def _schemas() -> Json:
         upstream.ReplyMessage,
     ]
     _, parts = _components([*payloads, *COMMANDS.values(), *events.ALL], _REF)
+    command_id = {"type": "string", "pattern": f"^{COMMAND_ID}$"}
+    parts[upstream.ReplyMessage.__name__]["properties"]["id"] = command_id
     for command in COMMANDS.values():
         schema = parts[command.__name__]
         schema["properties"]["id"] = {
-            "type": "string",
-            "pattern": "^[A-Za-z0-9._-]{1,128}$",
+            **command_id,
             "description": "Names the command; a repeat is answered and not done again.",
         }
         schema["required"] = [*schema["required"], "id"]

@@ -126,10 +126,6 @@ class Database:
         """Return the oldest unacknowledged rows behind a position, oldest first."""
         return await self._read(outbox.pending(after, limit))
 
-    async def history(self, epoch: str, after: int, limit: int) -> list[Row]:
-        """Return rows of an epoch behind a sequence, acknowledged or not."""
-        return await self._read(outbox.history(epoch, after, limit))
-
     async def acknowledge(self, epoch: str, up_to_sequence: int) -> int:
         """Mark an epoch's rows up to a sequence as stored upstream; return how many were not."""
         return await self.acknowledge_all([Acknowledged(epoch, up_to_sequence)])
@@ -163,7 +159,8 @@ class Database:
     async def erase_shopper(self, shopper: str) -> int:
         """Forget a shopper in every event kept, on the disk too; return how many named them."""
         count = await self._write(outbox.erase_shopper(shopper))
-        async with self._writing:
+        # A reader would keep the write-ahead log, and the name in it, from going.
+        async with self._reading, self._writing:
             await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
         return count
 

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd is told (sd_notify(3)), and counters for people who ask how it goes."""
+"""What systemd is told (sd_notify(3))."""
 
 import os
 import socket
-from collections import Counter
 from collections.abc import Mapping
-from typing import Final
-
-NAMES_MAX: Final = 256
 
 
 class Notifier:
@@ -67,25 +63,3 @@ def _watchdog_s(environ: Mapping[str, str]) -> float | None:
     if pid and pid != str(os.getpid()):
         return None
     return int(usec) / 1e6
-
-
-class Counters:
-    """Named counts since the start. Bounded: past the limit, new names count together."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    def count(self, name: str, by: int = 1) -> None:
-        """Add to a count."""
-        if name not in self._counts and len(self._counts) >= NAMES_MAX:
-            name = "other"
-        self._counts[name] += by
-
-    def snapshot(self) -> dict[str, int]:
-        """Return all counts, by name in order."""
-        return dict(sorted(self._counts.items()))
-
-    def summary(self) -> str:
-        """Return the counts above zero as one line, largest first; empty when there are none."""
-        largest = sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        return ", ".join(f"{count} {name}" for name, count in largest[:8] if count)

@@ -241,16 +241,6 @@ def pending(after: int, limit: int) -> Program[list[Row]]:
     return [_row(row) for row in rows]
 
 
-def history(epoch: str, after: int, limit: int) -> Program[list[Row]]:
-    """Return rows of an epoch behind a sequence, acknowledged or not, in sequence."""
-    rows = yield Statement(
-        f"SELECT {_ROW} FROM events WHERE epoch = ? AND sequence > ?"  # noqa: S608
-        " ORDER BY sequence LIMIT ?",
-        (epoch, after, limit),
-    )
-    return [_row(row) for row in rows]
-
-
 def acknowledge(upto: Sequence[Acknowledged], positions: Sequence[int] = ()) -> Program[int]:
     """Mark rows as stored upstream: up to a sequence of an epoch, or one by one.
 

@@ -8,9 +8,8 @@ integrator says something, and when the protocol's next deadline comes. Nothing 
 import asyncio
 import logging
 import random as chance
-import re
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Literal, NoReturn
 
@@ -23,23 +22,19 @@ from gateway.database import Database
 from gateway.domain.effects import Reply
 from gateway.outbox import TRIM_BITE, Acknowledged
 from gateway.uplink import Uplink, UplinkSettings, retry_delay_s
+from gateway.upstream_inputs import parse_command
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
-COMMAND_BYTES_MAX: Final = 65_536
 COMMANDS_REMEMBERED: Final = 1_000
 REPLIES_MAX: Final = 1_000
-RECORD_EVERY_NS: Final = (
-    200_000_000  # Acknowledgements are written together: an fsync each is dear.
-)
+RECORD_EVERY_NS: Final = 200_000_000  # Acknowledgements share a write: an fsync each is dear.
 TRIM_BITES: Final = 10
 WILL_DELAY_S: Final = 5
 BUSY: Final = "The gateway is busy. Send it again"
 NOBODY_SUBSCRIBES: Final = 0x10
 STEADY_NS: Final = 10_000_000_000  # A link that held this long was no failed attempt.
-
-_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +66,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Age of the oldest of them; None when there is none, absent from the will."""
     degraded: list[str]
     """Parts that do not work as they should."""
+    counters: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    """Counts since the start of the daemon that are not 0; absent from the will."""
     version: str
 
 
@@ -86,6 +83,7 @@ class Counters(msgspec.Struct):
     """What the adapter counted since the start of the daemon."""
 
     connections: int = 0
+    malformed_topics: int = 0
     malformed_commands: int = 0
     retained_commands: int = 0
     commands_without_room: int = 0
@@ -93,10 +91,6 @@ class Counters(msgspec.Struct):
     replies_dropped: int = 0
     unheard: int = 0
     """Publishes that the broker took although nobody subscribes (MQTT 5 only)."""
-
-
-class _CommandHead(msgspec.Struct, frozen=True):
-    id: str
 
 
 class Upstream:
@@ -110,6 +104,7 @@ class Upstream:
         clock: Clock,
         on_link: Callable[[bool], None],
         on_command: Callable[[str, str, bytes], bool],
+        others: Callable[[], Mapping[str, int]] = dict,
         random: Callable[[], float] = chance.random,
     ) -> None:
         """Prepare; nothing happens before ``run``.
@@ -122,6 +117,7 @@ class Upstream:
             on_command: Called with id, name and the whole payload (a JSON object, compact) of
                 each command; a repeat of an id is answered with the reply given before. False
                 says that there is no room: the command is refused and its id forgotten.
+            others: Returns what others counted since the start, to be told upstream too.
             random: Draws from ``[0, 1)`` for jitter.
         """
         self.counters = Counters()
@@ -131,6 +127,7 @@ class Upstream:
         self._clock = clock
         self._on_link = on_link
         self._on_command = on_command
+        self._others = others
         self._random = random
         self._wake = asyncio.Event()
         self._online = False
@@ -148,6 +145,7 @@ class Upstream:
         self._farewell: int | None = None
         self._heard = False  # Whether the broker has taken the farewell.
         self._refusing = False
+        self._odd_acks_told = False
 
     # What others call.
 
@@ -251,6 +249,7 @@ class Upstream:
             self.counters.connections += 1
             connection.when_gone(self._wake.set)
             self._connected = True
+            self._odd_acks_told = False
             self._status_due = True
             self.uplink.connected(self._now_ns(), receive_maximum=connection.receive_maximum)
             try:
@@ -352,24 +351,36 @@ class Upstream:
     def _on_message(self, message: Message) -> None:
         kind, _, name = message.topic.removeprefix(f"{self._config.root}/").partition("/")
         if kind == "ack":
-            epoch = self._database.epoch
-            assert epoch is not None, "begin_epoch comes before the uplink"
-            self._news += self.uplink.acknowledgement(
-                message.payload,
-                self._database.tails,
-                epoch.epoch,
-                retained=message.retain,
-                now_ns=self._now_ns(),
-            )
-            self._wake.set()
+            self._take_acknowledgement(message)
         elif kind == "commands":
             self._take_command(name, message)
+
+    def _take_acknowledgement(self, message: Message) -> None:
+        epoch = self._database.epoch
+        assert epoch is not None, "begin_epoch comes before the uplink"
+        counts = self.uplink.counters
+        odd = counts.malformed_acks + counts.unbelievable_acks
+        self._news += self.uplink.acknowledgement(
+            message.payload,
+            self._database.tails,
+            epoch.epoch,
+            retained=message.retain,
+            now_ns=self._now_ns(),
+        )
+        if counts.malformed_acks + counts.unbelievable_acks > odd and not self._odd_acks_told:
+            self._odd_acks_told = True
+            log.warning(
+                "Refused an acknowledgement: malformed, or of what was never sent: %.200r. "
+                "Look at the integrator",
+                message.payload,
+            )
+        self._wake.set()
 
     def _take_command(self, name: str, message: Message) -> None:
         if message.retain:
             self.counters.retained_commands += 1
             return
-        command, problem, data = _parse_command(message.payload)
+        command, problem, data = parse_command(message.payload)
         if problem is not None:
             self.counters.malformed_commands += 1
             log.warning("Refused a command %r: %s", name[:64], problem)
@@ -423,6 +434,8 @@ class Upstream:
             return
         self._status_due = False
         self._status_at_ns = now_ns + int(self._config.status_every_s * 1e9)
+        self.counters.malformed_topics += connection.malformed
+        connection.malformed = 0
         payload = self._status("online", await self._database.backlog())
         self._publish_status(connection, payload)
         for _ in range(TRIM_BITES):
@@ -451,9 +464,18 @@ class Upstream:
                 backlog=count,
                 oldest_age_s=age_s,
                 degraded=[*self._degraded, *(["uplink"] if self._refusing else [])],
+                counters=msgspec.UNSET if backlog is None else self._counts(),
                 version=self._config.version,
             )
         )
+
+    def _counts(self) -> dict[str, int]:
+        counts = {
+            **msgspec.structs.asdict(self.counters),
+            **msgspec.structs.asdict(self.uplink.counters),
+            **self._others(),
+        }
+        return {name: count for name, count in counts.items() if count}
 
     def _tell_link(self) -> None:
         online = self.uplink.online(self._now_ns())
@@ -463,20 +485,3 @@ class Upstream:
 
     def _now_ns(self) -> int:
         return self._clock.stamp().mono_ns
-
-
-def _parse_command(payload: bytes) -> tuple[str | None, str | None, bytes]:
-    """Return a command's id, what is wrong with it, and its payload as one compact line."""
-    if len(payload) > COMMAND_BYTES_MAX:
-        return None, f"longer than {COMMAND_BYTES_MAX} bytes", b""
-    try:
-        command = msgspec.json.decode(payload, type=_CommandHead).id
-    except (ValueError, RecursionError):
-        return None, "no JSON object with a text `id`", b""
-    if _ID.fullmatch(command) is None:
-        return None, "its `id` is not 1 to 128 of A-Z a-z 0-9 . _ -", b""
-    try:
-        data = msgspec.json.encode(msgspec.json.decode(payload))
-    except (ValueError, RecursionError) as error:
-        return command, f"malformed JSON: {error}", b""
-    return command, None, data

@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the link upstream tells the engine: its own state, and commands."""
 
+import re
+from typing import Final
+
 import msgspec
 
 from drivers.ports import Clock
 from gateway.domain.inputs import Command, LinkState
 from gateway.intake import Intake
+
+COMMAND_BYTES_MAX: Final = 65_536
+COMMAND_ID: Final = "[A-Za-z0-9._-]{1,128}"
+"""Regular expression that a command's id fits as a whole."""
 
 
 class UpstreamInputs:
@@ -44,3 +51,24 @@ class UpstreamInputs:
         return self._intake.offer(
             Command(at=self._clock.stamp(), id=command, name=name, data=msgspec.Raw(data))
         )
+
+
+class _CommandHead(msgspec.Struct, frozen=True):
+    id: str
+
+
+def parse_command(payload: bytes) -> tuple[str | None, str | None, bytes]:
+    """Return a command's id, what is wrong with it, and its payload as one compact line."""
+    if len(payload) > COMMAND_BYTES_MAX:
+        return None, f"longer than {COMMAND_BYTES_MAX} bytes", b""
+    try:
+        command = msgspec.json.decode(payload, type=_CommandHead).id
+    except (ValueError, RecursionError):
+        return None, "no JSON object with a text `id`", b""
+    if re.fullmatch(COMMAND_ID, command) is None:
+        return None, "its `id` is not 1 to 128 of A-Z a-z 0-9 . _ -", b""
+    try:
+        data = msgspec.json.encode(msgspec.json.decode(payload))
+    except (ValueError, RecursionError) as error:
+        return command, f"malformed JSON: {error}", b""
+    return command, None, data

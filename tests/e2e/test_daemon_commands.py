@@ -94,6 +94,20 @@ def test_a_backfill_sends_old_events_again(at):
     assert all(raw[name] == payload for name, payload in again)
 
 
+def test_an_erased_shopper_is_named_nowhere(at):
+    visit(at, "7", [], shopper="erika-4711")
+    query = "SELECT name FROM events WHERE shopper = 'erika-4711'"
+    assert at.daemon.rows(query) == [("session.started",)]
+    reply = at.witness.command("erase", "erase-1", shopper="erika-4711")
+    assert reply["status"] == "ok"
+    assert reply["message"].startswith("1 event")
+    assert at.daemon.rows(query) == []
+    for file in at.daemon.database.parent.glob("gateway.db*"):
+        assert b"erika-4711" not in file.read_bytes()
+    reply = at.witness.command("erase", "erase-2", shopper="erika-4711")
+    assert (reply["status"], reply["message"][:2]) == ("ok", "0 ")
+
+
 @pytest.mark.parametrize(
     ("name", "data", "problem"),
     [

@@ -38,6 +38,7 @@ class Gateway:
         self.links = []
         self.commands = []
         self.busy = False
+        self.counts = {}
         self.changed = asyncio.Event()
         self.number = 0
         self.upstream = Upstream(
@@ -54,6 +55,7 @@ class Gateway:
             clock=OsClock(),
             on_link=self.on_link,
             on_command=self.on_command,
+            others=lambda: self.counts,
         )
 
     def on_link(self, online):

@@ -78,6 +78,23 @@ def test_every_event_has_a_schema_and_a_channel():
         assert f"shelfgate/v1/{{store}}/{{gateway}}/events/{event.NAME}" in addresses
 
 
+def test_the_document_tells_what_the_gateway_subscribes_to_and_takes():
+    document = asyncapi.build_document()
+    qos = {
+        name: operation["bindings"]["mqtt"]["qos"]
+        for name, operation in document["operations"].items()
+    }
+    streams = {name for name, level in qos.items() if level == 0}
+    assert streams == {"receiveShelfSamples", "receiveCameraPeople"}
+    assert set(qos.values()) == {0, 1}
+    schemas = document["components"]["schemas"]
+    for name in ("PlanogramCommand", "EraseCommand", "ReplyMessage"):
+        check = Draft7Validator(schemas[name]["properties"]["id"])
+        assert check.is_valid("a.B_c-9")
+        for wrong in ("", "a b", "a/b", "a" * 129, 7):
+            assert not check.is_valid(wrong)
+
+
 def test_an_event_that_does_not_exist_has_no_schema():
     with pytest.raises(KeyError):
         asyncapi.event_schema("../cloudevent")

@@ -40,6 +40,13 @@ def state_row(key, value):
     return StateRow("cart", key, msgspec.Raw(b"null" if value is None else value))
 
 
+def kept(folder, epoch):
+    """Return the sequences of an epoch that the file still holds."""
+    with closing(sqlite3.connect(folder / "a.db")) as connection:
+        query = "SELECT sequence FROM events WHERE epoch = ? ORDER BY sequence"
+        return [sequence for (sequence,) in connection.execute(query, (epoch,))]
+
+
 # Payloads.
 
 
@@ -82,6 +89,17 @@ def test_a_clock_that_has_no_time_yet_is_labelled_all_the_same():
 
 
 # Commits.
+
+
+def test_a_commit_waits_for_the_disk(tmp_path):
+    async def main():
+        async with await opened(tmp_path) as database:
+            wanted = {"synchronous": 2, "journal_mode": "wal", "foreign_keys": 1}
+            for name, value in wanted.items():
+                rows = await database._writer.execute_fetchall(f"PRAGMA {name}")
+                assert [*rows] == [(value,)]
+
+    run(main())
 
 
 def test_events_state_and_sequence_commit_together_and_survive(tmp_path):
@@ -221,8 +239,8 @@ def test_history_is_trimmed_by_age_and_never_what_waits(tmp_path):
             await database.acknowledge(new, 1)
             assert await database.trim(NOW_NS + day_ns) == 0
             assert await database.trim(NOW_NS + 2 * day_ns) == 3
-            assert [row.sequence for row in await database.history(old, -1, 9)] == [2]
-            assert [row.sequence for row in await database.history(new, -1, 9)] == [1]
+            assert kept(tmp_path, old) == [2]
+            assert kept(tmp_path, new) == [1]
             [row] = (await database.commit(batch(lost(new, 3)))).rows
             assert row.sequence == 2, "the sequence goes on from a row that is never trimmed"
 
@@ -238,7 +256,7 @@ def test_history_is_trimmed_by_rows_in_bites(tmp_path, monkeypatch):
             await database.commit(batch(*(lost(epoch, number) for number in range(10))))
             await database.acknowledge(epoch, 9)
             assert [await database.trim(NOW_NS) for _ in range(3)] == [3, 3, 0]
-            assert [row.sequence for row in await database.history(epoch, -1, 99)] == [6, 7, 8, 9]
+            assert kept(tmp_path, epoch) == [6, 7, 8, 9]
 
     run(main())
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd hears, over real sockets; and bounded counters."""
+"""What systemd hears, over real sockets."""
 
 import os
 import socket
 
 import pytest
 
-from gateway.health import NAMES_MAX, Counters, Notifier
+from gateway.health import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -58,15 +58,3 @@ def test_a_systemd_that_is_gone_stops_nothing(tmp_path):
 )
 def test_the_watchdog_is_fed_only_when_it_is_ours(environ, watchdog_s):
     assert Notifier(environ).watchdog_s == watchdog_s
-
-
-def test_counters_are_bounded_and_read_largest_first():
-    counters = Counters()
-    counters.count("malformed", 3)
-    counters.count("overflow", 7)
-    assert counters.summary() == "7 overflow, 3 malformed"
-    for number in range(2 * NAMES_MAX):
-        counters.count(f"reason-{number}")
-    counts = counters.snapshot()
-    assert len(counts) == NAMES_MAX + 1
-    assert sum(counts.values()) == 10 + 2 * NAMES_MAX

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the retained status tells about odd messages, and how often the log does."""
+
+import asyncio
+import json
+
+from drivers.mqtt.client import connect
+from drivers.mqtt.embedded import embedded_broker
+from tests.brokers import free_port, run
+from tests.e2e.upstream_parts import ROOT, gateway, mqtt
+
+
+def test_odd_acknowledgements_are_counted_in_the_status_and_logged_once(tmp_path, caplog):
+    async def main():
+        port = free_port()
+        states = asyncio.Queue()
+
+        def on_message(message):
+            states.put_nowait(json.loads(message.payload))
+
+        async with embedded_broker(port):
+            watch = [(f"{ROOT}/status", 1)]
+            config = mqtt(port, "integrator")
+            async with connect(config, subscriptions=watch, on_message=on_message) as integrator:
+                async with gateway(tmp_path, mqtt(port, "gw")) as one:
+                    assert (await states.get())["counters"] == {"connections": 1}
+                    epoch = one.database.epoch.epoch
+                    marks = {"acknowledged": {epoch: f"{99:020d}"}}
+                    for payload in (b"[]", b"{", json.dumps(marks).encode()):
+                        integrator.publish(f"{ROOT}/ack", payload)
+                    integrator.publish(f"{ROOT}/commands/prices", b"{}")
+                    integrator.publish(f"{ROOT}/commands/prices", b'{"id":"last"}')
+                    await one.until(lambda: one.commands)
+                    one.upstream.set_degraded(["camera/c1"])
+                    counters = (await states.get())["counters"]
+                    assert counters["malformed_acks"] == 2
+                    assert counters["unbelievable_acks"] == 1
+                    assert counters["malformed_commands"] == 1
+                    assert "retained_commands" not in counters
+                    assert "inputs.malformed" not in counters
+                    one.counts["inputs.malformed"] = 7
+                    one.upstream.set_degraded([])
+                    assert (await states.get())["counters"]["inputs.malformed"] == 7
+                assert "counters" not in await states.get()
+
+    run(main())
+    told = [record for record in caplog.records if "acknowledgement" in record.message]
+    assert len(told) == 1
+    assert told[0].levelname == "WARNING"
