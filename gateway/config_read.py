@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from gateway.config_toml import Problems, Where
+from gateway.config_words import faults, needed
 
 ITEMS_MAX: Final = 10_000
 
@@ -165,8 +166,9 @@ def _read_value(wanted: object, value: object, where: Where, reading: _Reading) 
     try:
         result = msgspec.convert(value, wanted, strict=True)
     except (msgspec.ValidationError, OverflowError) as error:
-        problem = _reworded(str(error))
-        reading.problems.add(where, problem, _remedy(wanted, where.path[-1]))
+        remedy = _remedy(wanted, where.path[-1])
+        for path, problem in faults(value, wanted):
+            reading.problems.add(where.at(*path), problem, remedy)
         raise _Bad from error
     return _located(result, metas, where) if isinstance(result, str) else result
 
@@ -246,14 +248,6 @@ def _check_finite(value: object, where: Where, reading: _Reading) -> None:
             _check_finite(item, where.at(index), reading)
 
 
-def _reworded(message: str) -> str:
-    """Turn msgspec's words into ours: lower case, no backticks, the element named."""
-    text, _, place = message.partition(" - at `$")
-    text = text.replace("`", "").replace("Expected", "expected", 1)
-    element = place.rstrip("`").removesuffix("[...]")
-    return f"{text} at {element}" if element else text
-
-
 def _remedy(wanted: object, key: str | int) -> str:
     plain, metas = _strip(wanted)
     described = next((meta.description for meta in metas if meta.description), None)
@@ -261,6 +255,9 @@ def _remedy(wanted: object, key: str | int) -> str:
         return f"Give {described}"
     if typing.get_origin(plain) is typing.Literal:
         return f"Give one of: {', '.join(map(str, typing.get_args(plain)))}"
+    kinds = needed(wanted)
+    if kinds is not None:
+        return f"Give {kinds}; docs/settings.md explains {key}"
     return f"See what docs/settings.md says of {key}"
 
 

@@ -36,7 +36,7 @@ def test_tls_changes_the_port(folder):
         ("[broker]\nembeded = true", "broker.embeded: unknown key. Did you mean embedded?"),
         ("[broker]\nembedded = true\nhost = 'x'", "broker.host: is given beside embedded"),
         ("[broker]\nembedded = false", "broker.host: missing"),
-        ("[broker]\nport = 70000", "broker.port: expected int <= 65535"),
+        ("[broker]\nport = 70000", "broker.port: is 70000. Give a port"),
         ("[broker]\nhost = 'x'\npassword_file = 'p'", "broker.username: missing beside"),
         ("[engine]\ncertainty = 1.5", "engine.certainty: is 1.5"),
         ("[engine]\nexit_after_ms = 0", "engine.exit_after_ms: is 0"),
