@@ -8,14 +8,17 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
+from gateway.domain.engine import Engine
+from gateway.domain.inputs import People, Samples, Tick
 from gateway.simulator.keys import TokenMaker
-from tests.bench.recording import recorded, write_journal, write_messages, write_store
+from tests.bench.recording import recorded, started, write_journal, write_messages, write_store
 from tests.e2e.helpers import Program, Witness, accepts, closed, daemon, outside_broker, until
 
 WARM_S = 6.0
@@ -144,6 +147,29 @@ def replay_speed(folder, stretch_s, **store_options):
     }
 
 
+def step_costs(stretch_s, **store_options):
+    """Step an engine through a store's inputs; return CPU time by kind of input, changed rows
+    included, in ms a step, and of all steps as the share of a core in real time."""
+    store, inputs = recorded(stretch_s, **store_options)
+    engine = Engine()
+    engine.step(1, started(store))
+    spent_ns, counts = Counter(), Counter()
+    for number, item in enumerate(inputs, start=2):
+        began_ns = time.process_time_ns()
+        engine.step(number, item)
+        engine.changed_rows()
+        spent_ns[type(item)] += time.process_time_ns() - began_ns
+        counts[type(item)] += 1
+    return {
+        "stretch_s": stretch_s,
+        **{
+            name: round(spent_ns[kind] / max(counts[kind], 1) / 1e6, 3)
+            for name, kind in (("samples_ms", Samples), ("people_ms", People), ("tick_ms", Tick))
+        },
+        "core_percent": round(spent_ns.total() / stretch_s / 1e7, 2),
+    }
+
+
 def start_up(folder, times, **store_options):
     """Start the daemon again and again on one database; return seconds to READY=1."""
     store, _ = recorded(0.1, **store_options)
@@ -164,7 +190,26 @@ def start_up(folder, times, **store_options):
         "median_s": round(statistics.median(took_s), 2),
         "worst_s": round(max(took_s), 2),
         "cpu_median_s": round(statistics.median(used_s), 2),
+        "imports_cpu_s": _cpu_of("import gateway.app, gateway.cli"),
+        "store_file_cpu_s": _cpu_of(READ_STORE, str(file)),
     }
+
+
+READ_STORE = """
+import sys, time
+from gateway.config import load_store
+began_s = time.process_time()
+load_store(sys.argv[1])
+sys.stdout.write(f"{time.process_time() - began_s}")
+"""
+
+
+def _cpu_of(code, *words):
+    """Return the CPU seconds that a fresh Python says it used, or else used in all."""
+    code += "\nimport sys, time\nsys.stdout.write(f' {time.process_time()}')"
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return round(float(done.stdout.split()[0]), 2)
 
 
 def _cpu_s(process):

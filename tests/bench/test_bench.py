@@ -15,7 +15,7 @@ from tests.bench.recording import recorded, write_store
 @pytest.mark.slow
 def test_the_short_form_measures_everything(tmp_path):
     results = bench.measure(
-        tmp_path, live_s=4, replay_s=20, starts=1, plates=36, cameras=1, shoppers=3
+        tmp_path, live_s=4, replay_s=20, starts=1, plates=36, cameras=1, shoppers=3, journal=True
     )
     json.dumps(results)
     live = results["real_time"]
@@ -25,9 +25,13 @@ def test_the_short_form_measures_everything(tmp_path):
     assert live["latencies"] >= 1
     assert 0 < live["latency_ms"]["p50"] <= live["latency_ms"]["p99"]
     assert results["replay"]["events"] > 1
+    steps = results["steps"]
+    assert all(steps[name] > 0 for name in ("samples_ms", "people_ms", "tick_ms", "core_percent"))
+    assert list((tmp_path / "real_time").rglob("*.jsonl.gz"))
     shown = bench.table(results)
     assert all(row[0] in shown for row in bench.rows(results))
     assert results["machine"]["python"] in shown
+    assert shown.startswith("36 plates at 60 Hz, 1 cameras at 10 Hz, 3 shoppers, journal on\n")
 
 
 def test_the_stores_file_says_the_same_store(tmp_path):
