@@ -30,6 +30,10 @@ PATIENCE_S = 9.0
 """Who waits this long for a place at a shelf goes without."""
 DETOUR_MM = 700.0
 """To a plate farther than this one walks along the middle of the aisle."""
+SQUEEZE_S = 3.0
+"""Who waits this long for room to pass somebody passes near."""
+ASIDE_S = 1.2
+"""Who waits this long for a place makes room for the others, who may wait for this one's."""
 RESCAN_S = 7.0
 """A door that stays shut so long after a scan is asked again, with a new token."""
 
@@ -92,6 +96,10 @@ class Crowd(Protocol):
         """Claim a place to stand (None: give it up); False if someone stands too near."""
         ...
 
+    def refuge(self, shopper: str) -> Point2 | None:
+        """Return where to wait in fewer others' way; None: stay."""
+        ...
+
     def claim_way(self, shopper: str, target: Point2, *, squeeze: bool) -> float | None:
         """Claim the way to a place; None while somebody walks there or there is no room to pass.
 
@@ -100,8 +108,7 @@ class Crowd(Protocol):
             target: Where to.
             squeeze: Pass near others if need be.
 
-        Returns:
-            How far beside the aisle's middle to walk.
+        Returns: how far beside the aisle's middle to walk.
         """
         ...
 
@@ -139,6 +146,15 @@ class Shopper:
         """Between the feet."""
         return self._position
 
+    def wanted(self) -> list[Point2]:
+        """Return where this shopper would stand for what it could do next."""
+        plates = self._crowd.layout.plates
+        return [
+            plates[errand.plate].stand_mm
+            for errand in self.errands
+            if errand.kind != "put-back" or self._holds(errand)
+        ]
+
     def step(self) -> None:
         """Live through one step of the world."""
         if not self.done and next(self._visit, "over") == "over":
@@ -174,17 +190,18 @@ class Shopper:
         _, _, scan_point = crowd.layout.scan_point()
         yield from self._walk(scan_point)
         yield from self._enter()
-        waiting_since_s = crowd.now_s
+        waiting_since_s = patient_since_s = crowd.now_s
         while self.errands:
             errand = self._next_errand()
             if errand is not None:
                 yield from self._errand(errand)
-                waiting_since_s = crowd.now_s
-            elif self.errands and crowd.now_s - waiting_since_s > self._patience_s():
-                self.errands.pop(0)
-                waiting_since_s = crowd.now_s
-            else:
-                yield from self._stay(0.2)
+                waiting_since_s = patient_since_s = crowd.now_s
+                continue
+            if self._give_up_one(crowd.now_s - patient_since_s):
+                patient_since_s = crowd.now_s
+            if crowd.now_s - waiting_since_s > ASIDE_S:
+                yield from self._step_aside()
+            yield from self._stay(0.2)
         crowd.reserve(self.name, None)
         exit_point, beyond = crowd.layout.way_out()
         yield from self._await_way(exit_point)
@@ -222,9 +239,36 @@ class Shopper:
                 return self.errands.pop(number)
         return None
 
-    def _patience_s(self) -> float:
-        """Return how long to wait: longer to get rid of a thing than to get one."""
-        return PATIENCE_S if self.errands[0].kind != "put-back" else 2.5 * PATIENCE_S
+    def _give_up_one(self, waited_s: float) -> bool:
+        """Go without one thing, but never without putting a thing in a wrong place."""
+        wrong = {errand.gtin for errand in self.errands if self._misplaces(errand)}
+        for number, errand in enumerate(self.errands):
+            # Longer to get rid of a thing than to get one.
+            patience_s = PATIENCE_S if errand.kind != "put-back" else 2.5 * PATIENCE_S
+            if errand.gtin not in wrong and waited_s > patience_s:
+                del self.errands[number]
+                return True
+        return False
+
+    def _misplaces(self, errand: Errand) -> bool:
+        plate = self._crowd.layout.plates[errand.plate]
+        return errand.kind == "put-back" and errand.gtin != plate.gtin
+
+    def _step_aside(self) -> Steps:
+        """Leave the place at the shelf to whoever waits for it."""
+        crowd = self._crowd
+        refuge = crowd.refuge(self.name)
+        if refuge is None or not crowd.reserve(self.name, refuge):
+            return
+        lane_mm = crowd.claim_way(self.name, refuge, squeeze=False)
+        if lane_mm is None:
+            crowd.reserve(self.name, None)
+            return
+        self._lane_mm = lane_mm
+        yield from self._walk_along(refuge)
+        yield from self._walk(refuge, near_mm=100.0)
+        crowd.release_way(self.name)
+        crowd.reserve(self.name, None)
 
     def _holds(self, errand: Errand) -> bool:
         return sum(unit.gtin == errand.gtin for unit in self.held) >= errand.quantity
@@ -247,11 +291,7 @@ class Shopper:
             place.stand_mm[1] + aside * place.inward[0],
         )
         yield from self._await_way(target)
-        if distance_mm(self._position, target) > DETOUR_MM:
-            # Along the middle of the aisle, so as not to brush along shelves and people.
-            aisle_point = crowd.layout.aisle_point
-            yield from self._walk(aisle_point(self._position, self._lane_mm), near_mm=300.0)
-            yield from self._walk(aisle_point(target, self._lane_mm), near_mm=300.0)
+        yield from self._walk_along(target)
         yield from self._walk(target)
         crowd.release_way(self.name)
         yield from self._face(math.atan2(place.inward[1], place.inward[0]))
@@ -337,6 +377,13 @@ class Shopper:
         else:
             basket.pop(errand.gtin, None)
 
+    def _walk_along(self, target: Point2) -> Steps:
+        """Come near a far place along the aisle, so as not to brush along shelves and people."""
+        if distance_mm(self._position, target) > DETOUR_MM:
+            aisle_point = self._crowd.layout.aisle_point
+            yield from self._walk(aisle_point(self._position, self._lane_mm), near_mm=300.0)
+            yield from self._walk(aisle_point(target, self._lane_mm), near_mm=300.0)
+
     def _walk(self, target: Point2, near_mm: float = 25.0) -> Steps:
         while distance_mm(self._position, target) > near_mm:
             self._step_towards(target)
@@ -346,7 +393,7 @@ class Shopper:
     def _await_way(self, target: Point2) -> Steps:
         since_s = self._crowd.now_s
         while True:
-            squeeze = self._crowd.now_s - since_s > PATIENCE_S
+            squeeze = self._crowd.now_s - since_s > SQUEEZE_S
             lane_mm = self._crowd.claim_way(self.name, target, squeeze=squeeze)
             if lane_mm is not None:
                 self._lane_mm = lane_mm

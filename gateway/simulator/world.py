@@ -16,6 +16,8 @@ from gateway.simulator.stock import FloatArray, Stock, Truth
 
 ROOM_MM = 700.0
 """Nobody stands nearer to somebody else than this."""
+STEP_MM = 200.0
+"""Nobody makes room by less than this."""
 WAY_MM = 900.0
 """Two walkers' ways in the store do not come nearer than this."""
 PASS_MM = 620.0
@@ -197,6 +199,30 @@ class World:
             return False
         self._places[shopper] = point
         return True
+
+    def refuge(self, shopper: str) -> Point2 | None:
+        """Return the place at a shelf that is in the fewest others' way; None: stay."""
+        [one] = [one for one in self.shoppers if one.name == shopper]
+        others = [other for other in self.shoppers if other.present and other is not one]
+        wishes = [wanted for other in others if (wanted := other.wanted())]
+        taken = [place for name, place in self._places.items() if name != shopper]
+        taken += [other.position for other in others]
+
+        def burden(point: Point2) -> tuple[int, int]:
+            """Count who could do nothing because of who stands there, and what they could not."""
+            near = [[distance_mm(point, place) < ROOM_MM for place in wanted] for wanted in wishes]
+            return sum(map(all, near)), sum(map(sum, near))
+
+        free = [
+            place.stand_mm
+            for place in self.layout.plates
+            if distance_mm(place.stand_mm, one.position) > STEP_MM
+            and all(distance_mm(place.stand_mm, other) >= ROOM_MM for other in taken)
+        ]
+        best = min(
+            free, key=lambda point: (burden(point), distance_mm(point, one.position)), default=None
+        )
+        return best if best is not None and burden(best) < burden(one.position) else None
 
     def claim_way(self, shopper: str, target: Point2, *, squeeze: bool) -> float | None:
         """Claim the way from where a shopper is; ways that come near each other exclude."""

@@ -133,6 +133,17 @@ def test_somebody_misplaces_something_and_somebody_puts_back(demo_store):
     assert any(act.quantity == 2 for act in acts)
 
 
+@pytest.mark.parametrize("seeds", [range(1, 11), range(11, 21), range(21, 31)])
+def test_every_story_has_its_wrong_place_and_never_stands_still(demo_store, seeds):
+    for seed in seeds:
+        world = lived(World(demo_store, seed, open_doors=True), limit_s=100)
+        acts = world.truth.acts
+        assert sum(act.misplaced for act in acts) == 1, f"seed {seed}"
+        starts = sorted(act.start_ns for act in acts)
+        longest_s = max(after - before for before, after in pairwise(starts)) / 1e9
+        assert longest_s < 15, f"seed {seed}"
+
+
 def test_nobody_gets_in_before_the_door_opens(demo_store):
     world = World(demo_store, 1, Traffic(shoppers=1))
     for _ in range(60 * 30):
