@@ -125,20 +125,7 @@ class Daemon:
         self._broker_up = asyncio.Event()
         self._from_upstream = UpstreamInputs(self._intake, self._clock)
         self._upstream = self._make_upstream()
-        entry = settings.entry
-        self._verify: Callable[[str, Stamp], Verified] = (
-            _nobody
-            if entry is None
-            else Verifier(
-                EntryConfig(
-                    jwks=Path(entry.jwks),
-                    issuer=entry.issuer,
-                    store=store.name,
-                    skew_s=entry.skew_s,
-                    max_age_days=entry.max_age_days,
-                )
-            ).verify
-        )
+        self._verify = _verifier(settings, store)
         name = f"shelfgate-instore-{store.name}-{settings.gateway}"
         self._instore = InstoreDriver(
             mqtt_config(settings.broker, name, embedded=settings.broker.starts_own, clean=True),
@@ -386,6 +373,21 @@ class Daemon:
         self._store = store
         self._instore.store_changed(store)
         log.info("The store file was read again: version %s", store.version)
+
+
+def _verifier(settings: Settings, store: Store) -> Callable[[str, Stamp], Verified]:
+    """Return what judges entry tokens."""
+    entry = settings.entry
+    if entry is None:
+        return _nobody
+    config = EntryConfig(
+        jwks=Path(entry.jwks),
+        issuer=entry.issuer,
+        store=store.name,
+        skew_s=entry.skew_s,
+        max_age_days=entry.max_age_days,
+    )
+    return Verifier(config).verify
 
 
 def _nobody(_text: str, _stamp: Stamp) -> Verified:

@@ -284,6 +284,8 @@ class Peer:
     def close(self):
         self._client.disconnect()
         self._client.loop_stop()
+        # The client closes its last sockets when it goes; in a cycle they might go first.
+        del self._client
 
 
 class Witness(Peer):

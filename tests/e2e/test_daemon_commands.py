@@ -5,11 +5,25 @@ import json
 import os
 import secrets
 import signal
+from itertools import count
 
 import pytest
 
 from tests.e2e.helpers import GATEWAY, until
-from tests.e2e.shop import CRISPS, FILE, JAM, ROOT, TEA, bought, complete, open_shop, visit
+from tests.e2e.shop import (
+    BRIDGE,
+    CRISPS,
+    FILE,
+    JAM,
+    PERIOD_US,
+    ROOT,
+    ROWS,
+    TEA,
+    bought,
+    complete,
+    open_shop,
+    visit,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -114,7 +128,9 @@ def test_an_erased_shopper_is_named_nowhere(at):
         ("dance", {}, "unknown command"),
         ("prices", {"version": "p8"}, "prices"),
         ("prices", {"version": "p8", "prices": [{"gtin": "1", "unit_price_minor": 1,
-                                                 "currency": "EUR"}]}, "unknown product 1"),
+                                                 "currency": "EUR"}]}, "product 1: no GTIN"),
+        ("prices", {"version": "p8", "prices": [{"gtin": "09521321123458", "unit_price_minor": 1,
+                                                 "currency": "EUR"}]}, "09521321123458"),
         ("planogram", {"facings": [{"gtin": CRISPS, "plates": ["nowhere"]}]}, "nowhere"),
         ("review", {"review": "none", "acts": [], "by": "me"}, "not open"),
         ("backfill", {"epoch": "e", "sequence": "-1"}, "sequence"),
@@ -176,7 +192,25 @@ def test_a_broken_store_file_is_refused_and_a_good_one_taken(at):
     complete(at)
 
 
+def test_a_shelf_that_is_new_in_the_store_file_is_heard(at):
+    query = "SELECT key FROM state WHERE kind = 'holding'"
+    before = set(at.daemon.rows(query))
+    at.file.write_text(FILE + BRIDGE)
+    hang_up(at, "The store file was read again: version")
+    boot, numbers = secrets.token_hex(8), count()
+
+    def weighed():
+        at.shop.frames(2)
+        message = {"v": 1, "boot": boot, "seq": next(numbers), "t_ms": at.shop.t_ms(200)}
+        message |= {"period_us": PERIOD_US, "unit": "g", "w": [[900.0, 1_200.0]] * ROWS}
+        at.shop.send(f"{ROOT}/shelf/g2.s1/samples", message, qos=0)
+        return len(set(at.daemon.rows(query)) - before) == 2
+
+    until(weighed, "the weights of the new shelf")
+
+
 def hang_up(at, words):
     """Let the daemon read its store file again, and wait until it has."""
+    times = at.daemon.program.words().count(words)
     os.kill(at.daemon.program.pid, signal.SIGHUP)
-    until(lambda: words in at.daemon.program.words(), words)
+    until(lambda: at.daemon.program.words().count(words) > times, words)

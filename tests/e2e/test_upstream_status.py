@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the retained status tells about odd messages, and how often the log does."""
+"""What the retained status tells about odd messages, and what is done when it is refreshed."""
 
 import asyncio
 import json
+import sqlite3
+import time
+from contextlib import closing
 
 from drivers.mqtt.client import connect
 from drivers.mqtt.embedded import embedded_broker
+from gateway.database import DAY_NS, Batch
 from tests.brokers import free_port, run
 from tests.e2e.upstream_parts import ROOT, gateway, mqtt
+from tests.made import lost
 
 
 def test_odd_acknowledgements_are_counted_in_the_status_and_logged_once(tmp_path, caplog):
@@ -47,3 +52,40 @@ def test_odd_acknowledgements_are_counted_in_the_status_and_logged_once(tmp_path
     told = [record for record in caplog.records if "acknowledgement" in record.message]
     assert len(told) == 1
     assert told[0].levelname == "WARNING"
+
+
+def test_history_is_trimmed_as_the_status_is_refreshed(tmp_path):
+    async def main():
+        port = free_port()
+        states = asyncio.Queue()
+
+        def on_message(message):
+            states.put_nowait(json.loads(message.payload))
+
+        async with embedded_broker(port):
+            watch = [(f"{ROOT}/status", 1)]
+            async with (
+                connect(mqtt(port, "watcher"), subscriptions=watch, on_message=on_message),
+                gateway(tmp_path, mqtt(port, "gw"), acknowledge="broker") as one,
+            ):
+                await states.get()
+                epoch = one.database.epoch.epoch
+                events = [lost(epoch, number) for number in range(1, 6)]
+                long_ago_ns = time.time_ns() - 40 * DAY_NS
+                await one.database.commit(Batch(events=events, online=True, utc_ns=long_ago_ns))
+                one.upstream.notify()
+                await one.delivered()
+                assert count(tmp_path) == 6
+                # Trimming comes after a status, and before the next one.
+                for parts in (["camera/c1"], [], ["camera/c1"]):
+                    one.upstream.set_degraded(parts)
+                    await states.get()
+                # Kept are the start, which is young, and the end of the sequence.
+                assert count(tmp_path) == 2
+
+    run(main())
+
+
+def count(folder):
+    with closing(sqlite3.connect(folder / "gateway.db")) as connection:
+        return connection.execute("SELECT count(*) FROM events").fetchone()[0]
