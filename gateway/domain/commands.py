@@ -22,17 +22,31 @@ REMEMBERED: Final = 500
 """Answers kept, so that a repeated command is answered again and not done again."""
 WEIGHT_G_MAX: Final = 1e5
 QUANTITY_MAX: Final = 1_000
-NAME_MAX: Final = 200
+TOLERANCE: Final = 0.04
+TOLERANCE_G_MIN: Final = 1.0
+"""Of a unit weight, where none is given, but at least 1 g: as in a store file."""
+ANSWERED_LATER: Final = frozenset({"backfill", "erase"})
 SEQUENCE_MAX: Final = 2**63 - 1
 Word = Annotated[str, msgspec.Meta(max_length=64)]
 """What ends up in every receipt is short."""
+
+
+class NewProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A product that a planogram brings along; prices come with their own command."""
+
+    gtin: str
+    name: Annotated[str, msgspec.Meta(max_length=200)]
+    unit_g: float
+    tolerance_g: float | None = None
+    """4 % of the unit weight when absent, at least 1 g."""
+    sku: Word | None = None
 
 
 class PlanogramCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Replace all facings; products named here are added or replaced."""
 
     facings: list[Facing]
-    products: list[Product] = []
+    products: list[NewProduct] = []
     id: str | None = None
 
 
@@ -94,7 +108,7 @@ def carry_out(step: Step, command: Command) -> Layout | None:
         answer = "ok"
     except (CommandError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         answer = f"error: {error}"
-    if command.name == "erase" and answer == "ok":
+    if command.name in ANSWERED_LATER and answer == "ok":
         # Done and answered after the commit. Not remembered: after a kill in between, a repeat
         # must do it.
         return None
@@ -123,21 +137,26 @@ def _answer(step: Step, command: str, answer: str) -> None:
 def _planogram(step: Step, command: Command) -> Layout:
     wanted = msgspec.json.decode(command.data, type=PlanogramCommand)
     store = step.state.store
-    products = {**store.products, **{product.gtin: product for product in wanted.products}}
-    for product in wanted.products:
-        weighs = 0 < product.unit_g <= WEIGHT_G_MAX and 0 <= product.tolerance_g <= WEIGHT_G_MAX
-        if not (weighs and valid_gtin(product.gtin)):
+    products = dict(store.products)
+    for new in wanted.products:
+        gtin = _gtin(new.gtin)
+        known = products.get(gtin)
+        usual_g = max(TOLERANCE_G_MIN, TOLERANCE * new.unit_g)
+        tolerance_g = usual_g if new.tolerance_g is None else new.tolerance_g
+        if not (0 < new.unit_g <= WEIGHT_G_MAX and 0 <= tolerance_g <= WEIGHT_G_MAX):
             raise CommandError(
-                f"product {product.gtin}: needs a valid GTIN-14 and weights above 0, "
-                f"at most {WEIGHT_G_MAX:.0f} g"
+                f"product {gtin}: needs weights above 0, at most {WEIGHT_G_MAX:.0f} g"
             )
-        if product.price_minor is not None or product.currency is not None:
-            raise CommandError(f"product {product.gtin}: prices come with the command prices")
-        if len(product.name) > NAME_MAX or len(product.sku or "") > NAME_MAX:
-            raise CommandError(
-                f"product {product.gtin}: name and sku have {NAME_MAX} letters at most"
-            )
-    facings = tuple(wanted.facings)
+        products[gtin] = Product(
+            gtin=gtin,
+            name=new.name,
+            unit_g=new.unit_g,
+            tolerance_g=tolerance_g,
+            sku=new.sku,
+            price_minor=known.price_minor if known else None,
+            currency=known.currency if known else None,
+        )
+    facings = tuple(Facing(gtin=_gtin(one.gtin), plates=one.plates) for one in wanted.facings)
     candidate = msgspec.structs.replace(store, products=products)
     problems = Layout(candidate).facing_problems(facings)
     if problems:
@@ -149,10 +168,11 @@ def _prices(step: Step, command: Command) -> Layout:
     wanted = msgspec.json.decode(command.data, type=PricesCommand)
     products = dict(step.state.store.products)
     for price in wanted.prices:
-        product = products.get(price.gtin)
+        gtin = _gtin(price.gtin)
+        product = products.get(gtin)
         if product is None:
-            raise CommandError(f"unknown product {price.gtin}")
-        products[price.gtin] = msgspec.structs.replace(
+            raise CommandError(f"unknown product {price.gtin}. Bring it with a planogram first")
+        products[gtin] = msgspec.structs.replace(
             product, price_minor=price.unit_price_minor, currency=price.currency
         )
     return _override(step, step.state.store.facings, products, wanted.version)
@@ -190,7 +210,8 @@ def _review(step: Step, command: Command) -> None:
     review = state.reviews.get(wanted.review)
     if review is None:
         raise CommandError(f"review {wanted.review} is not open")
-    for act in wanted.acts:
+    acts = [msgspec.structs.replace(act, gtin=_gtin(act.gtin)) for act in wanted.acts]
+    for act in acts:
         if act.session is not None and act.session not in review.sessions:
             raise CommandError(f"session {act.session} has no part in review {wanted.review}")
         if act.gtin not in state.store.products or not 1 <= act.quantity <= QUANTITY_MAX:
@@ -206,10 +227,10 @@ def _review(step: Step, command: Command) -> None:
         f"review/{review.id}",
         review=review.id,
         change=review.change,
-        acts=wanted.acts,
+        acts=acts,
         by=wanted.by,
     )
-    _revise(step, review, wanted.acts)
+    _revise(step, review, acts)
 
 
 def _revise(step: Step, review: Review, acts: list[Act]) -> None:
@@ -250,6 +271,14 @@ def _revise(step: Step, review: Review, acts: list[Act]) -> None:
         emit_cart(step, cart, cart.lines, adjusted=f"review {review.id}")
         if not open_reviews(step, name):
             del state.closed[name]
+
+
+def _gtin(text: str) -> str:
+    """Return a GTIN of 8, 12, 13 or 14 digits in its 14 digits."""
+    gtin = text.zfill(14)
+    if len(text) not in {8, 12, 13, 14} or not valid_gtin(gtin):
+        raise CommandError(f"product {text[:20]}: no GTIN. Give 8, 12, 13 or 14 digits, checked")
+    return gtin
 
 
 def valid_gtin(gtin: str) -> bool:

@@ -3,7 +3,7 @@ import msgspec
 import pytest
 
 from gateway.domain.commands import REMEMBERED, valid_gtin
-from gateway.domain.effects import Backfill, Reply
+from gateway.domain.effects import Backfill, EraseShopper, Reply
 from gateway.domain.store import Facing
 from tests.gateway.domain.scene import (
     CRISPS,
@@ -143,11 +143,26 @@ def test_backfill_is_asked_of_the_outbox(scene):
     wanted = {"epoch": "e" * 32, "sequence": "00000000000000000042"}
     effects, made = scene.command("backfill", wanted, command="b1")
     assert made == []
-    assert Backfill("b1", "e" * 32, 42) in effects
-    assert answer(effects) == ("ok", "")
+    # Whoever reads the history answers, with how many events there are; so does a repeat.
+    assert effects == [Backfill("b1", "e" * 32, 42)]
+    again, _ = scene.command("backfill", wanted, command="b1")
+    assert again == effects
 
 
-@pytest.mark.parametrize("sequence", ["", "-1", "x", "1" * 21, "٣", "1_0"])
+def test_erasing_is_asked_of_the_outbox_each_time(scene):
+    for _ in range(2):
+        effects, made = scene.command("erase", {"shopper": "anna"}, command="x1")
+        assert (effects, made) == ([EraseShopper("x1", "anna")], [])
+    assert answer(scene.command("erase", {"shopper": ""}, command="x2")[0])[0] == "error"
+
+
+def test_a_gtin_may_be_given_as_on_the_label(scene):
+    price = {"gtin": TEA.lstrip("0"), "unit_price_minor": 1, "currency": "EUR"}
+    assert answer(scene.command("prices", {"version": "1", "prices": [price]})[0]) == ("ok", "")
+    assert scene.state.store.products[TEA].price_minor == 1
+
+
+@pytest.mark.parametrize("sequence", ["", "-1", "x", "1" * 21, "9" * 20, "٣", "1_0"])
 def test_backfill_needs_a_sequence(scene, sequence):
     effects, _ = scene.command("backfill", {"epoch": "e", "sequence": sequence})
     assert answer(effects)[0] == "error"
