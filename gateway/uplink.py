@@ -252,8 +252,8 @@ class Uplink:
     ) -> list[Acknowledged]:
         """Take a message of the integrator.
 
-        What is provably false is not believed: nobody but this daemon commits in the current
-        epoch, so an acknowledgement beyond its last sequence is refused. One beyond a finished
+        What is provably false is not believed: nobody but this daemon publishes in the current
+        epoch, so an acknowledgement of what it has not sent is refused. One beyond a finished
         epoch's last sequence here can be true (this database was restored from a backup) and
         counts up to what is here.
 
@@ -402,7 +402,7 @@ class Uplink:
         tail = tails.get(epoch)
         if tail is None:
             return None  # Nothing of it waits.
-        if claim > tail and epoch == current:
+        if epoch == current and claim > self._sent.get(epoch, -1):
             self.counters.unbelievable_acks += 1
             return None
         limit = self._sent.get(epoch, -1) if epoch in self._backfilled else tail
