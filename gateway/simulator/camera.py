@@ -191,7 +191,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     camera = next(one for one in store.cameras if one.name == options.camera)
     renderer = Renderer(pinhole(camera), scene_of(store))
     stream = Stream()
-    server = Server(options.port, stream)
+    try:
+        server = Server(options.port, stream)
+    except OSError as error:
+        sys.stderr.write(
+            f"camera {options.camera}: port {options.port} cannot be opened"
+            f" ({error.strerror}). Choose a free port\n"
+        )
+        return 1
     threading.Thread(target=server.serve_forever, name="viewers", daemon=True).start()
     rng = np.random.default_rng(options.port)
     decoder = msgspec.json.Decoder(list[Pose])

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings file that the demo writes for its daemon and its vision worker."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.domain.store import Shelf, Store
+from gateway.domain.store import Store
 from gateway.simulator.keys import ISSUER, JWKS_NAME
 
 ROOT = Path(__file__).parents[2]
@@ -47,23 +48,12 @@ retry_max_s = 3
 [journal]
 directory = "{files / "journal"}"
 
-[entry]
-jwks = "{files / "keys" / JWKS_NAME}"
-issuer = "{ISSUER}"
-
+{entry_table(files / "keys")}
 [engine]
 unseen_max_s = {UNSEEN_MAX_S}
 """
     ]
-    parts += [_bridge(shelf, files) for shelf in store.shelves if shelf.name in bridges(store)]
-    parts += [
-        f"""[[device]]
-driver = "scanner"
-name = "{scanner.name}"
-url = "{files / "lines" / f"scanner-{scanner.name}"}"
-"""
-        for scanner in store.scanners
-    ]
+    parts += device_tables(store, files / "lines", bridges(store))
     if camera is not None:
         parts.append(_vision(*camera))
     return "\n".join(parts)
@@ -78,14 +68,35 @@ def bridges(store: Store) -> list[str]:
     ]
 
 
-def _bridge(shelf: Shelf, files: Path) -> str:
-    return f"""[[device]]
+def entry_table(keys: Path) -> str:
+    """Return the table that lets a daemon believe the entry tokens of simulated shoppers."""
+    return f"""[entry]
+jwks = "{keys / JWKS_NAME}"
+issuer = "{ISSUER}"
+"""
+
+
+def device_tables(store: Store, lines: Path, bridged: Sequence[str]) -> list[str]:
+    """Return the tables of devices on pseudo-terminals, those of bridges first."""
+    tables = [
+        f"""[[device]]
 driver = "bridge"
 name = "{shelf.name}"
-url = "{files / "lines" / f"bridge-{shelf.name}"}"
+url = "{lines / f"bridge-{shelf.name}"}"
 channels = {list(range(len(shelf.plates)))}
 crc = "required"
 """
+        for shelf in store.shelves
+        if shelf.name in bridged
+    ]
+    return tables + [
+        f"""[[device]]
+driver = "scanner"
+name = "{scanner.name}"
+url = "{lines / f"scanner-{scanner.name}"}"
+"""
+        for scanner in store.scanners
+    ]
 
 
 def _vision(camera: str, port: int) -> str:

@@ -24,6 +24,7 @@ from gateway.simulator.keys import TokenMaker
 from gateway.simulator.lines import Bridge, EntryScanner, Line
 from gateway.simulator.sensors import PERIOD_US, SAMPLES_PER_BLOCK, Cells, Flaws, rounded
 from gateway.simulator.stock import FloatArray, TrueAct
+from gateway.simulator.telling import Links, Teller
 from gateway.simulator.watching import OVERHEAD, Watcher
 from gateway.simulator.wire import Device
 from gateway.simulator.world import Traffic, World
@@ -57,6 +58,7 @@ class SimulateConfig:
         open_doors: Let everybody in without the gateway's word.
         held: Nobody comes before a line ``go`` on standard input; its end ends the run.
         truth: File for what really happened, written again with each change.
+        say: Takes a readable line for each thing that happens.
     """
 
     store: Store
@@ -71,6 +73,11 @@ class SimulateConfig:
     open_doors: bool = False
     held: bool = False
     truth: Path | None = None
+    say: Callable[[str], None] = lambda _line: None
+
+
+class SimulationError(Exception):
+    """The simulation cannot go on; says why."""
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +151,7 @@ class Simulation:
         )
         if config.held:
             self.world.hold()
+        self._teller = Teller(store, config.say)
         self._tokens = TokenMaker.in_directory(store.name, config.keys)
         self._lines: list[Line] = []
         self._devices: list[Device] = []
@@ -176,30 +184,39 @@ class Simulation:
             )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until everybody who was to come has left, or ``stop``."""
+        """Run until everybody who was to come has left, or ``stop``.
+
+        Raises:
+            SimulationError: The process that renders the camera ended.
+        """
         config = self._config
+        broker = config.broker
+        links = Links(f"{broker.host}:{broker.port}", len(self._devices))
+        failure: str | None = None
         try:
             if config.camera is not None:
                 self._camera = await self._start_camera(*config.camera)
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(device.run(config.broker), name=device.name)
+                    group.create_task(device.run(broker, links), name=device.name)
                     for device in self._devices
                 ]
-                await self._live(stop)
+                failure = await self._live(stop)
                 for task in tasks:
                     task.cancel()
         finally:
             await self._stop_camera()
             for line in self._lines:
                 line.close()
+        if failure is not None:
+            raise SimulationError(failure)
 
     def begin(self) -> None:
         """Let shoppers come."""
         self.world.begin()
 
-    async def _live(self, stop: asyncio.Event) -> None:
-        """Move the world with the clock."""
+    async def _live(self, stop: asyncio.Event) -> str | None:
+        """Move the world with the clock; return what went wrong, if anything did."""
         dt_s = PERIOD_US / 1e6
         last_s = time.monotonic()
         behind_s = 0.0
@@ -212,16 +229,26 @@ class Simulation:
                 behind_s -= dt_s
                 self.world.step(dt_s)
                 self._sense()
+            self._teller.tell(self.world.truth)
             self._tell()
+            if self._camera is not None and self._camera.returncode is not None:
+                return self._camera_ended(self._camera.returncode)
             if self.world.over and over_s is None:
                 over_s = now_s
             if over_s is not None and now_s - over_s > TAIL_S and not self._config.held:
-                return
+                break
             try:
                 async with asyncio.timeout(WAKE_S):
                     await stop.wait()
             except TimeoutError:
                 continue
+        return None
+
+    def _camera_ended(self, status: int) -> str:
+        assert self._config.camera is not None
+        name, port = self._config.camera
+        remedy = f"Its reason stands above; see that port {port} is free"
+        return f"camera {name}: its renderer ended with status {status}. {remedy}"
 
     def _sense(self) -> None:
         world = self.world
@@ -235,6 +262,7 @@ class Simulation:
             self._look()
         while world.scans:
             scanner, shopper = world.scans.popleft()
+            self._teller.scanned(scanner, shopper)
             self._scanners[scanner](self._tokens.token(shopper))
         while self._opening and self._opening[0][0] <= world.now_s:
             _, door, is_open = self._opening.popleft()

@@ -30,8 +30,7 @@ PATIENCE_S = 9.0
 """Who waits this long for a place at a shelf goes without."""
 DETOUR_MM = 700.0
 """To a plate farther than this one walks along the middle of the aisle."""
-SQUEEZE_S = 3.0
-"""Who waits this long for room to pass somebody passes near."""
+SQUEEZE_S = 3.0  # After it, who has no room to pass somebody passes near.
 ASIDE_S = 1.2
 """Who waits this long for a place makes room for the others, who may wait for this one's."""
 RESCAN_S = 7.0

@@ -3,6 +3,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 from drivers.mqtt.config import MqttConfig, Tls
 from gateway.config import ConfigError, load_store
-from gateway.simulator.devices import SimulateConfig, Simulation
+from gateway.domain.store import Store
+from gateway.simulator.demo_settings import device_tables, entry_table
+from gateway.simulator.devices import SimulateConfig, Simulation, SimulationError
 from gateway.simulator.world import Traffic
 
 
@@ -54,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bridge", action="append", default=[], metavar="SHELF", help="with --lines; may repeat"
     )
+    parser.add_argument("--quiet", action="store_true", help="say nothing of what happens")
     parser.add_argument(
         "--open-doors", action="store_true", help="let shoppers in without the gateway's word"
     )
@@ -66,21 +70,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def run_simulate(args: argparse.Namespace) -> int:
-    """Run ``shelfgate simulate``; return its exit status."""
+    """Run ``shelfgate simulate``.
+
+    Returns:
+        The exit status: 1 if a file cannot be used or the camera's renderer ended, 2 if an
+        argument is wrong.
+    """
     try:
         config = _config(args)
         simulation = Simulation(config)
-    except (ConfigError, OSError, ValueError) as error:
+    except ConfigError as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"simulate: {error}\n")
         return 2
+    if not args.quiet:
+        _show_settings(config)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if config.held:
         _listen(loop, simulation, stop)
-    await simulation.run(stop)
+    try:
+        await simulation.run(stop)
+    except SimulationError as error:
+        sys.stderr.write(f"simulate: {error}\n")
+        return 1
     return 0
+
+
+def _show_settings(config: SimulateConfig) -> None:
+    """Show what a daemon has to know of these devices."""
+    tables = [entry_table(config.keys.resolve())]
+    if config.lines is not None:
+        tables += device_tables(config.store, config.lines.resolve(), config.bridges)
+    _say("For the daemon's settings:\n\n" + "\n".join(tables))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _listen(loop: asyncio.AbstractEventLoop, simulation: Simulation, stop: asyncio.Event) -> None:
@@ -98,47 +129,97 @@ def _listen(loop: asyncio.AbstractEventLoop, simulation: Simulation, stop: async
 
 
 def _config(args: argparse.Namespace) -> SimulateConfig:
-    host, _, port = args.broker.rpartition(":") if ":" in args.broker else (args.broker, "", "")
-    camera = None
-    if args.camera is not None:
-        name, _, number = args.camera.rpartition(":")
-        if not name or not number.isdigit():
-            raise ValueError(f"--camera {args.camera}: not NAME:PORT. Write for example top:8090")
-        camera = (name, int(number))
+    if args.shoppers < 0:
+        raise ValueError(f"--shoppers {args.shoppers}: negative. Give 0 for no end, or a number")
+    if args.at_once < 1:
+        raise ValueError(f"--at-once {args.at_once}: nobody could come. Give 1 or more")
     store = load_store(args.store)
-    if camera is not None and all(one.name != camera[0] for one in store.cameras):
-        raise ValueError(f"--camera {camera[0]}: not in the store file. Correct the name")
-    if port and not port.isdigit():
-        raise ValueError(f"--broker {args.broker}: {port} is no port. Write host:port")
-    default_port = 8883 if args.ca else 1883
     return SimulateConfig(
         store=store,
         store_path=args.store,
-        broker=MqttConfig(
-            host=host,
-            port=int(port) if port else default_port,
-            client_id="set by each device",
-            protocol=4,
-            username=args.username,
-            password=args.password_file.read_text().strip() if args.password_file else None,
-            tls=Tls(ca=args.ca) if args.ca else None,
-        ),
+        broker=_broker(args),
         seed=args.seed,
         traffic=Traffic(shoppers=args.shoppers or None, at_once=args.at_once),
         keys=args.keys,
-        lines=args.lines,
+        lines=_lines(args, store),
         bridges=tuple(args.bridge),
-        camera=camera,
+        camera=_camera(args.camera, store),
         open_doors=args.open_doors,
         held=args.held,
-        truth=args.truth,
+        truth=_truth(args.truth),
+        say=(lambda _line: None) if args.quiet else _say,
     )
+
+
+def _broker(args: argparse.Namespace) -> MqttConfig:
+    host, colon, port = args.broker.rpartition(":")
+    if not colon:
+        host, port = args.broker, "8883" if args.ca else "1883"
+    if not host or not _is_port(port):
+        raise ValueError(f"--broker {args.broker}: {port} is no port. Write host:port")
+    password = None
+    if args.password_file is not None:
+        try:
+            password = args.password_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problem = f"--password-file {args.password_file}: cannot be read ({error})"
+            raise ValueError(f"{problem}. Name a text file that you may read") from error
+    return MqttConfig(
+        host=host,
+        port=int(port),
+        client_id="set by each device",
+        protocol=4,
+        username=args.username,
+        password=password,
+        tls=Tls(ca=args.ca) if args.ca else None,
+    )
+
+
+def _camera(text: str | None, store: Store) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    name, _, port = text.rpartition(":")
+    if not name or not _is_port(port):
+        raise ValueError(f"--camera {text}: not NAME:PORT. Write for example top:8090")
+    if all(one.name != name for one in store.cameras):
+        known = ", ".join(camera.name for camera in store.cameras) or "none"
+        raise ValueError(f"--camera {name}: not in the store file. Known there: {known}")
+    return name, int(port)
+
+
+def _lines(args: argparse.Namespace, store: Store) -> Path | None:
+    """Return the directory of the pseudo-terminals, which is made if absent."""
+    lines: Path | None = args.lines
+    if args.bridge and lines is None:
+        raise ValueError("--bridge: a bridge needs a line. Add --lines DIR")
+    for name in args.bridge:
+        if all(shelf.name != name for shelf in store.shelves):
+            known = ", ".join(shelf.name for shelf in store.shelves) or "none"
+            raise ValueError(f"--bridge {name}: not in the store file. Known there: {known}")
+    if lines is not None:
+        try:
+            lines.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = f"--lines {lines}: cannot be made ({error.strerror})"
+            raise ValueError(f"{problem}. Name a directory that you may write") from error
+    return lines
+
+
+def _truth(path: Path | None) -> Path | None:
+    if path is not None and not path.parent.is_dir():
+        raise ValueError(f"--truth {path}: {path.parent} is no directory. Make it first")
+    return path
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65_536
 
 
 def main() -> int:
     """Run ``python -m gateway.simulator.simulate``; return its exit status."""
     parser = argparse.ArgumentParser(description="Simulate a store's devices.")
     add_arguments(parser)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
     return asyncio.run(run_simulate(parser.parse_args()))
 
 

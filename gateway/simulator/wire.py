@@ -13,6 +13,7 @@ import msgspec
 from drivers.errors import DriverError
 from drivers.mqtt.client import Connection, connect
 from drivers.mqtt.config import Message, MqttConfig, Will
+from gateway.simulator.telling import Links
 
 FIRMWARE = "simulated"
 BACKOFF_S = (0.2, 1.5)
@@ -85,15 +86,22 @@ class Device:
             # The link just broke; run() is about to see it.
             self._connection = None
 
-    async def run(self, broker: MqttConfig) -> NoReturn:
-        """Stay connected until cancelled."""
+    async def run(self, broker: MqttConfig, links: Links | None = None) -> NoReturn:
+        """Stay connected until cancelled.
+
+        Args:
+            broker: Where to; the client's name is the device's own.
+            links: Hears when the connection fails and when it is there.
+        """
         while True:
             try:
-                await self._connected(broker)
-            except DriverError:
+                await self._connected(broker, links)
+            except DriverError as error:
+                if links is not None:
+                    links.failed(self.name, error)
                 await asyncio.sleep(random.uniform(*BACKOFF_S))
 
-    async def _connected(self, broker: MqttConfig) -> NoReturn:
+    async def _connected(self, broker: MqttConfig, links: Links | None) -> NoReturn:
         topic = f"{self._root}/status"
         will = Will(topic=topic, payload=self._status("offline"), qos=1, retain=True)
         own = msgspec.structs.replace(
@@ -113,6 +121,8 @@ class Device:
         ) as connection:
             connection.publish(topic, self._status("online"), qos=1, retain=True)
             self._connection = connection
+            if links is not None:
+                links.came_up(self.name)
             try:
                 await connection.closed()
             except asyncio.CancelledError:

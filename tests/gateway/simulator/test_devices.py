@@ -3,7 +3,9 @@
 
 import asyncio
 import os
+import socket
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -189,16 +191,50 @@ def arguments(*words):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--store", "/nowhere.toml"], "nowhere.toml"),
-        (["--store", str(DEMO), "--camera", "ceiling"], "NAME:PORT"),
-        (["--store", str(DEMO), "--camera", "cellar:8000"], "cellar"),
-        (["--store", str(DEMO), "--broker", "host:mqtt"], "no port"),
+        (["--camera", "ceiling"], "NAME:PORT"),
+        (["--camera", "cellar:8000"], "Known there: ceiling"),
+        (["--camera", "ceiling:70000"], "NAME:PORT"),
+        (["--broker", "host:mqtt"], "no port"),
+        (["--broker", "host:0"], "no port"),
+        (["--broker", "host:65536"], "no port"),
+        (["--shoppers", "-1"], "negative"),
+        (["--at-once", "0"], "nobody could come"),
+        (["--bridge", "g2.s1"], "Add --lines"),
+        (["--lines", "lines", "--bridge", "cellar"], "Known there: g"),
+        (["--lines", "/proc/nowhere"], "cannot be made"),
+        (["--password-file", "nowhere"], "cannot be read"),
+        (["--truth", "nowhere/truth.json"], "Make it first"),
     ],
 )
-def test_a_wrong_argument_is_refused_with_a_remedy(words, said, capsys, tmp_path):
-    status = asyncio.run(run_simulate(arguments(*words, "--keys", str(tmp_path / "k"))))
+def test_a_wrong_argument_is_refused_with_a_remedy(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status = asyncio.run(run_simulate(arguments("--store", str(DEMO), *words)))
     assert status == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_used_is_another_status(capsys):
+    assert asyncio.run(run_simulate(arguments("--store", "/nowhere.toml"))) == 1
+    assert "nowhere.toml" in capsys.readouterr().err
+
+
+def test_a_renderer_that_dies_ends_the_run_with_its_port(capfd, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        words = ["--store", str(DEMO), "--lines", str(tmp_path / "lines"), "--bridge", "g2.s1"]
+        words += ["--camera", f"ceiling:{port}", "--keys", str(tmp_path / "keys")]
+        words += ["--broker", f"127.0.0.1:{free_ports(1)[0]}"]
+        assert asyncio.run(run_simulate(arguments(*words))) == 1
+    output, errors = capfd.readouterr()
+    assert f"camera ceiling: port {port} cannot be opened" in errors
+    assert "its renderer ended with status 1" in errors
+    assert "Traceback" not in errors
+    tables = tomllib.loads(output.partition("\n")[2])
+    assert tables["entry"]["issuer"] == "shelfgate-simulator"
+    assert Path(tables["entry"]["jwks"]).is_file()
+    assert [device["driver"] for device in tables["device"]] == ["bridge", "scanner"]
 
 
 def test_the_end_of_input_ends_a_held_run(tmp_path):
