@@ -27,6 +27,7 @@ from gateway.domain.store import Store
 from gateway.simulator.delivery import compare
 from gateway.simulator.demo_settings import ROOT, bridges, settings_text
 from gateway.simulator.devices import Witness, read_witness
+from gateway.simulator.keys import JWKS_NAME
 from gateway.simulator.processes import Child, ReadySocket, accepts, free_ports
 from gateway.simulator.receipts import Books, Interval, judge, keep_books, read_payloads
 from gateway.simulator.screen import Screen
@@ -129,6 +130,8 @@ class Demo:
             )
         )
         (directory / "lines").mkdir(exist_ok=True)
+        for left in (directory / "lines").iterdir():
+            left.unlink()  # By an earlier run, if it was killed.
         self._ready = ReadySocket(_fresh(directory / "notify"))
         self._children = self._describe()
 
@@ -228,6 +231,7 @@ class Demo:
         await children["devices"].start()
         await self._wait(accepts(self._upstream_port, self._all_run), "the upstream broker")
         await children["integrator"].start()
+        await self._wait(self._devices_there(), "the simulated devices")
         await self._start_daemon()
         await self._wait(accepts(self._instore_port, self._all_run), "the in-store broker")
         note("daemon ready: in-store broker, bridge and scanner on their lines, uplink")
@@ -241,6 +245,20 @@ class Demo:
         self._ready.forget()
         await self._children["daemon"].start()
         await self._wait(self._ready.ready(self._all_run), "the daemon")
+
+    async def _devices_there(self) -> bool:
+        """Wait for what the daemon reads at its start: the keys, then every line."""
+        lines = self._directory / "lines"
+        paths = [self._directory / "keys" / JWKS_NAME]
+        paths += [lines / f"bridge-{name}" for name in bridges(self._store)]
+        paths += [lines / f"scanner-{scanner.name}" for scanner in self._store.scanners]
+        while self._all_run():
+            if all(
+                path.exists() and (path.is_char_device() or path.stat().st_size) for path in paths
+            ):
+                return True
+            await asyncio.sleep(0.05)
+        return False
 
     async def _people_seen(self) -> bool:
         """Wait until every camera has reported once, over the in-store broker."""
