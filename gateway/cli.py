@@ -8,6 +8,7 @@ Exit status: 0 done, 1 the work found something wrong, 2 the command was used wr
 import argparse
 import asyncio
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -16,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from drivers.errors import DriverError
-from gateway.config import ConfigError, Problem, Settings, check, load, load_store
+from gateway.config import (
+    Checked,
+    ConfigError,
+    Problem,
+    Settings,
+    examine,
+    load,
+    load_store,
+    read_secret,
+)
 from gateway.domain.events import Event, made_line
 from gateway.domain.store import Store
 from gateway.version import VERSION
@@ -39,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader of a pipe has seen enough.
-        sys.stderr.close()
+        # The reader of a pipe has seen enough; what is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130
@@ -138,7 +148,12 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401
         "shelfgate tail --broker broker.example:1883 --store store.toml",
         _tail,
     )
-    tail.add_argument("--broker", default="127.0.0.1:1883", metavar="HOST:PORT")
+    tail.add_argument(
+        "--broker", default="127.0.0.1:1883", metavar="HOST:PORT", help="(%(default)s)"
+    )
+    tail.add_argument("--username", help="user name at the broker")
+    tail.add_argument("--password-file", metavar="FILE", help="file that holds the password alone")
+    tail.add_argument("--ca", metavar="FILE", help="PEM file of who to trust; turns TLS on")
     tail.add_argument("--protocol", type=int, choices=(4, 5), default=5, help="4 is MQTT 3.1.1")
     tail.add_argument("--store", type=Path, metavar="FILE", help="for the names of products")
     tail.add_argument("--json", action="store_true", help="print each event as JSON")
@@ -185,7 +200,7 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
 def _load(args: argparse.Namespace) -> tuple[Settings, Store]:
     settings, store, warnings = load(args.settings, args.store)
     for problem in warnings:
-        logging.getLogger(__name__).warning("%s", problem)
+        logging.getLogger(__name__).warning("%s", problem.text)
     return settings, store
 
 
@@ -232,6 +247,10 @@ def _vision(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         print(f"vision: {error.name} is missing. Install shelfgate[vision]", file=sys.stderr)
         return 1
+    except ImportError as error:
+        remedy = "Install libgl1 libglib2.0-0 libxcb1, or shelfgate[vision] again"
+        print(f"vision: {_library(error)} cannot be loaded: {error}. {remedy}", file=sys.stderr)
+        return 1
     settings, store = _load(args)
     if not settings.vision:
         print(f"{args.settings}: vision: no camera. Add a [[vision]] table", file=sys.stderr)
@@ -239,10 +258,15 @@ def _vision(args: argparse.Namespace) -> int:
     return _serve(run_vision(settings, store), ModelError, CalibrationError)
 
 
+def _library(error: ImportError) -> str:
+    """Return what a failed import belongs to, as the packages are called."""
+    near = f"{error.name} {error.path} {error}"
+    return "onnxruntime" if "onnxruntime" in near else "OpenCV"
+
+
 def _check(args: argparse.Namespace) -> int:
-    problems = check(args.settings, args.store)
-    if not any(problem.severity == "error" for problem in problems):
-        problems += _check_vision(args)
+    checked = examine(args.settings, args.store)
+    problems = checked.problems + _check_vision(checked)
     for problem in problems:
         print(problem)
     errors = sum(problem.severity == "error" for problem in problems)
@@ -251,16 +275,15 @@ def _check(args: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def _check_vision(args: argparse.Namespace) -> list[Problem]:
+def _check_vision(checked: Checked) -> list[Problem]:
     """Return what is wrong with cameras and models, where what they need is installed."""
-    settings, store, _ = load(args.settings, args.store)
-    if not settings.vision:
+    if not checked.cameras or checked.store is None:
         return []
     try:
         from gateway.vision_link import check_vision  # noqa: PLC0415
-    except ModuleNotFoundError:
-        return []
-    return check_vision(settings, store, args.settings)
+    except ImportError:
+        return []  # The machine that runs the worker has it, and says so where it has not.
+    return check_vision(checked.cameras, checked.store)
 
 
 def _replay(args: argparse.Namespace) -> int:
@@ -274,10 +297,18 @@ def _replay(args: argparse.Namespace) -> int:
     began_s = time.monotonic()
     try:
         done = replay(args.files, show, store=store)
-    except (OSError, JournalError) as error:
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        remedy = "Check the path, permissions and room"
+        thing = error.filename or "standard output"
+        print(f"{thing}: {reason}. {remedy}", file=sys.stderr)
+        return 1
+    except JournalError as error:
         print(error, file=sys.stderr)
         return 1
-    sys.stdout.buffer.flush()
     took_s = time.monotonic() - began_s
     spanned_s = ((done.last_mono_ns or 0) - (done.first_mono_ns or 0)) / 1e9
     print(
@@ -294,10 +325,24 @@ def _tail(args: argparse.Namespace) -> int:
     if not host or not port.isdigit():
         print(f"--broker {args.broker}: not HOST:PORT. Give both", file=sys.stderr)
         return 2
+    if args.password_file and not args.username:
+        print("--username: missing beside --password-file. Give both", file=sys.stderr)
+        return 2
+    if args.ca and not Path(args.ca).is_file():
+        print(f"--ca {args.ca}: no such file. Name a PEM file of authorities", file=sys.stderr)
+        return 1
     products = load_store(args.store).products if args.store else {}
     names = {gtin: product.name for gtin, product in products.items()}
+    client = tail_client(
+        host,
+        int(port),
+        args.protocol,
+        username=args.username,
+        password=read_secret(args.password_file) if args.password_file else None,
+        ca=args.ca,
+    )
     with suppress(asyncio.CancelledError):
-        asyncio.run(tail(tail_client(host, int(port), args.protocol), names, as_json=args.json))
+        asyncio.run(tail(client, names, as_json=args.json))
     return 0
 
 

@@ -6,10 +6,14 @@ The operator writes the settings (brokers, serial ports, limits), the installer 
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from drivers import registry
+from gateway.config_read import Decoded
 from gateway.config_settings import (
     CREDENTIAL,
     Broker,
@@ -17,6 +21,7 @@ from gateway.config_settings import (
     History,
     Journal,
     Settings,
+    SettingsRead,
     Tls,
     Uplink,
     Vision,
@@ -24,12 +29,13 @@ from gateway.config_settings import (
     read_settings,
     secret_path,
 )
-from gateway.config_store import read_store
-from gateway.config_toml import ConfigError, Problem, Problems, Where, load_document
+from gateway.config_store import StoreRead, read_store
+from gateway.config_toml import ConfigError, Document, Problem, Problems, Where
 from gateway.domain.store import Store
 
 __all__ = [
     "Broker",
+    "Checked",
     "ConfigError",
     "Entry",
     "History",
@@ -40,11 +46,23 @@ __all__ = [
     "Uplink",
     "Vision",
     "check",
+    "examine",
     "load",
     "load_settings",
     "load_store",
     "read_secret",
 ]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is wrong with both files, and what a look into models and views still needs."""
+
+    problems: list[Problem]
+    cameras: list[tuple[Where, Vision]]
+    """Vision tables that nothing is known against."""
+    store: Store | None
+    """What could be read of the store file."""
 
 
 def load_settings(path: str | Path) -> Settings:
@@ -53,10 +71,10 @@ def load_settings(path: str | Path) -> Settings:
     Raises:
         ConfigError: Lists every error in the file.
     """
-    settings, problems = read_settings(Path(path))
-    if settings is None:
-        raise ConfigError([item for item in problems if item.severity == "error"])
-    return settings
+    read = read_settings(Path(path))
+    if read.settings is None:
+        raise ConfigError([item for item in read.problems if item.severity == "error"])
+    return read.settings
 
 
 def load_store(path: str | Path) -> Store:
@@ -65,10 +83,10 @@ def load_store(path: str | Path) -> Store:
     Raises:
         ConfigError: Lists every error in the files.
     """
-    store, problems = read_store(Path(path))
-    if store is None:
-        raise ConfigError([item for item in problems if item.severity == "error"])
-    return store
+    read = read_store(Path(path))
+    if read.store is None:
+        raise ConfigError([item for item in read.problems if item.severity == "error"])
+    return read.store
 
 
 def check(settings_path: str | Path, store_path: str | Path) -> list[Problem]:
@@ -76,7 +94,25 @@ def check(settings_path: str | Path, store_path: str | Path) -> list[Problem]:
 
     Files that they name (keys, models, certificates) are looked for, secrets are not printed.
     """
-    return _read_both(Path(settings_path), Path(store_path))[2]
+    return examine(settings_path, store_path).problems
+
+
+def examine(settings_path: str | Path, store_path: str | Path) -> Checked:
+    """Do what ``check`` does, and return what else can be looked at.
+
+    What is wrong in one table hides nothing in another: each is checked once it can be read.
+    """
+    settings, store = read_settings(Path(settings_path)), read_store(Path(store_path))
+    problems = _together(settings, store)
+    against = [problem.key for problem in problems if problem.severity == "error"]
+    cameras = [
+        (where, table)
+        for where, table in settings.tables
+        if isinstance(table, Vision) and not any(key.startswith(where.key) for key in against)
+    ]
+    if {"camera", "gondola"} & store.doubtful:
+        cameras = []
+    return Checked(problems, cameras, store.known)
 
 
 def load(
@@ -90,64 +126,79 @@ def load(
     Raises:
         ConfigError: Lists every error that ``check`` finds.
     """
-    settings, store, problems = _read_both(Path(settings_path), Path(store_path))
+    settings, store = read_settings(Path(settings_path)), read_store(Path(store_path))
+    problems = _together(settings, store)
     errors = [item for item in problems if item.severity == "error"]
-    if errors or settings is None or store is None:
+    if errors or settings.settings is None or store.store is None:
         raise ConfigError(errors)
-    return settings, store, problems
+    return settings.settings, store.store, problems
 
 
-def _read_both(
-    settings_path: Path, store_path: Path
-) -> tuple[Settings | None, Store | None, list[Problem]]:
-    settings, found = read_settings(settings_path)
-    store, store_problems = read_store(store_path)
-    problems = Problems(found + store_problems)
-    if settings is not None:
-        where = Where(load_document(settings_path))
-        _check_files(where, settings, problems)
-        if store is not None:
-            _check_together(where, settings, store, problems)
-    return settings, store, problems.found
+def _together(settings: SettingsRead, store: StoreRead) -> list[Problem]:
+    problems = Problems(settings.problems + store.problems)
+    if settings.document is not None:
+        _check_files(settings.document, settings.tables, problems)
+        if store.known is not None:
+            for where, table in settings.tables:
+                _check_against(where, table, store.known, store.doubtful, problems)
+            if store.known.scanners and "entry" not in settings.document.data:
+                problem = "missing, so no entry token is valid"
+                remedy = "Add [entry] with jwks and issuer"
+                place = Where(settings.document).at("entry")
+                problems.add(place, problem, remedy, severity="warning")
+    return problems.found
 
 
-def _check_together(where: Where, settings: Settings, store: Store, problems: Problems) -> None:
-    cameras = {camera.name for camera in store.cameras}
-    for index, vision in enumerate(settings.vision):
-        if vision.camera not in cameras:
-            problem = f"camera {vision.camera} is not in the store file"
+def _check_against(
+    where: Where,
+    table: msgspec.Struct,
+    store: Store,
+    doubtful: frozenset[str],
+    problems: Problems,
+) -> None:
+    """Check one table of the settings against the store, as far as that could be read."""
+    if isinstance(table, Vision) and "camera" not in doubtful:
+        cameras = {camera.name for camera in store.cameras}
+        if table.camera not in cameras:
+            problem = f"camera {table.camera} is not in the store file"
             remedy = f"Known there: {', '.join(sorted(cameras)) or 'none; add [[camera]]'}"
-            problems.add(where.at("vision", index, "camera"), problem, remedy)
-    for index, device in enumerate(settings.device):
-        for text in registry.problems(device, store):
-            problem, _, remedy = text.rpartition(". ")
-            problems.add(where.at("device", index), problem, remedy)
-    if store.scanners and settings.entry is None:
-        problem = "missing, so no entry token is valid"
-        remedy = "Add [entry] with jwks and issuer"
-        problems.add(where.at("entry"), problem, remedy, severity="warning")
+            problems.add(where.at("camera"), problem, remedy)
+    elif isinstance(table, registry.AnyDriverConfig):
+        needed = "gondola" if table.device.startswith("shelf/") else "scanner"
+        if needed not in doubtful:
+            for text in registry.problems(table, store):
+                problem, _, remedy = text.rpartition(". ")
+                problems.add(where, problem, remedy)
 
 
-def _check_files(where: Where, settings: Settings, problems: Problems) -> None:
-    for key, link in (("broker", settings.broker), ("uplink", settings.uplink)):
-        if link is None:
-            continue
-        if link.tls is not None:
-            for name in ("ca", "cert", "key"):
-                _check_file(where.at(key, "tls", name), getattr(link.tls, name), problems)
-        if link.password_file is not None:
-            _check_secret(where.at(key, "password_file"), link.password_file, problems)
-    for index, vision in enumerate(settings.vision):
-        _check_file(where.at("vision", index, "model"), vision.model, problems)
-        _check_file(where.at("vision", index, "hands"), vision.hands, problems)
-    if settings.entry is not None:
-        _check_keys(where.at("entry", "jwks"), settings.entry.jwks, problems)
-    database = Path(settings.database)
+def _check_files(document: Document, tables: list[Decoded], problems: Problems) -> None:
+    for where, table in tables:
+        match table:
+            case Broker() | Uplink():
+                if table.tls is not None:
+                    for name in ("ca", "cert", "key"):
+                        _check_file(where.at("tls", name), getattr(table.tls, name), problems)
+                if table.password_file is not None:
+                    _check_secret(where.at("password_file"), table.password_file, problems)
+            case Vision():
+                _check_file(where.at("model"), table.model, problems)
+                _check_file(where.at("hands"), table.hands, problems)
+            case Entry():
+                _check_keys(where.at("jwks"), table.jwks, problems)
+    _check_database(document, problems)
+
+
+def _check_database(document: Document, problems: Problems) -> None:
+    name = document.data.get("database")
+    if not isinstance(name, str) or not name:
+        return
+    database = document.path.parent.absolute() / name
+    place = Where(document).at("database")
     if not database.parent.is_dir():
         remedy = f"Create the folder {database.parent}"
-        problems.add(where.at("database"), "its folder does not exist", remedy)
+        problems.add(place, "its folder does not exist", remedy)
     elif database.is_dir():
-        problems.add(where.at("database"), "is a folder", "Name a file in it")
+        problems.add(place, "is a folder", "Name a file in it")
 
 
 def _check_file(where: Where, path: str | None, problems: Problems) -> bool:

@@ -24,6 +24,7 @@ class _Bad(Exception):  # noqa: N818 - never leaves this module.
     """A value could not be read; the problem is already noted."""
 
 
+Decoded = tuple[Where, msgspec.Struct]
 Check = Callable[[Where, Any, Problems], None]
 
 
@@ -31,6 +32,7 @@ Check = Callable[[Where, Any, Problems], None]
 class _Reading:
     problems: Problems
     checks: Mapping[type, Check]
+    decoded: list[Decoded]
 
 
 def read_table(
@@ -40,6 +42,7 @@ def read_table(
     value: object = None,
     *,
     checks: Mapping[type, Check] | None = None,
+    decoded: list[Decoded] | None = None,
 ) -> T | None:
     """Read one table into a frozen struct.
 
@@ -52,20 +55,23 @@ def read_table(
         problems: Takes what is wrong.
         value: The table; the whole document when absent.
         checks: What else to look at in each struct of a class, once its keys are right.
+        decoded: Takes each struct that could be read, with its place, whatever is wrong elsewhere.
 
     Returns:
         The struct, or None when a key of the table was wrong.
     """
     table = where.document.data if value is None else value
     try:
-        result = _read_struct(cls, table, where, _Reading(problems, checks or {}))
+        result = _read_struct(
+            cls, table, where, _Reading(problems, checks or {}, [] if decoded is None else decoded)
+        )
     except _Bad:
         return None
     assert isinstance(result, cls)
     return result
 
 
-def _read_struct(cls: type[Any], table: object, where: Where, reading: _Reading) -> object:
+def _read_struct(cls: type[Any], table: object, where: Where, reading: _Reading) -> msgspec.Struct:
     if not isinstance(table, dict):
         reading.problems.add(where, "must be a table", "Write it as [table] or { key = value }")
         raise _Bad
@@ -82,6 +88,7 @@ def _read_struct(cls: type[Any], table: object, where: Where, reading: _Reading)
         result = cls(**_read_fields(fields, table, where, reading, meant=meant, bad=bad))
     if cls in reading.checks:
         reading.checks[cls](where, result, reading.problems)
+    reading.decoded.append((where, result))
     return result
 
 
@@ -108,14 +115,15 @@ def _shape(cls: type[Any]) -> _Shape:
     return _SHAPES[cls]
 
 
-def _read_at_once(cls: type[Any], table: dict[str, object]) -> object:
+def _read_at_once(cls: type[Any], table: dict[str, object]) -> msgspec.Struct | None:
     """Return the struct when nothing is wrong with the table; None when something is."""
     if not all(map(_finite, table.values())):
         return None
     try:
-        return msgspec.convert(table, cls, strict=True)
+        result: msgspec.Struct = msgspec.convert(table, cls, strict=True)
     except (msgspec.ValidationError, OverflowError):
         return None
+    return result
 
 
 def _finite(value: object) -> bool:

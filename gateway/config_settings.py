@@ -6,6 +6,7 @@ Secrets are never in it: a ``…_file`` key names a file that holds one, or
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -13,9 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from drivers.registry import AnyDriverConfig
-from gateway.config_read import Check, read_table
+from gateway.config_read import Check, Decoded, read_table
 from gateway.config_tables import Name
-from gateway.config_toml import ConfigError, Problem, Problems, Where, load_document
+from gateway.config_toml import ConfigError, Document, Problem, Problems, Where, load_document
 from gateway.domain.inputs import EngineSettings
 
 CREDENTIAL: Final = "credential:"
@@ -189,20 +190,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     vision: Annotated[tuple[Vision, ...], Meta(max_length=100)] = ()
 
 
-def read_settings(path: Path) -> tuple[Settings | None, list[Problem]]:
-    """Read a settings file.
+@dataclass(frozen=True)
+class SettingsRead:
+    """What a settings file gave."""
 
-    Returns:
-        The settings, or None when there is an error; and every problem found.
-    """
+    settings: Settings | None
+    """None when there is an error."""
+    document: Document | None
+    """None when the file is no TOML."""
+    tables: list[Decoded]
+    """Each table that could be read by itself, with its place."""
+    problems: list[Problem]
+
+
+def read_settings(path: Path) -> SettingsRead:
+    """Read a settings file; what is wrong in one table hides nothing in another."""
     problems = Problems()
+    tables: list[Decoded] = []
     try:
         document = load_document(path)
     except ConfigError as error:
-        return None, error.problems
-    where = Where(document)
-    settings = read_table(Settings, where, problems, checks=_CHECKS)
-    return (None if problems.errors else settings), problems.found
+        return SettingsRead(None, None, tables, error.problems)
+    settings = read_table(Settings, Where(document), problems, checks=_CHECKS, decoded=tables)
+    _check_names(tables, problems)
+    good = None if problems.errors else settings
+    return SettingsRead(good, document, tables, problems.found)
 
 
 def read_secret(path: str) -> str:
@@ -283,7 +295,7 @@ def _check_engine(where: Where, engine: EngineSettings, problems: Problems) -> N
             problems.add(where.at(key), f"is {value}", "Give 1 to 1000000")
 
 
-def _check_names(where: Where, settings: Settings, problems: Problems) -> None:
+def _check_names(tables: list[Decoded], problems: Problems) -> None:
     seen: set[tuple[str, str]] = set()
 
     def once(place: Where, what: str, name: str) -> None:
@@ -291,11 +303,12 @@ def _check_names(where: Where, settings: Settings, problems: Problems) -> None:
             problems.add(place, f"{what} {name} is named twice", "Keep one of the two tables")
         seen.add((what, name))
 
-    for index, vision in enumerate(settings.vision):
-        once(where.at("vision", index, "camera"), "camera", vision.camera)
-    for index, device in enumerate(settings.device):
-        once(where.at("device", index, "name"), "device", device.device)
-        once(where.at("device", index, "url"), "port", device.url)
+    for where, table in tables:
+        if isinstance(table, Vision):
+            once(where.at("camera"), "camera", table.camera)
+        elif isinstance(table, AnyDriverConfig):
+            once(where.at("name"), "device", table.device)
+            once(where.at("url"), "port", table.url)
 
 
 def _default_port(tls: Tls | None) -> int:
@@ -306,5 +319,4 @@ _CHECKS: Final[dict[type, Check]] = {
     Broker: _check_broker,
     Uplink: _check_login,
     EngineSettings: _check_engine,
-    Settings: _check_names,
 }

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store file: what an installer writes, read into the store that the engine knows."""
 
-import csv
-import io
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from gateway.config_csv import csv_rows
 from gateway.config_read import closest, nearest, read_table
 from gateway.config_rules import check_digit, degenerate
 from gateway.config_tables import (
@@ -43,7 +42,6 @@ from gateway.domain import store as domain
 VERSION: Final = 1
 EDGE_SLACK_MM: Final = 1.0
 """Plates may overlap or pass the shelf's end by this much: tape measures round."""
-CSV_ROWS_MAX: Final = 100_000
 
 Table = TypeVar("Table", bound=msgspec.Struct)
 
@@ -64,18 +62,27 @@ class _Draft:
         yield from self.tables[kind]
 
 
-def read_store(path: Path) -> tuple[domain.Store | None, list[Problem]]:
-    """Read a store file and its pieces.
+@dataclass(frozen=True)
+class StoreRead:
+    """What a store file and its pieces gave."""
 
-    Returns:
-        The store, or None when there is an error; and every problem, warnings included.
-    """
+    store: domain.Store | None
+    """None when there is an error."""
+    known: domain.Store | None
+    """What could be read, errors left out; None when the file is no TOML."""
+    doubtful: frozenset[str]
+    """The kinds of tables of which ``known`` may lack some, for example ``camera``."""
+    problems: list[Problem]
+
+
+def read_store(path: Path) -> StoreRead:
+    """Read a store file and its pieces; what is wrong in one table hides nothing in another."""
     problems = Problems()
     draft = _Draft()
     try:
         main = load_document(path)
     except ConfigError as error:
-        return None, error.problems
+        return StoreRead(None, None, frozenset(TABLES), error.problems)
     _read_piece(main, draft, problems, main=True)
     for piece_path in _paths(main, "include", problems):
         try:
@@ -95,10 +102,9 @@ def read_store(path: Path) -> tuple[domain.Store | None, list[Problem]]:
     scanners = builder.scanners(zones, doors)
     cameras = builder.cameras()
     builder.warn(Where(main), zones, facings)
-    if problems.errors or draft.store is None:
-        return None, problems.found
-    store = domain.Store(
-        name=draft.store.name,
+    head = draft.store or StoreTable(name="unknown")
+    known = domain.Store(
+        name=head.name,
         products=dict(sorted(products.items())),
         shelves=tuple(shelves),
         facings=tuple(facings),
@@ -106,9 +112,15 @@ def read_store(path: Path) -> tuple[domain.Store | None, list[Problem]]:
         scanners=tuple(scanners),
         doors=tuple(doors),
         cameras=tuple(cameras),
-        prices_version=draft.store.prices_version,
+        prices_version=head.prices_version,
     )
-    return store, problems.found
+    store = None if problems.errors else known
+    return StoreRead(store, known, _doubtful(draft, problems), problems.found)
+
+
+def _doubtful(draft: _Draft, problems: Problems) -> frozenset[str]:
+    kinds = {problem.key.partition("[")[0] for problem in problems.errors} | draft.broken
+    return frozenset(TABLES) if "include" in kinds else frozenset(kinds)
 
 
 def _read_piece(document: Document, draft: _Draft, problems: Problems, *, main: bool) -> None:
@@ -321,7 +333,7 @@ class _Builder:
             self._problems.found += error.problems
             return []
         cells: dict[tuple[str, str], list[str]] = {}
-        for line, plate, gtin_text in self._csv_rows(path, text):
+        for line, plate, gtin_text in csv_rows(path, text, self._problems):
             places: dict[KeyPath, int] = {("plate",): line, ("gtin",): line}
             where = Where(Document(path=path, data={}, lines=places))
             gtin = self._known_gtin(where.at("gtin"), gtin_text, products)
@@ -342,28 +354,6 @@ class _Builder:
                 run.append(name)
             facings.append(domain.Facing(gtin=gtin, plates=tuple(run)))
         return facings
-
-    def _csv_rows(self, path: Path, text: str) -> Iterator[tuple[int, str, str]]:
-        here = Where(Document(path=path, data={}, lines={("header",): 1}))
-        try:
-            rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-            header = [name.strip().lower() for name in next(rows, [])]
-            if "plate" not in header or "gtin" not in header:
-                remedy = "Begin with a line plate,gtin; columns are split by commas"
-                self._problems.add(here.at("header"), "lacks plate or gtin", remedy)
-                return
-            plate_at, gtin_at = header.index("plate"), header.index("gtin")
-            for count, row in enumerate(rows):
-                if not any(cell.strip() for cell in row):
-                    continue
-                if len(row) <= max(plate_at, gtin_at) or count >= CSV_ROWS_MAX:
-                    problem = "too few columns" if count < CSV_ROWS_MAX else "too many rows"
-                    place = Where(Document(path=path, data={}, lines={("row",): rows.line_num}))
-                    self._problems.add(place.at("row"), problem, "Check the file")
-                    return
-                yield rows.line_num, row[plate_at].strip(), row[gtin_at].strip()
-        except csv.Error as error:
-            self._problems.add(here.at("header"), f"not CSV: {error}", "Save it as CSV again")
 
     def zones(self) -> list[domain.Zone]:
         """Return the zones."""

@@ -33,11 +33,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
+        """Return ``file:line: key: problem. Remedy``, marked when it is a warning."""
+        return f"warning: {self.text}" if self.severity == "warning" else self.text
+
+    @property
+    def text(self) -> str:
         """Return ``file:line: key: problem. Remedy``, as editors can jump to."""
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         thing = f"{place}: {self.key}" if self.key else place
-        mark = "warning: " if self.severity == "warning" else ""
-        return f"{mark}{thing}: {self.problem}. {self.remedy}"
+        return f"{thing}: {self.problem}. {self.remedy}"
 
 
 class ConfigError(Exception):

@@ -421,6 +421,9 @@ def _plain(path: Path) -> Iterator[bytes]:
             except zlib.error as error:  # A stream that only breaks off raises nothing.
                 raise JournalError(f"{path}: {error}. The file is damaged") from None
             chunk = file.read(CHUNK_BYTES)
+        if not decompressor.eof:
+            why = "it is still written, or was cut off"
+            log.warning("%s: ends early: %s. What it holds is used", path, why)
 
 
 def _engine(path: Path, header: Header) -> Engine:

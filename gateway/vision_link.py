@@ -4,8 +4,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import NoReturn
 
@@ -15,7 +14,7 @@ from drivers.mqtt.config import MqttConfig
 from gateway.app import BROKER_BACKOFF, mqtt_config
 from gateway.config import Settings
 from gateway.config_settings import Vision
-from gateway.config_toml import Problem, Problems, Where, load_document
+from gateway.config_toml import Problem, Problems, Where
 from gateway.domain.store import Store
 from gateway.supervise import supervise
 from vision.detectors import ModelError
@@ -103,22 +102,20 @@ async def _run(link: Link, worker: Worker, stop: asyncio.Event) -> None:
         keeping.cancel()
 
 
-def check_vision(settings: Settings, store: Store, path: Path) -> list[Problem]:
+def check_vision(cameras: Sequence[tuple[Where, Vision]], store: Store) -> list[Problem]:
     """Return which cameras of the settings could not start, and why.
 
     Args:
-        settings: Good by themselves.
-        store: Good together with them.
-        path: Of the settings.
+        cameras: Good by themselves and together with the store, each with its place.
+        store: Its shelves and cameras are good.
     """
     problems = Problems()
-    where = Where(load_document(path))
-    for index, table in enumerate(settings.vision):
+    for where, table in cameras:
         try:
             check(worker_config(table, store))
         except (ModelError, CalibrationError) as error:
             problem, _, remedy = str(error).rpartition(". ")
-            problems.add(where.at("vision", index), problem, remedy)
+            problems.add(where, problem, remedy)
         except ModuleNotFoundError:
             continue  # The machine that runs the worker has it.
     return problems.found

@@ -9,7 +9,7 @@ from random import SystemRandom
 import msgspec
 
 from drivers.mqtt.client import Message, connect
-from drivers.mqtt.config import MqttConfig
+from drivers.mqtt.config import MqttConfig, Tls
 from gateway.supervise import supervise
 from gateway.tail import readable
 
@@ -43,11 +43,29 @@ async def tail(broker: MqttConfig, names: Mapping[str, str], *, as_json: bool) -
             came_up()
             await connection.closed()
 
-    await supervise(broker.name, run, random=SystemRandom())
+    # The error names the broker itself.
+    await supervise("Upstream broker", run, random=SystemRandom())
 
 
-def tail_client(host: str, port: int, protocol: int) -> MqttConfig:
-    """Return how a passing reader connects: a name of its own, no session kept."""
+def tail_client(
+    host: str,
+    port: int,
+    protocol: int,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    ca: str | None = None,
+) -> MqttConfig:
+    """Return how a passing reader connects: a name of its own, no session kept.
+
+    Args:
+        host: Of the upstream broker.
+        port: Of the upstream broker.
+        protocol: 4 for MQTT 3.1.1, or 5.
+        username: At the broker.
+        password: Goes with the user name.
+        ca: PEM file of the authorities to trust; turns TLS on.
+    """
     return MqttConfig(
         host=host,
         port=port,
@@ -55,4 +73,7 @@ def tail_client(host: str, port: int, protocol: int) -> MqttConfig:
         protocol=4 if protocol == 4 else 5,
         clean=True,
         session_expiry_s=0,
+        username=username,
+        password=password,
+        tls=Tls(ca=ca) if ca is not None else None,
     )

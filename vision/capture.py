@@ -6,6 +6,7 @@ growing, jittered waits when it fails. Going away and coming back are each logge
 """
 
 import logging
+import os
 import random
 import threading
 import time
@@ -21,6 +22,12 @@ import numpy as np
 from vision.rendering import Image
 
 log = logging.getLogger(__name__)
+
+# OpenCV and ffmpeg would write of every attempt; an outage is told twice, below. Whoever looks for
+# a fault sets these two in the environment.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_CAP_S = 15.0

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: help with examples, exit statuses, and refusals that say what to do."""
 
+import gzip
 import json
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -236,6 +239,66 @@ def test_replay_refuses_what_is_no_journal(tmp_path):
         assert done.returncode == 1
         assert str(file) in done.stderr
         assert "Traceback" not in done.stderr
+
+
+JOURNAL = Path(__file__).parents[2] / "fixtures" / "journals" / "one-shelf.jsonl"
+
+
+def test_replay_says_of_a_file_that_is_not_there_which(tmp_path):
+    done = shelfgate("replay", tmp_path / "none.jsonl.gz")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{tmp_path / 'none.jsonl.gz'}: No such file or directory. ")
+
+
+def test_replay_of_a_segment_that_was_cut_off_says_so_and_uses_the_rest(tmp_path):
+    segment = tmp_path / "cut.jsonl.gz"
+    whole = gzip.compress(JOURNAL.read_bytes())
+    segment.write_bytes(whole[:-9])
+    done = shelfgate("replay", segment)
+    assert done.returncode == 0, done.stderr
+    assert f"{segment}: ends early" in done.stderr
+    segment.write_bytes(whole)
+    assert "ends early" not in shelfgate("replay", segment).stderr
+
+
+def test_replay_ends_well_when_its_reader_has_seen_enough():
+    read_fd, write_fd = os.pipe()
+    os.close(read_fd)
+    command = [sys.executable, "-m", "gateway.cli", "replay", str(JOURNAL)]
+    done = subprocess.run(
+        command, stdout=write_fd, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S
+    )
+    os.close(write_fd)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_vision_without_a_working_opencv_says_what_to_install(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "cv2.py").write_text(
+        'raise ImportError("libGL.so.1: cannot open shared object file")\n'
+    )
+    path = os.pathsep.join((str(tmp_path / "broken"), *filter(None, sys.path)))
+    files = write(tmp_path, more='[[vision]]\ncamera = "top"\nurl = "none"\nmodel = "m.onnx"\n')
+    done = shelfgate("vision", *files, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 1
+    assert done.stderr.startswith("vision: OpenCV cannot be loaded: libGL.so.1")
+    assert "Install libgl1 libglib2.0-0 libxcb1" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_tail_takes_credentials_that_fit(tmp_path):
+    (tmp_path / "password").write_text("x\n")
+    nowhere = ["tail", "--broker", "127.0.0.1:1"]
+    password = ["--password-file", tmp_path / "password"]
+    alone, unread, no_ca = many(
+        [*nowhere, *password],
+        [*nowhere, "--username", "u", "--password-file", tmp_path / "none"],
+        [*nowhere, "--ca", tmp_path / "none.pem"],
+    )
+    assert (alone.returncode, unread.returncode, no_ca.returncode) == (2, 1, 1)
+    assert "--username: missing" in alone.stderr
+    assert "none: cannot be read" in unread.stderr
+    assert "none.pem: no such file" in no_ca.stderr
 
 
 def test_tail_shows_live_events_readable_or_as_json(tmp_path):

@@ -91,6 +91,38 @@ def test_check_says_nothing_wrong_of_what_is_right(folder):
     assert checked(folder) == []
 
 
+def test_a_mistake_hides_none_in_other_tables_or_in_both_files_together(folder):
+    text = SETTINGS.replace('name = "g1.s2"', 'name = "g9.s9"').replace("port = ", "prot = ")
+    text += "[broker]\nport = 0\nusername = 5\n"
+    text += "[[vision]]\ncamera = 'c9'\nurl = 'x'\nmodel = 'none.onnx'\n"
+    text += "[[vision]]\ncamera = 'c9'\nurl = 'x'\nmodel = 'none.onnx'\nthreads = 0\n"
+    (folder / "settings.toml").write_text(text)
+    (folder / "store.toml").write_text(STORE.replace('kind = "entry"', 'kind = "entri"'))
+    found = "\n".join(checked(folder))
+    for expected in (
+        "broker.port: is 0. ",
+        "broker.username: is a number (5). ",
+        "vision[0].camera: camera c9 is not in the store file",
+        "vision[0].model: ",
+        "vision[1].threads: is 0. ",
+        "no shelf of this name",
+        'zone[0].kind: is "entri". ',
+    ):
+        assert expected in found, found
+    assert "scanner[0].zone" not in found, "that follows from the zone"
+
+
+def test_what_a_broken_table_may_have_held_is_not_missed(folder):
+    text = SETTINGS + "[[vision]]\ncamera = 'c9'\nurl = 'x'\nmodel = 'none.onnx'\n"
+    (folder / "settings.toml").write_text(text)
+    store = STORE.replace("plates = 4", "plates = 0").replace("size_px", "size")
+    (folder / "store.toml").write_text(store)
+    found = "\n".join(checked(folder))
+    assert "is not in the store file" not in found
+    assert "no shelf of this name" not in found
+    assert "gondola[0].shelf[0].plates: is 0. " in found
+
+
 def test_check_finds_what_only_both_files_together_show(folder):
     text = SETTINGS.replace('name = "g1.s2"', 'name = "g9.s9"')
     text += "[[vision]]\ncamera = 'c9'\nurl = 'x'\nmodel = 'none.onnx'\n"

@@ -68,7 +68,8 @@ def test_the_fixture_stores_are_right():
     stores = sorted((ROOT / "fixtures" / "stores").glob("*.toml"))
     assert DEMO in stores
     for path in stores:
-        store, problems = read_store(path)
+        read = read_store(path)
+        store, problems = read.store, read.problems
         assert store is not None, problems
         assert problems == []
 
@@ -223,7 +224,8 @@ def test_a_missing_file_is_told_with_its_name(tmp_path):
 def test_a_store_without_a_way_in_or_out_is_warned_about(folder):
     text = STORE.split("[[zone]]", maxsplit=1)[0]
     (folder / "store.toml").write_text(text)
-    store, problems = read_store(folder / "store.toml")
+    read = read_store(folder / "store.toml")
+    store, problems = read.store, read.problems
     assert store is not None
     assert {problem.severity for problem in problems} == {"warning"}
     assert [problem.problem for problem in problems] == [
@@ -251,7 +253,8 @@ def test_any_damage_to_a_store_file_is_answered_with_problems_or_a_store(tmp_pat
         content = content[:at] + put + content[at + length :]
     path = tmp_path_factory.getbasetemp() / "damaged.toml"
     path.write_bytes(content)
-    store, problems = read_store(path)
+    read = read_store(path)
+    store, problems = read.store, read.problems
     assert (store is None) == any(problem.severity == "error" for problem in problems)
 
 

@@ -22,7 +22,8 @@ DT_S = 1 / 60
 
 @pytest.fixture(scope="module")
 def demo_store():
-    store, problems = read_store(DEMO)
+    read = read_store(DEMO)
+    store, problems = read.store, read.problems
     assert not problems
     return store
 
