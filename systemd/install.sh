@@ -60,8 +60,11 @@ put "$here/shelfgate.service" /etc/systemd/system/shelfgate.service
 if [ -n "$vision" ]; then
     put "$here/shelfgate-vision.service" /etc/systemd/system/shelfgate-vision.service
 fi
-for document in "$source"/docs/*.md; do
+for document in "$source"/docs/*.md "$source"/docs/*.json; do
     put "$document" "/opt/shelfgate/share/docs/$(basename "$document")"
+done
+for sample in "$source"/docs/samples/*; do
+    put "$sample" "/opt/shelfgate/share/docs/samples/$(basename "$sample")"
 done
 for file in settings.toml store.toml planogram.csv; do
     if [ ! -e "$root/etc/shelfgate/$file" ]; then

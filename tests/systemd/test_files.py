@@ -76,6 +76,8 @@ def test_the_installer_puts_files_in_their_places_and_keeps_what_was_written(tmp
     assert first["etc/systemd/system/shelfgate.service"] == "0o644"
     assert first["etc/shelfgate/settings.toml"] == "0o640"
     assert "etc/systemd/system/shelfgate-vision.service" in first
+    documents = "opt/shelfgate/share/docs"
+    assert {f"{documents}/asyncapi.json", f"{documents}/samples/settings.toml"} <= first.keys()
     settings = tmp_path / "etc/shelfgate/settings.toml"
     settings.write_text("# Mine.\n")
     assert run(FOLDER / "install.sh", "--vision", env=environment).returncode == 0
