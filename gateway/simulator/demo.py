@@ -7,6 +7,7 @@ Every part is a process of its own, as in a store: the upstream broker, an integ
 
 import argparse
 import asyncio
+import math
 import random
 import shutil
 import signal
@@ -90,17 +91,40 @@ async def run_demo(args: argparse.Namespace) -> int:
         once, 1 if not, 2 if the demo could not run, 130 after an interrupt without
         ``--keep-going``.
     """
-    directory = args.keep_files or Path(tempfile.mkdtemp(prefix="shelfgate-demo-"))
-    directory.mkdir(parents=True, exist_ok=True)
+    directory: Path | None = None
     try:
+        _refuse_nonsense(args)
+        directory = _directory(args.keep_files)
         demo = Demo(args, directory.resolve())
         return await demo.run()
     except (DemoError, ConfigError) as error:
         sys.stderr.write(f"demo: {error}\n")
         return 2
     finally:
-        if args.keep_files is None:
+        if args.keep_files is None and directory is not None:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _refuse_nonsense(args: argparse.Namespace) -> None:
+    if args.shoppers < 1:
+        raise DemoError(f"--shoppers {args.shoppers}: nobody would come. Give 1 or more")
+    if not 0 <= args.outage < math.inf:
+        raise DemoError(f"--outage {args.outage:g}: not a duration. Give seconds, 0 or more")
+    if args.kill_daemon < 0:
+        raise DemoError(f"--kill-daemon {args.kill_daemon}: negative. Give 0 or more")
+
+
+def _directory(kept: Path | None) -> Path:
+    """Return where the files go, made if absent and tried."""
+    if kept is None:
+        return Path(tempfile.mkdtemp(prefix="shelfgate-demo-"))
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=kept):
+            return kept
+    except OSError as error:
+        problem = f"--keep-files {kept}: cannot be written ({error.strerror})"
+        raise DemoError(f"{problem}. Name a directory that you may write") from error
 
 
 class Demo:
@@ -118,6 +142,7 @@ class Demo:
         self._rng = random.Random(f"demo-{args.seed}")
         self._downtimes: list[Interval] = []
         self._queued_while_down = 0
+        self._back_s: float | None = None
         self._settings = directory / "settings.toml"
         camera = (self._camera_name(), self._camera_port) if self._vision else None
         self._settings.write_text(
@@ -143,7 +168,7 @@ class Demo:
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._interrupt)
         failure: DemoError | None = None
         status = 2
         async with asyncio.TaskGroup() as group:
@@ -165,10 +190,15 @@ class Demo:
         await self._start()
         await self._play()
         if self._stop.is_set() and not self._args.keep_going:
-            self._screen.note("interrupted")
             return 130
-        await self._settle()
-        return await self._finish()
+        return await self._finish(await self._settle())
+
+    def _interrupt(self) -> None:
+        """Say at once that it was heard; what is under way may take a while."""
+        if not self._stop.is_set():
+            what = "waiting for the last receipts" if self._args.keep_going else "stopping all"
+            self._screen.note(f"interrupted: {what}")
+        self._stop.set()
 
     # Parts.
 
@@ -296,6 +326,7 @@ class Demo:
             while plan and plan[0][0] <= now_s:
                 await plan.pop(0)[1]()
             self._check()
+            self._watch_backlog()
             if not self._args.keep_going:
                 witness = read_witness(self._directory / "truth.json")
                 if witness is not None and witness.over and not plan:
@@ -326,6 +357,14 @@ class Demo:
         await self._children["upstream"].start()
         await self._wait(accepts(self._upstream_port, self._all_run), "the upstream broker")
         self._screen.note(f"upstream broker is back, empty; {self._queued_while_down} events wait")
+        self._back_s = time.monotonic()
+
+    def _watch_backlog(self) -> None:
+        """Tell once after an outage that every event was acknowledged."""
+        if self._back_s is not None and not self._pending():
+            took_s = time.monotonic() - self._back_s
+            self._screen.note(f"backlog empty again after {took_s:.1f} s")
+            self._back_s = None
 
     async def _daemon_dies(self) -> None:
         since = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
@@ -336,25 +375,26 @@ class Demo:
         self._downtimes.append((since, time.clock_gettime_ns(time.CLOCK_BOOTTIME)))
         self._screen.note("daemon is back")
 
-    async def _settle(self) -> None:
-        """Wait for the last receipts, and until the backlog is empty."""
+    async def _settle(self) -> Witness:
+        """Wait for the last receipts and until the backlog is empty; return the truth then."""
         if not self._children["upstream"].running:
             await self._upstream_returns()
         until_s = time.monotonic() + SETTLE_S
         while time.monotonic() < until_s:
             self._check()
+            self._watch_backlog()
             witness, books = self._witness(), self._books()
             if set(witness.left_ns) <= set(books.receipts) and not self._pending():
                 break
             await asyncio.sleep(0.25)
         else:
             self._screen.note(f"still waiting after {SETTLE_S:.0f} s; stopping the daemon")
-            return
+            return self._witness()
         self._screen.note("no receipt and no event is waited for; stopping the daemon")
+        return witness
 
-    async def _finish(self) -> int:
+    async def _finish(self, witness: Witness) -> int:
         """Stop the daemon, let its last events arrive, and judge."""
-        witness = self._witness()
         status = await self._children["daemon"].stop()
         for _ in range(50):
             if not self._committed() - self._received():
@@ -364,6 +404,9 @@ class Demo:
         delivery = compare(self._directory / "gateway.db", self._directory / "integrator.db")
         verdicts = judge(witness, books, self._downtimes, DOWN_MARGIN_NS)
         self._screen.report(self._store, witness, books, verdicts)
+        inside = [name for name in witness.entered_ns if name not in witness.left_ns]
+        if inside:
+            self._screen.note(f"still in the store, so without a receipt: {', '.join(inside)}")
         self._screen.counts(delivery)
         if status != 0:
             words = self._children["daemon"].last_words()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo as a person runs it: it judges, it ends, and it leaves nothing behind."""
 
+import argparse
+import asyncio
 import os
 import re
 import signal
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.journal import segments
+from gateway.simulator.demo import add_arguments, run_demo
 from gateway.simulator.devices import read_witness
 from gateway.simulator.integrator import summary
 from tests.acceptance import cut_faults, delivery_faults, replay_faults
@@ -133,3 +136,39 @@ def test_a_store_file_that_is_not_there_is_said_so(tmp_path):
     assert process.returncode == 2
     assert "nowhere.toml" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--shoppers", "0"], "nobody would come"),
+        (["--outage", "-1"], "not a duration"),
+        (["--outage", "nan"], "not a duration"),
+        (["--kill-daemon", "-1"], "negative"),
+        (["--keep-files", "/proc/nowhere"], "cannot be written"),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_a_remedy(words, said, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(["--keep-files", str(tmp_path), *words])
+    assert asyncio.run(run_demo(args)) == 2
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_who_keeps_it_going_sees_the_backlog_go_and_who_is_still_inside(tmp_path):
+    words = ("--seed", "4", "--keep-going", "--outage", "3")
+    with demo(tmp_path, *words) as process:
+        lines = read_until(process, "backlog empty again after")
+        assert "broker is back" in "".join(lines)
+        read_until(process, "session.started")
+        process.send_signal(signal.SIGINT)
+        output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert "interrupted: waiting for the last receipts" in output
+    assert "still in the store, so without a receipt: shopper-" in output
+    assert not left_behind(tmp_path)
