@@ -174,8 +174,9 @@ def _read_value(wanted: object, value: object, where: Where, reading: _Reading) 
     try:
         result = msgspec.convert(value, wanted, strict=True)
     except (msgspec.ValidationError, OverflowError) as error:
-        remedy = _remedy(wanted, where.path[-1])
-        for path, problem in faults(value, wanted):
+        described = _described(wanted)
+        for path, problem, part in faults(value, wanted):
+            remedy = described or _remedy(part, where.path[-1])
             reading.problems.add(where.at(*path), problem, remedy)
         raise _Bad from error
     return _located(result, metas, where) if isinstance(result, str) else result
@@ -256,11 +257,16 @@ def _check_finite(value: object, where: Where, reading: _Reading) -> None:
             _check_finite(item, where.at(index), reading)
 
 
+def _described(wanted: object) -> str | None:
+    found = next((meta.description for meta in _strip(wanted)[1] if meta.description), None)
+    return f"Give {found}" if found else None
+
+
 def _remedy(wanted: object, key: str | int) -> str:
-    plain, metas = _strip(wanted)
-    described = next((meta.description for meta in metas if meta.description), None)
-    if described:
-        return f"Give {described}"
+    described = _described(wanted)
+    if described is not None:
+        return described
+    plain = _strip(wanted)[0]
     if typing.get_origin(plain) is typing.Literal:
         return f"Give one of: {', '.join(map(str, typing.get_args(plain)))}"
     kinds = needed(wanted)

@@ -13,7 +13,7 @@ SHOWN_LETTERS: Final = 60
 Path = tuple[int, ...]
 
 
-def faults(value: object, wanted: object) -> Iterator[tuple[Path, str]]:
+def faults(value: object, wanted: object) -> Iterator[tuple[Path, str, object]]:
     """Yield everything that keeps a value from being read.
 
     Args:
@@ -21,7 +21,7 @@ def faults(value: object, wanted: object) -> Iterator[tuple[Path, str]]:
         wanted: The type it should have, annotations included.
 
     Yields:
-        Where in nested lists, and the problem with the offending value.
+        Where in nested lists, the problem with the offending value, and the type it should have.
     """
     if isinstance(value, list):
         elements = list(_elements(value, wanted))
@@ -29,17 +29,18 @@ def faults(value: object, wanted: object) -> Iterator[tuple[Path, str]]:
         for index, (element, element_type) in enumerate(elements):
             if refused(element, element_type):
                 found = True
-                for path, problem in faults(element, element_type):
-                    yield (index, *path), problem
+                for path, problem, part in faults(element, element_type):
+                    yield (index, *path), problem, part
         if found:
             return
         if elements:
-            yield (), "has 1 entry" if len(value) == 1 else f"has {len(value)} entries"
+            problem = "has 1 entry" if len(value) == 1 else f"has {len(value)} entries"
+            yield (), problem, wanted
             return
         if not value:
-            yield (), "is empty"
+            yield (), "is empty", wanted
             return
-    yield (), describe(value, wanted)
+    yield (), describe(value, wanted), wanted
 
 
 def refused(value: object, wanted: object) -> bool:

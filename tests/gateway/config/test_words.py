@@ -36,12 +36,12 @@ Text = Annotated[str, Meta(min_length=1, max_length=200)]
 )
 def test_the_problem_is_plain_and_shows_the_value(value, wanted, problem):
     assert refused(value, wanted)
-    assert [told for _, told in faults(value, wanted)] == [problem]
+    assert [told for _, told, _ in faults(value, wanted)] == [problem]
 
 
 def test_every_wrong_element_of_a_list_is_told_with_its_place():
     found = list(faults([[1, "a"], [2, 3], 4], tuple[Pair, ...]))
-    assert found == [((0, 1), 'is text ("a")'), ((2,), "is a number (4)")]
+    assert found == [((0, 1), 'is text ("a")', float), ((2,), "is a number (4)", Pair)]
 
 
 def test_what_is_needed_is_named_where_nothing_describes_it():
@@ -61,5 +61,5 @@ def test_whatever_is_refused_has_a_problem_of_one_printable_line(value, wanted):
     if refused(value, wanted):
         found = list(faults(value, wanted))
         assert found
-        assert all(told.isprintable() for _, told in found)
+        assert all(told.isprintable() for _, told, _ in found)
         assert describe(value, wanted)
