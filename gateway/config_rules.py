@@ -5,14 +5,6 @@ import math
 from itertools import combinations
 
 
-def check_digit(payload: str) -> str:
-    """Return the GS1 check digit of the digits before it: weights 3, 1, 3… from the right."""
-    weighted = (
-        int(digit) * (1 if index % 2 else 3) for index, digit in enumerate(reversed(payload))
-    )
-    return str(-sum(weighted) % 10)
-
-
 def degenerate(points: list[tuple[float, float]]) -> bool:
     """Tell whether all points but one lie on a line, which leaves a homography open.
 

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.config_csv import csv_rows
 from gateway.config_read import closest, nearest, read_table
-from gateway.config_rules import check_digit, degenerate
+from gateway.config_rules import degenerate
 from gateway.config_tables import (
     KEYS,
     TABLES,
@@ -38,6 +38,7 @@ from gateway.config_toml import (
     read_text,
 )
 from gateway.domain import store as domain
+from gateway.domain.gtin import check_digit
 
 VERSION: Final = 1
 EDGE_SLACK_MM: Final = 1.0

@@ -11,6 +11,7 @@ from gateway.domain.carts import apply
 from gateway.domain.changes import move_misplaced
 from gateway.domain.effects import Backfill, EraseShopper, Reply
 from gateway.domain.events import Act
+from gateway.domain.gtin import valid_gtin
 from gateway.domain.inputs import Command
 from gateway.domain.layout import Layout
 from gateway.domain.output import Step
@@ -279,13 +280,6 @@ def _gtin(text: str) -> str:
     if len(text) not in {8, 12, 13, 14} or not valid_gtin(gtin):
         raise CommandError(f"product {text[:20]}: no GTIN. Give 8, 12, 13 or 14 digits, checked")
     return gtin
-
-
-def valid_gtin(gtin: str) -> bool:
-    """Tell whether a text is a GTIN-14 with a right check digit (GS1 General Specifications)."""
-    if len(gtin) != 14 or not (gtin.isascii() and gtin.isdigit()):
-        return False
-    return sum(int(digit) * (3, 1)[i % 2] for i, digit in enumerate(gtin)) % 10 == 0
 
 
 _HANDLERS: Final[dict[str, Callable[[Step, Command], Layout | None]]] = {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stores made to measure, for benches and tests."""
 
+from gateway.domain.gtin import check_digit
 from gateway.domain.store import (
     Camera,
     Facing,
@@ -18,14 +19,6 @@ PLATES_PER_SHELF = 12
 HALF_AISLE_MM = 1_000.0
 DEPTH_MM = 400.0
 LEVELS_MM = (800.0, 1_250.0)
-
-
-def check_digit(digits: str) -> str:
-    """Return the GS1 check digit of a GTIN without one (GS1 General Specifications, 7.9)."""
-    total = sum(
-        int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(digits))
-    )
-    return str(-total % 10)
 
 
 def nano_store(plates: int = 306, cameras: int = 3) -> Store:

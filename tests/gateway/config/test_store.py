@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import ConfigError, load_store
-from gateway.config_rules import check_digit, degenerate
+from gateway.config_rules import degenerate
 from gateway.config_store import read_store
+from gateway.domain.gtin import check_digit
 from tests.gateway.config.files import DEMO, ROOT, STORE, line_of, problems_of
 
 

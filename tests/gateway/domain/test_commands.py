@@ -2,8 +2,9 @@
 import msgspec
 import pytest
 
-from gateway.domain.commands import REMEMBERED, valid_gtin
+from gateway.domain.commands import REMEMBERED
 from gateway.domain.effects import Backfill, EraseShopper, Reply
+from gateway.domain.gtin import valid_gtin
 from gateway.domain.store import Facing
 from tests.gateway.domain.scene import (
     CRISPS,
