@@ -189,7 +189,9 @@ def presence(person: Person, places: Sequence[PlatePlace], since_ns: int, stable
         visible = min(float(during.sum()) / (2 * frames), 1.0)
         at_plate = _nearness(distances_mm[during], wrists[during, 4], frames // 2, HAND_SIGMA_MM)
     around = _nearness(distances_mm, wrists[:, 4], 3, PASSING_SIGMA_MM)
-    return 0.9 * max(at_plate, 0.7 * (1.0 - visible) * around) + 0.02 * floor
+    # A hidden hand reaches only as far as its owner stands near.
+    hidden = 0.7 * (1.0 - visible) * around * floor
+    return 0.9 * max(at_plate, hidden) + 0.02 * floor
 
 
 def _standing(
