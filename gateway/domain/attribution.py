@@ -241,23 +241,24 @@ def explain(
         held: What each session's cart may put back here.
     """
     floor = exp(UNEXPLAINED)
-    weighted: list[tuple[float, str | None, Guess]] = []
-    if stretch.total_g < 0:
-        options = guesses(stretch, shelved)
-        weighted = [
-            (likelihood * guess.likelihood, session, guess)
-            for session, likelihood in near.items()
-            for guess in options
-        ]
-    else:
-        for session, likelihood in near.items():
-            for guess in guesses(stretch, held.get(session, ()) if session else ()):
-                prior = MISPLACED_PRIOR if guess.misplaced else 1.0
-                weighted.append((likelihood * prior * guess.likelihood, session, guess))
-    nobody = NOBODY * max((one[2].likelihood for one in weighted), default=0.0)
-    total = sum(one[0] for one in weighted) + nobody + floor
-    ranked = sorted(weighted, key=lambda one: -one[0])[:CANDIDATES_MAX]
+    taken = guesses(stretch, shelved) if stretch.total_g < 0 else []
+    weights: dict[tuple[str | None, str, int], tuple[float, Guess]] = {}
+    for session, likelihood in near.items():
+        options = taken
+        if stretch.total_g > 0:
+            options = guesses(stretch, held.get(session, ()) if session else ())
+        for guess in options:
+            prior = MISPLACED_PRIOR if guess.misplaced and stretch.total_g > 0 else 1.0
+            weight = likelihood * prior * guess.likelihood
+            # The same act by units of two origins is one explanation: the likelier origin counts.
+            key = (session, guess.gtin, guess.quantity)
+            if key not in weights or weight > weights[key][0]:
+                weights[key] = (weight, guess)
+    nobody = NOBODY * max((guess.likelihood for _, guess in weights.values()), default=0.0)
+    total = sum(weight for weight, _ in weights.values()) + nobody + floor
+    ranked = sorted(weights.items(), key=lambda one: -one[1][0])[:CANDIDATES_MAX]
     direction: Literal["pick", "put-back"] = "pick" if stretch.total_g < 0 else "put-back"
     return [
-        Explanation(session, guess, direction, weight / total) for weight, session, guess in ranked
+        Explanation(session, guess, direction, weight / total)
+        for (session, _, _), (weight, guess) in ranked
     ]

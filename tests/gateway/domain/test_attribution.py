@@ -127,6 +127,13 @@ def test_a_put_back_is_made_by_whoever_holds_it():
     assert explain(whole([felt(0, 100.0)]), {None: 0.9, "carl": 0.9}, [on(LIGHT)], {}) == []
 
 
+def test_units_of_two_origins_do_not_halve_the_certainty_of_one_put_back():
+    held = {"anna": [on(LIGHT), on(LIGHT)]}
+    ranked = explain(whole([felt(0, 100.0)]), {"anna": 0.9}, [], held)
+    assert len({(one.session, one.guess.gtin, one.guess.quantity) for one in ranked}) == len(ranked)
+    assert ranked[0].probability > 0.95
+
+
 def test_a_put_back_where_it_belongs_is_likelier():
     held = {"anna": [on(LIGHT, 1)], "bert": [on(LIGHT, 1, misplaced=True)]}
     ranked = explain(whole([felt(0, 100.0)]), {"anna": 0.9, "bert": 0.9}, [], held)
