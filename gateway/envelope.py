@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CloudEvent around an event: what is added at commit, and how to take it off again."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from gateway.domain.events import Event, made_line
+from gateway.domain.output import rfc3339
 
 SEQUENCE_DIGITS: Final = 20
 
@@ -46,13 +46,6 @@ def sequence_text(sequence: int) -> str:
     return f"{sequence:0{SEQUENCE_DIGITS}d}"
 
 
-def utc_text(utc_ns: int) -> str:
-    """Return RFC 3339 in UTC with milliseconds."""
-    seconds, rest_ns = divmod(utc_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, tz=UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z"
-
-
 def event_payload(
     event: Event,
     source: Source,
@@ -77,7 +70,7 @@ def event_payload(
             dataschema=f"urn:shelfgate:schema:{event.name}:1",
             sequence=sequence_text(sequence),
             epoch=epoch,
-            recordedtime=utc_text(utc_ns),
+            recordedtime=rfc3339(utc_ns),
             delivery="online" if online else "queued",
             data=event.data,
         )

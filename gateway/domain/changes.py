@@ -398,13 +398,7 @@ def _ask(
 
 def _remember(step: Step, review: Review) -> None:
     """Keep a review until it is decided; the oldest of too many is forgotten."""
-    reviews = step.state.reviews
-    reviews[review.id] = review
-    step.touch("review", review.id)
-    if len(reviews) > REVIEWS_MAX:
-        oldest = next(iter(reviews))
-        del reviews[oldest]
-        step.touch("review", oldest)
+    if step.keep("review", step.state.reviews, review.id, review, REVIEWS_MAX):
         drop(step, "gateway/reviews", "forgotten")
 
 

@@ -113,12 +113,7 @@ def carry_out(step: Step, command: Command) -> Layout | None:
         # Done and answered after the commit. Not remembered: after a kill in between, a repeat
         # must do it.
         return None
-    state.commands[command.id] = answer
-    step.touch("command", command.id)
-    if len(state.commands) > REMEMBERED:
-        oldest = next(iter(state.commands))
-        del state.commands[oldest]
-        step.touch("command", oldest)
+    step.keep("command", state.commands, command.id, answer, REMEMBERED)
     _answer(step, command.id, answer)
     return layout
 

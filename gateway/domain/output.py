@@ -3,7 +3,7 @@
 
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -12,6 +12,8 @@ from gateway.domain.events import Clock, Data, Event, SessionStarted, event_id
 from gateway.domain.inputs import Stamp
 from gateway.domain.layout import Layout
 from gateway.domain.state import EngineState
+
+Kept = TypeVar("Kept")
 
 
 def rfc3339(utc_ns: int) -> str:
@@ -75,3 +77,14 @@ class Step:
     def touch(self, kind: str, key: str) -> None:
         """Note that a durable row has to be written."""
         self.touched[(kind, key)] = None
+
+    def keep(self, kind: str, table: dict[str, Kept], key: str, value: Kept, most: int) -> bool:
+        """Put a value into a table of durable rows; tell whether the oldest had to go for it."""
+        table[key] = value
+        self.touch(kind, key)
+        if len(table) <= most:
+            return False
+        oldest = next(iter(table))
+        del table[oldest]
+        self.touch(kind, oldest)
+        return True

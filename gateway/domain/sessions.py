@@ -36,12 +36,8 @@ def enter(step: Step, scan: EntryScanned) -> None:
     if scan.token_hash in state.tokens:
         drop(step, device, "token-replayed")
         return
-    state.tokens[scan.token_hash] = scan.expires_utc_ns or step.at.utc_ns
-    step.touch("token", scan.token_hash)
-    if len(state.tokens) > TOKENS_MAX:
-        oldest = next(iter(state.tokens))
-        del state.tokens[oldest]
-        step.touch("token", oldest)
+    expires_utc_ns = scan.expires_utc_ns or step.at.utc_ns
+    if step.keep("token", state.tokens, scan.token_hash, expires_utc_ns, TOKENS_MAX):
         drop(step, device, "token-forgotten")
     session = Session(
         id=step.name(),
@@ -222,14 +218,9 @@ def close(step: Step, session: Session) -> None:
     step.touch("session", session.id)
     for person in session.persons:
         state.people.forget(person)
-    if open_reviews(step, session.id):
-        state.closed[session.id] = cart
-        step.touch("closed", session.id)
-        if len(state.closed) > CLOSED_CARTS_MAX:
-            oldest = next(iter(state.closed))
-            del state.closed[oldest]
-            step.touch("closed", oldest)
-            drop(step, "gateway/carts", "forgotten")
+    waits = open_reviews(step, session.id)
+    if waits and step.keep("closed", state.closed, session.id, cart, CLOSED_CARTS_MAX):
+        drop(step, "gateway/carts", "forgotten")
 
 
 def emit_cart(step: Step, cart: ClosedCart, lines: Lines, adjusted: str | None = None) -> None:

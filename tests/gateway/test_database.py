@@ -18,7 +18,8 @@ from gateway import outbox
 from gateway.database import Batch, DatabaseError, Limits, open_database
 from gateway.domain.events import made_line
 from gateway.domain.inputs import StateRow
-from gateway.envelope import Source, event_payload, made_from_payload, utc_text, with_shopper
+from gateway.domain.output import rfc3339
+from gateway.envelope import Source, event_payload, made_from_payload, with_shopper
 from tests.brokers import run
 from tests.made import lost, session, started
 from tests.schema_check import check_event
@@ -84,8 +85,8 @@ def test_an_event_is_a_complete_cloudevent():
 
 
 def test_a_clock_that_has_no_time_yet_is_labelled_all_the_same():
-    assert utc_text(0) == "1970-01-01T00:00:00.000Z"
-    assert utc_text(999_999_999) == "1970-01-01T00:00:00.999Z"
+    assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
+    assert rfc3339(999_999_999) == "1970-01-01T00:00:00.999Z"
 
 
 # Commits.
@@ -401,6 +402,7 @@ WRITER = """
 import asyncio, sys
 from gateway.database import Batch, open_database
 from gateway.domain.inputs import StateRow
+from gateway.domain.output import rfc3339
 from tests.made import lost
 import msgspec
 
