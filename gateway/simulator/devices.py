@@ -86,6 +86,7 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
     over: bool
     acts: list[TrueAct]
     baskets: dict[str, dict[str, int]]
+    scans: dict[str, int]
     entered_ns: dict[str, int]
     left_ns: dict[str, int]
 
@@ -368,6 +369,7 @@ class Simulation:
                 over=self.world.over,
                 acts=truth.acts,
                 baskets=truth.baskets,
+                scans=truth.scans,
                 entered_ns=truth.entered_ns,
                 left_ns=truth.left_ns,
             )

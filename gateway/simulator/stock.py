@@ -66,6 +66,8 @@ class Truth:
     acts: list[TrueAct] = field(default_factory=list)
     baskets: dict[str, dict[str, int]] = field(default_factory=dict)
     """By shopper: units by GTIN; complete once the shopper left."""
+    scans: dict[str, int] = field(default_factory=dict)
+    """How often each held a token to the scanner: again when the door stayed shut."""
     entered_ns: dict[str, int] = field(default_factory=dict)
     left_ns: dict[str, int] = field(default_factory=dict)
 

@@ -172,6 +172,7 @@ class World:
         """Hold a token to the entry scanner."""
         scanner, _, _ = self.layout.scan_point()
         self._waiting = shopper
+        self.truth.scans[shopper] = self.truth.scans.get(shopper, 0) + 1
         if scanner is not None:
             self.scans.append((scanner, shopper))
         if self._open_doors or scanner is None:

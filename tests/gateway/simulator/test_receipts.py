@@ -39,6 +39,7 @@ def witness(basket, *acts):
         over=True,
         acts=list(acts),
         baskets={"anna": basket},
+        scans={"anna": 1},
         entered_ns={"anna": 0},
         left_ns={"anna": 100 * S},
     )
