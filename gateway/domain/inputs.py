@@ -173,6 +173,22 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a valid entry scan waits for a person in the entry zone."""
 
 
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the database is not the one that the daemon left behind, and what is left of it."""
+
+    reason: Literal["corrupt", "restored", "copied"]
+    """``corrupt``: set aside, and what could be read was carried over. ``restored``: an older copy
+    of this gateway's own. ``copied``: it comes from another machine."""
+    set_aside: str | None = None
+    """Name of the file that was set aside, in the database's directory."""
+    events_kept: int | None = None
+    """Events carried over, sent or not; None when nothing had to be."""
+    rows_kept: int | None = None
+    """Rows of the durable state carried over; None when nothing had to be."""
+    complete: bool = True
+    """Whether everything could be read."""
+
+
 class GatewayStarted(Input, frozen=True, kw_only=True, tag="gateway-started"):
     """The first input of an epoch: everything the engine needs to begin."""
 
@@ -187,6 +203,8 @@ class GatewayStarted(Input, frozen=True, kw_only=True, tag="gateway-started"):
     settings: EngineSettings
     store: Store
     state: list[StateRow]
+    recovery: Recovery | None = None
+    """Set when the database was mended or is another one than the daemon left behind."""
 
 
 class GatewayGap(Input, frozen=True, kw_only=True, tag="gateway-gap"):
