@@ -21,9 +21,7 @@ from tests.schema_check import check_event
 from tests.small_store import started
 
 VERSIONS = sorted(FOLDER.glob("schema-*.db"))
-EVENTS = (
-    "SELECT position, epoch, sequence, id, name, payload, shopper, committed_utc_ns FROM events"
-)
+COLUMNS = "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns"
 QUERIES = {
     "events": f"SELECT {COLUMNS} FROM events ORDER BY position",
     "pending": f"SELECT {COLUMNS} FROM events WHERE acknowledged = 0 ORDER BY position",
