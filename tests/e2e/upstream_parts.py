@@ -33,7 +33,7 @@ def mqtt(port, client_id, **changes):
 class Gateway:
     """What a daemon does with its database and its uplink."""
 
-    def __init__(self, database, config, **uplink):
+    def __init__(self, database, config, *, clock=None, **uplink):
         self.database = database
         self.links = []
         self.commands = []
@@ -52,7 +52,7 @@ class Gateway:
                 ),
             ),
             database,
-            clock=OsClock(),
+            clock=clock or OsClock(),
             on_link=self.on_link,
             on_command=self.on_command,
             others=lambda: self.counts,
