@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 SECTOR: Final = 512
 """What a disk writes whole or not at all, in bytes."""
+HEADER: Final = 32
+"""Of a write-ahead log, in bytes."""
 
 
 class Images(NamedTuple):
@@ -83,8 +85,10 @@ def _stages(before: Images, after: Images) -> list[tuple[Images, Images]]:
     if len(after.wal) < len(before.wal):  # The log was moved into the database, then cut off.
         moved = Images(after.db, before.wal)
         return [(before, moved), (moved, after)]
+    head = after.wal[:HEADER]
+    begun = Images(before.db, head + before.wal[HEADER:])  # Flushed before the first frame.
     logged = Images(before.db, after.wal)
-    return [(before, logged), (logged, after)]
+    return [(before, begun), (begun, logged), (logged, after)]
 
 
 def _torn(before: bytes, after: bytes, rng: random.Random) -> bytes:
