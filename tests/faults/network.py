@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network, the upstream broker and an integrator, in virtual time.
+
+The broker forgets all that it holds when it is killed, as one without persistence does: events
+that it had acknowledged and not delivered yet are gone. The integrator is the reference
+integrator's ledger.
+"""
+
+import asyncio
+import random
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from drivers.errors import DeviceGoneError
+from drivers.mqtt.client import Message
+from gateway.simulator.integrator import Ledger
+
+NAME = "mqtt simulated"
+KEEPALIVE_S = 45.0
+"""After this long without an answer a client gives up its connection."""
+REFUSALS = (0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99)
+
+
+@dataclass(slots=True)
+class Weather:
+    """How the network and the broker behave at present."""
+
+    refuse: bool = False
+    black_hole: bool = False
+    slow_s: float = 0.0
+    refusal: int | None = None
+    """PUBACK with this reason code."""
+    lose_answers: bool = False
+    """What the broker sends to the gateway does not arrive."""
+
+
+class Link:
+    """The gateway's connection: what ``drivers.mqtt.client.Connection`` is to the daemon."""
+
+    receive_maximum = 65_535
+    maximum_packet_size = None
+    session_present = False
+    malformed = 0
+
+    def __init__(
+        self,
+        broker: "Broker",
+        on_message: Callable[[Message], None],
+        on_puback: Callable[..., None],
+    ) -> None:
+        self.gone = False
+        self.outstanding = 0
+        self.most_outstanding = 0
+        self._broker = broker
+        self._on_message = on_message
+        self._on_puback = on_puback
+        self._callbacks: list[Callable[[], None]] = []
+        self._mid = 0
+        self._arrives_s = 0.0
+        self._returns_s = 0.0
+
+    # As the daemon calls it.
+
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, **_options: Any
+    ) -> int:
+        self.raise_if_gone()
+        self._mid = self._mid % 65_535 + 1
+        mid = self._mid
+        self.outstanding += 1
+        self.most_outstanding = max(self.most_outstanding, self.outstanding)
+        self._broker.later_up(self, lambda: self._broker.take(self, mid, topic, payload, retain))
+        return mid
+
+    def raise_if_gone(self) -> None:
+        if self.gone:
+            raise DeviceGoneError(NAME, "the connection broke", "Wait")
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    def abort(self) -> None:
+        self.cut()
+
+    # As the network does.
+
+    def cut(self) -> None:
+        """The connection is over; what is under way is lost."""
+        if not self.gone:
+            self.gone = True
+            self._broker.forget(self)
+            for callback in self._callbacks:
+                callback()
+
+    def puback(self, mid: int, code: int) -> None:
+        self.outstanding -= 1
+        self._on_puback(mid, code, failure=code >= 0x80)
+
+    def message(self, topic: str, payload: bytes, retain: bool) -> None:
+        self._on_message(Message(topic, payload, retain, 1, 0))
+
+
+class Broker:
+    """One broker; the gateway and the integrator are its clients."""
+
+    def __init__(self, rng: random.Random, root: str) -> None:
+        self.weather = Weather()
+        self.up = True
+        self.link: Link | None = None
+        self.most_outstanding = 0
+        self._rng = rng
+        self._root = root
+        self._retained: dict[str, bytes] = {}
+        self._queue: deque[tuple[str, bytes]] = deque()
+        self._pumping = False
+        self._lives = 0
+        self.integrator: Integrator | None = None
+
+    @asynccontextmanager
+    async def connect(
+        self,
+        _config: object,
+        *,
+        subscriptions: Sequence[tuple[str, int]] = (),
+        will: Any = None,
+        on_message: Callable[[Message], None],
+        on_puback: Callable[..., None],
+    ) -> AsyncIterator[Link]:
+        """Take the place of ``drivers.mqtt.client.connect``."""
+        await asyncio.sleep(self._delay_s())
+        if self.weather.black_hole:
+            await asyncio.sleep(10.0)
+            raise DeviceGoneError(NAME, "no answer within 10 s", "Wait")
+        if not self.up or self.weather.refuse:
+            raise DeviceGoneError(NAME, "nothing listens there", "Wait")
+        if self.link is not None:
+            self.link.cut()  # Another with the same client id takes over.
+        link = self.link = Link(self, on_message, on_puback)
+        for topic, payload in list(self._retained.items()):
+            if topic == f"{self._root}/ack":
+                self._down(link, topic, payload, retain=True)
+        try:
+            yield link
+        finally:
+            self.most_outstanding = max(self.most_outstanding, link.most_outstanding)
+            link.cut()
+
+    def take(self, link: Link, mid: int, topic: str, payload: bytes, retain: bool) -> None:
+        """A PUBLISH of the gateway arrived."""
+        code = self.weather.refusal
+        if code is not None and "/events/" in topic:
+            self.later_down(link, lambda: link.puback(mid, code))
+            return
+        if retain:
+            self._retained[topic] = payload
+        self._queue.append((topic, payload))
+        self.later_down(link, lambda: link.puback(mid, 0))
+        self._pump()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Take a message of the integrator or of a head office."""
+        if not self.up:
+            return
+        if retain:
+            self._retained[topic] = payload
+        if self.link is not None:
+            self._down(self.link, topic, payload, retain=False)
+
+    def forget(self, link: Link) -> None:
+        """A connection of the gateway is over."""
+        if self.link is link:
+            self.link = None
+
+    def kill(self) -> None:
+        """All that it held in memory is gone."""
+        self.up = False
+        self._lives += 1
+        self._queue.clear()
+        self._retained.clear()
+        if self.link is not None:
+            self.link.cut()
+
+    def start(self) -> None:
+        """Listen again; the integrator says at once what it has, as after every reconnect."""
+        self.up = True
+        if self.integrator is not None:
+            self.integrator.reconnected()
+
+    def pump(self) -> None:
+        """Deliver what waits, as after the integrator's reconnect."""
+        self._pump()
+
+    def _down(self, link: Link, topic: str, payload: bytes, *, retain: bool) -> None:
+        self.later_down(link, lambda: link.message(topic, payload, retain))
+
+    def _pump(self) -> None:
+        if self._pumping or not self._queue:
+            return
+        self._pumping = True
+        life = self._lives
+        asyncio.get_running_loop().call_later(self._delay_s(), self._deliver, life)
+
+    def _deliver(self, life: int) -> None:
+        self._pumping = False
+        if life != self._lives:
+            self._pump()
+            return
+        integrator = self.integrator
+        if integrator is not None and integrator.up and self.up:
+            batch = list(self._queue)
+            self._queue.clear()
+            integrator.receive(batch)
+
+    def later_up(self, link: Link, arrive: Callable[[], None]) -> None:
+        """Let something of the gateway's arrive at the broker, in order, unless the link breaks."""
+        link._arrives_s = self._later(link, link._arrives_s, arrive, lost=False)
+
+    def later_down(self, link: Link, arrive: Callable[[], None]) -> None:
+        """Let something arrive at the gateway, in order, unless the link breaks."""
+        lost = self.weather.lose_answers
+        link._returns_s = self._later(link, link._returns_s, arrive, lost=lost)
+
+    def _later(
+        self, link: Link, after_s: float, arrive: Callable[[], None], *, lost: bool
+    ) -> float:
+        loop = asyncio.get_running_loop()
+        at_s = max(after_s, loop.time() + self._delay_s())
+
+        def happen() -> None:
+            if not link.gone and not self.weather.black_hole and not lost:
+                arrive()
+
+        loop.call_at(at_s, happen)
+        return at_s
+
+    def _delay_s(self) -> float:
+        return self._rng.uniform(0.001, 0.02) + self.weather.slow_s * self._rng.random()
+
+
+@dataclass(slots=True)
+class Integrator:
+    """The reference integrator's ledger behind the broker."""
+
+    broker: Broker
+    root: str
+    source: str
+    up: bool = True
+    ledger: Ledger = field(default_factory=lambda: Ledger(":memory:"))
+    received: int = 0
+    backup: sqlite3.Connection | None = None
+
+    def receive(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        """Store events in one transaction; answer births and what was stored."""
+        events = [payload for topic, payload in batch if "/events/" in topic]
+        birth = any(
+            topic.endswith("/status") and msgspec.json.decode(payload)["state"] == "online"
+            for topic, payload in batch
+        )
+        self.received += len(events)
+        if events:
+            self.ledger.store(events)
+        if events or birth:
+            self.acknowledge()
+
+    def acknowledge(self) -> None:
+        """Publish what is stored."""
+        self.broker.publish(
+            f"{self.root}/ack", self.ledger.acknowledgement(self.source), retain=True
+        )
+
+    def reconnected(self) -> None:
+        """After any reconnect: what it has is told again."""
+        if self.up:
+            self.acknowledge()
+            self.broker.pump()
+
+    def stop(self) -> None:
+        """Go away; the broker keeps what is published meanwhile."""
+        self.up = False
+
+    def start(self) -> None:
+        """Come back."""
+        self.up = True
+        self.reconnected()
+
+    def events_named(self, name: str) -> list[dict[str, Any]]:
+        """Return stored events of a name."""
+        rows = self.ledger._connection.execute(
+            "SELECT payload FROM events WHERE name = ? ORDER BY epoch, sequence", (name,)
+        ).fetchall()
+        return [msgspec.json.decode(payload) for (payload,) in rows]
+
+    def stored(self) -> dict[tuple[str, int], tuple[str, bytes]]:
+        """Return id and payload of each event by epoch and sequence."""
+        rows = self.ledger._connection.execute(
+            "SELECT epoch, sequence, id, payload FROM events"
+        ).fetchall()
+        return {(epoch, sequence): (name, payload) for epoch, sequence, name, payload in rows}

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold, whatever happens: checked after every life of the daemon, and at the end."""
+
+import sqlite3
+from collections import Counter, defaultdict
+from contextlib import closing
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.domain.effects import OpenDoor
+from gateway.envelope import with_shopper
+from gateway.simulator.integrator import same_event
+from tests.faults.world import START_G
+
+if TYPE_CHECKING:
+    from tests.faults.simulation import Day
+
+TOLERANCE_G = 8.0
+"""Of a plate's whole balance: noise of what was weighed, not of a unit."""
+COLUMNS = "epoch, sequence, id, payload, shopper"
+
+Key = tuple[str, int]
+
+
+class Promises:
+    """The ledger of everything that was ever committed, and the checks against it."""
+
+    def __init__(self, day: "Day") -> None:
+        self.known: dict[Key, tuple[str, bytes]] = {}
+        """Id and payload of every committed event by epoch and sequence."""
+        self.given_up: set[Key] = set()
+        self.broken: list[str] = []
+        self.epoch = ""
+        self.doors: Counter[str] = Counter()
+        self._day = day
+        self._sessions: set[str] = set()
+        self._ends: dict[str, int] = {}
+        self._ids: dict[str, Key] = {}
+
+    def break_(self, what: str) -> None:
+        """Note a promise that does not hold."""
+        if what not in self.broken:
+            self.broken.append(what)
+
+    # While it runs.
+
+    def committed(self, connection: sqlite3.Connection) -> None:
+        """Note what a COMMIT that returned has made durable."""
+        rows = connection.execute(
+            f"SELECT {COLUMNS} FROM events WHERE epoch ="
+            " (SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1) AND sequence > ?"
+            " ORDER BY sequence",
+            (self._ends.get(self.epoch, -1),),
+        ).fetchall()
+        for row in rows:
+            self._note(*row)
+        newest = connection.execute(
+            "SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1"
+        ).fetchall()
+        if newest and newest[0][0] != self.epoch:
+            self.epoch = newest[0][0]
+            if self.epoch in self._ends:
+                self.break_(f"epoch {self.epoch} begins again")
+            self.committed(connection)
+
+    def _note(
+        self, epoch: str, sequence: int, name: str, payload: bytes, shopper: str | None
+    ) -> None:
+        whole = payload if shopper is None else with_shopper(payload, shopper)
+        key = (epoch, sequence)
+        if sequence != self._ends.get(epoch, -1) + 1:
+            self.break_(f"sequence {sequence} of {epoch} follows {self._ends.get(epoch, -1)}")
+        if self._ids.setdefault(name, key) != key:
+            self.break_(f"id {name} names two events")
+        self.known[key] = (name, whole)
+        self._ends[epoch] = sequence
+        if b"session.started" in payload[:400]:
+            self._sessions.add(msgspec.json.decode(payload)["data"]["session"])
+        elif b"events.dropped" in payload[:400]:
+            data = msgspec.json.decode(payload)["data"]
+            for one in data["ranges"]:
+                first, last = int(one["first"]), int(one["last"])
+                self.given_up |= {(data["epoch"], number) for number in range(first, last + 1)}
+
+    def door(self, effect: OpenDoor) -> None:
+        """A door opens: once for a session, and only for one that is durable."""
+        self.doors[effect.session] += 1
+        if self.doors[effect.session] > 1:
+            self.break_(f"the door opened twice for session {effect.session}")
+        if effect.session not in self._sessions:
+            self.break_(f"the door opened for session {effect.session} before it was committed")
+
+    # Between two lives.
+
+    def reopened(self) -> None:
+        """The daemon is dead: what it had committed is in its database, and nothing half."""
+        path = self._day.disk.path
+        if not path.exists():
+            return
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            rows = connection.execute(
+                f"SELECT {COLUMNS}, acknowledged FROM events ORDER BY epoch, sequence"
+            ).fetchall()
+        found: dict[Key, tuple[str, bytes]] = {}
+        for epoch, sequence, name, payload, shopper, acknowledged in rows:
+            whole = payload if shopper is None else with_shopper(payload, shopper)
+            found[epoch, sequence] = (name, whole)
+            if (epoch, sequence) not in self.known:
+                self._note(epoch, sequence, name, payload, shopper)  # Its COMMIT was in doubt.
+            if acknowledged and (epoch, sequence) not in self._stored():
+                self.break_(f"event {sequence} of {epoch} is off the list and nobody has it")
+        for key, event in self.known.items():
+            if key in found:
+                if found[key] != event:
+                    self.break_(f"event {key[1]} of {key[0]} has changed")
+            elif key not in self.given_up and key not in self._stored():
+                self.break_(f"event {key[1]} of {key[0]} was committed and is gone")
+
+    def _stored(self) -> dict[Key, tuple[str, bytes]]:
+        return self._day.integrator.stored()
+
+    # At the end.
+
+    def drained(self) -> bool:
+        """Tell whether the integrator has every event and the gateway knows it."""
+        if self._day.intake is None or len(self._stored()) < len(self.known.keys() - self.given_up):
+            return False
+        with closing(sqlite3.connect(self._day.disk.path)) as connection:
+            [(count,)] = connection.execute("SELECT count(*) FROM events WHERE acknowledged = 0")
+        return bool(count == 0)
+
+    def at_the_end(self) -> None:
+        """Hold everything against everything."""
+        self.reopened()
+        self._delivered()
+        self._chained()
+        self._carts()
+        self._weights()
+        self._sessions_once()
+        for session, count in self._day.world.sessions_let_in.items():
+            if count > 1:
+                self.break_(f"session {session} was let in {count} times")
+
+    def _delivered(self) -> None:
+        """The integrator has exactly what was committed, but for what was announced as given up."""
+        stored = self._stored()
+        for key in stored.keys() - self.known.keys():
+            self.break_(f"event {key[1]} of {key[0]} was sent and never committed")
+        for key in self.known.keys() - stored.keys() - self.given_up:
+            self.break_(f"event {key[1]} of {key[0]} was never delivered")
+        for key, (name, payload) in stored.items():
+            if key not in self.known:
+                continue
+            if self.known[key][0] != name:
+                self.break_(f"event {key[1]} of {key[0]} has two ids")
+            elif not same_event(self.known[key][1], payload):
+                self.break_(f"event {key[1]} of {key[0]} was sent with other bytes")
+        ledger = self._day.integrator.ledger._connection
+        odd = dict(ledger.execute("SELECT name, value FROM counters"))
+        for name in ("altered", "malformed"):
+            if odd.get(name):
+                self.break_(f"{odd[name]} events {name}")
+
+    def _events(self) -> list[dict[str, Any]]:
+        """Return what the integrator has, epoch by epoch in the order of their beginning."""
+        stored = self._stored()
+        order = {epoch: nth for nth, epoch in enumerate(self._ends)}
+        keys = sorted(stored, key=lambda key: (order.get(key[0], -1), key[1]))
+        return [msgspec.json.decode(stored[key][1]) for key in keys]
+
+    def _chained(self) -> None:
+        """Each start names the one before it and where that ended."""
+        before: str | None = None
+        for event in self._events():
+            if event["type"] != "org.shelfgate.gateway.started.v1":
+                continue
+            data = event["data"]
+            if data["previous_epoch"] != before:
+                self.break_(f"epoch {event['epoch']} names {data['previous_epoch']} before it")
+            elif before is not None and int(data["previous_sequence"]) != self._ends[before]:
+                self.break_(f"epoch {event['epoch']} names a wrong end of the one before")
+            before = event["epoch"]
+        if before is not None and before != self.epoch and not self.given_up:
+            self.break_("the last epoch never said that it started")
+
+    def _carts(self) -> None:
+        """Carts that a reader works out from the events are the carts on the device."""
+        if self.given_up:
+            return  # A reader knows that it lacks some.
+        acts: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+        receipts: dict[str, dict[str, Any]] = {}
+        for event in self._events():
+            name, data = event["type"].split(".", 2)[2], event["data"]
+            if name in ("item.picked.v1", "item.put-back.v1", "attribution.revised.v1"):
+                if data["revision"] >= acts.get(data["change"], (-1,))[0]:
+                    acts[data["change"]] = (data["revision"], data["acts"])
+            elif name in ("cart.closed.v1", "cart.adjusted.v1"):
+                known = receipts.get(data["session"])
+                if known is not None and known["revision"] >= data["revision"]:
+                    self.break_(f"session {data['session']} has two receipts of one revision")
+                receipts[data["session"]] = data
+        carts: dict[str, Counter[str]] = defaultdict(Counter)
+        for _, made in acts.values():
+            for act in made:
+                units = act["quantity"] if act["direction"] == "pick" else -act["quantity"]
+                if act["session"] is not None:
+                    carts[act["session"]][act["gtin"]] += units
+        for session, receipt in receipts.items():
+            lines = Counter({line["gtin"]: int(line["quantity"]) for line in receipt["lines"]})
+            if not _same(lines, carts[session]):
+                self.break_(f"receipt {dict(lines)} of {session} is not {dict(carts[session])}")
+        state = self._day.daemon._engine.state
+        for name, session in state.sessions.items():
+            lines = Counter({gtin: line.quantity for gtin, line in session.lines.items()})
+            if not _same(lines, carts[name]):
+                self.break_(f"cart {dict(lines)} of {name} is told as {dict(carts[name])}")
+
+    def _weights(self) -> None:
+        """Units are conserved: every gram that left a plate or came back is told of, once."""
+        if self.given_up:
+            return
+        felt: dict[tuple[str, str], float] = {}
+        for event in self._events():
+            data = event["data"]
+            if event["type"].split(".")[2] not in ("item", "review", "shelf"):
+                continue
+            for one in data.get("weights", ()):
+                felt[data["change"], one["plate"]] = one["delta_g"]
+        told: Counter[str] = Counter()
+        for (_, plate), delta_g in felt.items():
+            told[plate] += delta_g  # type: ignore[assignment]
+        for plate, weight_g in self._day.world.weights_g.items():
+            true_g = weight_g - START_G
+            if abs(told[plate] - true_g) > TOLERANCE_G:
+                self.break_(f"plate {plate} changed by {true_g:+.0f} g, told {told[plate]:+.1f} g")
+
+    def _sessions_once(self) -> None:
+        """A token opens one session; a session that began ends once, or is still open."""
+        events = self._events()
+        ended = Counter(
+            event["data"]["session"]
+            for event in events
+            if event["type"] == "org.shelfgate.session.ended.v1"
+        )
+        for session, count in ended.items():
+            if count > 1:
+                self.break_(f"session {session} ended {count} times")
+        open_ = set(self._day.daemon._engine.state.sessions)
+        if not self.given_up and self._sessions != set(ended) | open_:
+            self.break_(f"sessions {self._sessions ^ (set(ended) | open_)} vanished")
+        if len(self._sessions) > self._day.world._tokens:
+            self.break_(f"{len(self._sessions)} sessions for {self._day.world._tokens} tokens")
+
+    # For whoever looks.
+
+    def digest(self) -> str:
+        """Name everything that was committed and received: equal for equal runs."""
+        mark = blake2b(digest_size=8)
+        for key in sorted(self.known):
+            mark.update(repr((key, self.known[key])).encode())
+        mark.update(repr(sorted(self._stored())).encode())
+        mark.update(str(self._day.integrator.received).encode())
+        return mark.hexdigest()
+
+    def counts(self) -> dict[str, int]:
+        """Return how much happened."""
+        return {
+            "acts": self._day.world.acts,
+            "sessions": len(self._sessions),
+            "given_up": len(self.given_up),
+            "received": self._day.integrator.received,
+            "statements": self._day.disk.statements,
+        }
+
+
+def _same(one: Counter[str], other: Counter[str]) -> bool:
+    return all(one[gtin] == other[gtin] for gtin in {*one, *other})

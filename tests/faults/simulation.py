@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A day in the life of a gateway, from one seed, in virtual time.
+
+The daemon is the real one: composition, pipeline, engine, outbox, uplink, and its SQL on real
+files. Only its edges are simulated: clocks, devices, disk, network, broker; the integrator is the
+reference integrator's ledger. Faults come at random, and what must hold is checked after each life
+of the daemon and at the end (see ``promises``).
+
+    python -m tests.faults.simulation 17         runs seed 17 and says what happened
+"""
+
+import asyncio
+import contextlib
+import gateway.app
+import gateway.database
+import gateway.upstream
+import logging
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from gateway.config import Settings
+from gateway.config_settings import Broker as BrokerTable
+from gateway.config_settings import Uplink as UplinkTable
+from gateway.database import DatabaseError, Limits
+from gateway.domain.effects import OpenDoor
+from gateway.domain.inputs import AnyInput, Stamp
+from gateway.domain.store import Store
+from gateway.intake import Intake
+from tests.faults import mishaps
+from tests.faults.disk import Disk, Killed
+from tests.faults.network import Broker, Integrator
+from tests.faults.promises import Promises
+from tests.faults.world import STEP_S, World
+from tests.gateway.domain.scene import corner_store
+from tests.virtual_time import VirtualTimeLoop
+
+GATEWAY = "gw"
+BEGAN_UTC_NS = 1_795_000_000_000_000_000
+QUIET_S = 6.0
+"""How long plates and cameras go on after the last shopper left."""
+DRAIN_S = 150.0
+"""Within this long after the last fault everything committed is at the integrator."""
+RESTART_S = 2.0
+"""systemd waits so long before it starts a daemon that ended."""
+
+
+class Clock:
+    """The gateway's clocks; a reboot begins the monotonic one anew."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.boot = "kernel-0"
+        self.boots = 0
+        self.utc_shift_ns = 0
+        self.trusted = rng.random() < 0.8
+        self._since_s = -rng.uniform(10.0, 10_000.0)
+
+    def stamp(self) -> Stamp:
+        """Return now, on all clocks."""
+        now_s = asyncio.get_running_loop().time()
+        mono_ns = round((now_s - self._since_s) * 1e9)
+        utc_ns = BEGAN_UTC_NS + round(now_s * 1e9) + self.utc_shift_ns
+        error_ms = 5 if self.trusted else None
+        return Stamp(mono_ns, utc_ns, self.trusted, error_ms, self.boot)
+
+    def reboot(self) -> None:
+        """Begin another boot of the kernel."""
+        self.boots += 1
+        self.boot = f"kernel-{self.boots}"
+        self._since_s = asyncio.get_running_loop().time() - 8.0
+
+
+@dataclass
+class Outcome:
+    """How a day went."""
+
+    seed: int
+    inputs: int
+    events: int
+    lives: int
+    mishaps: list[str]
+    broken: list[str]
+    digest: str
+    virtual_s: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Day:
+    """Everything there is, and the faults of one seed."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.rng = rng = random.Random(f"day-{seed}")
+        self.store: Store = corner_store()
+        self.root = f"shelfgate/v1/{self.store.name}/{GATEWAY}"
+        self.clock = Clock(rng)
+        self.world = World(self.store, rng, visits=rng.randrange(2, 7))
+        self.broker = Broker(rng, self.root)
+        self.integrator = Integrator(
+            self.broker, self.root, f"urn:shelfgate:{self.store.name}:{GATEWAY}"
+        )
+        self.broker.integrator = self.integrator
+        self.disk = Disk(folder, rng, self._committed)
+        self.promises = Promises(self)
+        self.intake: Intake | None = None
+        self.daemon: Any = None
+        self.stop: asyncio.Future[str] | None = None
+        self.lives = 0
+        self.inputs = 0
+        self.told: list[str] = []
+        self.down_s = 0.0
+        self.over = False
+        self.limits = Limits(pending_max=rng.choice((1_000_000, 1_000_000, 25, 60)))
+        self.settings = Settings(
+            gateway=GATEWAY,
+            database=str(self.disk.path),
+            broker=BrokerTable(host="127.0.0.1"),
+            uplink=UplinkTable(host="127.0.0.1", window=rng.choice((1, 4, 64))),
+        )
+        self.waiting: list[Callable[[Stamp], AnyInput]] = []
+        """What devices send again until somebody takes it."""
+
+    def tell(self, what: str) -> None:
+        """Note what happened, for whoever looks into a seed."""
+        self.told.append(f"{asyncio.get_running_loop().time():8.2f} {what}")
+
+    # What the daemon meets at its edges.
+
+    def open_door(self, effect: OpenDoor) -> None:
+        """Carry the daemon's effect out."""
+        self.promises.door(effect)
+        self.world.door_opened(effect.session)
+
+    def put(self, make: Callable[[Stamp], AnyInput], sure: bool) -> None:
+        """A device's message reaches the gateway, or nobody."""
+        if self.intake is None or self.disk.dead:
+            if sure:
+                self.waiting.append(make)
+            return
+        self.intake.offer(make(self.clock.stamp()))
+
+    def came_up(self, intake: Intake) -> None:
+        """The daemon listens in-store; what devices kept for it comes now."""
+        self.intake = intake
+        waiting, self.waiting = self.waiting, []
+        for make in waiting:
+            self.put(make, True)
+
+    def _committed(self, connection: Any) -> None:
+        self.promises.committed(connection)
+
+    # Lives.
+
+    async def live(self) -> None:
+        """Let the daemon live, die and live again until the day is over."""
+        while not self.over:
+            self.lives += 1
+            life = asyncio.create_task(
+                gateway.app.run_daemon(self.settings, self.store, Path("store.toml")),
+                name="daemon",
+            )
+            death = asyncio.create_task(self.disk.died.wait())
+            await asyncio.wait({life, death}, return_when=asyncio.FIRST_COMPLETED)
+            if self.broker.link is not None:
+                self.broker.link.cut()
+            died = self.disk.dead
+            self.disk.dead = True
+            if not life.done():
+                life.cancel()
+            problem: BaseException | None = None
+            try:
+                await life
+            except asyncio.CancelledError:
+                pass
+            except BaseException as error:
+                problem = error
+            death.cancel()
+            self.intake = None
+            self._judge_end(problem, died=died)
+            self.disk.revive()
+            await asyncio.sleep(RESTART_S + self.down_s)
+            self.down_s = 0.0
+            if not self.over:
+                self.promises.reopened()
+
+    def _judge_end(self, problem: BaseException | None, *, died: bool) -> None:
+        """A daemon ends when it is killed, when it is asked to, and when the disk fails."""
+        for error in _leaves(problem):
+            expected = isinstance(error, Killed) and died
+            expected |= isinstance(error, DatabaseError) and self.disk.was_full
+            if not expected:
+                raise error
+            if not died:
+                self.tell(f"the daemon ended: {error}")
+
+
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    elif error is not None:
+        yield error
+
+
+class _Instore:
+    """In place of the in-store driver: devices are the day's world."""
+
+    def __init__(self, day: Day) -> None:
+        self._day = day
+
+    async def run(self, intake: Intake, came_up: Callable[[], None]) -> None:
+        came_up()
+        self._day.came_up(intake)
+        await asyncio.Event().wait()
+
+    def open_door(self, effect: OpenDoor) -> None:
+        if not self._day.disk.dead:
+            self._day.open_door(effect)
+
+    def store_changed(self, store: Store) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _edges(day: Day) -> Iterator[None]:
+    """Put the simulated edges in the place of the real ones."""
+    intake_of = gateway.app.Intake
+
+    def listen(daemon: Any, stop: asyncio.Future[str]) -> None:
+        day.daemon, day.stop = daemon, stop
+
+    def seen(clock: Any) -> Intake:
+        intake = intake_of(clock)
+        take = intake.take
+
+        def counted(max_items: int) -> list[AnyInput]:
+            items = take(max_items)
+            day.inputs += len(items)
+            return items
+
+        intake.take = counted  # type: ignore[method-assign]
+        return intake
+
+    with contextlib.ExitStack() as stack:
+        for target, name, value in (
+            (gateway.app, "OsClock", lambda: day.clock),
+            (gateway.app, "InstoreDriver", lambda *_a, **_k: _Instore(day)),
+            (gateway.app, "SystemRandom", lambda: random.Random(day.rng.getrandbits(64))),
+            (gateway.app, "Limits", lambda **_k: day.limits),
+            (gateway.app, "Intake", seen),
+            (gateway.app.Daemon, "_listen_to_signals", listen),
+            (gateway.database.aiosqlite, "connect", day.disk.connect),
+            (gateway.database.secrets, "token_hex", lambda n: f"{day.rng.getrandbits(8 * n):0{2 * n}x}"),
+            (gateway.upstream, "connect", day.broker.connect),
+        ):
+            stack.enter_context(patch.object(target, name, value))
+        yield
+
+
+async def _live_through(day: Day) -> None:
+    loop = asyncio.get_running_loop()
+    lives = asyncio.create_task(day.live(), name="lives")
+    faults = asyncio.create_task(mishaps.run(day), name="faults")
+
+    async def world(until: Callable[[], bool]) -> None:
+        due_s = loop.time()
+        while not until():
+            for task in (lives, faults):
+                if task.done():
+                    task.result()
+            day.world.step(round(loop.time() * 1e9), day.put)
+            due_s += STEP_S
+            await asyncio.sleep(max(0.0, due_s - loop.time()))
+
+    try:
+        await world(lambda: day.world.over and faults.done())
+        quiet_s = loop.time() + QUIET_S
+        await world(lambda: loop.time() > quiet_s and day.intake is not None)
+        settled_s = loop.time() + QUIET_S
+        await world(lambda: loop.time() > settled_s)
+        patience_s = loop.time() + DRAIN_S
+        while not day.promises.drained():
+            if lives.done():
+                lives.result()
+            if loop.time() > patience_s:
+                day.promises.break_("the backlog did not empty")
+                break
+            await asyncio.sleep(0.5)
+        day.promises.at_the_end()
+    finally:
+        day.over = True
+        day.disk.die()
+        await lives
+
+
+def simulate(seed: int, *, change: Callable[[Day], None] | None = None) -> Outcome:
+    """Run one seed.
+
+    Args:
+        seed: Decides everything.
+        change: Called with the day before it begins, for tests that want a certain one.
+    """
+    random.seed(seed)
+    logging.disable(logging.CRITICAL)
+    base = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="shelfgate-day-", dir=base if base.is_dir() else None))
+    try:
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            day = runner.run(_made(seed, folder, change))
+            virtual_s = runner.get_loop().time()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        logging.disable(logging.NOTSET)
+    return Outcome(
+        seed=seed,
+        inputs=day.inputs,
+        events=len(day.promises.known),
+        lives=day.lives,
+        mishaps=day.told,
+        broken=day.promises.broken,
+        digest=day.promises.digest(),
+        virtual_s=virtual_s,
+        counts=day.promises.counts(),
+    )
+
+
+async def _made(seed: int, folder: Path, change: Callable[[Day], None] | None) -> Day:
+    day = Day(seed, folder)
+    if change is not None:
+        change(day)
+    with _edges(day):
+        try:
+            await _live_through(day)
+        except Exception as error:
+            day.promises.break_(f"{type(error).__name__}: {error}")
+            raise
+    return day
+
+
+def main() -> int:
+    """Run the seeds named on the command line and say what happened."""
+    failed = 0
+    for text in sys.argv[1:]:
+        outcome = simulate(int(text))
+        print(f"seed {outcome.seed}: {outcome.inputs} inputs, {outcome.events} events,"
+              f" {outcome.lives} lives, {outcome.virtual_s:.0f} s, {outcome.digest}, {outcome.counts}")
+        for line in outcome.mishaps:
+            print("  ", line)
+        for line in outcome.broken:
+            print("   BROKEN:", line)
+        failed += bool(outcome.broken)
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
