@@ -5,6 +5,7 @@
 #   make test              the checks and the whole test suite   [TORCH=0: without ultralytics]
 #   make acceptance        the demo on ten seeds, then killed twenty times: half an hour
 #   make bench             the design's limits on a simulated nano-store, some minutes
+#   make fuzz              every decoder under libFuzzer   [SECONDS=60 for each]
 #   make check             linter, formatter and types alone
 
 COMMA := ,
@@ -21,7 +22,7 @@ TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check acceptance bench asyncapi clean
+.PHONY: help demo test check acceptance bench fuzz asyncapi clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -42,6 +43,9 @@ acceptance: $(TEST_STAMP)
 
 bench: $(TEST_STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+fuzz: $(TEST_STAMP) $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
 # The AsyncAPI project's own parser, where there is npm; its test says so where there is none.
 asyncapi: $(VENV)/asyncapi/.installed
@@ -66,6 +70,10 @@ $(TEST_STAMP): $(VENV)/.made $(INPUTS)
 	@echo 'Installing shelfgate and its tests into $(VENV) (some minutes the first time) ...'
 	@$(INSTALL) '.[$(TEST_EXTRAS)]'
 	@touch $(VENV)/.demo $@
+
+$(VENV)/.fuzz: $(VENV)/.made $(INPUTS)
+	@$(INSTALL) '.[fuzz]'
+	@touch $@
 
 $(VENV)/asyncapi/.installed: $(VENV)/.made .ci/asyncapi/package.json .ci/asyncapi/package-lock.json
 	@mkdir -p $(VENV)/asyncapi

@@ -142,6 +142,8 @@ def load_document(path: Path) -> Document:
         raise _unreadable(path, line, f"not TOML: {problem}", remedy) from error
     except RecursionError as error:
         raise _unreadable(path, None, "nested too deeply", "Use flat tables") from error
+    except ValueError as error:  # Python reads no integer of more than 4,300 digits.
+        raise _unreadable(path, None, f"not TOML: {error}", "Write a smaller number") from error
     return Document(path=path, data=data, lines=_Scanner(text.replace("\r\n", "\n")).scan())
 
 

@@ -431,9 +431,10 @@ def _engine(path: Path, header: Header) -> Engine:
         return Engine()
     try:
         return Engine.restore(header.snapshot)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+        # Whatever a state that fits its types may still lack: a product, an array's shape.
         remedy = "It was made by another version, or is damaged"
-        raise JournalError(f"{path}: the snapshot cannot be read: {error}. {remedy}") from None
+        raise JournalError(f"{path}: the snapshot cannot be read: {error!r}. {remedy}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``shelfgate tail``: live events of one or all gateways, from the upstream broker."""
 
+import json
 import secrets
 import sys
 from collections.abc import Mapping
 from random import SystemRandom
+from typing import Final
 
 import msgspec
 
@@ -26,14 +28,8 @@ async def tail(broker: MqttConfig, names: Mapping[str, str], *, as_json: bool) -
     """
 
     def show(message: Message) -> None:
-        try:
-            line = (
-                message.payload.decode()
-                if as_json
-                else readable(message.payload, names, colour=sys.stdout.isatty())
-            )
-        except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError) as error:
-            line = f"{message.topic}: not an event: {error!r}"
+        colour = sys.stdout.isatty()
+        line = shown(message.topic, message.payload, names, as_json=as_json, colour=colour)
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
@@ -45,6 +41,34 @@ async def tail(broker: MqttConfig, names: Mapping[str, str], *, as_json: bool) -
 
     # The error names the broker itself.
     await supervise("Upstream broker", run, random=SystemRandom())
+
+
+def shown(
+    topic: str, payload: bytes, names: Mapping[str, str], *, as_json: bool, colour: bool
+) -> str:
+    """Return an event as one line that a terminal only prints, whoever published it.
+
+    Args:
+        topic: Where it came; told of what is no event.
+        payload: The message, any bytes.
+        names: Product names by GTIN.
+        as_json: The event itself, not what it says to a person.
+        colour: Whether to mark the name with terminal colours.
+    """
+    try:
+        if as_json:
+            line = msgspec.json.format(payload, indent=-1).decode()
+            # What cannot be printed stands in strings alone now, where it may be escaped.
+            return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
+        return readable(payload, names, colour=colour)
+    except _NO_EVENT as error:
+        return f"{topic!r}: not an event: {type(error).__name__}"
+
+
+_NO_EVENT: Final = (
+    *(msgspec.DecodeError, ValueError, LookupError, TypeError, AttributeError, RecursionError),
+)
+"""What reading something else as an event raises."""
 
 
 def tail_client(

@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every decoder as a function of bytes: it returns, whatever they are, or it has a fault.
+
+Each ``fuzz_…`` also checks what is promised of the result. Hypothesis drives them in the suite,
+libFuzzer in ``make fuzz``. The first byte of some chooses what the rest is given to.
+"""
+
+import atexit
+import base64
+import os
+import random
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from drivers.bridge import codec as bridge
+from drivers.entry.tokens import EntryConfig, Verified, Verifier, read_jwks
+from drivers.instore.codec import DEVICE_NAME_MAX, Known, Rejected, Scanned, decode
+from drivers.instore.driver import judged
+from drivers.scanner import codec as scanner
+from gateway.config import ConfigError, check, load_settings, load_store
+from gateway.config_csv import csv_rows
+from gateway.config_toml import Problems, read_text
+from gateway.domain.engine import Engine
+from gateway.domain.inputs import AnyInput, Command, GatewayStarted, Tick
+from gateway.envelope import made_from_payload, with_shopper
+from gateway.journal import JournalError, encode_line, read_header, read_segment, replay
+from gateway.uplink import Uplink, UplinkSettings
+from gateway.upstream_inputs import parse_command
+from gateway.watch import shown
+from tests.fuzz.seeds import (
+    COMMANDS,
+    EPOCH,
+    ISSUER,
+    KEY,
+    KEYS,
+    NOW_S,
+    TOPICS,
+    b64,
+    jsonb,
+    store,
+    visit,
+)
+from tests.schema_check import check_data
+from tests.small_store import UTC_NS, stamp, started
+
+SNAPSHOT_BYTES_MAX = 4 * 2**20
+REPLY_CHARS_MAX = 1_000
+TOLD_CHARS_MAX = 20_000
+INPUT = msgspec.json.Decoder(AnyInput)
+REASONS = {"malformed", "too-long", "retained", "unknown-device", "unknown-topic"}
+
+
+@cache
+def known():
+    return Known.of(store())
+
+
+@cache
+def folder():
+    """Return where targets put files that can only be read from a path."""
+    made = Path(tempfile.mkdtemp(prefix="shelfgate-fuzz-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+def written(data, name="file"):
+    path = folder() / name
+    path.write_bytes(data)
+    return path
+
+
+class Shop:
+    """A small store's engine, which is told what a broker would hand on."""
+
+    def __init__(self):
+        self.engine = Engine()
+        self.now_ns = 0
+        self.rows = {}
+        self.step(started(store()))
+
+    def step(self, item):
+        stepped = self.engine.step(self.engine.number + 1, item)
+        for event in stepped.events:
+            check_data(event.name, bytes(event.data))
+        for row in self.engine.changed_rows():
+            self.rows[row.kind, row.key] = row
+        return stepped
+
+    def tell(self, topic, payload, *, retained=False):
+        """Hand a message on as the in-store driver does; return what became of it."""
+        at = stamp(self.now_ns)
+        got = decode(known(), f"{known().root}{topic}", payload, retained=retained, stamp=at)
+        if isinstance(got, Rejected):
+            assert got.reason in REASONS
+            assert len(got.device) <= DEVICE_NAME_MAX
+            return got
+        if isinstance(got, Scanned):
+            got = judged(got, pretend)
+        assert INPUT.decode(encode_input(got)) == got, "the journal gives back what was put in"
+        self.step(got)
+        return got
+
+    def tick(self, after_ms):
+        self.now_ns += after_ms * 1_000_000
+        self.step(Tick(at=stamp(self.now_ns)))
+
+    def begin_again(self):
+        """Start another engine from the durable rows and from a snapshot: both have to go."""
+        rows = [row for row in self.rows.values() if not row.deletes]
+        again = msgspec.structs.replace(started(store()), at=stamp(self.now_ns), state=rows)
+        Engine().step(1, again)
+        snapshot = self.engine.snapshot()
+        assert len(snapshot) < SNAPSHOT_BYTES_MAX
+        assert Engine.restore(snapshot).snapshot() == snapshot
+
+
+def encode_input(item):
+    line = encode_line(1, item)
+    return line[line.index(b',"i":') + 5 : -2]
+
+
+def pretend(text, _stamp):
+    """Judge a scan: no key is needed to say what a good token is here."""
+    if not text.startswith("ok"):
+        return Verified("malformed")
+    return Verified("valid", text[2:10] or "x", token_hash=f"{hash(text):x}", expires_utc_ns=UTC_NS)
+
+
+def pieces(data):
+    """Return bytes in pieces whose lengths follow from the bytes alone."""
+    cut = random.Random(data)
+    while data:
+        size = cut.choice((1, 2, 3, 7, 64, 1_024))
+        yield data[:size]
+        data = data[size:]
+
+
+# In the store.
+
+
+def fuzz_instore(data):
+    """One message of each topic, and its step."""
+    choice, payload = data[0] if data else 0, data[1:]
+    topics = list(TOPICS)
+    shop = Shop()
+    shop.tell(topics[choice % len(topics)], payload, retained=bool(choice & 128))
+    shop.tick(100)
+    shop.begin_again()
+
+
+def fuzz_visit(data):
+    """Many messages of one store, and what the engine makes of them."""
+    shop = Shop()
+    for line in data.split(b"\n")[:400]:
+        try:
+            topic, after_ms, payload = msgspec.json.decode(line, type=tuple[str, int, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            topic, after_ms, payload = "shelf/g1.s1/samples", 100, line
+        shop.tick(min(max(after_ms, 0), 60_000))
+        shop.tell(topic, bytes(payload))
+    for _ in range(20):
+        shop.tick(2_000)
+    shop.begin_again()
+
+
+def fuzz_bridge(data):
+    """Lines of a bridge, whole and in pieces."""
+    choice, stream = data[0] if data else 0, data[1:]
+    options = {
+        "form": "csv" if choice & 1 else "json",
+        "encoding": "offset-binary" if choice & 2 else "signed",
+        "crc_required": bool(choice & 4),
+    }
+    at_once = bridge.Decoder(**options).feed(stream)
+    slowly = bridge.Decoder(**options)
+    assert [one for piece in pieces(stream) for one in slowly.feed(piece)] == at_once
+    assert len(slowly._line) <= bridge.LINE_BYTES_MAX
+    for one in at_once:
+        counts = one.raw.values() if isinstance(one, bridge.Reading) else ()
+        assert all(n is None or bridge.RAW_MIN < n < bridge.RAW_MAX for n in counts)
+
+
+def fuzz_scanner(data):
+    """Scans of a serial scanner, whole and in pieces."""
+    whole = scanner.Decoder()
+    at_once = whole.feed(data) + whole.end()
+    slowly = scanner.Decoder()
+    assert [one for piece in pieces(data) for one in slowly.feed(piece)] + slowly.end() == at_once
+    for one in at_once:
+        if isinstance(one, scanner.Scan):
+            assert 0 < len(one.data) <= scanner.SCAN_BYTES_MAX
+            scanner.split_aim(one.data)
+
+
+@cache
+def verifier():
+    path = written(jsonb(KEYS), "keys.json")
+    os.utime(path, (NOW_S, NOW_S))
+    return Verifier(EntryConfig(jwks=path, issuer=ISSUER, store="corner"))
+
+
+def judge(text):
+    return verifier().verify(text, stamp())
+
+
+def fuzz_token(data):
+    """What a scanner read: nothing that the key did not sign is valid."""
+    text = data.decode("latin-1")
+    verdict = judge(text)
+    if verdict.verdict == "valid":
+        assert text.split(".")[:2] == signed(text).split(".")[:2]
+
+
+def signed(text):
+    """Return a token's text signed anew."""
+    head, body, _ = text.split(".")
+    return f"{head}.{body}.{b64(KEY.sign(f'{head}.{body}'.encode()))}"
+
+
+def fuzz_claims(data):
+    """Claims that are signed: whatever they say has a verdict."""
+    head = b64(jsonb({"alg": "EdDSA", "kid": "k1"}))
+    verdict = judge(signed(f"{head}.{b64(data)}."))
+    if verdict.verdict == "valid":
+        assert verdict.shopper.isprintable()
+        assert verdict.expires_utc_ns > NOW_S * 10**9
+        assert len(verdict.token_hash) == 32
+
+
+def fuzz_keys(data):
+    """A key file."""
+    try:
+        keys = read_jwks(written(data))
+    except ValueError:
+        return
+    assert all(isinstance(name, str) for name in keys)
+
+
+# Upstream.
+
+
+def fuzz_acknowledgement(data):
+    """What an integrator says it has: nothing is believed that was not sent."""
+    uplink = Uplink(UplinkSettings(), lambda: 0.5)
+    uplink.connected(0)
+    tails = {EPOCH: 9, "f" * 32: 3}
+    for retained in (True, False):
+        news = uplink.acknowledgement(data, tails, EPOCH, retained=retained, now_ns=1)
+        for one in news:
+            assert one.epoch == "f" * 32, "nothing of this epoch was sent"
+            assert 0 <= one.sequence <= 3
+
+
+def fuzz_command(data):
+    """A command: parsed, carried out, answered once, and the same when it is repeated."""
+    choice, payload = data[0] if data else 0, data[1:]
+    names = [*COMMANDS, "unknown/#"]
+    command, problem, compact = parse_command(payload)
+    if problem is not None:
+        assert len(problem) <= REPLY_CHARS_MAX
+        return
+    shop = doubtful()
+    [review] = shop.engine.state.reviews
+    compact = compact.replace(b"REVIEW", review.encode())
+    item = Command(
+        at=stamp(shop.now_ns),
+        id=command,
+        name=names[choice % len(names)],
+        data=msgspec.Raw(compact),
+    )
+    assert INPUT.decode(encode_input(item)).data == item.data
+    first, again = (shop.step(item).effects for _ in range(2))
+    assert len(first) == 1
+    assert first == again
+    assert len(getattr(first[0], "message", "")) <= REPLY_CHARS_MAX
+    shop.tell("shelf/g1.s1/samples", jsonb(TOPICS["shelf/g1.s1/samples"]))
+    shop.tick(100)
+    shop.begin_again()
+
+
+def doubtful():
+    """Return a shop with a shopper in it and a question to a person."""
+    shop = Shop()
+    shop.engine = Engine.restore(doubt())
+    shop.now_ns = 10**11
+    return shop
+
+
+@cache
+def doubt():
+    shop = Shop()
+    for topic, after_ms, payload in visit(gone_g=113.0, leave=False):
+        shop.tick(after_ms)
+        shop.tell(topic, jsonb(payload))
+    shop.tick(5_000)
+    assert shop.engine.state.reviews, "nobody can take 113 g of these"
+    return shop.engine.snapshot()
+
+
+def fuzz_envelope(data):
+    """A stored event: read, or refused as malformed; the shopper goes into what is whole."""
+    try:
+        made_from_payload(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if data.endswith(b"}}"):
+        with_shopper(data, "carla")
+
+
+def fuzz_tail(data):
+    """An event that comes by from anybody: one line that commands no terminal."""
+    for as_json in (True, False):
+        line = shown("topic", data, {}, as_json=as_json, colour=False)
+        assert "\n" not in line
+        assert "\x1b" not in line
+
+
+# Files.
+
+
+def told(*problems):
+    """Check that each problem names a thing, what is wrong with it and a remedy, not too long."""
+    assert problems
+    for problem in problems:
+        text = str(problem)
+        assert ": " in text
+        assert ". " in text
+        assert len(text) < TOLD_CHARS_MAX
+
+
+def fuzz_settings(data):
+    """A settings file."""
+    path = written(data, "settings.toml")
+    try:
+        load_settings(path)
+    except ConfigError as error:
+        told(*error.problems)
+
+
+def fuzz_store(data):
+    """A store file, alone and beside settings."""
+    path = written(data, "store.toml")
+    check(written(b'gateway = "gw-1"\ndatabase = "x.db"\n', "beside.toml"), path)
+    try:
+        made = load_store(path)
+    except ConfigError as error:
+        told(*error.problems)
+        return
+    Engine().step(1, msgspec.structs.replace(started(store()), store=made))
+
+
+def fuzz_planogram(data):
+    """A planogram in CSV."""
+    path = written(data, "planogram.csv")
+    problems = Problems()
+    try:
+        text = read_text(path)
+    except ConfigError:
+        return
+    for line, plate, gtin in csv_rows(path, text, problems):
+        assert line >= 1
+        assert isinstance(plate + gtin, str)
+
+
+def fuzz_journal(data):
+    """A segment of a journal, as far as it can be read."""
+    path = written(data, "segment")
+    try:
+        read_header(path)
+        for number, item in read_segment(path):
+            assert isinstance(number, int)
+            assert not isinstance(item, GatewayStarted) or item.store is not None
+    except JournalError as error:
+        told(error)
+
+
+def fuzz_snapshot(data):
+    """A segment that begins with a snapshot, which may be anything."""
+    head = b'{"journal":1,"number":4,"snapshot":"%b"}\n' % base64.b64encode(data)
+    try:
+        replay([written(head, "begun")], lambda _number, _event: None)
+    except JournalError as error:
+        told(error)
+
+
+TARGETS = {
+    name.removeprefix("fuzz_"): value for name, value in globals().items() if name[:5] == "fuzz_"
+}
