@@ -20,6 +20,7 @@ from drivers.mqtt.embedded import start_broker, stop_broker
 from drivers.ports import Driver
 from drivers.registry import build
 from drivers.serial_port import open_serial
+from gateway.backoff import Backoff
 from gateway.clock import OsClock
 from gateway.config import ConfigError, Settings, load_store
 from gateway.config_settings import Broker, read_secret
@@ -40,7 +41,7 @@ from gateway.health import Notifier
 from gateway.intake import Intake
 from gateway.journal import JournalWriter
 from gateway.pipeline import ALIVE, Pipeline, last_alive
-from gateway.supervise import Backoff, status_reporter, supervise
+from gateway.supervise import status_reporter, supervise
 from gateway.tail import readable
 from gateway.uplink import UplinkSettings
 from gateway.upstream import Upstream, UpstreamConfig
@@ -215,6 +216,7 @@ class Daemon:
                     since_utc_ns=since.utc_ns,
                     since_boot=since.boot,
                     since_mono_ns=since.mono_ns,
+                    since_utc_trusted=since.utc_trusted,
                 )
             )
         return items
@@ -300,13 +302,7 @@ class Daemon:
             case Reply() if self._upstream is not None:
                 self._upstream.publish_reply(effect)
             case Backfill() if self._upstream is not None:
-                count = await self._upstream.backfill(effect.epoch, effect.sequence)
-                answer = f"{count} events are sent again"
-                if not count:
-                    answer += ": the epoch is unknown, or nothing of it is in the history"
-                self._upstream.publish_reply(
-                    Reply(effect.command, "ok" if count else "error", answer)
-                )
+                await self._upstream.backfill(effect)
             case EraseShopper():
                 count = await self._database.erase_shopper(effect.shopper)
                 if self._upstream is not None:

@@ -22,7 +22,7 @@ import msgspec
 
 from drivers.instore import codec
 from drivers.instore.driver import SUBSCRIPTIONS
-from gateway import schema_docs, upstream
+from gateway import schema_docs, upstream, upstream_desk
 from gateway.domain import commands, events
 from gateway.upstream_inputs import COMMAND_ID
 from gateway.version import VERSION
@@ -315,7 +315,7 @@ def _upstream(document: _Document) -> None:
         f"{root}/replies/{{command}}",
         action="send",
         server="upstream",
-        payload=_ref(upstream.ReplyMessage.__name__),
+        payload=_ref(upstream_desk.ReplyMessage.__name__),
         summary="Answer to a command.",
     )
     for name, command in COMMANDS.items():
@@ -338,11 +338,11 @@ def _schemas() -> Json:
         codec.DoorPayload,
         codec.StatusPayload,
         upstream.Status,
-        upstream.ReplyMessage,
+        upstream_desk.ReplyMessage,
     ]
     _, parts = _components([*payloads, *COMMANDS.values(), *events.ALL], _REF)
     command_id = {"type": "string", "pattern": f"^{COMMAND_ID}$"}
-    parts[upstream.ReplyMessage.__name__]["properties"]["id"] = command_id
+    parts[upstream_desk.ReplyMessage.__name__]["properties"]["id"] = command_id
     for command in COMMANDS.values():
         schema = parts[command.__name__]
         schema["properties"]["id"] = {

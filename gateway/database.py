@@ -18,7 +18,8 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 import msgspec
 
-from gateway import outbox
+from gateway import history, outbox
+from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.inputs import StateRow
 from gateway.envelope import Source
 from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row, Statement
@@ -138,14 +139,24 @@ class Database:
         self._waiting -= count
         return count
 
-    async def backfill(self, epoch: str, sequence: int) -> int:
-        """Make acknowledged rows pending again, from a sequence on; return how many."""
-        count = await self._write(outbox.backfill(epoch, sequence))
-        self._waiting += count
-        if count:
-            current = {} if self.epoch is None else {self.epoch.epoch: self._tail()}
-            self._tails = await self._read(outbox.tails()) | current
-        return count
+    async def record(
+        self,
+        upto: Sequence[Acknowledged],
+        positions: Sequence[int],
+        progress: Sequence[history.Progress],
+    ) -> list[history.Done]:
+        """Record acknowledgements and backfills' progress; return the backfills that are done."""
+        count, done = await self._write(history.record(upto, positions, progress))
+        self._waiting -= count
+        return done
+
+    async def backfill(self, wish: Backfill) -> BackfillAnswer:
+        """Accept a backfill, or say how one stands that was accepted before."""
+        return await self._write(history.open_backfill(wish))
+
+    async def read_history(self, fetch: history.Fetch) -> history.Read:
+        """Read what a backfill sends next."""
+        return await self._read(history.read(fetch))
 
     async def backlog(self) -> tuple[int, int | None]:
         """Return how many events wait, and when the oldest was committed (UTC, ns)."""

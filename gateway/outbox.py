@@ -64,7 +64,21 @@ SCHEMA_1: Final = (
     """,
 )
 
-_ROW: Final = "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns"
+SCHEMA_2: Final = (
+    """
+    CREATE TABLE backfills (
+        ordinal  INTEGER PRIMARY KEY,  -- One after the other.
+        command  TEXT    NOT NULL UNIQUE,
+        epoch    TEXT    NOT NULL,
+        next     INTEGER NOT NULL,  -- All before it is sent; beyond last: done.
+        last     INTEGER NOT NULL,
+        answer   TEXT    NOT NULL  -- JSON: as it was given when the command was accepted.
+    ) STRICT
+    """,
+)
+
+COLUMNS: Final = "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns"
+"""What a ``Row`` is made of."""
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -169,7 +183,13 @@ def migrate_1() -> Program[None]:
         yield Statement(sql)
 
 
-MIGRATIONS: Final = (migrate_1,)
+def migrate_2() -> Program[None]:
+    """Create the table of backfills."""
+    for sql in SCHEMA_2:
+        yield Statement(sql)
+
+
+MIGRATIONS: Final = (migrate_1, migrate_2)
 """In order; the schema's version is how many have been applied."""
 
 
@@ -228,17 +248,17 @@ def commit(
         last = sequence + len(inserts)
         notices, dropped = yield from _make_room(source, epoch, batch, last, pending_max)
         inserts += notices
-    return Committed([_row(insert) for insert in inserts], dropped)
+    return Committed([row_of(insert) for insert in inserts], dropped)
 
 
 def pending(after: int, limit: int) -> Program[list[Row]]:
     """Return the oldest unacknowledged rows behind a position, oldest first."""
     rows = yield Statement(
-        f"SELECT {_ROW} FROM events WHERE acknowledged = 0 AND position > ?"  # noqa: S608
+        f"SELECT {COLUMNS} FROM events WHERE acknowledged = 0 AND position > ?"  # noqa: S608
         " ORDER BY position LIMIT ?",
         (after, limit),
     )
-    return [_row(row) for row in rows]
+    return [row_of(row) for row in rows]
 
 
 def acknowledge(upto: Sequence[Acknowledged], positions: Sequence[int] = ()) -> Program[int]:
@@ -266,20 +286,6 @@ def acknowledge(upto: Sequence[Acknowledged], positions: Sequence[int] = ()) -> 
     return changed
 
 
-def backfill(epoch: str, sequence: int) -> Program[int]:
-    """Make acknowledged rows pending again, from a sequence on, as far as the history reaches.
-
-    Returns:
-        How many rows.
-    """
-    yield Statement(
-        "UPDATE events SET acknowledged = 0 WHERE epoch = ? AND sequence >= ? AND acknowledged = 1",
-        (epoch, sequence),
-    )
-    [(count,)] = yield Statement("SELECT changes()")
-    return int(count)
-
-
 def tails() -> Program[dict[str, int]]:
     """Return the last committed sequence of each epoch that has pending rows."""
     rows = yield Statement(
@@ -300,21 +306,32 @@ def backlog() -> Program[tuple[int, int | None]]:
 def trim(before_utc_ns: int, keep_rows: int) -> Program[int]:
     """Delete a bite of acknowledged history: what is old, and what is more than ``keep_rows``.
 
+    Only the oldest bite is looked at, since the history is in order but for a clock that was set
+    back. What an open backfill has still to send stays, up to twice ``keep_rows``.
+
     Returns:
         How many rows went; less than ``TRIM_BITE`` when there is no more to do.
     """
     yield Statement(
         """
         DELETE FROM events WHERE position IN (
-            SELECT position FROM events
-            WHERE acknowledged = 1
-              AND (committed_utc_ns < ? OR position <= (SELECT max(position) FROM events) - ?)
-              AND position < (SELECT max(position) FROM events)
-              AND (epoch, sequence) NOT IN (
-                  SELECT epoch, max(sequence) FROM events
-                  WHERE epoch = (SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1)
-              )
-            ORDER BY position LIMIT ?
+            SELECT position FROM (
+                SELECT position, committed_utc_ns FROM events
+                WHERE acknowledged = 1
+                  AND position < (SELECT max(position) FROM events)
+                  AND (epoch, sequence) NOT IN (
+                      SELECT epoch, max(sequence) FROM events
+                      WHERE epoch = (SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1)
+                  )
+                  AND (position <= (SELECT max(position) FROM events) - 2 * ?2
+                       OR NOT EXISTS (
+                           SELECT 1 FROM backfills AS open
+                           WHERE open.epoch = events.epoch
+                             AND events.sequence BETWEEN open.next AND open.last
+                       ))
+                ORDER BY position LIMIT ?3
+            )
+            WHERE committed_utc_ns < ?1 OR position <= (SELECT max(position) FROM events) - ?2
         )
         """,
         (before_utc_ns, keep_rows, TRIM_BITE),
@@ -380,11 +397,12 @@ def _insert(place: _Place, batch: Batch, event: Event) -> tuple[Any, ...]:
 
 
 def _insertion(inserts: list[tuple[Any, ...]]) -> Statement:
-    sql = f"INSERT INTO events ({_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    sql = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     return Statement(sql, inserts, many=True)
 
 
-def _row(columns: tuple[Any, ...]) -> Row:
+def row_of(columns: tuple[Any, ...]) -> Row:
+    """Return the row of ``COLUMNS`` as it is published."""
     position, epoch, sequence, name_id, name, payload, shopper, committed_utc_ns = columns
     return Row(
         position=position,

@@ -4,31 +4,17 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from random import Random
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from drivers.errors import DriverError
 from drivers.ports import Clock, Intake
+from gateway.backoff import Backoff
 from gateway.domain.inputs import DeviceStatus
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Seconds to wait before each retry: doubling, capped, jittered, never zero."""
-
-    first_s: float = 0.5
-    cap_s: float = 30.0
-    jitter: float = 0.5
-    """Share of a delay that is left to chance, so that many devices do not retry in step."""
-
-    def delay_s(self, failures: int, random: Random) -> float:
-        """Return the wait after this many failures in a row, counted from 1."""
-        assert failures >= 1
-        longest_s = min(self.cap_s, self.first_s * 2.0 ** min(failures - 1, 16))
-        return longest_s * (1 - self.jitter * random.random())
+USUAL: Final = Backoff()
 
 
 async def supervise(
@@ -36,7 +22,7 @@ async def supervise(
     run: Callable[[Callable[[], None]], Awaitable[None]],
     *,
     random: Random,
-    backoff: Backoff = Backoff(),
+    backoff: Backoff = USUAL,
     on_change: Callable[[DriverError | None], None] | None = None,
 ) -> NoReturn:
     """Run a driver for ever, restarting it after a ``DriverError``.
@@ -76,7 +62,7 @@ async def supervise(
             lost, up = True, False
         else:
             raise AssertionError(f"{name}: a driver returned instead of failing")
-        await asyncio.sleep(backoff.delay_s(failures, random))
+        await asyncio.sleep(backoff.delay_s(failures, random.random))
 
 
 def status_reporter(

@@ -8,6 +8,12 @@ PUBACK with a failure code is a refusal, and the row and all behind it are sent 
 
 After a reconnect everything unacknowledged is sent again. The integrator answers each birth with
 what it has stored, so the machine waits for that answer a moment before it repeats anything.
+
+While the link holds and no acknowledgement comes, all is sent again once; after that only the
+oldest rows, one window of them: an acknowledgement counts without a gap, so that they are what the
+integrator lacks first, and a long backlog is not sent again and again to somebody who is away.
+
+Backfills go beside, in a slow lane of their own: in the same window, behind everything live.
 """
 
 from collections import deque
@@ -16,11 +22,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from gateway import history
+from gateway.backoff import Backoff
+from gateway.claims import read_claims
 from gateway.outbox import Acknowledged, Row
+from gateway.slow_lane import HistoryRow, SlowLane
 
-ACK_BYTES_MAX: Final = 65_536
-ACK_EPOCHS_MAX: Final = 1_000
-SEQUENCE_MAX: Final = 2**63 - 1
 SECOND_NS: Final = 1_000_000_000
 STALL_NS: Final = 30 * SECOND_NS  # A PUBACK this late will not come: connect anew.
 REPEAT_MIN_NS: Final = 5 * SECOND_NS  # Between two repetitions that an acknowledgement asked for.
@@ -35,13 +42,19 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     puback_overdue_s: float = 2.0
     """A PUBACK later than this means that the link is down."""
     progress_s: float = 30.0
-    """Rows are sent again when no acknowledgement has come for this long; doubles while none."""
-    progress_cap_s: float = 600.0
+    """Rows are sent again when no acknowledgement has come for this long."""
     answer_s: float = 1.0
     """How long to wait for the integrator's answer to a birth before repeating rows."""
     retry_first_s: float = 0.5
     """Wait after the first failure, of a connection or a publish; doubles with jitter."""
     retry_cap_s: float = 30.0
+    backfill_per_s: float = 50.0
+    """Most events a second that backfills send again."""
+
+    @property
+    def backoff(self) -> Backoff:
+        """Return the waits after failures."""
+        return Backoff(self.retry_first_s, self.retry_cap_s)
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -60,6 +73,8 @@ class Counters(msgspec.Struct):
     """What happened since the start of the daemon."""
 
     published: int = 0
+    backfilled: int = 0
+    """Of them, those of backfills."""
     refused: int = 0
     """Publishes that the broker answered with a failure code."""
     repeated: int = 0
@@ -69,26 +84,17 @@ class Counters(msgspec.Struct):
     """Acknowledged in the current epoch what was never committed."""
 
 
-class _Ack(msgspec.Struct, frozen=True):
-    acknowledged: dict[str, str]
-
-
 class _Flight(msgspec.Struct, frozen=True):
     row: Row
     sent_ns: int
 
 
-def retry_delay_s(settings: UplinkSettings, failures: int, random: Callable[[], float]) -> float:
-    """Return the wait after this many failures in a row: doubling, capped, half of it random.
+class _Probe(msgspec.Struct):
+    """Rows sent again to somebody who does not acknowledge: a few, then on from where it was."""
 
-    Args:
-        settings: First wait and cap.
-        failures: Counted from 1.
-        random: Draws from ``[0, 1)``.
-    """
-    assert failures >= 1
-    whole = min(settings.retry_cap_s, settings.retry_first_s * 2.0 ** min(failures - 1, 16))
-    return whole * (0.5 + 0.5 * random())
+    end: int
+    """Position up to which rows were sent before."""
+    left: int
 
 
 class Uplink:
@@ -110,15 +116,18 @@ class Uplink:
         self._landed: list[Row] = []
         self._acknowledged: dict[str, int] = {}
         self._sent: dict[str, int] = {}
-        self._backfilled: set[str] = set()
         self._unsure = True
         self._answer_by_ns: int | None = None
         self._hold_until_ns: int | None = None
         self._failures = 0
         self._progress_ns = 0
         self._patience_ns = int(settings.progress_s * SECOND_NS)
+        self._fruitless = 0
+        self._probe: _Probe | None = None
         self._repeat_at_ns: int | None = None
         self._repeated_ns: int | None = None
+        self._lane = SlowLane(settings.backfill_per_s, settings.backoff, random)
+        self._lane_open = True
 
     # The link.
 
@@ -130,8 +139,10 @@ class Uplink:
         self._hold_until_ns = None
         self._forget_flight()
         self._rewind(0)
+        self._lane.begin()
         self._progress_ns = now_ns
         self._repeat_at_ns = None
+        self._fruitless = 0
         waits = self._settings.acknowledge == "application" and self._unsure
         answer_ns = int(self._settings.answer_s * SECOND_NS)
         self._answer_by_ns = now_ns + answer_ns if waits else None
@@ -160,7 +171,7 @@ class Uplink:
     @property
     def refusing(self) -> bool:
         """Whether the last answer to a publish was a refusal."""
-        return self._failures > 0
+        return self._failures > 0 or self._lane.failures > 0
 
     @property
     def idle(self) -> bool:
@@ -190,6 +201,8 @@ class Uplink:
             return
         self._more = len(rows) == fetch.limit or fetch.notified != self._notified
         for row in rows:
+            if self._probe is not None and not self._probed(self._probe, row):
+                return
             self._cursor = row.position
             if row.position not in self._airborne and not self._is_acknowledged(row):
                 self._ready.append(row)
@@ -202,16 +215,21 @@ class Uplink:
             row = self._ready.popleft()
             if not self._is_acknowledged(row):
                 return row
-        return None
+        if self._more or not self._lane_open or self._lane.in_flight >= max(1, self._window // 2):
+            return None
+        return self._lane.take(now_ns)
 
     def published(self, mid: int, row: Row, now_ns: int) -> None:
         """Note that ``row`` from ``take`` went out under packet id ``mid``."""
         assert mid not in self._flight, "packet ids in flight are unique"
         self._flight[mid] = _Flight(row, now_ns)
+        self.counters.published += 1
+        if isinstance(row, HistoryRow):
+            self.counters.backfilled += 1
+            return
         self._airborne.add(row.position)
         self._sent[row.epoch] = max(row.sequence, self._sent.get(row.epoch, -1))
         self._progress_ns = max(self._progress_ns, now_ns)
-        self.counters.published += 1
 
     def not_published(self, row: Row, now_ns: int) -> None:
         """Note that ``row`` from ``take`` cannot be sent now, as if the broker had refused it."""
@@ -222,10 +240,13 @@ class Uplink:
         flight = self._flight.pop(mid, None)
         if flight is None:
             return
-        self._airborne.discard(flight.row.position)
         if failure:
             self._refuse(flight.row, now_ns)
             return
+        if isinstance(flight.row, HistoryRow):
+            self._lane.taken(flight.row)
+            return
+        self._airborne.discard(flight.row.position)
         self._failures = 0
         self._progress_ns = max(self._progress_ns, now_ns)
         if self._settings.acknowledge == "broker":
@@ -283,22 +304,28 @@ class Uplink:
             self._unsure = False
         if news:
             self._progress_ns = now_ns
-            self._patience_ns = int(self._settings.progress_s * SECOND_NS)
+            self._fruitless = 0
             self._repeat_at_ns = None
         elif not retained and self._outstanding():
             self._asked_again(now_ns)
         return news
 
-    def backfill(self, epoch: str, sequence: int) -> None:
-        """Send rows again that were acknowledged before: the outbox has made them pending.
+    # Backfills.
 
-        Acknowledgements of this epoch count up to what has been sent since, because one that is
-        older than the wish for a backfill would undo it.
-        """
-        self._acknowledged[epoch] = min(self._acknowledged.get(epoch, -1), sequence - 1)
-        self._sent[epoch] = min(self._sent.get(epoch, -1), sequence - 1)
-        self._backfilled.add(epoch)
-        self._rewind(0)
+    @property
+    def lane(self) -> SlowLane:
+        """What backfills send again; the adapter reads for it and records its progress."""
+        return self._lane
+
+    def fetch_history(self) -> history.Fetch | None:
+        """Return what to read for backfills next; None while live rows have to be read or sent."""
+        if not self._connected or self._more or self._ready or not self._lane_open:
+            return None
+        return self._lane.fetch()
+
+    def close_lane(self) -> None:
+        """Send nothing of backfills any more: the daemon stops, and goes on after its start."""
+        self._lane_open = False
 
     # Time.
 
@@ -310,20 +337,15 @@ class Uplink:
             self._hold_until_ns = None
         due_ns = self._repeat_due_ns()
         if due_ns is not None and now_ns >= due_ns:
-            self.counters.repeated += 1
-            cap_ns = int(self._settings.progress_cap_s * SECOND_NS)
-            if self._repeat_at_ns is None:
-                self._patience_ns = min(cap_ns, 2 * self._patience_ns)
-            self._repeat_at_ns = None
-            self._repeated_ns = now_ns
-            self._progress_ns = now_ns
-            self._rewind(0)
+            self._repeat(now_ns)
 
     def deadline_ns(self, now_ns: int) -> int | None:
         """Return when to call ``tick`` and look at ``online`` again; None when nothing is due."""
         if not self._connected:
             return None
         due = [self._answer_by_ns, self._hold_until_ns, self._repeat_due_ns()]
+        if not (self._waits(now_ns) or self._ready or self._more) and self._lane_open:
+            due.append(self._lane_due_ns())
         if self._flight:
             oldest_ns = self._oldest_ns(now_ns)
             overdue_ns = oldest_ns + int(self._settings.puback_overdue_s * SECOND_NS)
@@ -348,14 +370,19 @@ class Uplink:
     def _rewind(self, position: int) -> None:
         """Read again from behind a position."""
         self._generation += 1
+        self._probe = None
         self._cursor = position
         self._ready.clear()
         self._more = True
 
     def _refuse(self, row: Row, now_ns: int) -> None:
         self.counters.refused += 1
+        if isinstance(row, HistoryRow):
+            self._lane.refused(row, now_ns)
+            return
+        self._airborne.discard(row.position)
         self._failures += 1
-        wait_s = retry_delay_s(self._settings, self._failures, self._random)
+        wait_s = self._settings.backoff.delay_s(self._failures, self._random)
         self._hold_until_ns = now_ns + int(wait_s * SECOND_NS)
         ready = [waiting.position - 1 for waiting in self._ready]  # Rewinding forgets them.
         self._rewind(min(self._cursor, row.position - 1, *ready))
@@ -369,10 +396,47 @@ class Uplink:
             sequence > self._acknowledged.get(epoch, -1) for epoch, sequence in self._sent.items()
         )
 
+    @property
+    def _live_in_flight(self) -> bool:
+        return len(self._flight) > self._lane.in_flight
+
+    def _lane_due_ns(self) -> int | None:
+        """Return when the slow lane may go on, None when a PUBACK has to come first."""
+        full = len(self._flight) >= self._window
+        if full or self._lane.in_flight >= max(1, self._window // 2):
+            return None
+        return self._lane.deadline_ns()
+
+    def _repeat(self, now_ns: int) -> None:
+        """Send again what lacks its acknowledgement: once all of it, then the oldest only."""
+        self.counters.repeated += 1
+        self._repeat_at_ns = None
+        self._repeated_ns = now_ns
+        self._progress_ns = now_ns
+        sent_to = self._cursor
+        self._rewind(0)
+        if self._fruitless:
+            self._probe = _Probe(sent_to, self._window)
+        self._fruitless += 1
+
+    def _probed(self, probe: _Probe, row: Row) -> bool:
+        """Count a row of a probe; after the last one go on behind what was sent before."""
+        if row.position > probe.end:
+            self._probe = None
+            return True
+        if probe.left:
+            probe.left -= 1
+            return True
+        self._probe = None
+        self._generation += 1
+        self._cursor = probe.end
+        self._more = True
+        return False
+
     def _repeat_due_ns(self) -> int | None:
         if self._settings.acknowledge != "application" or not self._connected:
             return None
-        if self._more or self._ready or self._flight or not self._outstanding():
+        if self._more or self._ready or self._live_in_flight or not self._outstanding():
             return None
         due_ns = self._progress_ns + self._patience_ns
         return due_ns if self._repeat_at_ns is None else min(due_ns, self._repeat_at_ns)
@@ -385,13 +449,15 @@ class Uplink:
         """
         at_ns = now_ns + SECOND_NS
         if self._repeated_ns is not None:
-            at_ns = max(at_ns, self._repeated_ns + REPEAT_MIN_NS)
+            longest_ns = max(self._patience_ns, REPEAT_MIN_NS)
+            pause_ns = min(longest_ns, REPEAT_MIN_NS << min(max(self._fruitless - 1, 0), 8))
+            at_ns = max(at_ns, self._repeated_ns + pause_ns)
         if self._repeat_at_ns is None:
             self._repeat_at_ns = at_ns
 
     def _parse(self, payload: bytes) -> dict[str, int] | None:
         try:
-            return _claims(payload)
+            return read_claims(payload)
         except (ValueError, RecursionError):
             self.counters.malformed_acks += 1
             return None
@@ -405,24 +471,4 @@ class Uplink:
         if epoch == current and claim > self._sent.get(epoch, -1):
             self.counters.unbelievable_acks += 1
             return None
-        limit = self._sent.get(epoch, -1) if epoch in self._backfilled else tail
-        return min(claim, limit)
-
-
-def _claims(payload: bytes) -> dict[str, int]:
-    """Read an acknowledgement; ``ValueError`` says that it is none."""
-    if len(payload) > ACK_BYTES_MAX:
-        raise ValueError("too long")
-    claims = msgspec.json.decode(payload, type=_Ack).acknowledged
-    if len(claims) > ACK_EPOCHS_MAX:
-        raise ValueError("too many epochs")
-    return {epoch: _sequence(text) for epoch, text in claims.items()}
-
-
-def _sequence(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise ValueError("a sequence is up to 20 digits")
-    value = int(text)
-    if value > SEQUENCE_MAX:
-        raise ValueError("no sequence is this large")
-    return value
+        return min(claim, tail)

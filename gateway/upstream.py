@@ -8,7 +8,6 @@ integrator says something, and when the protocol's next deadline comes. Nothing 
 import asyncio
 import logging
 import random as chance
-from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Literal, NoReturn
@@ -19,20 +18,17 @@ from drivers.errors import DeviceSilentError, DriverError
 from drivers.mqtt.client import Connection, Message, MqttConfig, TooLargeError, Will, connect
 from drivers.ports import Clock
 from gateway.database import Database
-from gateway.domain.effects import Reply
+from gateway.domain.effects import Backfill, Reply
 from gateway.outbox import TRIM_BITE, Acknowledged
-from gateway.uplink import Uplink, UplinkSettings, retry_delay_s
-from gateway.upstream_inputs import parse_command
+from gateway.uplink import STALL_NS, Uplink, UplinkSettings
+from gateway.upstream_desk import Desk, backfill_reply, message_of, short_message_of
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
-COMMANDS_REMEMBERED: Final = 1_000
-REPLIES_MAX: Final = 1_000
 RECORD_EVERY_NS: Final = 200_000_000  # Acknowledgements share a write: an fsync each is dear.
 TRIM_BITES: Final = 10
 WILL_DELAY_S: Final = 5
-BUSY: Final = "The gateway is busy. Send it again"
 NOBODY_SUBSCRIBES: Final = 0x10
 STEADY_NS: Final = 10_000_000_000  # A link that held this long was no failed attempt.
 
@@ -71,24 +67,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
-class ReplyMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a command, on ``…/replies/<id>``."""
-
-    id: str
-    status: Literal["ok", "error"]
-    message: str
-
-
 class Counters(msgspec.Struct):
     """What the adapter counted since the start of the daemon."""
 
     connections: int = 0
     malformed_topics: int = 0
-    malformed_commands: int = 0
-    retained_commands: int = 0
-    commands_without_room: int = 0
-    repeated_commands: int = 0
-    replies_dropped: int = 0
+    too_large: int = 0
+    """Messages other than events that the broker said beforehand that it would not take."""
     unheard: int = 0
     """Publishes that the broker took although nobody subscribes (MQTT 5 only)."""
 
@@ -122,11 +107,11 @@ class Upstream:
         """
         self.counters = Counters()
         self.uplink = Uplink(config.uplink, random)
+        self.desk = Desk(on_command)
         self._config = config
         self._database = database
         self._clock = clock
         self._on_link = on_link
-        self._on_command = on_command
         self._others = others
         self._random = random
         self._wake = asyncio.Event()
@@ -135,11 +120,9 @@ class Upstream:
         self._degraded: list[str] = []
         self._status_due = False
         self._status_at_ns = 0
-        self._news: list[Acknowledged] = []
+        self._news: dict[str, int] = {}
         self._recorded_ns = 0
-        self._commands: OrderedDict[str, Reply | None] = OrderedDict()
-        self._replies: deque[Reply] = deque()
-        self._replying: dict[int, Reply] = {}
+        self._beside: dict[int, int] = {}  # What has no PUBACK beside events, since when.
         self._draining = False
         self._drained = asyncio.Event()
         self._farewell: int | None = None
@@ -169,25 +152,19 @@ class Upstream:
 
         Answers are kept in memory: whoever sent a command across a restart asks again.
         """
-        if len(self._replies) >= REPLIES_MAX:
-            self._replies.popleft()
-            self.counters.replies_dropped += 1
-        self._replies.append(reply)
-        if reply.command in self._commands:
-            self._commands[reply.command] = reply
+        self.desk.answer(reply)
         self._wake.set()
 
-    async def backfill(self, epoch: str, sequence: int) -> int:
-        """Send events again from a sequence on, as far as the history reaches.
-
-        Returns:
-            How many.
-        """
-        count = await self._database.backfill(epoch, sequence)
-        if count:
-            self.uplink.backfill(epoch, sequence)
-            self._wake.set()
-        return count
+    async def backfill(self, wish: Backfill) -> None:
+        """Begin to send events again, beside the live ones, and answer the command."""
+        answer = await self._database.backfill(wish)
+        reply = backfill_reply(wish.command, answer)
+        if answer.state == "busy":
+            self.desk.refuse(wish.command, reply.message)
+        else:
+            self.desk.answer(reply)
+        self.uplink.lane.notify()
+        self._wake.set()
 
     async def drain(self, timeout_s: float) -> bool:
         """Send what is committed, say offline, and stop; for the daemon's end.
@@ -199,6 +176,7 @@ class Upstream:
             Whether everything committed has its PUBACK.
         """
         self._draining = True
+        self.uplink.close_lane()
         if not self._connected:
             return False
         self._drained.clear()
@@ -228,7 +206,8 @@ class Upstream:
                     log.warning("Uplink is down: %s", error)
             if self._draining:
                 await asyncio.Event().wait()  # Saying online again would be wrong now.
-            await asyncio.sleep(retry_delay_s(self._config.uplink, failures, self._random))
+            wait_s = self._config.uplink.backoff.delay_s(max(1, failures), self._random)
+            await asyncio.sleep(wait_s)
 
     # One connection.
 
@@ -263,8 +242,8 @@ class Upstream:
     def _disconnected(self) -> None:
         self._connected = False
         self.uplink.disconnected()
-        self._replies.extendleft(reversed(self._replying.values()))
-        self._replying.clear()
+        self.desk.disconnected()
+        self._beside.clear()
         self._drained.set()
         self._tell_link()
 
@@ -274,26 +253,34 @@ class Upstream:
         connection.raise_if_gone()
         now_ns = self._now_ns()
         self.uplink.tick(now_ns)
-        if self.uplink.stalled(now_ns):
+        if self.uplink.stalled(now_ns) or now_ns >= self._beside_stall_ns(now_ns):
             raise DeviceSilentError(
                 self._config.mqtt.name, "does not acknowledge", "Look at the broker's log"
             )
         self._tell_link()
         await self._refresh_status(connection)
+        self._answer(connection)
         await self._read()
         self._publish(connection)
-        self._answer(connection)
         await self._record()
         if self._draining and self._farewell is None and self.uplink.idle:
             payload = self._status("offline", await self._database.backlog())
             self._farewell = self._publish_status(connection, payload)
-        await self._pause()
+            if self._farewell is None:  # It will never be heard.
+                self._farewell = -1
+                self._drained.set()
+        await self._pause(connection)
 
-    async def _pause(self) -> None:
+    async def _pause(self, connection: Connection) -> None:
         now_ns = self._now_ns()
-        due = [self._status_at_ns, self.uplink.deadline_ns(now_ns)]
+        due = [self.uplink.deadline_ns(now_ns), self._beside_stall_ns(now_ns)]
+        if self._has_room(connection):
+            due.append(self._status_at_ns)
         if self._news or self.uplink.landed():
             due.append(self._recorded_ns + RECORD_EVERY_NS)
+        lane_ns = self.uplink.lane.progress_due_ns()
+        if lane_ns is not None:
+            due.append(max(lane_ns, self._recorded_ns + RECORD_EVERY_NS))
         wait_ns = min(one for one in due if one is not None) - now_ns
         if wait_ns > 0 and not self._wake.is_set():
             with suppress(TimeoutError):
@@ -308,9 +295,18 @@ class Upstream:
             self.uplink.offer(fetch, await self._database.pending(fetch.after, fetch.limit))
             if self.uplink.fetch() is not None:
                 self._wake.set()
+        again = self.uplink.fetch_history()
+        if again is not None:
+            self.uplink.lane.offer(again, await self._database.read_history(again))
+            if self.uplink.fetch_history() is not None:
+                self._wake.set()
+
+    def _has_room(self, connection: Connection) -> bool:
+        """Tell whether the broker takes one more message; PUBACKs make room, and wake us."""
+        return self.uplink.in_flight + len(self._beside) < connection.receive_maximum
 
     def _publish(self, connection: Connection) -> None:
-        while (row := self.uplink.take(now_ns := self._now_ns())) is not None:
+        while self._has_room(connection) and (row := self.uplink.take(now_ns := self._now_ns())):
             topic = f"{self._config.root}/events/{row.name}"
             try:
                 mid = connection.publish(topic, row.payload, content_type=CONTENT_TYPE)
@@ -323,22 +319,32 @@ class Upstream:
     async def _record(self) -> None:
         """Write acknowledgements, several at a time."""
         landed = self.uplink.landed()
-        if not (self._news or landed):
-            return
+        lane = self.uplink.lane
         now_ns = self._now_ns()
+        lane_ns = lane.progress_due_ns()
+        late = lane_ns is not None and (now_ns >= lane_ns or self._draining)
+        if not (self._news or landed or late):
+            return
         if now_ns - self._recorded_ns < RECORD_EVERY_NS and not self._draining:
             return
         self._recorded_ns = now_ns
-        news = list(self._news)
-        await self._database.acknowledge_all(news, landed)
-        del self._news[: len(news)]
+        news = [Acknowledged(epoch, sequence) for epoch, sequence in self._news.items()]
+        progress = lane.progress()
+        done = await self._database.record(news, landed, progress)
+        for one in news:
+            if self._news[one.epoch] == one.sequence:
+                del self._news[one.epoch]
         self.uplink.recorded(landed)
+        lane.recorded(progress, now_ns)
+        for backfill in done:
+            self.desk.answer(backfill_reply(backfill.command, backfill.answer))
         self._wake.set()
 
     # What comes in, on the loop.
 
     def _on_puback(self, mid: int, reason_code: int, failure: bool) -> None:
-        self._replying.pop(mid, None)
+        self.desk.puback(mid)
+        self._beside.pop(mid, None)
         if mid == self._farewell:
             self._heard = True
             self._drained.set()
@@ -353,20 +359,22 @@ class Upstream:
         if kind == "ack":
             self._take_acknowledgement(message)
         elif kind == "commands":
-            self._take_command(name, message)
+            self.desk.take(name, message)
+            self._wake.set()
 
     def _take_acknowledgement(self, message: Message) -> None:
         epoch = self._database.epoch
         assert epoch is not None, "begin_epoch comes before the uplink"
         counts = self.uplink.counters
         odd = counts.malformed_acks + counts.unbelievable_acks
-        self._news += self.uplink.acknowledgement(
+        news = self.uplink.acknowledgement(
             message.payload,
             self._database.tails,
             epoch.epoch,
             retained=message.retain,
             now_ns=self._now_ns(),
         )
+        self._news.update({one.epoch: one.sequence for one in news})
         if counts.malformed_acks + counts.unbelievable_acks > odd and not self._odd_acks_told:
             self._odd_acks_told = True
             log.warning(
@@ -375,32 +383,6 @@ class Upstream:
                 message.payload,
             )
         self._wake.set()
-
-    def _take_command(self, name: str, message: Message) -> None:
-        if message.retain:
-            self.counters.retained_commands += 1
-            return
-        command, problem, data = parse_command(message.payload)
-        if problem is not None:
-            self.counters.malformed_commands += 1
-            log.warning("Refused a command %r: %s", name[:64], problem)
-            if command is not None:
-                self.publish_reply(Reply(command, "error", problem))
-            return
-        assert command is not None, "a command without problem has an id"
-        if command in self._commands:
-            self.counters.repeated_commands += 1
-            known = self._commands[command]
-            if known is not None:
-                self.publish_reply(known)
-            return
-        self._commands[command] = None
-        if len(self._commands) > COMMANDS_REMEMBERED:
-            self._commands.popitem(last=False)
-        if not self._on_command(command, name, data):
-            del self._commands[command]
-            self.counters.commands_without_room += 1
-            self.publish_reply(Reply(command, "error", BUSY))
 
     # Status, replies, link.
 
@@ -417,13 +399,12 @@ class Upstream:
             log.info("Broker takes events again")
 
     def _answer(self, connection: Connection) -> None:
-        while self._replies:
-            reply = self._replies[0]
-            payload = msgspec.json.encode(
-                ReplyMessage(id=reply.command, status=reply.status, message=reply.message)
-            )
-            mid = connection.publish(f"{self._config.root}/replies/{reply.command}", payload)
-            self._replying[mid] = self._replies.popleft()
+        while self._has_room(connection) and (reply := self.desk.waiting()) is not None:
+            topic = f"{self._config.root}/replies/{reply.command}"
+            mid = self._publish_other(connection, topic, message_of(reply))
+            if mid is None:
+                mid = self._publish_other(connection, topic, short_message_of(reply))
+            self.desk.published(mid)
 
     async def _refresh_status(self, connection: Connection) -> None:
         now_ns = self._now_ns()
@@ -431,6 +412,8 @@ class Upstream:
             self._status_at_ns = now_ns + 1_000_000_000
             return
         if not self._status_due and now_ns < self._status_at_ns:
+            return
+        if not self._has_room(connection):
             return
         self._status_due = False
         self._status_at_ns = now_ns + int(self._config.status_every_s * 1e9)
@@ -442,8 +425,29 @@ class Upstream:
             if await self._database.trim(self._clock.stamp().utc_ns) < TRIM_BITE:
                 break
 
-    def _publish_status(self, connection: Connection, payload: bytes) -> int:
-        return connection.publish(f"{self._config.root}/status", payload, retain=True)
+    def _publish_status(self, connection: Connection, payload: bytes) -> int | None:
+        topic = f"{self._config.root}/status"
+        return self._publish_other(connection, topic, payload, retain=True)
+
+    def _publish_other(
+        self, connection: Connection, topic: str, payload: bytes, *, retain: bool = False
+    ) -> int | None:
+        """Publish what is no event; return its packet id, None when the broker never takes it."""
+        try:
+            mid = connection.publish(topic, payload, retain=retain)
+        except TooLargeError as error:
+            self.counters.too_large += 1
+            if self.counters.too_large == 1:
+                log.warning(
+                    "%s: not published. Raise the broker's largest packet (%s)", topic, error
+                )
+            return None
+        self._beside[mid] = self._now_ns()
+        return mid
+
+    def _beside_stall_ns(self, now_ns: int) -> int:
+        """Return when an overdue PUBACK of something else than an event calls for a new link."""
+        return next(iter(self._beside.values()), now_ns) + STALL_NS
 
     def _status(
         self, state: Literal["online", "offline"], backlog: tuple[int, int | None] | None = None
@@ -473,6 +477,7 @@ class Upstream:
         counts = {
             **msgspec.structs.asdict(self.counters),
             **msgspec.structs.asdict(self.uplink.counters),
+            **msgspec.structs.asdict(self.desk.counters),
             **self._others(),
         }
         return {name: count for name, count in counts.items() if count}

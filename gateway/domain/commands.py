@@ -21,6 +21,9 @@ from gateway.domain.store import Facing, Product
 
 REMEMBERED: Final = 500
 """Answers kept, so that a repeated command is answered again and not done again."""
+ANSWER_CHARS_MAX: Final = 500
+PRODUCTS_MAX: Final = 20_000
+"""Products of a store, those that planograms have brought along included."""
 WEIGHT_G_MAX: Final = 1e5
 QUANTITY_MAX: Final = 1_000
 TOLERANCE: Final = 0.04
@@ -76,11 +79,19 @@ class ReviewCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str | None = None
 
 
-class BackfillCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Send events of an epoch again, from a sequence on."""
+class BackfillCommand(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={"first": "from", "last": "to"},
+):
+    """Send events of an epoch again, both ends included."""
 
-    epoch: Word
-    sequence: Word
+    epoch: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    first: Word
+    """A sequence: up to 20 digits."""
+    last: Word | None = None
+    """To the end of what the epoch has when absent."""
     id: str | None = None
 
 
@@ -108,7 +119,7 @@ def carry_out(step: Step, command: Command) -> Layout | None:
         layout = handler(step, command)
         answer = "ok"
     except (CommandError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        answer = f"error: {error}"
+        answer = f"error: {error}"[:ANSWER_CHARS_MAX]  # It may quote what was sent.
     if command.name in ANSWERED_LATER and answer == "ok":
         # Done and answered after the commit. Not remembered: after a kill in between, a repeat
         # must do it.
@@ -152,6 +163,8 @@ def _planogram(step: Step, command: Command) -> Layout:
             price_minor=known.price_minor if known else None,
             currency=known.currency if known else None,
         )
+    if len(products) > PRODUCTS_MAX:
+        raise CommandError(f"more than {PRODUCTS_MAX} products. A new store file forgets old ones")
     facings = tuple(Facing(gtin=_gtin(one.gtin), plates=one.plates) for one in wanted.facings)
     candidate = msgspec.structs.replace(store, products=products)
     problems = Layout(candidate).facing_problems(facings)
@@ -189,10 +202,17 @@ def _override(
 
 def _backfill(step: Step, command: Command) -> None:
     wanted = msgspec.json.decode(command.data, type=BackfillCommand)
-    text = wanted.sequence
+    first = _sequence("from", wanted.first)
+    last = None if wanted.last is None else _sequence("to", wanted.last)
+    if last is not None and last < first:
+        raise CommandError("to: is before from")
+    step.effects.append(Backfill(command.id, wanted.epoch, first, last))
+
+
+def _sequence(field: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= SEQUENCE_MAX):
-        raise CommandError("sequence: needs up to 20 digits, below 2^63")
-    step.effects.append(Backfill(command.id, wanted.epoch, int(wanted.sequence)))
+        raise CommandError(f"{field}: needs up to 20 digits, below 2^63")
+    return int(text)
 
 
 def _erase(step: Step, command: Command) -> None:

@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.domain.events import SequenceRange
+
 
 class OpenDoor(msgspec.Struct, frozen=True, tag="open-door", tag_field="effect"):
     """Let a shopper in."""
@@ -15,11 +17,33 @@ class OpenDoor(msgspec.Struct, frozen=True, tag="open-door", tag_field="effect")
 
 
 class Backfill(msgspec.Struct, frozen=True, tag="backfill", tag_field="effect"):
-    """Send events of an epoch again, from a sequence on, as far as the history reaches."""
+    """Send events of an epoch again; the adapter answers the command."""
 
     command: str
     epoch: str
-    sequence: int
+    first: int
+    last: int | None
+    """Included; None: to the end of what the epoch has now."""
+
+
+class BackfillAnswer(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}
+):
+    """What became of a backfill."""
+
+    state: Literal["refused", "busy", "sending", "done"]
+    """``refused``: nothing of it is here. ``busy``: too many are open, send it again later."""
+    epoch: str
+    first: str
+    """Where it begins, as asked."""
+    last: str | None
+    """Where it ends, included. Less than asked when that is the epoch's end here, or would be too
+    much at once: ask again from there on. None when the epoch is unknown here."""
+    count: int
+    """Events that are sent, those included that wait for their first acknowledgement."""
+    missing: list[SequenceRange]
+    """What of ``from`` to ``to``, or of what was asked beyond the end of an epoch that is over, the
+    gateway no longer has: it is of no use to ask for it again."""
 
 
 class EraseShopper(msgspec.Struct, frozen=True, tag="erase-shopper", tag_field="effect"):
@@ -35,6 +59,7 @@ class Reply(msgspec.Struct, frozen=True, tag="reply", tag_field="effect"):
     command: str
     status: Literal["ok", "error"]
     message: str
+    backfill: BackfillAnswer | None = None
 
 
 AnyEffect = OpenDoor | Backfill | EraseShopper | Reply

@@ -96,8 +96,9 @@ def test_a_backfill_sends_old_events_again(at):
     first = min(row[1] for row in rows)
     repeated = at.witness.repeated
     until(lambda: not at.daemon.rows("SELECT 1 FROM events WHERE acknowledged = 0"), "every mark")
-    reply = at.witness.command("backfill", "back-1", epoch=rows[0][0], sequence=f"{first:020d}")
+    reply = at.witness.command("backfill", "back-1", epoch=rows[0][0], **{"from": f"{first:020d}"})
     assert reply["status"] == "ok"
+    assert reply["backfill"]["count"] == len(rows)
     at.witness.wait(lambda: at.witness.repeated >= repeated + len(rows), "repeats")
     raw = {event["id"]: event["raw"] for event in at.witness.events.values()}
     again = [
@@ -133,8 +134,8 @@ def test_an_erased_shopper_is_named_nowhere(at):
                                                  "currency": "EUR"}]}, "09521321123458"),
         ("planogram", {"facings": [{"gtin": CRISPS, "plates": ["nowhere"]}]}, "nowhere"),
         ("review", {"review": "none", "acts": [], "by": "me"}, "not open"),
-        ("backfill", {"epoch": "e", "sequence": "-1"}, "sequence"),
-        ("backfill", {"epoch": "e", "sequence": 1}, "sequence"),
+        ("backfill", {"epoch": "e", "from": "-1"}, "from"),
+        ("backfill", {"epoch": "e", "from": 1}, "from"),
         ("prices", {"version": "p8", "prices": [], "extra": 1}, "extra"),
     ],
 )  # fmt: skip

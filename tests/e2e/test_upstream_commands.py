@@ -3,16 +3,15 @@
 
 import asyncio
 import json
-import sqlite3
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 
 import pytest
 
 from drivers.mqtt.client import connect
 from drivers.mqtt.embedded import embedded_broker
-from gateway.domain.effects import Reply
+from gateway.domain.effects import Backfill, Reply
 from tests.brokers import free_port, run
-from tests.e2e.upstream_parts import ROOT, gateway, integrator, mqtt
+from tests.e2e.upstream_parts import ROOT, gateway, mqtt
 
 
 class Office:
@@ -21,10 +20,15 @@ class Office:
     def __init__(self):
         self.connection = None
         self.replies = asyncio.Queue()
+        self.events = asyncio.Queue()
+        self.port = None
 
     def on_message(self, message):
         command = message.topic.removeprefix(f"{ROOT}/replies/")
         self.replies.put_nowait((command, json.loads(message.payload)))
+
+    def on_event(self, message):
+        self.events.put_nowait(message.payload)
 
     def send(self, name, payload, *, retain=False):
         self.connection.publish(f"{ROOT}/commands/{name}", payload, retain=retain)
@@ -35,6 +39,7 @@ async def link(folder):
     port = free_port()
     async with embedded_broker(port):
         office = Office()
+        office.port = port
         async with (
             connect(
                 mqtt(port, "office"),
@@ -59,7 +64,7 @@ def test_a_command_is_handed_on_whole_and_its_repeat_answered_again(tmp_path):
             office.send("prices", b'{"id":"c-1"}')
             office.send("prices", b'{"id":"c-2"}')
             await one.until(lambda: len(one.commands) == 2)
-            assert one.upstream.counters.repeated_commands == 1
+            assert one.upstream.desk.counters.repeated_commands == 1
             assert office.replies.empty()
             one.upstream.publish_reply(Reply("c-1", "ok", "done"))
             answer = {"id": "c-1", "status": "ok", "message": "done"}
@@ -67,7 +72,7 @@ def test_a_command_is_handed_on_whole_and_its_repeat_answered_again(tmp_path):
             office.send("prices", b'{"id":"c-1"}')
             assert await office.replies.get() == ("c-1", answer)
             assert len(one.commands) == 2
-            assert one.upstream.counters.repeated_commands == 2
+            assert one.upstream.desk.counters.repeated_commands == 2
 
     run(main())
 
@@ -88,7 +93,7 @@ def test_a_command_without_a_usable_id_is_counted(tmp_path, payload):
             office.send("prices", b'{"id":"after"}')
             await one.until(lambda: one.commands)
             assert [command for command, _, _ in one.commands] == ["after"]
-            assert one.upstream.counters.malformed_commands == 1
+            assert one.upstream.desk.counters.malformed_commands == 1
             assert office.replies.empty()
 
     run(main())
@@ -102,7 +107,7 @@ def test_a_malformed_command_is_answered_when_its_id_can_be_read(tmp_path):
             assert command == "c"
             assert reply["status"] == "error"
             assert "malformed JSON" in reply["message"]
-            assert one.upstream.counters.malformed_commands == 1
+            assert one.upstream.desk.counters.malformed_commands == 1
             assert one.commands == []
 
     run(main())
@@ -121,8 +126,8 @@ def test_a_command_without_room_is_refused_and_taken_when_repeated(tmp_path):
             await one.until(lambda: one.commands)
             one.upstream.publish_reply(Reply("c", "ok", ""))
             assert (await office.replies.get())[1]["status"] == "ok"
-            assert one.upstream.counters.commands_without_room == 1
-            assert one.upstream.counters.repeated_commands == 0
+            assert one.upstream.desk.counters.commands_without_room == 1
+            assert one.upstream.desk.counters.repeated_commands == 0
 
     run(main())
 
@@ -140,29 +145,43 @@ def test_a_retained_command_is_of_unknown_age_and_refused(tmp_path):
                     office.send("prices", b'{"id":"new"}')
                     await one.until(lambda: one.commands)
                     assert [command for command, _, _ in one.commands] == ["new"]
-                    assert one.upstream.counters.retained_commands == 1
+                    assert one.upstream.desk.counters.retained_commands == 1
 
     run(main())
 
 
-def test_a_backfill_sends_history_again(tmp_path):
+def test_a_backfill_sends_history_again_beside_what_is_live(tmp_path):
     async def main():
-        port = free_port()
-        async with (
-            embedded_broker(port),
-            integrator(tmp_path, mqtt(port, "integrator")),
-            gateway(tmp_path, mqtt(port, "gw")) as one,
-        ):
-            await one.commit(20)
+        async with link(tmp_path) as (office, one):
+            epoch = one.database.epoch.epoch
+            rows = await one.commit(20)
             await one.delivered()
-            with closing(sqlite3.connect(tmp_path / "integrator.db")) as connection, connection:
-                connection.execute("DELETE FROM events WHERE sequence >= 10")
-                connection.execute("UPDATE epochs SET stored = 9")
-            assert await one.upstream.backfill(one.database.epoch.epoch, 10) == 11
-            assert await one.upstream.backfill("f" * 32, 0) == 0
-            await one.delivered()
-            with closing(sqlite3.connect(tmp_path / "integrator.db")) as connection:
-                [(count,)] = connection.execute("SELECT count(*) FROM events")
-            assert count == 21
+            async with connect(
+                mqtt(office.port, "witness"),
+                subscriptions=[(f"{ROOT}/events/#", 1)],
+                on_message=office.on_event,
+            ):
+                wish = Backfill("b-1", epoch, 10, None)
+                await one.upstream.backfill(wish)
+                command, told = await office.replies.get()
+                assert (command, told["status"]) == ("b-1", "ok")
+                assert told["message"] == "11 events are sent again"
+                answer = {"epoch": epoch, "from": f"{10:020d}", "to": f"{20:020d}", "count": 11}
+                assert told["backfill"] == {"state": "sending", **answer, "missing": []}
+                assert await one.database.backlog() == (0, None), "they do not count as waiting"
+                command, told = await office.replies.get()
+                assert told["backfill"] == {"state": "done", **answer, "missing": []}
+                again = [await office.events.get() for _ in range(11)]
+                assert again == [row.payload for row in rows[-11:]]
+                await one.upstream.backfill(wish)
+                command, told = await office.replies.get()
+                assert (told["status"], told["backfill"]["state"]) == ("ok", "done")
+                await one.upstream.backfill(Backfill("b-2", "f" * 32, 0, 9))
+                command, told = await office.replies.get()
+                assert (told["status"], told["backfill"]["state"]) == ("error", "refused")
+                assert told["backfill"]["missing"] == [{"first": f"{0:020d}", "last": f"{9:020d}"}]
+                await one.commit(1)
+                await office.events.get()
+                assert office.events.empty(), "a repeated command sends nothing again"
 
     run(main())

@@ -68,7 +68,8 @@ class World(RuleBasedStateMachine):
         self.connection = sqlite3.connect(path, isolation_level=None)
         self.connection.execute("PRAGMA synchronous = OFF")  # Processes are killed here, not power.
         if new:
-            run_sync(self.connection, outbox.migrate_1())
+            for migrate in outbox.MIGRATIONS:
+                run_sync(self.connection, migrate())
         self.tails = run_sync(self.connection, outbox.tails(), write=False)
         made = run_sync(
             self.connection, outbox.begin_epoch(f"{len(self.epochs):032x}", self.now_ns)

@@ -8,8 +8,9 @@ from random import Random
 import pytest
 
 from drivers.errors import DeviceGoneError
+from gateway.backoff import Backoff
 from gateway.intake import Intake
-from gateway.supervise import Backoff, status_reporter, supervise
+from gateway.supervise import status_reporter, supervise
 from tests.virtual_time import LoopClock, run_virtual
 
 STEADY = Backoff(first_s=1.0, cap_s=8.0, jitter=0.0)
@@ -111,6 +112,6 @@ def test_delays_double_are_capped_jittered_and_never_zero():
     random = Random(7)
     backoff = Backoff(first_s=0.5, cap_s=30.0, jitter=0.5)
     for failures, longest_s in [(1, 0.5), (2, 1.0), (5, 8.0), (7, 30.0), (10_000, 30.0)]:
-        delays = [backoff.delay_s(failures, random) for _ in range(200)]
+        delays = [backoff.delay_s(failures, random.random) for _ in range(200)]
         assert all(longest_s / 2 <= delay_s <= longest_s for delay_s in delays)
         assert max(delays) - min(delays) > longest_s / 4

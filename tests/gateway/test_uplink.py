@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from gateway.outbox import Acknowledged, Row
-from gateway.uplink import SECOND_NS, Uplink, UplinkSettings, retry_delay_s
+from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
 
 OLD, NOW = "0" * 32, "1" * 32
 TAILS = {OLD: 9, NOW: 99}
@@ -48,6 +48,14 @@ class Bench:
             sent.append(one.position)
         return sent
 
+    def deliver(self):
+        """Publish all that may be, each taken by the broker at once; return the positions."""
+        sent = []
+        while positions := self.send():
+            sent += positions
+            self.puback(*range(self.mid - len(positions) + 1, self.mid + 1))
+        return sent
+
     def puback(self, *mids, failure=False):
         for mid in mids:
             self.uplink.puback(mid, failure=failure, now_ns=self.now_ns)
@@ -66,14 +74,6 @@ def broker_bench(count, **settings):
     bench = Bench(count, acknowledge="broker", **settings)
     bench.connect()
     return bench
-
-
-def test_delays_double_up_to_a_cap_and_half_of_each_is_chance():
-    settings = UplinkSettings(retry_first_s=1, retry_cap_s=8)
-    assert [retry_delay_s(settings, n, lambda: 0.0) for n in (1, 2, 3, 4, 5, 99)] == [
-        *(0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
-    ]
-    assert retry_delay_s(settings, 3, lambda: 0.999) == pytest.approx(4.0, rel=1e-2)
 
 
 def test_the_window_is_the_smaller_of_ours_and_the_brokers():
@@ -172,23 +172,55 @@ def test_without_an_answer_rows_are_repeated_all_the_same():
     assert bench.send() == [1, 2]
 
 
-def test_rows_without_acknowledgement_are_sent_again_later_and_later():
-    bench = Bench(2, progress_s=30, progress_cap_s=100)
+def test_without_acknowledgements_all_is_repeated_once_and_then_the_oldest_every_30_s():
+    bench = Bench(5, window=2)
     bench.connect()
     bench.ack({})
-    waits = []
-    for _ in range(5):
+    sent = []
+    for _ in range(4):
         began_ns = bench.now_ns
-        assert bench.send() == [1, 2]
-        bench.puback(bench.mid - 1, bench.mid)
+        sent.append(bench.deliver())
         bench.now_ns = bench.uplink.deadline_ns(bench.now_ns)
-        waits.append((bench.now_ns - began_ns) // SECOND_NS)
-    assert waits == [30, 60, 100, 100, 100]
-    bench.ack({NOW: "0"})
-    assert bench.uplink.deadline_ns(bench.now_ns) == bench.now_ns + 30 * SECOND_NS
+        assert bench.now_ns - began_ns == 30 * SECOND_NS
+    assert sent == [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2], [1, 2]]
+    # What is new goes out at once all the same, and what was probed does not hide the rest.
+    assert bench.deliver() == [1, 2]
+    bench.rows.append(row(6))
+    bench.uplink.notify()
+    assert bench.deliver() == [6]
+    assert bench.ack({NOW: "1"}) == [Acknowledged(NOW, 1)]
+    bench.now_ns = bench.uplink.deadline_ns(bench.now_ns)
+    assert bench.deliver() == [3, 4, 5, 6], "an acknowledgement begins anew: all of it"
 
 
-def test_an_acknowledgement_without_news_asks_for_the_rest():
+def test_rows_committed_during_a_probe_are_sent_too():
+    bench = Bench(5, window=2)
+    bench.connect()
+    bench.ack({})
+    for _ in range(2):
+        bench.deliver()
+        bench.now_ns = bench.uplink.deadline_ns(bench.now_ns)
+    bench.uplink.tick(bench.now_ns)
+    bench.rows.append(row(6))
+    bench.uplink.notify()
+    assert bench.deliver() == [1, 2, 6]
+
+
+def test_a_refusal_within_a_probe_is_tried_again():
+    bench = Bench(5, window=2)
+    bench.connect()
+    bench.ack({})
+    for _ in range(2):
+        bench.deliver()
+        bench.now_ns = bench.uplink.deadline_ns(bench.now_ns)
+    assert bench.send() == [1, 2]
+    bench.puback(bench.mid - 1, failure=True)
+    bench.puback(bench.mid)
+    bench.wait(1)
+    assert 1 in bench.deliver()
+
+
+def test_an_acknowledgement_without_news_asks_for_the_rest_less_and_less_often():
     bench = Bench(2)
     bench.connect()
     bench.ack({})
@@ -199,13 +231,14 @@ def test_an_acknowledgement_without_news_asks_for_the_rest():
     bench.wait(0.9)
     assert bench.send() == []
     bench.wait(0.1)
-    assert bench.send() == [1, 2]
-    bench.puback(3, 4)
-    bench.ack({})
-    bench.wait(4)
-    assert bench.send() == [], "asking again and again does not flood the link"
-    bench.wait(1)
-    assert bench.send() == [1, 2]
+    assert bench.deliver() == [1, 2]
+    for pause in (5, 10, 20, 30, 30):
+        for _ in range(3):
+            bench.ack({})
+        bench.wait(pause - 1)
+        assert bench.send() == [], "asking again and again does not flood the link"
+        bench.wait(1)
+        assert bench.deliver() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -267,19 +300,6 @@ def test_with_broker_nobody_else_acknowledges():
     assert bench.uplink.landed() == [2]
     bench.uplink.recorded([2])
     assert bench.uplink.landed() == []
-
-
-def test_a_backfill_is_not_undone_by_an_older_acknowledgement():
-    bench = Bench(3)
-    bench.connect()
-    bench.ack({})
-    bench.send()
-    bench.puback(1, 2, 3)
-    assert bench.ack({NOW: "2"}) == [Acknowledged(NOW, 2)]
-    bench.uplink.backfill(NOW, 1)
-    assert bench.ack({NOW: "2"}, retained=True) == []
-    assert bench.send() == [2, 3]
-    assert bench.ack({NOW: "2"}) == [Acknowledged(NOW, 2)]
 
 
 def test_rows_acknowledged_meanwhile_are_not_sent():

@@ -141,13 +141,16 @@ def test_prices_that_are_none_change_nothing(scene, price, problem):
 
 
 def test_backfill_is_asked_of_the_outbox(scene):
-    wanted = {"epoch": "e" * 32, "sequence": "00000000000000000042"}
+    wanted = {"epoch": "e" * 32, "from": "00000000000000000042", "to": "43"}
     effects, made = scene.command("backfill", wanted, command="b1")
     assert made == []
-    # Whoever reads the history answers, with how many events there are; so does a repeat.
-    assert effects == [Backfill("b1", "e" * 32, 42)]
+    # Whoever reads the history answers, with what there is of it; so does a repeat.
+    assert effects == [Backfill("b1", "e" * 32, 42, 43)]
     again, _ = scene.command("backfill", wanted, command="b1")
     assert again == effects
+    del wanted["to"]
+    effects, _ = scene.command("backfill", wanted, command="b2")
+    assert effects == [Backfill("b2", "e" * 32, 42, None)]
 
 
 def test_erasing_is_asked_of_the_outbox_each_time(scene):
@@ -164,10 +167,11 @@ def test_a_gtin_may_be_given_as_on_the_label(scene):
 
 
 @pytest.mark.parametrize("sequence", ["", "-1", "x", "1" * 21, "9" * 20, "٣", "1_0"])
-def test_backfill_needs_a_sequence(scene, sequence):
-    effects, _ = scene.command("backfill", {"epoch": "e", "sequence": sequence})
-    assert answer(effects)[0] == "error"
-    assert not any(isinstance(effect, Backfill) for effect in effects)
+def test_backfill_needs_sequences(scene, sequence):
+    for wanted in ({"from": sequence}, {"from": "1", "to": sequence}, {"from": "7", "to": "6"}):
+        effects, _ = scene.command("backfill", {"epoch": "e", **wanted}, command=str(wanted)[:99])
+        assert answer(effects)[0] == "error"
+        assert not any(isinstance(effect, Backfill) for effect in effects)
 
 
 def test_an_unknown_command_is_answered_with_what_there_is(scene):
@@ -179,14 +183,14 @@ def test_an_unknown_command_is_answered_with_what_there_is(scene):
 
 def test_a_repeated_command_is_answered_again_and_not_done_again(scene):
     good = {"version": "p", "prices": [{"gtin": TEA, "unit_price_minor": 1, "currency": "EUR"}]}
-    bad = {"epoch": "e", "sequence": "x"}
+    bad = {"epoch": "e", "from": "x"}
     scene.command("prices", good, command="p1")
     first, _ = scene.command("backfill", bad, command="b1")
     scene.restart()
     other = {"version": "q", "prices": [{"gtin": TEA, "unit_price_minor": 9, "currency": "EUR"}]}
     assert answer(scene.command("prices", other, command="p1")[0]) == ("ok", "")
     assert scene.state.store.products[TEA].price_minor == 1
-    again, _ = scene.command("backfill", {"epoch": "e", "sequence": "1"}, command="b1")
+    again, _ = scene.command("backfill", {"epoch": "e", "from": "1"}, command="b1")
     assert again == first
 
 
