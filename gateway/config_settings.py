@@ -89,6 +89,8 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     client_id: Word | None = None
     """``shelfgate-<store>-<gateway>`` when absent."""
     tls: Tls | None = None
+    plaintext: bool = False
+    """Do without TLS though the broker is on another machine: a tunnel protects the way there."""
     username: Word | None = None
     password_file: SecretFile | None = None
     acknowledge: Annotated[
@@ -276,10 +278,26 @@ def _check_login(where: Where, link: Broker | Uplink, problems: Problems) -> Non
         problems.add(where.at("username"), "missing beside password_file", remedy)
     if link.tls is not None and (link.tls.cert is None) != (link.tls.key is None):
         problems.add(where.at("tls"), "cert and key belong together", "Give both or neither")
-    if link.password_file is not None and link.tls is None and link.host not in _LOOPBACK:
+    far = link.tls is None and link.host not in _LOOPBACK
+    if isinstance(link, Uplink):
+        _check_plaintext(where, link, problems, far=far)
+    elif link.password_file is not None and far:
         remedy = "Add a tls table"
         problem = "the password crosses the network in the clear"
         problems.add(where.at("password_file"), problem, remedy, severity="warning")
+
+
+def _check_plaintext(where: Where, uplink: Uplink, problems: Problems, *, far: bool) -> None:
+    """Let receipts, pseudonyms and commands cross a network in the clear on request alone."""
+    if uplink.plaintext and uplink.tls is not None:
+        problems.add(where.at("plaintext"), "is given beside tls", "Keep one of the two")
+    elif far and not uplink.plaintext:
+        remedy = "Add [uplink.tls], or write plaintext = true where a tunnel protects the way"
+        problems.add(where.at("tls"), f"missing, and {uplink.host} is another machine", remedy)
+    elif far:
+        remedy = "Add [uplink.tls] unless a tunnel protects the way"
+        problem = "events, commands and the password cross the network in the clear"
+        problems.add(where.at("plaintext"), problem, remedy, severity="warning")
 
 
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", None)

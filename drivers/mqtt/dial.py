@@ -97,6 +97,7 @@ class _Context(ssl.SSLContext):
     @classmethod
     def of(cls, tls: Tls) -> "_Context":
         context = cls(ssl.PROTOCOL_TLS_CLIENT)  # Checks certificate and host name.
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if tls.ca is None:
             context.load_default_certs()
         else:

@@ -50,6 +50,7 @@ def test_tls_changes_the_port(folder):
         ("[[vision]]\ncamera = 'c1'\nurl = 'x'", "vision[0].model: missing"),
         ("[uplink.tls]\ncert = 'a'", "uplink.tls: cert and key belong together"),
         ("password = 'secret'", "uplink.password: unknown key. Did you mean password_file?"),
+        ("plaintext = true\n[uplink.tls]", "uplink.plaintext: is given beside tls"),
     ],
 )
 def test_a_mistake_in_the_settings_is_named(folder, added, expected):
@@ -159,11 +160,24 @@ def test_check_warns_of_a_password_that_others_may_read_or_that_travels_in_the_c
     (folder / "secret").write_text("hunter2\n")
     (folder / "secret").chmod(0o644)
     login = 'host = "far.example"\nusername = "gw"\npassword_file = "secret"'
+    login += "\n[broker]\n" + login
+    login = login.replace("[broker]", "plaintext = true\n[broker]")
     (folder / "settings.toml").write_text(SETTINGS.replace('host = "localhost"', login))
     found = "\n".join(checked(folder))
-    assert "others may read the secret" in found
+    assert found.count("others may read the secret") == 2
+    assert "uplink.plaintext: events, commands and the password cross the network" in found
     assert "crosses the network in the clear" in found
     assert "hunter2" not in found
+
+
+@pytest.mark.parametrize("host", ["far.example", "192.168.1.9", "localhost.example"])
+def test_an_uplink_to_another_machine_is_encrypted_unless_told_otherwise(folder, host):
+    text = SETTINGS.replace("localhost", host)
+    [problem] = problems_of(folder, text, "settings.toml")
+    assert f"uplink.tls: missing, and {host} is another machine. Add [uplink.tls]" in problem
+    for told in ("plaintext = true", "tls = {}"):
+        (folder / "settings.toml").write_text(text.replace("[uplink]", f"[uplink]\n{told}"))
+        assert load_settings(folder / "settings.toml").uplink.address[0] == host
 
 
 def test_both_files_are_read_at_once_or_refused_at_once(folder):
