@@ -2,11 +2,12 @@
 """Carts: what each session holds, a fold of acts; and the receipt made from it."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
 from gateway.domain.events import Act, Line
-from gateway.domain.store import Store
+from gateway.domain.store import Product, Store
 
 
 class CartLine(msgspec.Struct):
@@ -17,6 +18,13 @@ class CartLine(msgspec.Struct):
     """That the line is right: the product of its acts' probabilities."""
     unit_g: float | None = None
     """What one of these very units weighed when it was taken; None where no plate told."""
+
+
+class UsedProduct(msgspec.Struct, frozen=True):
+    """What the store last said of a product that something names; a row of kind ``product``."""
+
+    product: Product
+    prices_version: str | None
 
 
 Lines = dict[str, CartLine]
@@ -49,11 +57,23 @@ def apply(lines: Lines, act: Act, unit_g: float | None = None) -> None:
     )
 
 
-def receipt(lines: Mapping[str, CartLine], store: Store) -> list[Line]:
-    """Return a cart's lines in the order of their GTINs, with prices where there are any."""
+def receipt(
+    lines: Mapping[str, CartLine],
+    store: Store,
+    used: Mapping[str, UsedProduct] = MappingProxyType({}),
+) -> list[Line]:
+    """Return a cart's lines in the order of their GTINs, with prices where there are any.
+
+    Args:
+        lines: The cart.
+        store: Names and prices.
+        used: The same of products that the store may have forgotten.
+    """
     result: list[Line] = []
     for gtin in sorted(lines):
-        product = store.products.get(gtin)
+        product, prices_version = store.products.get(gtin), store.prices_version
+        if product is None and gtin in used:
+            product, prices_version = used[gtin].product, used[gtin].prices_version
         priced = product is not None and product.price_minor is not None
         result.append(
             Line(
@@ -64,7 +84,7 @@ def receipt(lines: Mapping[str, CartLine], store: Store) -> list[Line]:
                 probability=round(lines[gtin].probability, 4),
                 unit_price_minor=product.price_minor if product else None,
                 currency=product.currency if product and priced else None,
-                price_version=store.prices_version if priced else None,
+                price_version=prices_version if priced else None,
             )
         )
     return result

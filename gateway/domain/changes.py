@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.domain import events
+from gateway.domain import events, products
 from gateway.domain.attribution import (
     TREMBLE_G,
     Explanation,
@@ -148,7 +148,7 @@ def shelved_on(step: Step, plate: str) -> list[Shelved]:
     found = [Shelved(product, 1_000, misplaced=False) for product in step.layout.home[plate]]
     holding = step.state.holdings.get(plate)
     for gtin, count in (holding.misplaced if holding else {}).items():
-        product = step.state.store.products.get(gtin)
+        product = products.find(step.state, gtin)
         if product is not None:
             found.append(Shelved(product, count, misplaced=True))
     return found
@@ -164,7 +164,7 @@ def carried(step: Step, session: Session, home: Container[str] = ()) -> list[She
     """
     found = []
     for gtin, line in session.lines.items():
-        product = step.state.store.products.get(gtin)
+        product = products.find(step.state, gtin)
         if product is None:
             continue
         if line.unit_g is not None:
@@ -185,7 +185,7 @@ def suspected(step: Step, session: Session, home: Container[str] = ()) -> list[S
         total_g = sum(weight.delta_g for weight in review.weights)
         for candidate in review.candidates:
             (act,) = candidate.acts
-            product = step.state.store.products.get(act.gtin)
+            product = products.find(step.state, act.gtin)
             possible = act.session in {None, session.id} and candidate.probability >= SUSPICION
             if product is None or act.direction != "pick" or not possible:
                 continue
@@ -310,14 +310,16 @@ def _carry(step: Step, act: Act, unit_g: float) -> None:
     session = step.state.sessions.get(act.session or "")
     if session is not None:
         apply(session.lines, act, unit_g)
+        products.use(step, act.gtin)
         step.touch("session", session.id)
     move_misplaced(step, act)
 
 
 def move_misplaced(step: Step, act: Act) -> None:
     """Keep count of units that lie where they do not belong."""
-    if not act.misplaced:
+    if not act.misplaced or act.plate not in step.layout.plates:
         return
+    products.use(step, act.gtin)
     holding = step.state.holdings.setdefault(act.plate, Holding(weighed_g=None))
     sign = 1 if act.direction == "put-back" else -1
     count = holding.misplaced.get(act.gtin, 0) + sign * act.quantity
@@ -398,6 +400,9 @@ def _ask(
 
 def _remember(step: Step, review: Review) -> None:
     """Keep a review until it is decided; the oldest of too many is forgotten."""
+    for candidate in review.candidates:
+        for act in candidate.acts:
+            products.use(step, act.gtin)
     if step.keep("review", step.state.reviews, review.id, review, REVIEWS_MAX):
         drop(step, "gateway/reviews", "forgotten")
 
@@ -406,5 +411,5 @@ def weighed(step: Step, plate: str, weight_g: float) -> None:
     """Write down what a plate weighs now, so that a restart can compare."""
     weight_g = round(weight_g, 2)
     holding = step.state.holdings.setdefault(plate, Holding(weighed_g=weight_g))
-    holding.weighed_g = weight_g
+    holding.weighed_g, holding.calibration = weight_g, step.layout.plates[plate].calibration
     step.touch("holding", plate)

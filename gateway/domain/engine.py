@@ -9,14 +9,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from gateway.domain import changes, commands, events, sessions
-from gateway.domain.devices import Device, Marks, Verdict
+from gateway.domain import changes, commands, events, presence, products, restock, sessions
+from gateway.domain import timekeeping as time
 from gateway.domain.effects import AnyEffect
 from gateway.domain.events import Event
 from gateway.domain.inputs import (
     AnyInput,
     Command,
-    DeviceInput,
     DeviceStatus,
     DoorState,
     Dropped,
@@ -33,6 +32,7 @@ from gateway.domain.inputs import (
 )
 from gateway.domain.layout import Layout
 from gateway.domain.output import Step
+from gateway.domain.recovery import started
 from gateway.domain.state import (
     EngineState,
     SavedPerson,
@@ -44,21 +44,14 @@ from gateway.domain.state import (
 )
 from gateway.domain.weighing import ShelfState, look_away, new_shelf, weigh
 
-SILENT_NS_MAX: Final = 5_000_000_000
-"""A shelf or a camera that says nothing for this long is lost."""
-LONG_LOST_NS: Final = -1
-"""In place of when a device was lost: in an earlier epoch."""
 DROPS_TOLD_NS: Final = 10_000_000_000
 DRIFT_SAVED_NS: Final = 60_000_000_000
 FIRST_SAVED_NS: Final = 1_000_000_000
 """How soon the first weight of a plate is written down, for a restart to compare with."""
 DRIFT_G: Final = 0.5
-CLOCK_STEP_NS: Final = 500_000_000
 MISDATED_NS: Final = 200_000_000
 """Blocks may overlap by this much through jitter; beyond it, the earlier ones were misdated."""
 AWAY_NS: Final = 20_000_000_000
-FLAP_NS: Final = 3_000_000_000
-"""A device is told to be lost or recovered at most this often."""
 
 
 class Stepped(NamedTuple):
@@ -107,6 +100,7 @@ class Engine:
         step = Step(self._state, self._layout, number, item.at)
         self._state.number = number
         self._dispatch(step, item)
+        time.watch_clock(step)
         self._touched.update(step.touched)
         return Stepped(step.events, step.effects)
 
@@ -149,6 +143,8 @@ class Engine:
             "command": state.commands,
             "marks": state.devices,
             "store": {"overrides": state.overrides},
+            "horizon": {"tokens": state.tokens_gone_utc_ns},
+            "product": state.products,
         }
         return tables[kind].get(key)
 
@@ -161,14 +157,14 @@ class Engine:
             case Tick():
                 _tick(step)
             case EntryScanned():
-                if _accept(step, item) is not None:
+                if presence.accept(step, item) is not None:
                     step.touch("marks", item.device)
                     sessions.enter(step, item)
             case DoorState():
-                if _accept(step, item) is not None:
+                if presence.accept(step, item) is not None:
                     step.touch("marks", item.device)
             case DeviceStatus():
-                _status(step, item)
+                presence.status(step, item)
             case Dropped():
                 sessions.drop(step, item.device, item.reason, item.count)
             case LinkState():
@@ -184,11 +180,11 @@ class Engine:
                     step.touch("store", "overrides")
                     self._change_store(step, Layout(item.store))
             case GatewayStarted():
-                _started(step, item)
+                started(step, item)
             case GatewayGap():
-                _gap(step, item)
+                time.begin_gap(step, item)
             case GatewayStopping():
-                _tell_drops(step)
+                sessions.tell_drops(step)
                 step.emit(events.GatewayStoppedData, "gateway", reason=item.reason)
 
     def _weigh(self, step: Step, item: Samples) -> None:
@@ -197,7 +193,7 @@ class Engine:
         if places is None or {len(row) for row in item.w} != {len(places.plates)}:
             sessions.drop(step, item.device, "unknown-shape")
             return
-        device = _accept(step, item)
+        device = presence.accept(step, item)
         if device is None:
             return
         period_ns = item.period_us * 1_000
@@ -207,16 +203,16 @@ class Engine:
             back_ns = shelf.end_ns + period_ns - start_ns
             if back_ns > MISDATED_NS:
                 # A burst after a stall: what came before it was dated too late by this much.
-                look_away(shelf, start_ns)
+                presence.unwatch(step, item.device, shelf, start_ns)
             elif -back_ns > AWAY_NS:
-                look_away(shelf, shelf.end_ns)
+                presence.unwatch(step, item.device, shelf, shelf.end_ns)
         block_g = places.grams(item.w, raw=item.unit == "raw")
         for change in weigh(shelf, block_g, start_ns, period_ns):
             changes.settled(step, name, change)
         changes.decide_due(step)
 
     def _see(self, step: Step, item: People) -> None:
-        device = _accept(step, item)
+        device = presence.accept(step, item)
         if device is None:
             return
         camera = item.device.removeprefix("camera/")
@@ -232,29 +228,9 @@ class Engine:
 
     def _change_store(self, step: Step, layout: Layout) -> None:
         """Go on under another store: plates that stay keep their weights."""
-        state = step.state
-        before = step.layout
-        kept = {
-            name
-            for name, old in before.shelves.items()
-            if (new := layout.shelves.get(name)) is not None
-            and new.shelf.plates == old.shelf.plates
-        }
-        # What waits on a shelf that changes is decided by the plates that it was felt on.
-        changes.decide_shelves(step, set(before.shelves) - kept)
+        kept = restock.leave(step, layout)
         self._layout = step.layout = layout
-        state.store = layout.store
-        for name in list(state.shelves):
-            if name not in kept:
-                del state.shelves[name]
-        for plate in list(state.holdings):
-            if plate not in layout.plates:
-                del state.holdings[plate]
-                step.touch("holding", plate)
-            elif layout.plates[plate].calibration != before.plates[plate].calibration:
-                # Grams of another calibration compare with nothing.
-                state.holdings[plate].weighed_g = None
-                step.touch("holding", plate)
+        restock.enter(step, kept)
 
 
 def _shelf(step: Step, name: str, plates: int) -> ShelfState:
@@ -271,123 +247,22 @@ def _shelf(step: Step, name: str, plates: int) -> ShelfState:
     return shelf
 
 
-def _accept(step: Step, item: DeviceInput) -> Device | None:
-    """Return the device of a new message; None for a repeat, which is counted."""
-    state = step.state
-    if item.device not in step.layout.devices:
-        sessions.drop(step, item.device, "unknown-device")
-        return None
-    device = state.devices.setdefault(item.device, Device())
-    verdict, missing = device.marks.judge(item.boot, item.seq)
-    if missing:
-        sessions.drop(step, item.device, "missing", missing)
-    useless = {Verdict.REPEAT, Verdict.STALE}
-    if isinstance(item, Samples):
-        useless.add(Verdict.LATE)  # Its place in the window is taken.
-    if verdict in useless:
-        sessions.drop(step, item.device, verdict.value)
-        return None
-    if verdict is Verdict.RESTARTED:
-        device.restarted()
-        shelf = state.shelves.get(item.device.removeprefix("shelf/"))
-        if item.device.startswith("shelf/") and shelf is not None:
-            look_away(shelf, shelf.end_ns)
-            shelf.end_ns = 0
-    device.heard_ns, device.boot = step.now_ns, item.boot
-    if device.lost_ns is not None:
-        _recovered(step, item.device, device)
-    return device
-
-
-def _recovered(step: Step, name: str, device: Device) -> None:
-    """Tell that a device is back, unless that was told just now: a tick tells it later."""
-    assert device.lost_ns is not None
-    if device.told_ns is not None and step.now_ns - device.told_ns < FLAP_NS:
-        return
-    device.told_ns = step.now_ns
-    known = device.lost_ns != LONG_LOST_NS
-    lost_ms = (step.now_ns - device.lost_ns) // 1_000_000 if known else None
-    device.lost_ns = None
-    step.touch("marks", name)
-    step.emit(events.DeviceRecovered, name, device=name, lost_ms=lost_ms)
-
-
-def _lost(step: Step, name: str, device: Device, reason: str) -> None:
-    device.lost_ns = device.told_ns = step.now_ns
-    step.touch("marks", name)
-    step.emit(events.DeviceLost, name, device=name, reason=reason)
-    shelf = step.state.shelves.get(name.removeprefix("shelf/"))
-    if name.startswith("shelf/") and shelf is not None and shelf.end_ns:
-        look_away(shelf, shelf.end_ns)
-
-
-def _status(step: Step, item: DeviceStatus) -> None:
-    """A birth or a will; a will of another boot than the one heard last is ignored."""
-    if item.device not in step.layout.devices:
-        sessions.drop(step, item.device, "unknown-device")
-        return
-    device = step.state.devices.setdefault(item.device, Device())
-    if item.state == "offline":
-        other = bool(item.boot and device.boot) and item.boot != device.boot
-        if not other and device.lost_ns is None:
-            _lost(step, item.device, device, item.reason or "offline")
-        return
-    device.heard_ns, device.boot = step.now_ns, item.boot
-    if device.lost_ns is not None:
-        _recovered(step, item.device, device)
-
-
-def _started(step: Step, item: GatewayStarted) -> None:
-    previous = item.previous_sequence
-    step.emit(
-        events.GatewayStartedData,
-        "gateway",
-        version=item.version,
-        previous_epoch=item.previous_epoch,
-        previous_sequence=None if previous is None else f"{previous:020d}",
-    )
-    for name, device in step.state.devices.items():
-        device.heard_ns = step.now_ns
-        device.lost_ns = None if device.lost_ns is None else LONG_LOST_NS
-        device.told_ns = None
-        device.restarted()
-        if not name.startswith(("scanner/", "door/")):
-            device.marks = Marks()  # Written down only when it was lost: of no use by now.
-        step.touch("marks", name)
-
-
-def _gap(step: Step, item: GatewayGap) -> None:
-    """The gateway was down: what settles first on each plate is compared with before."""
-    state = step.state
-    same_boot = item.since_boot == step.at.boot
-    # After a reboot the monotonic clock began again; UTC is the best that is left.
-    down_ns = step.at.utc_ns - item.since_utc_ns
-    state.gap_since_ns = item.since_mono_ns if same_boot else step.now_ns - max(down_ns, 0)
-
-
 def _tick(step: Step) -> None:
     state = step.state
     changes.decide_due(step)
     sessions.tick(step)
     kept = {person for session in state.sessions.values() for person in session.persons}
     state.people.forget_strangers(kept, step.now_ns)
-    for name in sorted(step.layout.devices):
-        if name.startswith(("shelf/", "camera/")):
-            device = state.devices.setdefault(name, Device(heard_ns=step.now_ns))
-            if device.lost_ns is None and step.now_ns - device.heard_ns > SILENT_NS_MAX:
-                _lost(step, name, device, "silent")
-    for name, device in state.devices.items():
-        if device.lost_ns is not None and device.heard_ns > device.lost_ns >= 0:
-            _recovered(step, name, device)
+    presence.watch(step)
     if step.now_ns - state.drops_told_ns >= DROPS_TOLD_NS:
-        _tell_drops(step)
-        _forget_tokens(step)
+        sessions.tell_drops(step)
+        time.forget_tokens(step)
     every_ns = DRIFT_SAVED_NS if len(state.holdings) >= len(step.layout.plates) else FIRST_SAVED_NS
     if step.now_ns - state.drift_saved_ns >= every_ns:
         _save_drift(step)
+        products.sweep(step)
     if state.gap_since_ns is not None:
         _end_gap(step)
-    _watch_clock(step)
 
 
 def _end_gap(step: Step) -> None:
@@ -400,28 +275,6 @@ def _end_gap(step: Step) -> None:
             return
     if not any(change.reason == "gateway-down" for change in state.changes):
         state.gap_since_ns = None
-
-
-def _tell_drops(step: Step) -> None:
-    state = step.state
-    state.drops_told_ns = step.now_ns
-    for key in sorted(state.drops):
-        device, _, reason = key.rpartition(" ")
-        if state.drops[key] > 0:
-            step.emit(
-                events.InputsDropped, device, device=device, reason=reason, count=state.drops[key]
-            )
-    state.drops = {}
-
-
-def _forget_tokens(step: Step) -> None:
-    """Forget tokens that cannot verify any more, but none while UTC is in doubt."""
-    if not step.at.utc_trusted:
-        return
-    expired = [key for key, utc_ns in step.state.tokens.items() if utc_ns < step.at.utc_ns]
-    for key in expired:
-        del step.state.tokens[key]
-        step.touch("token", key)
 
 
 def _save_drift(step: Step) -> None:
@@ -440,26 +293,6 @@ def _save_drift(step: Step) -> None:
             before_g = holding.weighed_g if holding is not None else None
             if before_g is None or abs(before_g - weight_g) > DRIFT_G:
                 changes.weighed(step, place.name, weight_g)
-
-
-def _watch_clock(step: Step) -> None:
-    """Tell when UTC moves against the monotonic clock, or begins to be trusted."""
-    state, at = step.state, step.at
-    offset_ns = at.utc_ns - at.mono_ns
-    before_ns, trusted = state.utc_offset_ns, state.utc_trusted
-    state.utc_trusted = at.utc_trusted
-    if before_ns is None:
-        state.utc_offset_ns = offset_ns
-        return
-    step_ns = offset_ns - before_ns
-    if abs(step_ns) >= CLOCK_STEP_NS or (at.utc_trusted and not trusted):
-        state.utc_offset_ns = offset_ns
-        step.emit(
-            events.ClockStepped,
-            "gateway",
-            step_ms=step_ns // 1_000_000,
-            utc_minus_mono_ns=offset_ns,
-        )
 
 
 def fold(engine: Engine, items: Iterable[tuple[int, AnyInput]]) -> Iterable[Event]:

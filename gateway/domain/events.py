@@ -175,7 +175,8 @@ class SessionEnded(Data, frozen=True, kw_only=True):
 
     NAME: ClassVar[str] = "session.ended"
     session: str
-    reason: Literal["exit", "unseen", "too-long", "no-person"]
+    reason: Literal["exit", "unseen", "too-long", "no-person", "restored"]
+    """``restored``: open in an older copy of the database. It has no ``cart.closed`` after it."""
 
 
 class ShelfChangedUnattended(Data, frozen=True, kw_only=True):
@@ -213,6 +214,27 @@ class GatewayStartedData(Data, frozen=True, kw_only=True):
     previous_sequence: str | None
 
 
+class DatabaseRecovered(Data, frozen=True, kw_only=True):
+    """The database was mended, or is another copy than the daemon left behind."""
+
+    NAME: ClassVar[str] = "database.recovered"
+    reason: Literal["corrupt", "restored", "copied"]
+    """``corrupt``: set aside, and what could be read was carried over. ``restored``: an older copy
+    of this gateway's own. ``copied``: it comes from another machine."""
+    set_aside: str | None
+    """Name of the file that was set aside."""
+    events_kept: int | None
+    """Events carried over; None when nothing had to be."""
+    rows_kept: int | None
+    """Rows of the durable state carried over; None when nothing had to be."""
+    complete: bool
+    """Whether everything could be read."""
+    sessions: list[str]
+    """Visits open in the copy: each has its ``session.ended``, and no receipt from now on."""
+    reviews: list[str]
+    """Reviews open in the copy that this gateway no longer knows. Decide them yourself."""
+
+
 class GatewayStoppedData(Data, frozen=True, kw_only=True):
     """The daemon stopped well."""
 
@@ -247,12 +269,20 @@ class EventsDropped(Data, frozen=True, kw_only=True):
 
 
 class ClockStepped(Data, frozen=True, kw_only=True):
-    """UTC moved against the monotonic clock, or began to be trusted."""
+    """UTC moved against the monotonic clock, or began to be trusted.
+
+    ``clock`` says from when on (``mono_ns``) and how well (``utc_trusted``, ``utc_error_ms``) the
+    new offset holds in that boot. A reader re-dates with the two offsets.
+    """
 
     NAME: ClassVar[str] = "clock.stepped"
     step_ms: int
+    before_utc_minus_mono_ns: int
+    """The offset that labelled the events before."""
+    before_utc_trusted: bool
+    """Whether UTC was trusted just before."""
     utc_minus_mono_ns: int
-    """The new offset: a reader re-dates with it."""
+    """The offset that labels events from now on."""
 
 
 ALL: tuple[type[Data], ...] = (
@@ -269,6 +299,7 @@ ALL: tuple[type[Data], ...] = (
     DeviceLost,
     DeviceRecovered,
     GatewayStartedData,
+    DatabaseRecovered,
     GatewayStoppedData,
     InputsDropped,
     EventsDropped,

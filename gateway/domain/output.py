@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one step makes: events named by their cause, effects, and the durable rows it touched."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -16,11 +16,17 @@ from gateway.domain.state import EngineState
 Kept = TypeVar("Kept")
 
 
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS: Final = -62_135_596_800_000
+_LAST_MS: Final = 253_402_300_799_999
+"""Milliseconds since 1970 at both ends of what a label can say: years 1 to 9999."""
+
+
 def rfc3339(utc_ns: int) -> str:
-    """Return UTC nanoseconds as RFC 3339 with milliseconds."""
-    whole_s, rest_ns = divmod(utc_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(whole_s, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z"
+    """Return UTC nanoseconds as RFC 3339 with milliseconds; beyond years 1 to 9999 their ends."""
+    utc_ms = min(max(utc_ns // 1_000_000, _FIRST_MS), _LAST_MS)
+    moment = _1970 + timedelta(milliseconds=utc_ms)
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 class Step:

@@ -25,6 +25,12 @@ TRACK_NS_MAX: Final = 1_000_000_000
 """A track unseen for this long no longer occupies its person."""
 PERSONS_MAX: Final = 256
 """Persons that are remembered at once; more than any such store holds."""
+PLACES_MAX: Final = 1_000
+WRISTS_MAX: Final = 2_000
+"""Sightings kept of one person, however fast cameras speak; three at 10 Hz fill less."""
+TRACKS_MAX: Final = 32
+MIXED_MAX: Final = 16
+"""Tracks of one person, and others it may be, that are remembered: the latest."""
 MERGED_NS: Final = 400_000_000
 MERGED_MM: Final = 500.0
 """Whoever vanishes for longer, this near to somebody, may come out as the other."""
@@ -65,6 +71,7 @@ class Person(msgspec.Struct):
         if at_ns - oldest_ns > 2 * MEMORY_NS:
             self.places = [place for place in self.places if at_ns - place[0] <= MEMORY_NS]
             self.wrists = [wrist for wrist in self.wrists if at_ns - wrist[0] <= MEMORY_NS]
+        del self.places[:-PLACES_MAX], self.wrists[:-WRISTS_MAX]
 
     def moved(self, far_mm: float) -> bool:
         """Tell, once, whether the person walked this far since it was last told."""
@@ -144,6 +151,8 @@ class People(msgspec.Struct):
                 self.persons[name] = person
             self.by_track[track] = person.id
             person.see(track, one, at_ns)
+            if len(person.tracks) > TRACKS_MAX:
+                self._forget_track(person, min(person.tracks, key=person.tracks.__getitem__))
             present.append(person.id)
         self._mix(present, at_ns)
         return present
@@ -160,8 +169,8 @@ class People(msgspec.Struct):
             other = self.persons.get(person.behind or "")
             person.behind = None
             if other is not None and other.id not in person.mixed:
-                person.mixed.append(other.id)
-                other.mixed.append(person.id)
+                person.mixed = [*person.mixed[1 - MIXED_MAX :], other.id]
+                other.mixed = [*other.mixed[1 - MIXED_MAX :], person.id]
 
     def _strayed(self, person: Person, track: str, one: PersonSeen, at_ns: int) -> bool:
         """Tell whether a known track has jumped to another body: its person is elsewhere."""
@@ -171,9 +180,12 @@ class People(msgspec.Struct):
         fresh = any(at_ns - ns < TRACK_NS_MAX for ns in others_ns)
         if not fresh or person.distance_mm(one.floor_mm) <= JOIN_MM:
             return False
+        self._forget_track(person, track)
+        return True
+
+    def _forget_track(self, person: Person, track: str) -> None:
         person.tracks.pop(track, None)
         self.by_track.pop(track, None)
-        return True
 
     def _join(
         self,

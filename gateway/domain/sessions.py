@@ -11,6 +11,7 @@ from gateway.domain.inputs import EntryScanned
 from gateway.domain.output import Step
 from gateway.domain.people import LOST_NS_MAX, Person
 from gateway.domain.state import ClosedCart, Session
+from gateway.domain.timekeeping import forgotten, outlived
 
 CLOSE_WAIT_NS: Final = 800_000_000
 """A cart stays open this long after the person left: the last change may still settle."""
@@ -23,6 +24,8 @@ TOKENS_MAX: Final = 100_000
 STRANGE_TOLD_MAX: Final = 8
 """Devices not of this store that one report names."""
 OTHER: Final = "gateway/other"
+COUNT_MAX: Final = 2**53
+"""What JSON readers take for a whole number; a device's counter may jump by as much."""
 
 
 def enter(step: Step, scan: EntryScanned) -> None:
@@ -33,11 +36,13 @@ def enter(step: Step, scan: EntryScanned) -> None:
     if scan.verdict != "valid" or scan.token_hash is None:
         drop(step, device, f"token-{scan.verdict}")
         return
-    if scan.token_hash in state.tokens:
+    if scan.token_hash in state.tokens or outlived(step, scan.expires_utc_ns):
         drop(step, device, "token-replayed")
         return
     expires_utc_ns = scan.expires_utc_ns or step.at.utc_ns
+    oldest_utc_ns = next(iter(state.tokens.values()), 0)
     if step.keep("token", state.tokens, scan.token_hash, expires_utc_ns, TOKENS_MAX):
+        forgotten(step, oldest_utc_ns)
         drop(step, device, "token-forgotten")
     session = Session(
         id=step.name(),
@@ -76,6 +81,18 @@ def drop(step: Step, device: str, reason: str, count: int = 1) -> None:
         if strange >= STRANGE_TOLD_MAX:
             key = f"{OTHER} other"
     drops[key] = drops.get(key, 0) + count
+
+
+def tell_drops(step: Step) -> None:
+    """Tell what was dropped since this was last told, in one event a device and reason."""
+    state = step.state
+    state.drops_told_ns = step.now_ns
+    for key in sorted(state.drops):
+        device, _, reason = key.rpartition(" ")
+        count = min(state.drops[key], COUNT_MAX)
+        if count > 0:
+            step.emit(events.InputsDropped, device, device=device, reason=reason, count=count)
+    state.drops = {}
 
 
 def _take_back(step: Step, scanner: str) -> Person | None:
@@ -191,7 +208,7 @@ def _may_close(step: Step, left_ns: int) -> bool:
     if any(change.change.since_ns <= left_ns for change in step.state.changes):
         return False
     return not any(
-        bool((shelf.moving & (shelf.since_ns > 0) & (shelf.since_ns <= left_ns)).any())
+        bool((shelf.moving & (shelf.since_ns != 0) & (shelf.since_ns <= left_ns)).any())
         or shelf.pending
         for shelf in step.state.shelves.values()
     )
@@ -230,7 +247,7 @@ def emit_cart(step: Step, cart: ClosedCart, lines: Lines, adjusted: str | None =
     fields: dict[str, object] = {
         "session": cart.session,
         "revision": cart.revision,
-        "lines": receipt(lines, step.state.store),
+        "lines": receipt(lines, step.state.store, step.state.products),
         "open": open_reviews(step, cart.session),
         "confirmed": cart.confirmed,
     }

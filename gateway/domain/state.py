@@ -2,15 +2,16 @@
 """Everything the engine remembers, in its two forms: the snapshot and the durable rows."""
 
 from base64 import b64decode, b64encode
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
 
-from gateway.domain.carts import Lines
+from gateway.domain.carts import Lines, UsedProduct
 from gateway.domain.devices import Device
 from gateway.domain.events import Act, Candidate, PlateDelta
 from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
+from gateway.domain.layout import Layout
 from gateway.domain.people import JOIN_NS_MAX, People, Person
 from gateway.domain.store import Facing, Product, Store
 from gateway.domain.weighing import ShelfChange, ShelfState
@@ -78,6 +79,8 @@ class Holding(msgspec.Struct):
 
     weighed_g: float | None
     """None: not since its calibration changed."""
+    calibration: str | msgspec.UnsetType | None = msgspec.UNSET
+    """By which it was weighed; grams of another compare with nothing."""
     misplaced: dict[str, int] = {}
     """Units of products that do not belong here, by GTIN."""
 
@@ -127,6 +130,8 @@ class EngineState(msgspec.Struct):
     link_online: bool = False
     utc_offset_ns: int | None = None
     utc_trusted: bool = False
+    utc_steady_ns: int = 0
+    """Since when UTC has been trusted without a step, or when it was last in doubt."""
     devices: dict[str, Device] = {}
     shelves: dict[str, ShelfState] = {}
     people: People = msgspec.field(default_factory=People)
@@ -138,6 +143,10 @@ class EngineState(msgspec.Struct):
     drift_saved_ns: int = 0
     tokens: dict[str, int] = {}
     """Hash of each entry token seen, and when (UTC ns) it can be forgotten."""
+    tokens_gone_utc_ns: int = 0
+    """The latest expiry of a token whose mark was forgotten."""
+    products: dict[str, UsedProduct] = {}
+    """Products that carts, reviews or shelves name, by GTIN."""
     overrides: Overrides | None = None
     commands: dict[str, str] = {}
     """Answer to each command carried out; the oldest are forgotten."""
@@ -185,8 +194,14 @@ ROW_TYPES: dict[str, Any] = {
     "command": str,
     "marks": Device,
     "store": Overrides,
+    "horizon": int,
+    "product": UsedProduct,
 }
 """What the durable state holds, by kind. Changing one of these needs a migration."""
+
+
+UNREAD: Final = "gateway/state"
+"""Whose inputs are told as dropped where durable rows could not be read."""
 
 
 def encode_row(kind: str, key: str, value: object | None) -> StateRow:
@@ -210,23 +225,46 @@ def begin(started: GatewayStarted) -> EngineState:
     )
     loaded: dict[str, dict[str, Any]] = {kind: {} for kind in ROW_TYPES}
     for row in started.state:
-        if row.kind in loaded and not row.deletes:
-            value = msgspec.json.decode(row.value, type=ROW_TYPES[row.kind])
-            loaded[row.kind][row.key] = value
+        reason = _load(row, loaded)
+        if reason is not None:
+            state.drops[f"{UNREAD} {reason}"] = state.drops.get(f"{UNREAD} {reason}", 0) + 1
     state.closed = loaded["closed"]
     state.reviews = loaded["review"]
     state.decided = loaded["decided"]
     state.holdings = loaded["holding"]
     state.tokens = loaded["token"]
     state.commands = loaded["command"]
+    state.products = loaded["product"]
+    state.tokens_gone_utc_ns = loaded["horizon"].get("tokens", 0)
     state.devices = loaded["marks"]
     for saved in loaded["session"].values():
         _restore_session(state, saved, at.mono_ns, at.boot)
     overrides: Overrides | None = loaded["store"].get("overrides")
     if overrides is not None and overrides.base == state.file_version:
-        state.overrides = overrides
-        state.store = apply_overrides(state.store, overrides)
+        wanted = msgspec.structs.replace(state.store, products=overrides.products, facings=())
+        if Layout(wanted).facing_problems(overrides.facings):
+            state.drops[f"{UNREAD} undecodable"] = state.drops.get(f"{UNREAD} undecodable", 0) + 1
+        else:
+            state.overrides = overrides
+            state.store = apply_overrides(state.store, overrides)
     return state
+
+
+def _load(row: StateRow, loaded: dict[str, dict[str, Any]]) -> str | None:
+    """Take in one durable row; return why not, where it cannot be read. It stays as it is."""
+    if row.deletes:
+        return None
+    if row.kind not in loaded:
+        return "unknown-kind"
+    try:
+        value = msgspec.json.decode(row.value, type=ROW_TYPES[row.kind])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "undecodable"
+    named = value.session.id if isinstance(value, SavedSession) else getattr(value, "id", row.key)
+    if named != row.key:
+        return "undecodable"
+    loaded[row.kind][row.key] = value
+    return None
 
 
 def apply_overrides(store: Store, overrides: Overrides) -> Store:

@@ -83,14 +83,19 @@ def new_shelf(plates: int) -> ShelfState:
     )
 
 
-def look_away(state: ShelfState, since_ns: int) -> None:
-    """Note that the shelf was not watched since ``since_ns``: what settles next is compared."""
+def look_away(state: ShelfState, since_ns: int) -> list[ShelfChange]:
+    """Note that the shelf was not watched since ``since_ns``: what settles next is compared.
+
+    Returns:
+        The changes that had settled, and waited only for a neighbour.
+    """
+    settled = complete(state)
     known = np.isfinite(state.reference_g)
     state.since_ns[known & ~state.moving] = since_ns
     state.moving[:] = True
     state.unwatched |= known
     state.window = state.window[:0]
-    state.pending = []
+    return settled
 
 
 def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> list[ShelfChange]:
@@ -193,8 +198,13 @@ def _track(
         state.sigma_g[restless] = grown_g[restless]
 
 
-def _complete(state: ShelfState) -> list[ShelfChange]:
-    """Join pending changes of neighbours; keep back those whose neighbour still moves."""
+def complete(state: ShelfState) -> list[ShelfChange]:
+    """Return the changes that have settled, whether or not a neighbour still moves."""
+    return _complete(state, wait=False) if state.pending else []
+
+
+def _complete(state: ShelfState, *, wait: bool = True) -> list[ShelfChange]:
+    """Join pending changes of neighbours; ``wait``: keep back those whose neighbour still moves."""
     groups: list[list[PlateChange]] = []
     for change in sorted(state.pending, key=lambda change: change.plate):
         if groups and change.plate - groups[-1][-1].plate <= 1:
@@ -207,7 +217,7 @@ def _complete(state: ShelfState) -> list[ShelfChange]:
         stable_ns = max(change.stable_ns for change in group)
         low, high = max(group[0].plate - 1, 0), group[-1].plate + 2
         still = state.moving[low:high] & (state.since_ns[low:high] < stable_ns)
-        if still.any() and state.end_ns - stable_ns < GROUP_WAIT_NS:
+        if wait and still.any() and state.end_ns - stable_ns < GROUP_WAIT_NS:
             state.pending.extend(group)
             continue
         complete.append(

@@ -141,7 +141,7 @@ class Scene:
 
     # The engine
 
-    def start(self, previous=None, version="1"):
+    def start(self, previous=None, version="1", recovery=None):
         """Begin an epoch from the rows so far."""
         self.engine = Engine()
         self.number = 0
@@ -156,12 +156,13 @@ class Scene:
             settings=self.settings,
             store=self.store,
             state=list(self.rows.values()),
+            recovery=recovery,
         )
         made = self.give(started)
         self.give(LinkState(at=self.stamp(), online=True))
         return made
 
-    def restart(self, down_s=2.0, *, reboot=False, started=True):
+    def restart(self, down_s=2.0, *, reboot=False, started=True, recovery=None):
         """Kill the gateway and start it again later."""
         since = self.stamp()
         self.now_ns += int(down_s * 1e9)
@@ -170,12 +171,13 @@ class Scene:
             self.now_ns = 5_000_000_000
             self.boot = "kernel-2"
         if started:
-            self.start(epoch_name(self.epochs))
+            self.start(epoch_name(self.epochs), recovery=recovery)
             gap = GatewayGap(
                 at=self.stamp(),
                 since_utc_ns=since.utc_ns,
                 since_boot=since.boot,
                 since_mono_ns=since.mono_ns,
+                since_utc_trusted=since.utc_trusted,
             )
             self.give(gap)
 

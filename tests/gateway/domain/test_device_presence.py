@@ -3,7 +3,7 @@
 
 import pytest
 
-from gateway.domain.engine import FLAP_NS, SILENT_NS_MAX
+from gateway.domain.presence import FLAP_NS, SILENT_NS_MAX
 from tests.gateway.domain.scene import (
     JAM,
     TEA,

@@ -4,6 +4,7 @@ import pytest
 
 from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import EngineSettings, LinkState
+from gateway.domain.timekeeping import STEADY_NS
 from tests.gateway.domain.scene import (
     AISLE_MM,
     CRISPS,
@@ -77,9 +78,13 @@ def test_tokens_are_forgotten_when_they_cannot_verify_any_more(scene):
     scene.scan("anna", token="short", expires_s=5.0)
     scene.scan("bert", token="long", expires_s=500.0)
     scene.run(15.0)
-    assert list(scene.state.tokens) == ["long"]
+    assert list(scene.state.tokens) == ["short", "long"]  # UTC is trusted, but not yet for long.
+    scene.now_ns += STEADY_NS - 100_000_000_000
+    scene.scan("carl", token="late", expires_s=500.0)
+    scene.run(110.0)
+    assert list(scene.state.tokens) == ["late"]
     assert ("token", "short") not in scene.rows
-    assert ("token", "long") in scene.rows
+    assert ("token", "late") in scene.rows
 
 
 def test_tokens_are_remembered_while_the_time_is_in_doubt(scene):

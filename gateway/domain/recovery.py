@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A start: what it tells, and what becomes of durable rows that are of another time.
+
+In an older copy of the database, or one from another machine, whatever was open has gone on without
+this gateway. Receipts may have been sent and reviews decided since; their revision numbers are
+taken. So nothing that was open is carried on: visits end without a receipt, reviews and carts are
+given up and named, and the integrator, who has their events, decides alone. What the plates weighed
+then is forgotten too: what changed since was told already, by the gateway that saw it.
+"""
+
+from gateway.domain import events, presence
+from gateway.domain.inputs import GatewayStarted, Recovery
+from gateway.domain.output import Step
+from gateway.domain.restock import check_holdings
+from gateway.domain.sessions import tell_drops
+
+
+def started(step: Step, item: GatewayStarted) -> None:
+    """Tell a start, what happened to the database, and which rows could not be read."""
+    previous = item.previous_sequence
+    step.emit(
+        events.GatewayStartedData,
+        "gateway",
+        version=item.version,
+        previous_epoch=item.previous_epoch,
+        previous_sequence=None if previous is None else f"{previous:020d}",
+    )
+    if item.recovery is not None:
+        _recovered(step, item.recovery)
+    check_holdings(step)
+    presence.begin(step)
+    if step.state.drops:
+        tell_drops(step)
+
+
+def _recovered(step: Step, recovery: Recovery) -> None:
+    state = step.state
+    of_the_past = recovery.reason != "corrupt"
+    sessions = sorted(state.sessions) if of_the_past else []
+    reviews = sorted(state.reviews) if of_the_past else []
+    step.emit(
+        events.DatabaseRecovered,
+        "gateway",
+        reason=recovery.reason,
+        set_aside=recovery.set_aside,
+        events_kept=recovery.events_kept,
+        rows_kept=recovery.rows_kept,
+        complete=recovery.complete,
+        sessions=sessions,
+        reviews=reviews,
+    )
+    if not of_the_past:
+        return
+    for name in sessions:
+        session = state.sessions.pop(name)
+        for person in session.persons:
+            state.people.forget(person)
+        step.touch("session", name)
+        step.emit(events.SessionEnded, f"session/{name}", session=name, reason="restored")
+    for kind, table in (
+        ("review", state.reviews),
+        ("closed", state.closed),
+        ("decided", state.decided),
+        ("holding", state.holdings),
+    ):
+        for key in table:
+            step.touch(kind, key)
+        table.clear()

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store changes while it is open: planogram, prices, plates, calibrations, devices."""
+
+from collections.abc import Collection
+
+from gateway.domain import changes, presence, products
+from gateway.domain.layout import Layout
+from gateway.domain.output import Step
+from gateway.domain.sessions import drop
+from gateway.domain.weighing import complete
+
+
+def leave(step: Step, layout: Layout) -> set[str]:
+    """Finish under the old store what belongs to it; return the shelves that stay as they are.
+
+    What was felt on plates that change is decided by those plates, and under another planogram what
+    was felt before it is decided by the old one.
+    """
+    before = step.layout
+    kept = {
+        name
+        for name, old in before.shelves.items()
+        if (new := layout.shelves.get(name)) is not None and new.shelf.plates == old.shelf.plates
+    }
+    replanned = _planogram(before) != _planogram(layout)
+    done = set(before.shelves) if replanned else set(before.shelves) - kept
+    for name in sorted(done & step.state.shelves.keys()):
+        for change in complete(step.state.shelves[name]):
+            changes.settled(step, name, change)
+    changes.decide_shelves(step, done)
+    products.refresh(step)
+    _tell_unfinished(step, layout, set(before.shelves) - kept)
+    return kept
+
+
+def enter(step: Step, kept: Collection[str]) -> None:
+    """Take up the new store: forget what is not in it, or was weighed in other grams."""
+    state = step.state
+    state.store = step.layout.store
+    for name in list(state.shelves):
+        if name not in kept:
+            del state.shelves[name]
+    check_holdings(step)
+    presence.forget_removed(step)
+
+
+def check_holdings(step: Step) -> None:
+    """Forget what plates held that are gone, and what others weighed by another calibration."""
+    holdings, plates = step.state.holdings, step.layout.plates
+    for plate in list(holdings):
+        holding = holdings[plate]
+        if plate not in plates:
+            del holdings[plate]
+            step.touch("holding", plate)
+        elif holding.weighed_g is not None and holding.calibration != plates[plate].calibration:
+            # Where none was written down, it is of a version that forgot it with the calibration.
+            known = isinstance(holding.calibration, str | None)
+            holding.weighed_g = None if known else holding.weighed_g
+            holding.calibration = plates[plate].calibration
+            step.touch("holding", plate)
+
+
+def _planogram(layout: Layout) -> object:
+    """Return all that decides what a weight may be."""
+    weights = {gtin: (one.unit_g, one.tolerance_g) for gtin, one in layout.store.products.items()}
+    return layout.store.facings, weights
+
+
+def _tell_unfinished(step: Step, layout: Layout, shelves: Collection[str]) -> None:
+    """Count plates that go, or get another calibration, while they move: nobody will know it."""
+    for name in sorted(shelves):
+        shelf = step.state.shelves.get(name)
+        if shelf is None:
+            continue
+        for place in step.layout.shelves[name].plates:
+            new = layout.plates.get(place.name)
+            lost = new is None or new.calibration != place.calibration
+            known = shelf.reference_g[place.index] == shelf.reference_g[place.index]
+            if lost and known and shelf.moving[place.index]:
+                drop(step, f"shelf/{name}", "moving-when-replaced")
