@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.errors import DeviceGoneError, DeviceSilentError
 from drivers.mqtt.config import Message, MqttConfig, Tls, Will
-from drivers.mqtt.dial import dial, in_daemon_thread, new_client
+from drivers.mqtt.dial import TlsSocket, dial, in_daemon_thread, new_client, refusal
 
 __all__ = [
     "Connection",
@@ -97,6 +97,7 @@ class Connection:
         self._outgoing_bytes = 0
         self._packets = 0
         self._misc: asyncio.TimerHandle | None = None
+        self._tls: TlsSocket | None = None
         self._client = new_client(config)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
@@ -217,6 +218,7 @@ class Connection:
         if sock is None:
             self._lost("the connection closed")
             return
+        self._tls = sock if isinstance(sock, TlsSocket) else None
         client, loop = self._client, self._loop
         client.on_socket_close = lambda _client, _data, sock: self._unwatch(sock)
         client.on_socket_register_write = lambda _client, _data, sock: loop.add_writer(
@@ -318,10 +320,7 @@ class Connection:
     ) -> None:
         self._packets += 1
         if not self._connack.done():
-            self._lost(
-                "closed the connection before accepting it",
-                "Check protocol, TLS, client id and credentials",
-            )
+            self._lost(*refusal(self._tls.alert if self._tls else None))
         elif flags.is_disconnect_packet_from_server:
             self._lost(f"ended the connection ({code})", "Check for another client of this id")
         else:

@@ -69,16 +69,10 @@ def dial(client: Client, config: MqttConfig) -> None:
 def _explain(error: OSError, *, tls: bool) -> tuple[str, str]:
     """Return what went wrong while connecting, and what to do."""
     match error:
-        case ssl.SSLCertVerificationError():
-            return (
-                f"its certificate is not trusted ({error.verify_message})",
-                "Name the right authority in tls.ca, and the broker as its certificate does",
-            )
         case ssl.SSLError():
-            return (
-                f"TLS failed ({error.reason or error})",
-                "Check that this port speaks TLS and that the certificate files are right",
-            )
+            return _explain_tls(error)
+        case _LockedKeyError():
+            return "the key in tls.key has a passphrase", "Give a key without one, mode 0600"
         case ConnectionResetError():
             remedy = "Check that this port speaks TLS" if tls else "Check the broker's log"
             return "closed the connection at once", remedy
@@ -89,9 +83,65 @@ def _explain(error: OSError, *, tls: bool) -> tuple[str, str]:
     return f"cannot connect ({error})", "Check host, network and certificate files"
 
 
+def _explain_tls(error: ssl.SSLError) -> tuple[str, str]:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({error.verify_message})",
+            "Name the right authority in tls.ca, and the broker as its certificate does",
+        )
+    if _refused_us(error.reason):
+        return refusal(error.reason)
+    return (
+        f"TLS failed ({error.reason or error})",
+        "Check that this port speaks TLS and that the certificate files are right",
+    )
+
+
+def _refused_us(reason: str | None) -> bool:
+    """Tell whether the broker's alert is about this client's certificate."""
+    return reason is not None and "ALERT" in reason and ("CERT" in reason or "CA" in reason)
+
+
+def refusal(reason: str | None) -> tuple[str, str]:
+    """Return what went wrong when the broker closed before CONNACK, and what to do.
+
+    Args:
+        reason: What the broker's TLS alert said, as OpenSSL names it; None: there was none.
+    """
+    if reason is None:
+        return (
+            "closed the connection before accepting it",
+            "Check protocol, TLS, client id, client certificate and credentials",
+        )
+    if not _refused_us(reason):
+        return f"ended TLS ({reason})", "Check the broker's log"
+    return (
+        f"refused this client's certificate ({reason})",
+        "Give a valid one of an authority that the broker trusts in tls.cert and tls.key",
+    )
+
+
+class TlsSocket(ssl.SSLSocket):
+    """Remembers the alert that ended it: with TLS 1.3 it comes after the handshake."""
+
+    alert: str | None = None
+    """As OpenSSL names it."""
+
+    def recv(self, buflen: int = 1_024, flags: int = 0) -> bytes:
+        """Receive as any socket; see ``alert``."""
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self.alert = error.reason
+            raise
+
+
 class _Context(ssl.SSLContext):
     """Remembers its socket, because paho leaves it open when the handshake fails."""
 
+    sslsocket_class = TlsSocket
     wrapped: ssl.SSLSocket | None = None
 
     @classmethod
@@ -103,12 +153,21 @@ class _Context(ssl.SSLContext):
         else:
             context.load_verify_locations(cafile=tls.ca)
         if tls.certificate is not None:
-            context.load_cert_chain(tls.certificate, tls.key)
+            context.load_cert_chain(tls.certificate, tls.key, password=_locked)
         return context
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:  # noqa: ANN401
         self.wrapped = super().wrap_socket(*args, **kwargs)
         return self.wrapped
+
+
+def _locked() -> str:
+    """Answer OpenSSL's question for a passphrase, which would else be put to the terminal."""
+    raise _LockedKeyError
+
+
+class _LockedKeyError(OSError):
+    """A private key that nobody is there to unlock."""
 
 
 async def in_daemon_thread(work: Callable[[], None], abandon: Callable[[None], None]) -> None:

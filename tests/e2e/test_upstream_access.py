@@ -2,19 +2,14 @@
 """TLS, credentials and access rules of a real Mosquitto."""
 
 import asyncio
-import datetime as dt
 import subprocess
-from ipaddress import ip_address
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from drivers.errors import DeviceGoneError
 from drivers.mqtt.client import Tls, connect
 from tests.brokers import MOSQUITTO_PASSWD, mosquitto, needs_mosquitto, run
+from tests.certificates import certificate, tls_lines
 from tests.e2e.upstream_parts import ROOT, gateway, integrator, mqtt
 
 pytestmark = needs_mosquitto
@@ -23,63 +18,6 @@ SECRET = "correct horse"
 
 def _ignore(_message):
     pass
-
-
-def certificate(folder, name, *, issuer=None, host="127.0.0.1"):
-    """Write a key and a certificate; return ``(key, certificate, certificate's path)``."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    signer, issued_by = (key, subject) if issuer is None else (issuer[0], issuer[1].subject)
-    now = dt.datetime.now(dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issued_by)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-    if issuer is None:
-        usage = dict.fromkeys(
-            (
-                *("digital_signature", "content_commitment", "key_encipherment"),
-                *("data_encipherment", "key_agreement", "encipher_only", "decipher_only"),
-            ),
-            False,
-        )
-        builder = builder.add_extension(
-            x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True
-        )
-    else:
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("broker.example")] if host is None else [x509.IPAddress(ip_address(host))]
-        )
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-        builder = builder.add_extension(names, critical=False).add_extension(
-            authority, critical=False
-        )
-    made = builder.sign(signer, hashes.SHA256())
-    path = folder / f"{name}.crt"
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return key, made, path
-
-
-def tls_lines(folder, server):
-    return (
-        f"cafile {folder / 'authority.crt'}",
-        f"certfile {folder / f'{server}.crt'}",
-        f"keyfile {folder / f'{server}.key'}",
-    )
 
 
 def users(folder, *names):
