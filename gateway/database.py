@@ -9,8 +9,8 @@ import asyncio
 import fcntl
 import os
 import secrets
-import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeVar
@@ -18,25 +18,22 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 import msgspec
 
-from gateway import history, outbox
+from gateway import history, losses, outbox, recovery
+from gateway.database_errors import DatabaseError, explaining
 from gateway.domain.effects import Backfill, BackfillAnswer
-from gateway.domain.inputs import StateRow
+from gateway.domain.inputs import Recovery, StateRow
 from gateway.envelope import Source
 from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row, Statement
+from gateway.recovery import APPLICATION_ID, MACHINE_ID
 
 __all__ = ["Acknowledged", "Batch", "Committed", "Database", "DatabaseError", "Epoch", "Limits"]
 __all__ += ["Row", "open_database"]
 
 T = TypeVar("T")
 
-APPLICATION_ID: Final = 0x73686766  # "shgf"; what `file` and other programs see.
 BUSY_MS: Final = 5_000
 JOURNAL_BYTES_MAX: Final = 16 * 2**20
 DAY_NS: Final = 86_400_000_000_000
-
-
-class DatabaseError(Exception):
-    """The database cannot be used; says why and what to do."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,10 +59,16 @@ class Database:
         writer: aiosqlite.Connection,
         reader: aiosqlite.Connection,
         lock_fd: int,
+        machine: str | None,
+        found: Recovery | None,
     ) -> None:
         self.path = path
         self.source = source
         self.epoch: Epoch | None = None
+        self.recovery = found
+        """Why this is not the database that the daemon left behind; None when it is."""
+        self._untold = found is not None
+        self._machine = machine
         self._limits = limits
         self._writer = writer
         self._reader = reader
@@ -96,8 +99,12 @@ class Database:
         epoch = secrets.token_hex(16) if epoch is None else epoch
         self._tails = await self._read(outbox.tails())
         self._waiting, _ = await self.backlog()
-        self.epoch = await self._write(outbox.begin_epoch(epoch, utc_ns))
-        return self.epoch
+        begun = await self._write(recovery.begin_epoch(epoch, utc_ns, self._machine))
+        # After the commit and before any event: a kill in between leaves the epoch before noted.
+        with explaining(self.path):
+            recovery.write_side(self.path, self.source, epoch)
+        self.epoch = begun
+        return begun
 
     async def load_state(self) -> list[StateRow]:
         """Return the durable state."""
@@ -117,7 +124,10 @@ class Database:
         limit = self._limits.pending_max
         crowded = self._waiting + len(batch.events) > limit
         program = outbox.commit(self.source, epoch, batch, limit if crowded else None)
+        if self._untold and batch.events:
+            program = losses.told_with(program, self.source, epoch, batch)
         committed = await self._write(program)
+        self._untold = self._untold and not batch.events
         self._waiting += len(committed.rows) - committed.dropped
         if committed.rows:
             self._tails[epoch] = max(row.sequence for row in committed.rows)
@@ -172,7 +182,8 @@ class Database:
         count = await self._write(outbox.erase_shopper(shopper))
         # A reader would keep the write-ahead log, and the name in it, from going.
         async with self._reading, self._writing:
-            await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+            with explaining(self.path):
+                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
         return count
 
     async def close(self) -> None:
@@ -181,17 +192,18 @@ class Database:
             return
         lock_fd, self._lock_fd = self._lock_fd, -1
         # Whatever fails here, both threads of aiosqlite must end, or the process would not.
-        try:
-            async with self._reading:
-                await self._reader.close()
-            async with self._writing:
-                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
+        with explaining(self.path):
             try:
-                await self._reader.close()
-                await self._writer.close()
+                async with self._reading:
+                    await self._reader.close()
+                async with self._writing:
+                    await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
-                os.close(lock_fd)
+                try:
+                    await self._reader.close()
+                    await self._writer.close()
+                finally:
+                    os.close(lock_fd)
 
     def _tail(self) -> int:
         assert self.epoch is not None
@@ -199,57 +211,68 @@ class Database:
 
     async def _write(self, program: Program[T]) -> T:
         async with self._writing:
-            try:
+            with explaining(self.path):
                 return await _transaction(self._writer, program, "BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                raise DatabaseError(
-                    f"{self.path}: {error}. Look at the disk's space and health"
-                ) from error
 
     async def _read(self, program: Program[T]) -> T:
         async with self._reading:
-            return await _transaction(self._reader, program, "BEGIN")
+            with explaining(self.path):
+                return await _transaction(self._reader, program, "BEGIN")
 
 
 async def open_database(
-    path: Path | str, *, store: str, gateway: str, limits: Limits | None = None
+    path: Path | str,
+    *,
+    store: str,
+    gateway: str,
+    limits: Limits | None = None,
+    machine_id: Path = MACHINE_ID,
 ) -> Database:
-    """Open or create the database of one gateway, and bring its schema up to date.
+    """Open or create the database of one gateway, mend it, and bring its schema up to date.
+
+    Args:
+        path: Of the database; other files stand beside it.
+        store: Whose it is.
+        gateway: Likewise.
+        limits: What it may hold.
+        machine_id: Says which machine this is, if it is there.
 
     Raises:
         DatabaseError: Another daemon uses it, it belongs to another gateway, a newer version made
-            it, or it is no database of ours; says what to do.
+            it, it is no database of ours, or the disk refused; says what to do.
     """
-    path = Path(path)
+    path, source = Path(path), Source(store, gateway)
+    machine = recovery.machine(machine_id)
     lock_fd = _lock(path)
     connections: list[aiosqlite.Connection] = []
     try:
-        created = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(created, 0o600)
-        os.close(created)
-        writer = await aiosqlite.connect(path, isolation_level=None)
-        connections.append(writer)
-        await _prepare(writer, path, Source(store, gateway))
-        reader = await aiosqlite.connect(path, isolation_level=None)
-        connections.append(reader)
-        await reader.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_MS}")
-        await reader.execute_fetchall("PRAGMA query_only = ON")
-    except BaseException as error:
+        with explaining(path):
+            recovery.prepare(path, source)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            path.chmod(0o600)
+            connections.append(await aiosqlite.connect(path, isolation_level=None))
+            writer = connections[0]
+            await _prepare(writer, path, source)
+            recognise = recovery.recognise(recovery.read_side(path), machine)
+            found = await _transaction(writer, recognise, "BEGIN IMMEDIATE")
+            connections.append(await aiosqlite.connect(path, isolation_level=None))
+            reader = connections[1]
+            await reader.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_MS}")
+            await reader.execute_fetchall("PRAGMA query_only = ON")
+    except BaseException:
         for connection in connections:
             await connection.close()
         os.close(lock_fd)
-        if isinstance(error, sqlite3.DatabaseError | OSError):
-            raise DatabaseError(
-                f"{path}: {error}. Name another file, or restore this one from a backup"
-            ) from error
         raise
     return Database(
         path,
-        Source(store, gateway),
+        source,
         limits=limits or Limits(),
         writer=writer,
         reader=reader,
         lock_fd=lock_fd,
+        machine=machine,
+        found=found,
     )
 
 
@@ -268,8 +291,10 @@ def _lock(path: Path) -> int:
         raise DatabaseError(
             f"{path}: another daemon uses it (process {owner or 'unknown'}). Stop that one first"
         ) from None
-    os.ftruncate(lock_fd, 0)
-    os.write(lock_fd, b"%d\n" % os.getpid())
+    # Who it is helps a person; where there is no room for that, the lock holds all the same.
+    with suppress(OSError):
+        os.ftruncate(lock_fd, 0)
+        os.write(lock_fd, b"%d\n" % os.getpid())
     return lock_fd
 
 

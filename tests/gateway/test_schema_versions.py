@@ -29,7 +29,9 @@ QUERIES = {
     " ORDER BY ordinal",
     "owner": "SELECT key, value FROM meta WHERE key IN ('store', 'gateway') ORDER BY key",
 }
-KINDS = {**dict.fromkeys(ROW_TYPES, 1), ALIVE: 1, "holding": 6, "token": 2}
+LATER = {"horizon", "product"}
+"""Kinds of rows that later versions write into the same schema."""
+KINDS = {**dict.fromkeys(ROW_TYPES.keys() - LATER, 1), ALIVE: 1, "holding": 6, "token": 2}
 """Rows of the durable state in each of them, by kind."""
 
 
@@ -57,9 +59,11 @@ def migrated(request, tmp_path):
     return before, held(path), loaded
 
 
-def test_every_schema_is_checked_in():
-    names = {f"schema-{number}.db" for number in range(1, len(outbox.MIGRATIONS) + 1)}
-    assert {path.name for path in VERSIONS} == names
+def test_every_earlier_schema_is_checked_in():
+    names = [f"schema-{number}.db" for number in range(1, len(outbox.MIGRATIONS) + 1)]
+    found = {path.name for path in VERSIONS}
+    assert found >= {*names[:-1]}
+    assert found <= {*names}
 
 
 def test_events_epochs_and_owner_are_what_they_were(migrated):

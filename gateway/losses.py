@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events that a damaged database lost: named in the transaction that begins the next epoch.
+
+Which they are is kept in the database itself, until an ``events.dropped`` of them is committed.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from itertools import groupby
+from typing import Any, Final
+
+import msgspec
+
+from gateway.domain.events import Clock, Event, EventsDropped, SequenceRange
+from gateway.envelope import Source, event_payload, sequence_text
+from gateway.outbox import Batch, Committed, Program, Row, Statement
+
+LOST: Final = "lost"
+"""Key in ``meta``: the ranges that are not told yet, a JSON list of ``Lost``."""
+RECOVERY: Final = "recovery"
+"""Key in ``meta``: the ``Recovery`` that is not told yet, JSON."""
+RANGES_MAX: Final = 200
+"""Ranges in one event."""
+
+
+class Lost(msgspec.Struct, frozen=True, array_like=True):
+    """A range of one epoch that could not be read, both ends included."""
+
+    epoch: str
+    first: int
+    last: int
+
+
+def missing(
+    epoch: str, have: Iterable[int], explained: Iterable[tuple[int, int]], begin: int, last: int
+) -> list[Lost]:
+    """Return what lacks of ``begin`` to ``last``, less what is there and what was explained."""
+    there = sorted([*((number, number) for number in have), *explained])
+    lost, at = [], begin
+    for low, high in there:
+        if low > at:
+            lost.append(Lost(epoch, at, min(low - 1, last)))
+        at = max(at, high + 1)
+        if at > last:
+            return [one for one in lost if one.first <= one.last]
+    return [*lost, Lost(epoch, at, last)] if at <= last else lost
+
+
+class _Common(msgspec.Struct, frozen=True):
+    """What every event's data carries."""
+
+    store_version: str
+    clock: Clock
+
+
+def tell(source: Source, epoch: str, batch: Batch) -> Program[list[Row]]:
+    """Commit an ``events.dropped`` for what is not told yet, behind the events of a batch.
+
+    Args:
+        source: Whose events these are.
+        epoch: The current one.
+        batch: Committed just before in the same transaction; it has an event at least.
+
+    Returns:
+        The rows, as they will be published.
+    """
+    kept = yield Statement("SELECT value FROM meta WHERE key = ?", (LOST,))
+    lost = [one for (value,) in kept for one in msgspec.json.decode(value, type=list[Lost])]
+    yield Statement("DELETE FROM meta WHERE key IN (?, ?)", (LOST, RECOVERY))
+    if not lost:
+        return []
+    [(position, sequence)] = yield Statement(
+        "SELECT (SELECT max(position) FROM events),"
+        " (SELECT max(sequence) FROM events WHERE epoch = ?)",
+        (epoch,),
+    )
+    rows = []
+    for nth, some in enumerate(_bites(lost), 1):
+        event = _event(source, epoch, sequence + nth, batch, some)
+        row = Row(
+            position=position + nth,
+            epoch=epoch,
+            sequence=sequence + nth,
+            id=event.id,
+            name=event.name,
+            payload=event_payload(
+                event,
+                source,
+                epoch=epoch,
+                sequence=sequence + nth,
+                utc_ns=batch.utc_ns,
+                online=batch.online,
+            ),
+            committed_utc_ns=batch.utc_ns,
+        )
+        rows.append(row)
+    columns = Row.__struct_fields__
+    yield Statement(
+        f"INSERT INTO events ({', '.join(columns)})"  # noqa: S608  Names of our own.
+        f" VALUES ({', '.join('?' * len(columns))})",
+        [msgspec.structs.astuple(row) for row in rows],
+        many=True,
+    )
+    return rows
+
+
+def told_with(
+    commit: Program[Committed], source: Source, epoch: str, batch: Batch
+) -> Program[Committed]:
+    """Add to a commit of events what is not told yet."""
+    committed = yield from commit
+    rows = yield from tell(source, epoch, batch)
+    return Committed([*committed.rows, *rows], committed.dropped)
+
+
+def _bites(lost: Sequence[Lost]) -> Iterator[list[Lost]]:
+    """Yield ranges of one epoch each, few enough for one event."""
+    for _, group in groupby(lost, key=lambda one: one.epoch):
+        ranges = list(group)
+        for start in range(0, len(ranges), RANGES_MAX):
+            yield ranges[start : start + RANGES_MAX]
+
+
+def _event(source: Source, epoch: str, sequence: int, batch: Batch, lost: Sequence[Lost]) -> Event:
+    newest = batch.events[-1]
+    common = msgspec.json.decode(newest.data, type=_Common)
+    data: Any = EventsDropped(
+        store_version=common.store_version,
+        clock=common.clock,
+        epoch=lost[0].epoch,
+        ranges=[SequenceRange(sequence_text(one.first), sequence_text(one.last)) for one in lost],
+        count=sum(one.last - one.first + 1 for one in lost),
+        reason="could not be read from a damaged database",
+    )
+    cause = f"{source.gateway}/{epoch}/{sequence}/events.dropped".encode()
+    return Event(
+        id=blake2b(cause, digest_size=16).hexdigest(),
+        type="org.shelfgate.events.dropped.v1",
+        subject="outbox",
+        time=newest.time,
+        data=msgspec.Raw(msgspec.json.encode(data)),
+    )
