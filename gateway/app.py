@@ -206,6 +206,7 @@ class Daemon:
                 settings=self._settings.engine,
                 store=self._store,
                 state=[row for row in rows if row.kind != ALIVE],
+                recovery=self._database.recovery,
             )
         ]
         since = last_alive(rows)
