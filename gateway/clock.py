@@ -8,6 +8,7 @@ from typing import Final
 from uuid import uuid4
 
 from gateway.domain.inputs import Stamp
+from gateway.domain.timekeeping import CLOCK_STEP_NS, STEADY_NS
 
 STA_UNSYNC: Final = 0x40
 """Status bit of adjtimex(2): nobody keeps the kernel's clock in step."""
@@ -16,6 +17,8 @@ TIME_ERROR: Final = 5
 MAXERROR_SATURATED_US: Final = 16_000_000
 """Where the kernel's estimate of its error stops growing: from there on it says nothing."""
 TRUST_CACHE_NS: Final = 1_000_000_000
+BRACKET_NS: Final = 1_000_000
+BRACKETS_MAX: Final = 5
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 # macOS has no CLOCK_BOOTTIME; there, time asleep does not count.
@@ -94,4 +97,28 @@ class OsClock:
         if mono_ns - self._asked_ns >= TRUST_CACHE_NS:
             self._trust, self._asked_ns = read_trust(), mono_ns
         trust = self._trust
-        return Stamp(mono_ns, time.time_ns(), trust.trusted, trust.error_ms, self.boot)
+        for _ in range(BRACKETS_MAX):
+            # The two clocks belong together: between their readings the process may have slept.
+            mono_ns = time.clock_gettime_ns(_BOOTTIME)
+            utc_ns = time.time_ns()
+            if time.clock_gettime_ns(_BOOTTIME) - mono_ns <= BRACKET_NS:
+                break
+        return Stamp(mono_ns, utc_ns, trust.trusted, trust.error_ms, self.boot)
+
+
+class SteadyClock:
+    """Tells whether UTC may decide what is deleted: trusted, and without a step, for long."""
+
+    def __init__(self) -> None:
+        self._offset_ns: int | None = None
+        self._since_ns = 0
+
+    def steady(self, stamp: Stamp) -> bool:
+        """Take in how the clocks stand; tell whether UTC has been steady for ``STEADY_NS``."""
+        offset_ns, before_ns = stamp.utc_ns - stamp.mono_ns, self._offset_ns
+        self._offset_ns = offset_ns
+        stepped = before_ns is None or abs(offset_ns - before_ns) >= CLOCK_STEP_NS
+        if stepped or not stamp.utc_trusted:
+            self._since_ns = stamp.mono_ns
+            return False
+        return stamp.mono_ns - self._since_ns >= STEADY_NS

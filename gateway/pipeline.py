@@ -121,8 +121,11 @@ def alive_row(now: Stamp) -> StateRow:
 
 
 def last_alive(rows: Sequence[StateRow]) -> Stamp | None:
-    """Return when the gateway that wrote these rows last committed."""
+    """Return when the gateway that wrote these rows last committed; None: nobody knows."""
     for row in rows:
         if row.kind == ALIVE:
-            return msgspec.json.decode(row.value, type=Stamp)
+            try:
+                return msgspec.json.decode(row.value, type=Stamp)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                log.warning("The database's row about its last commit cannot be read: left out")
     return None

@@ -17,6 +17,7 @@ import msgspec
 from drivers.errors import DeviceSilentError, DriverError
 from drivers.mqtt.client import Connection, Message, MqttConfig, TooLargeError, Will, connect
 from drivers.ports import Clock
+from gateway.clock import SteadyClock
 from gateway.database import Database
 from gateway.domain.effects import Backfill, Reply
 from gateway.outbox import TRIM_BITE, Acknowledged
@@ -114,6 +115,7 @@ class Upstream:
         self._on_link = on_link
         self._others = others
         self._random = random
+        self._steady = SteadyClock()
         self._wake = asyncio.Event()
         self._online = False
         self._connected = False
@@ -421,8 +423,11 @@ class Upstream:
         connection.malformed = 0
         payload = self._status("online", await self._database.backlog())
         self._publish_status(connection, payload)
+        now = self._clock.stamp()
+        # By age only while UTC is beyond doubt: a clock ten years ahead would leave no history.
+        utc_ns = now.utc_ns if self._steady.steady(now) else 0
         for _ in range(TRIM_BITES):
-            if await self._database.trim(self._clock.stamp().utc_ns) < TRIM_BITE:
+            if await self._database.trim(utc_ns) < TRIM_BITE:
                 break
 
     def _publish_status(self, connection: Connection, payload: bytes) -> int | None:
