@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from gateway.domain import events
+from gateway.domain import events, products
 from gateway.domain.carts import apply
 from gateway.domain.changes import move_misplaced
 from gateway.domain.effects import Backfill, EraseShopper, Reply
@@ -227,14 +227,17 @@ def _review(step: Step, command: Command) -> None:
     if review is None:
         raise CommandError(f"review {wanted.review} is not open")
     acts = [msgspec.structs.replace(act, gtin=_gtin(act.gtin)) for act in wanted.acts]
+    felt = {weight.plate for weight in review.weights}  # The store may have none of them by now.
     for act in acts:
         if act.session is not None and act.session not in review.sessions:
             raise CommandError(f"session {act.session} has no part in review {wanted.review}")
-        if act.gtin not in state.store.products or not 1 <= act.quantity <= QUANTITY_MAX:
+        known = products.find(state, act.gtin) is not None
+        if not known or not 1 <= act.quantity <= QUANTITY_MAX:
             raise CommandError(
                 f"act of product {act.gtin}: unknown product, or not 1 to {QUANTITY_MAX} units"
             )
-        if act.plate not in step.layout.plates or not 0.0 < act.probability <= 1.0:
+        plate_known = act.plate in step.layout.plates or act.plate in felt
+        if not plate_known or not 0.0 < act.probability <= 1.0:
             raise CommandError(f"act at plate {act.plate}: unknown plate, or no probability")
     del state.reviews[review.id]
     step.touch("review", review.id)
@@ -270,6 +273,7 @@ def _revise(step: Step, review: Review, acts: list[Act]) -> None:
         reason=f"review {review.id}",
     )
     for act in acts:
+        products.use(step, act.gtin)
         move_misplaced(step, act)
         session = state.sessions.get(act.session or "")
         if session is not None:
