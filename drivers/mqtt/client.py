@@ -41,6 +41,7 @@ MISC_S: Final = 1.0  # How often paho looks at its keep-alive.
 FLUSH_S: Final = 1.0  # How long a DISCONNECT may take to leave.
 OUTGOING_MAX: Final = 10_000  # Messages handed over and neither written nor acknowledged.
 OUTGOING_BYTES_MAX: Final = 16 * 2**20
+NO_TOPIC: Final = "\N{REPLACEMENT CHARACTER}"  # No contract has it: it is refused and counted.
 
 T = TypeVar("T")
 
@@ -82,7 +83,7 @@ class Connection:
         self.dialled = False
         """Whether something accepted the TCP (and TLS) connection."""
         self.malformed = 0
-        """Messages dropped because their topic was no UTF-8."""
+        """Messages whose topic was no UTF-8; each is handed on with ``NO_TOPIC``."""
         self._config = config
         self._on_message = on_message
         self._on_puback = on_puback
@@ -344,7 +345,7 @@ class Connection:
             topic = message.topic
         except UnicodeDecodeError:
             self.malformed += 1
-            return
+            topic = NO_TOPIC
         payload = bytes(message.payload)
         self._call(
             lambda: self._on_message(

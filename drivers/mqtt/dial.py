@@ -5,7 +5,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -15,15 +15,29 @@ from paho.mqtt.properties import Properties
 from drivers.errors import DeviceGoneError
 from drivers.mqtt.config import MqttConfig, Tls
 
+PACKET_BYTES_MAX: Final = 1 << 20
+"""Of what the broker sends; neither contract needs a tenth of it."""
+
+
+class _Client(Client):
+    """A client that takes no memory for a packet beyond the limit."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # Asked for all that the packet's head announces, before anything of it is kept.
+        if bufsize > PACKET_BYTES_MAX:
+            raise OverflowError(f"a packet of {bufsize} bytes, the limit is {PACKET_BYTES_MAX}")
+        return super()._sock_recv(bufsize)
+
 
 def new_client(config: MqttConfig) -> Client:
     """Return a paho client that neither queues nor reconnects by itself."""
+    client: Client
     if config.protocol == 5:
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2, config.client_id, protocol=MQTTProtocolVersion.MQTTv5
         )
     else:
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             config.client_id,
             clean_session=config.clean,
@@ -47,6 +61,7 @@ def dial(client: Client, config: MqttConfig) -> None:
         if config.protocol == 5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it untyped.
             properties.SessionExpiryInterval = config.session_expiry_s
+            properties.MaximumPacketSize = PACKET_BYTES_MAX
             if config.receive_maximum is not None:
                 properties.ReceiveMaximum = config.receive_maximum
             client.connect(

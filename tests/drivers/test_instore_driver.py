@@ -10,10 +10,10 @@ import pytest
 from drivers.entry.tokens import Verified
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
-from drivers.mqtt.client import Message, MqttConfig, connect
+from drivers.mqtt.client import NO_TOPIC, Message, MqttConfig, connect
 from drivers.mqtt.embedded import embedded_broker
 from gateway.domain.effects import OpenDoor
-from gateway.domain.inputs import DeviceStatus, DoorState, EntryScanned, People, Samples
+from gateway.domain.inputs import DeviceStatus, DoorState, Dropped, EntryScanned, People, Samples
 from gateway.intake import Intake
 from tests.brokers import free_port, mosquitto, needs_mosquitto, run
 from tests.small_store import small_store
@@ -107,6 +107,16 @@ def test_good_messages_reach_the_intake_and_bad_ones_are_counted():
             "unknown-device": 1,
             "too-long": 1,
         }
+
+    with_fake(body)
+
+
+def test_a_topic_that_is_no_text_is_counted_as_a_drop():
+    def body(broker, _driver, intake):
+        broker.on_message(Message(NO_TOPIC, b"{}", False, 1, 1))
+        intake.flush()
+        [dropped] = [item for item in intake.take(99) if isinstance(item, Dropped)]
+        assert (dropped.device, dropped.reason, dropped.count) == ("mqtt/other", "unknown-topic", 1)
 
     with_fake(body)
 

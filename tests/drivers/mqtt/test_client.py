@@ -3,6 +3,7 @@
 
 import asyncio
 import socket
+import tracemalloc
 from contextlib import asynccontextmanager
 
 import pytest
@@ -305,5 +306,64 @@ def test_small_messages_are_not_held_back():
     async def main():
         async with linked({}) as connection:
             assert connection._socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    run(main())
+
+
+def announced(length):
+    """Return the head of a PUBLISH packet, and none of its body."""
+    head = b""
+    while True:
+        length, low = divmod(length, 128)
+        head += bytes([low | (128 if length else 0)])
+        if not length:
+            return b"\x30" + head
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_packet_beyond_the_limit_ends_the_link_before_it_takes_memory(protocol):
+    async def main():
+        accepted = {4: b"\x20\x02\x00\x00", 5: ACCEPTED}[protocol]
+        answers = {CONNECT: accepted + announced(200 * 2**20)}
+        async with Misbehaving.running(answers) as server:
+            tracemalloc.start()
+            try:
+                with pytest.raises(DeviceGoneError, match="a packet of 209715200 bytes, the limit"):
+                    async with connect(
+                        config(server.port, protocol=protocol), on_message=ignore
+                    ) as connection:
+                        await connection.closed()
+                assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+            finally:
+                tracemalloc.stop()
+
+    run(main())
+
+
+def test_a_broker_of_mqtt_5_is_told_the_limit():
+    async def main():
+        async with (
+            Misbehaving.running({CONNECT: ACCEPTED}) as server,
+            connect(config(server.port), on_message=ignore),
+        ):
+            [(_, body)] = server.received
+            assert b"\x27" + (1 << 20).to_bytes(4, "big") in body
+
+    run(main())
+
+
+def test_a_topic_that_is_no_text_is_counted_and_handed_on_as_none_that_there_is():
+    async def main():
+        body = b"\x00\x04a/\xff\xfe" + b"\x00" + b"{}"
+        good = b"\x00\x03a/b" + b"\x00" + b"{}"
+        packets = b"".join(b"\x30" + bytes([len(one)]) + one for one in (body, good))
+        heard = asyncio.Queue()
+        async with (
+            Misbehaving.running({CONNECT: ACCEPTED + packets}) as server,
+            connect(config(server.port), on_message=heard.put_nowait) as connection,
+        ):
+            assert (await heard.get()).topic == client_module.NO_TOPIC
+            assert (await heard.get()).topic == "a/b"
+            assert connection.malformed == 1
 
     run(main())
