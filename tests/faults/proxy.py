@@ -9,6 +9,7 @@ import asyncio
 import random
 import socket
 import struct
+from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -64,6 +65,8 @@ class Link:
 
     writers: dict[Way, asyncio.StreamWriter]
     """To whom each direction leads."""
+    fault: Fault | None = None
+    """Its own, from the proxy's script; None: the proxy's present one."""
     passed: dict[Way, int] = field(default_factory=lambda: {"up": 0, "down": 0})
     over: bool = False
 
@@ -91,6 +94,10 @@ class Proxy:
         self.last: Link | None = None
         """The newest connection, also when it ended."""
         self.fault = NONE
+        self.script: deque[Fault] = deque()
+        """Faults of the next connections, one each; then ``fault`` holds again."""
+        self.scripted: list[Link] = []
+        """Connections that had a fault from the script."""
         self._to_port = to_port
         self._random = random.Random(seed)
         self._server: asyncio.Server | None = None
@@ -113,11 +120,6 @@ class Proxy:
             self._cut(link, reset=reset)
         await self._tell()
         return len(links)
-
-    async def until_over(self, accepted: int) -> None:
-        """Wait until so many connections were accepted and all of them have ended."""
-        async with self._news:
-            await self._news.wait_for(lambda: self.accepted >= accepted and not self.links)
 
     async def until(self, look) -> None:
         """Wait until ``look()`` holds; looked at whenever bytes moved or a connection ended."""
@@ -168,6 +170,9 @@ class Proxy:
         _no_delay(writer)
         _no_delay(onwards[1])
         link = self.last = Link({"up": onwards[1], "down": writer})
+        if self.script:
+            link.fault = self.script.popleft()
+            self.scripted.append(link)
         self.links.append(link)
         await self._tell()
         try:
@@ -199,7 +204,7 @@ class Proxy:
     async def _pass(self, link: Link, way: Way, data: bytes) -> bytes:
         """Pass one piece on; return the rest."""
         await self._free(way, link)
-        fault = self.fault
+        fault = link.fault or self.fault
         if fault.delay_s:
             await asyncio.sleep(self._random.uniform(0.0, fault.delay_s))
         size = self._random.randint(1, fault.piece) if fault.piece else len(data)
