@@ -173,9 +173,15 @@ class Database:
         return await self._read(outbox.backlog())
 
     async def trim(self, utc_ns: int) -> int:
-        """Delete a bite of history beyond the limits; return how many rows went."""
-        before_utc_ns = utc_ns - int(self._limits.history_days * DAY_NS)
-        return await self._write(outbox.trim(before_utc_ns, self._limits.history_rows))
+        """Delete a bite of history beyond the limits; return how many rows went.
+
+        Args:
+            utc_ns: Now; 0 when that is not known well enough to delete by age.
+        """
+        limits = self._limits
+        before_utc_ns = utc_ns - int(limits.history_days * DAY_NS)
+        now_utc_ns = utc_ns or 2**63 - 1
+        return await self._write(outbox.trim(before_utc_ns, limits.history_rows, now_utc_ns))
 
     async def erase_shopper(self, shopper: str) -> int:
         """Forget a shopper in every event kept, on the disk too; return how many named them."""

@@ -303,11 +303,12 @@ def backlog() -> Program[tuple[int, int | None]]:
     return int(count), oldest
 
 
-def trim(before_utc_ns: int, keep_rows: int) -> Program[int]:
+def trim(before_utc_ns: int, keep_rows: int, now_utc_ns: int = 2**63 - 1) -> Program[int]:
     """Delete a bite of acknowledged history: what is old, and what is more than ``keep_rows``.
 
-    Only the oldest bite is looked at, since the history is in order but for a clock that was set
-    back. What an open backfill has still to send stays, up to twice ``keep_rows``.
+    Only the oldest bite is looked at, since the history is in order but for labels of a clock that
+    was ahead: those after ``now_utc_ns`` are passed over. What an open backfill has still to send
+    stays, up to twice ``keep_rows``.
 
     Returns:
         How many rows went; less than ``TRIM_BITE`` when there is no more to do.
@@ -318,6 +319,8 @@ def trim(before_utc_ns: int, keep_rows: int) -> Program[int]:
             SELECT position FROM (
                 SELECT position, committed_utc_ns FROM events
                 WHERE acknowledged = 1
+                  AND (committed_utc_ns <= ?4
+                       OR position <= (SELECT max(position) FROM events) - ?2)
                   AND position < (SELECT max(position) FROM events)
                   AND (epoch, sequence) NOT IN (
                       SELECT epoch, max(sequence) FROM events
@@ -334,7 +337,7 @@ def trim(before_utc_ns: int, keep_rows: int) -> Program[int]:
             WHERE committed_utc_ns < ?1 OR position <= (SELECT max(position) FROM events) - ?2
         )
         """,
-        (before_utc_ns, keep_rows, TRIM_BITE),
+        (before_utc_ns, keep_rows, TRIM_BITE, now_utc_ns),
     )
     [(count,)] = yield Statement("SELECT changes()")
     yield Statement(

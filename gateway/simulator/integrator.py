@@ -3,18 +3,21 @@
 
 It shows how little an integrator needs: one table keyed by ``(source, id)``, one ``INSERT … ON
 CONFLICT DO NOTHING``, and an acknowledgement after the commit. It shares no code with the daemon's
-outbox, so that it can be a witness: it counts what came, what came again, and what is missing.
+outbox, so that it can be a witness: it counts what came, what came again, and what is missing
+(``gateway.simulator.proof``), and asks the gateways for it (``gateway.simulator.asking``).
 """
 
 import argparse
 import asyncio
 import re
+import secrets
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -22,321 +25,33 @@ import msgspec
 
 from drivers.errors import DriverError
 from drivers.mqtt.client import Connection, Message, MqttConfig, connect
+from gateway.simulator.asking import LOOK_S, Asker, Wish
+from gateway.simulator.ledger import Ledger, Summary, same_event, summary
+from gateway.simulator.proof import prove, report
+
+__all__ = ["Ledger", "Summary", "main", "run_integrator", "same_event", "summary"]
 
 SUBSCRIPTIONS: Final = (("shelfgate/v1/+/+/events/#", 1), ("shelfgate/v1/+/+/status", 1))
+REPLIES: Final = ("shelfgate/v1/+/+/replies/+", 1)
 BATCH_MAX: Final = 500
 QUEUE_MAX: Final = 20_000
-EPOCHS_TOLD: Final = 16  # Finished epochs stay in the acknowledgement a while: one may get lost.
 RETRY_S: Final = 0.5
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS events (
-    source    TEXT    NOT NULL,
-    id        TEXT    NOT NULL,
-    epoch     TEXT    NOT NULL,
-    sequence  INTEGER NOT NULL,
-    name      TEXT    NOT NULL,
-    payload   BLOB    NOT NULL,
-    PRIMARY KEY (source, id)
-) STRICT;
-CREATE INDEX IF NOT EXISTS events_sequence ON events (source, epoch, sequence);
-CREATE TABLE IF NOT EXISTS dropped (  -- Ranges that the gateway gave up, and said so.
-    source  TEXT    NOT NULL,
-    epoch   TEXT    NOT NULL,
-    first   INTEGER NOT NULL,
-    last    INTEGER NOT NULL,
-    PRIMARY KEY (source, epoch, first)
-) STRICT;
-CREATE TABLE IF NOT EXISTS epochs (
-    source             TEXT    NOT NULL,
-    epoch              TEXT    NOT NULL,
-    stored             INTEGER NOT NULL,  -- Everything up to here is here; -1: nothing.
-    previous_epoch     TEXT,
-    previous_sequence  INTEGER,
-    PRIMARY KEY (source, epoch)
-) STRICT;
-CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-"""
-
-_TOPIC: Final = re.compile(r"shelfgate/v1/([^/]+)/([^/]+)/(events|status)(?:/.*)?")
+_TOPIC: Final = re.compile(r"shelfgate/v1/([^/]+)/([^/]+)/(events|status|replies)(?:/.*)?")
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What an integrator's database holds."""
-
-    received: int
-    """Events that came in, repeats included."""
-    repeated: int
-    """Of them, those that were here already; they changed nothing."""
-    lost: int
-    """Sequences missing within an epoch, and at the end of one that a later start names."""
-    conflicting: int
-    """Events beyond the first under one sequence of an epoch (an event sent under two ids), and
-    repeats with another payload than the first (two events under one id)."""
-    malformed: int
-    events: int
-    """Stored, each once."""
-
-
-class Event(msgspec.Struct, frozen=True):
-    """What an integrator reads of a CloudEvent."""
-
-    id: str
-    source: str
-    type: str
-    sequence: str
+class _Birth(msgspec.Struct):
+    state: str
     epoch: str
-    data: msgspec.Raw
-
-    @property
-    def name(self) -> str:
-        """Return the last part of the type, without version."""
-        return self.type.removeprefix("org.shelfgate.").removesuffix(".v1")
-
-
-class _Started(msgspec.Struct, frozen=True):
-    previous_epoch: str | None = None
-    previous_sequence: str | None = None
-
-
-class _Range(msgspec.Struct, frozen=True):
-    first: str
-    last: str
-
-
-class _Dropped(msgspec.Struct, frozen=True):
-    epoch: str
-    ranges: list[_Range]
-
-
-class _Start(msgspec.Struct, frozen=True):
-    """The epoch before a start, and where it ended."""
-
-    epoch: str
-    sequence: int
-
-
-class _Gone(msgspec.Struct, frozen=True):
-    """Sequences given up, as (first, last), both included."""
-
-    epoch: str
-    ranges: list[tuple[int, int]]
-
-
-class Ledger:
-    """The integrator's database. Not for use from several threads at once."""
-
-    def __init__(self, path: Path | str) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA busy_timeout = 5000")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(SCHEMA)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-    def store(self, payloads: Iterable[bytes]) -> set[str]:
-        """Store events in one transaction.
-
-        Returns:
-            The sources that events came from.
-        """
-        counts = {"received": 0, "repeated": 0, "altered": 0, "malformed": 0}
-        touched: set[tuple[str, str]] = set()
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            for payload in payloads:
-                self._store(payload, counts, touched)
-            for source, epoch in touched:
-                self._advance(source, epoch)
-            for name, value in counts.items():
-                self._connection.execute(
-                    "INSERT INTO counters VALUES (?, ?)"
-                    " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-                    (name, value),
-                )
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
-        return {source for source, _ in touched}
-
-    def acknowledgement(self, source: str) -> bytes:
-        """Return the message that says what is stored of a gateway."""
-        rows = self._connection.execute(
-            """
-            SELECT epoch, stored FROM epochs AS one
-            WHERE source = ?1 AND stored >= 0 AND (
-                rowid IN (SELECT rowid FROM epochs WHERE source = ?1 ORDER BY rowid DESC LIMIT ?2)
-                OR NOT EXISTS (  -- Unfinished: no later start names its end, or it lacks some.
-                    SELECT 1 FROM epochs AS later
-                    WHERE later.source = ?1 AND later.previous_epoch = one.epoch
-                      AND one.stored >= later.previous_sequence
-                )
-            )
-            """,
-            (source, EPOCHS_TOLD),
-        )
-        return msgspec.json.encode(
-            {"acknowledged": {epoch: f"{stored:020d}" for epoch, stored in rows}}
-        )
-
-    def _store(self, payload: bytes, counts: dict[str, int], touched: set[tuple[str, str]]) -> None:
-        try:
-            event, sequence, note = _read(payload)
-        except (ValueError, RecursionError):
-            counts["malformed"] += 1
-            return
-        counts["received"] += 1
-        cursor = self._connection.execute(
-            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (event.source, event.id, event.epoch, sequence, event.name, payload),
-        )
-        touched.add((event.source, event.epoch))
-        if cursor.rowcount == 0:
-            counts["repeated"] += 1
-            [(stored,)] = self._connection.execute(
-                "SELECT payload FROM events WHERE source = ? AND id = ?", (event.source, event.id)
-            )
-            counts["altered"] += not same_event(stored, payload)
-            return
-        self._know_epoch(event.source, event.epoch)
-        if isinstance(note, _Start):
-            self._connection.execute(
-                "UPDATE epochs SET previous_epoch = ?, previous_sequence = ?"
-                " WHERE source = ? AND epoch = ?",
-                (note.epoch, note.sequence, event.source, event.epoch),
-            )
-        elif note is not None:
-            self._know_epoch(event.source, note.epoch)
-            touched.add((event.source, note.epoch))
-            self._connection.executemany(
-                "INSERT INTO dropped VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (source, epoch, first) DO UPDATE SET last = max(last, excluded.last)",
-                [(event.source, note.epoch, first, last) for first, last in note.ranges],
-            )
-
-    def _know_epoch(self, source: str, epoch: str) -> None:
-        self._connection.execute(
-            "INSERT INTO epochs (source, epoch, stored) VALUES (?, ?, -1) ON CONFLICT DO NOTHING",
-            (source, epoch),
-        )
-
-    def _advance(self, source: str, epoch: str) -> None:
-        """Move an epoch's mark over everything contiguous, whether stored or given up."""
-        [(stored,)] = self._connection.execute(
-            "SELECT stored FROM epochs WHERE source = ? AND epoch = ?", (source, epoch)
-        )
-        mark = _contiguous(self._connection, source, epoch, stored)
-        self._connection.execute(
-            "UPDATE epochs SET stored = ? WHERE source = ? AND epoch = ?", (mark, source, epoch)
-        )
-
-
-def same_event(one: bytes, other: bytes) -> bool:
-    """Return whether two payloads are the same event: equal, but for an erased shopper."""
-    if one == other:
-        return True
-    first, second = msgspec.json.decode(one), msgspec.json.decode(other)
-    parts = [event["data"] for event in (first, second)]
-    names = [data.pop("shopper", None) for data in parts if isinstance(data, dict)]
-    return bool(first == second) and None in names
-
-
-def summary(database_path: Path | str) -> Summary:
-    """Read what an integrator's database holds; it may be in use."""
-    with closing(sqlite3.connect(database_path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA busy_timeout = 5000")
-        connection.execute("BEGIN")
-        counts = dict(connection.execute("SELECT name, value FROM counters"))
-        [(events,)] = connection.execute("SELECT count(*) FROM events")
-        [(distinct,)] = connection.execute(
-            "SELECT count(*) FROM (SELECT DISTINCT source, epoch, sequence FROM events)"
-        )
-        return Summary(
-            received=counts.get("received", 0),
-            repeated=counts.get("repeated", 0),
-            lost=_lost(connection),
-            conflicting=events - distinct + counts.get("altered", 0),
-            malformed=counts.get("malformed", 0),
-            events=events,
-        )
-
-
-def _lost(connection: sqlite3.Connection) -> int:
-    """Count sequences that are neither stored nor given up, up to each epoch's known end."""
-    ends: dict[tuple[str, str], int] = {}
-    known = connection.execute(
-        "SELECT source, epoch, max(sequence) FROM events GROUP BY source, epoch"
-        " UNION ALL SELECT source, epoch, max(last) FROM dropped GROUP BY source, epoch"
-        " UNION ALL SELECT source, previous_epoch, previous_sequence FROM epochs"
-        " WHERE previous_epoch IS NOT NULL"
-    )
-    for source, epoch, end in known:
-        ends[source, epoch] = max(end, ends.get((source, epoch), -1))
-    lost = 0
-    for (source, epoch), end in ends.items():
-        have = {
-            sequence
-            for (sequence,) in connection.execute(
-                "SELECT sequence FROM events WHERE source = ? AND epoch = ?", (source, epoch)
-            )
-        }
-        for first, last in connection.execute(
-            "SELECT first, last FROM dropped WHERE source = ? AND epoch = ?", (source, epoch)
-        ):
-            have.update(range(first, last + 1))
-        lost += end + 1 - len(have)
-    return lost
-
-
-def _contiguous(connection: sqlite3.Connection, source: str, epoch: str, mark: int) -> int:
-    """Return the last sequence of an unbroken run that begins behind ``mark``."""
-    while True:
-        before = mark
-        for (sequence,) in connection.execute(
-            "SELECT DISTINCT sequence FROM events"
-            " WHERE source = ? AND epoch = ? AND sequence > ? ORDER BY sequence",
-            (source, epoch, mark),
-        ):
-            if sequence != mark + 1:
-                break
-            mark = sequence
-        [(last,)] = connection.execute(
-            "SELECT max(last) FROM dropped"
-            " WHERE source = ? AND epoch = ? AND first <= ? AND last > ?",
-            (source, epoch, mark + 1, mark),
-        )
-        mark = mark if last is None else last
-        if mark == before:
-            return mark
-
-
-def _read(payload: bytes) -> tuple[Event, int, "_Start | _Gone | None"]:
-    """Read an event, and what it says about sequences; ``ValueError`` says that it is none."""
-    event = msgspec.json.decode(payload, type=Event)
-    note: _Start | _Gone | None = None
-    if event.name == "gateway.started":
-        started = msgspec.json.decode(event.data, type=_Started)
-        if started.previous_epoch is not None and started.previous_sequence is not None:
-            note = _Start(started.previous_epoch, _number(started.previous_sequence))
-    elif event.name == "events.dropped":
-        dropped = msgspec.json.decode(event.data, type=_Dropped)
-        ranges = [(_number(one.first), _number(one.last)) for one in dropped.ranges]
-        note = _Gone(dropped.epoch, ranges)
-    return event, _number(event.sequence), note
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 2**63):
-        raise ValueError("a sequence is up to 20 digits and below 2^63")
-    return int(text)
 
 
 async def run_integrator(
-    config: MqttConfig, database_path: Path | str, stop: asyncio.Event
+    config: MqttConfig,
+    database_path: Path | str,
+    stop: asyncio.Event,
+    *,
+    ask: bool = False,
+    look_s: float = LOOK_S,
 ) -> None:
     """Store and acknowledge until ``stop`` is set, reconnecting through every outage.
 
@@ -344,11 +59,15 @@ async def run_integrator(
         config: The broker.
         database_path: SQLite file; made if absent.
         stop: Ends it, once what came is stored.
+        ask: Whether to ask gateways for what is missing.
+        look_s: How often to look for that.
     """
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, "integrator") as executor:
         ledger = await loop.run_in_executor(executor, Ledger, database_path)
         integrator = _Integrator(ledger, executor)
+        if ask:
+            integrator.asking = _Asking(Path(database_path), look_s)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pass_on(stop, integrator.wake), name="integrator.stop")
@@ -377,15 +96,22 @@ class _Integrator:
         self._executor = executor
         self._payloads: list[bytes] = []
         self._topics: dict[str, str] = {}
-        self._births: set[str] = set()
+        self._births: dict[str, bytes] = {}
+        self._replies: list[tuple[str, bytes]] = []
+        self.asking: _Asking | None = None
 
     async def connection(self, config: MqttConfig, stop: asyncio.Event) -> None:
         async with connect(
-            config, subscriptions=SUBSCRIPTIONS, on_message=self._on_message
+            config,
+            subscriptions=(*SUBSCRIPTIONS, *((REPLIES,) if self.asking else ())),
+            on_message=self._on_message,
         ) as connection:
             connection.when_gone(self.wake.set)
             while not stop.is_set():
-                await self.wake.wait()
+                with suppress(TimeoutError):
+                    wait_s = None if self.asking is None else self.asking.wait_s()
+                    async with asyncio.timeout(wait_s):
+                        await self.wake.wait()
                 self.wake.clear()
                 connection.raise_if_gone()
                 await self._work(connection)
@@ -396,34 +122,85 @@ class _Integrator:
             return
         store, gateway, kind = match.groups()
         source = f"urn:shelfgate:{store}:{gateway}"
-        self._topics[source] = f"shelfgate/v1/{store}/{gateway}/ack"
+        self._topics[source] = f"shelfgate/v1/{store}/{gateway}"
         if kind == "status":
-            self._births.add(source)
+            self._births[source] = message.payload
+        elif kind == "replies":
+            if len(self._replies) < BATCH_MAX:  # Beyond it: unheard, so it is asked again.
+                self._replies.append((source, message.payload))
         elif len(self._payloads) < QUEUE_MAX:  # Beyond it: unacknowledged, so it comes again.
             self._payloads.append(message.payload)
         self.wake.set()
 
     async def _work(self, connection: Connection) -> None:
-        births, self._births = self._births, set()
+        births, self._births = self._births, {}
+        replies, self._replies = self._replies, []
         payloads, self._payloads = self._payloads[:BATCH_MAX], self._payloads[BATCH_MAX:]
         if self._payloads:
             self.wake.set()
         loop = asyncio.get_running_loop()
         answers = await loop.run_in_executor(self._executor, self._step, payloads, births)
+        wishes: list[Wish] = []
+        if self.asking is not None:
+            answered, wishes = await loop.run_in_executor(
+                self._executor, self.asking.step, self._ledger, replies
+            )
+            answers |= answered
         for source, answer in answers.items():
             if source in self._topics:
-                connection.publish(self._topics[source], answer, qos=1, retain=True)
+                connection.publish(f"{self._topics[source]}/ack", answer, qos=1, retain=True)
+        for wish in wishes:
+            if wish.source in self._topics:
+                topic = f"{self._topics[wish.source]}/commands/backfill"
+                connection.publish(topic, wish.payload, qos=1)
 
-    def _step(self, payloads: list[bytes], births: set[str]) -> dict[str, bytes]:
-        sources = births | (self._ledger.store(payloads) if payloads else set())
+    def _step(self, payloads: list[bytes], births: dict[str, bytes]) -> dict[str, bytes]:
+        for source, birth in births.items():
+            with suppress(ValueError):
+                self._ledger.note_birth(source, msgspec.json.decode(birth, type=_Birth).epoch)
+        sources = births.keys() | (self._ledger.store(payloads) if payloads else set())
         return {source: self._ledger.acknowledgement(source) for source in sources}
+
+
+class _Asking:
+    """Looks for what is missing now and then, and asks for it."""
+
+    def __init__(self, database_path: Path, look_s: float) -> None:
+        self._path = database_path
+        self._look_s = look_s
+        self._asker = Asker(lambda: f"ask-{secrets.token_hex(8)}", look_s=look_s)
+        self._look_at_s = 0.0
+        self._thorough = True
+
+    def wait_s(self) -> float:
+        return max(0.0, self._look_at_s - time.monotonic())
+
+    def step(
+        self, ledger: Ledger, replies: list[tuple[str, bytes]]
+    ) -> tuple[dict[str, bytes], list[Wish]]:
+        """Return acknowledgements that answers changed, and what to ask for."""
+        now_s = time.monotonic()
+        answered = {}
+        for source, payload in replies:
+            gone = self._asker.reply(source, payload, now_s)
+            if gone is not None:
+                ledger.note_gone(gone.source, gone.epoch, gone.ranges)
+                answered[source] = ledger.acknowledgement(source)
+        if now_s < self._look_at_s:
+            return answered, []
+        self._look_at_s = now_s + self._look_s
+        if not (self._thorough or ledger.lacks_some()):
+            return answered, []
+        self._thorough = False
+        return answered, self._asker.look(prove(self._path), now_s)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m gateway.simulator.integrator``.
 
     Returns:
-        The exit status: 0 after SIGTERM or SIGINT, 2 for wrong arguments.
+        The exit status: 0 after SIGTERM or SIGINT, 2 for wrong arguments; with ``--report`` 0 when
+        everything is there, else 1.
     """
     parser = argparse.ArgumentParser(
         prog="python -m gateway.simulator.integrator",
@@ -431,13 +208,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="example: python -m gateway.simulator.integrator"
         " --broker 127.0.0.1:1884 --database events.db",
     )
-    parser.add_argument("--broker", required=True, metavar="HOST:PORT", help="the broker")
+    parser.add_argument("--broker", metavar="HOST:PORT", help="the broker")
     parser.add_argument("--database", required=True, type=Path, help="SQLite file to keep")
     parser.add_argument("--client-id", default="integrator", help="MQTT client id (%(default)s)")
     parser.add_argument(
         "--protocol", type=int, choices=(4, 5), default=4, help="4: MQTT 3.1.1 (default), 5"
     )
+    parser.add_argument("--backfill", action="store_true", help="ask gateways for what is missing")
+    parser.add_argument(
+        "--report", action="store_true", help="say what is missing, and end: with 1 if anything is"
+    )
     options = parser.parse_args(arguments)
+    if options.report:
+        return _report(parser, options.database)
+    if options.broker is None:
+        _refuse(parser, "--broker is missing. Write it as 127.0.0.1:1883")
     host, _, port = options.broker.rpartition(":")
     if not host or not port.isdigit():
         _refuse(parser, f"--broker {options.broker}: not HOST:PORT. Write it as 127.0.0.1:1883")
@@ -447,16 +232,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client_id=options.client_id,
         protocol=options.protocol,
     )
-    asyncio.run(_until_signal(config, options.database))
+    asyncio.run(_until_signal(config, options.database, ask=options.backfill))
     return 0
 
 
-async def _until_signal(config: MqttConfig, database_path: Path) -> None:
+def _report(parser: argparse.ArgumentParser, database_path: Path) -> int:
+    try:
+        proofs = prove(database_path)
+    except sqlite3.Error as error:
+        _refuse(parser, f"{database_path}: {error}. Name the database of an integrator")
+    for line in report(proofs):
+        sys.stdout.write(line + "\n")
+    return int(not all(proof.complete for proof in proofs))
+
+
+async def _until_signal(config: MqttConfig, database_path: Path, *, ask: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await run_integrator(config, database_path, stop)
+    await run_integrator(config, database_path, stop, ask=ask)
 
 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:

@@ -5,53 +5,12 @@ import json
 from contextlib import closing
 from itertools import pairwise
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.events import EventsDropped, GatewayStartedData, SequenceRange
 from gateway.simulator.integrator import Ledger, main, summary
-from tests.made import CLOCK
-
-SOURCE = "urn:shelfgate:store:gw"
-
-
-def event(epoch, sequence, *, name="device.lost", data=b"{}", one_id=None, source=SOURCE):
-    return msgspec.json.encode(
-        {
-            "specversion": "1.0",
-            "id": one_id or f"{epoch}-{sequence}",
-            "source": source,
-            "type": f"org.shelfgate.{name}.v1",
-            "sequence": f"{sequence:020d}",
-            "epoch": epoch,
-            "data": msgspec.Raw(data),
-        }
-    )
-
-
-def started(epoch, sequence, previous, previous_sequence):
-    data = GatewayStartedData(
-        store_version="v",
-        clock=CLOCK,
-        version="1",
-        previous_epoch=previous,
-        previous_sequence=f"{previous_sequence:020d}",
-    )
-    return event(epoch, sequence, name="gateway.started", data=msgspec.json.encode(data))
-
-
-def dropped(epoch, sequence, of_epoch, *ranges):
-    data = EventsDropped(
-        store_version="v",
-        clock=CLOCK,
-        epoch=of_epoch,
-        ranges=[SequenceRange(f"{first:020d}", f"{last:020d}") for first, last in ranges],
-        count=sum(last + 1 - first for first, last in ranges),
-        reason="test",
-    )
-    return event(epoch, sequence, name="events.dropped", data=msgspec.json.encode(data))
+from tests.payloads import SOURCE, dropped, event, started
 
 
 @pytest.fixture
