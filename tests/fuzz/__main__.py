@@ -22,6 +22,7 @@ SPARE_S = 60
 LIMITS = ("-max_len=65536", "-timeout=20", "-rss_limit_mb=2500", "-malloc_limit_mb=500")
 ROUND_S = 60
 """atheris keeps half a kilobyte of each changed input: a process of its own ends that."""
+NOISE = re.compile(r"#\d+\s|==\d+==|INFO: |WARNING: ")
 TRACE_LINES = 25
 
 
@@ -91,7 +92,7 @@ def _round(name, seconds):
     new = sorted(set(findings.iterdir()) - before)
     if status or new:
         say(f"{name}: found something after {count} inputs")
-        told = [line for line in words.splitlines() if not re.match(r"#\d+\s|==\d+==|INFO: |WARNING: ", line)]
+        told = [line for line in words.splitlines() if not NOISE.match(line)]
         say("\n".join(told[-TRACE_LINES:]))
         for path in new:
             say(f"reproduce: python -m tests.fuzz {name} --reproduce {path}")
