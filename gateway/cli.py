@@ -24,6 +24,7 @@ from gateway.config import (
     Settings,
     examine,
     load,
+    load_settings,
     load_store,
     read_secret,
 )
@@ -130,6 +131,17 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401
         _check,
     )
     _add_files(checking)
+    backup = _command(
+        commands,
+        "backup",
+        "Copy the database of a daemon, running or not, into a new file, and check the copy.",
+        "shelfgate backup --settings /etc/shelfgate/settings.toml /mnt/usb/gateway-monday.db",
+        _backup,
+    )
+    backup.add_argument(
+        "--settings", type=Path, required=True, metavar="FILE", help="the operator's settings"
+    )
+    backup.add_argument("target", type=Path, metavar="TARGET", help="the file to make")
     replay = _command(
         commands,
         "replay",
@@ -284,6 +296,20 @@ def _check_vision(checked: Checked) -> list[Problem]:
     except ImportError:
         return []  # The machine that runs the worker has it, and says so where it has not.
     return check_vision(checked.cameras, checked.store)
+
+
+def _backup(args: argparse.Namespace) -> int:
+    from gateway.backup import back_up  # noqa: PLC0415
+    from gateway.database_errors import DatabaseError  # noqa: PLC0415
+
+    try:
+        done = back_up(Path(load_settings(args.settings).database), args.target)
+    except DatabaseError as error:
+        print(error, file=sys.stderr)
+        return 1
+    up_to = "no event yet" if done.sequence is None else f"sequence {done.sequence}"
+    print(f"{args.target}: {done.size} bytes, up to {up_to} of epoch {done.epoch or 'none'}")
+    return 0
 
 
 def _replay(args: argparse.Namespace) -> int:

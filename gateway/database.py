@@ -99,7 +99,8 @@ class Database:
         epoch = secrets.token_hex(16) if epoch is None else epoch
         self._tails = await self._read(outbox.tails())
         self._waiting, _ = await self.backlog()
-        begun = await self._write(recovery.begin_epoch(epoch, utc_ns, self._machine))
+        side = recovery.read_side(self.path)
+        begun = await self._write(recovery.begin_epoch(epoch, utc_ns, side, self._machine))
         # After the commit and before any event: a kill in between leaves the epoch before noted.
         with explaining(self.path):
             recovery.write_side(self.path, self.source, epoch)

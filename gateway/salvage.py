@@ -24,7 +24,11 @@ from gateway.losses import LOST, Lost, missing
 __all__ = ["Salvaged", "decodes", "salvage", "seen_in"]
 
 PROBES_MAX: Final = 200_000
-"""Rows looked for one by one where a table cannot be walked."""
+"""Events looked for one by one where their table cannot be walked."""
+FEW: Final = 5_000
+"""Rows of other tables, likewise."""
+REFUSED_MAX: Final = 20_000
+"""Rows looked for in vain, one after the other: more than hang on any one page."""
 STEPS: Final = ("", *("".join(pair) for pair in product("0123456789abcdef", repeat=2)), "g", "~")
 """Where keys of the durable state may begin; most are hexadecimal."""
 UNKNOWN: Final = -1
@@ -141,13 +145,13 @@ class _Salvage:
         self._explained: dict[str, list[tuple[int, int]]] = {}
 
     def meta(self) -> None:
-        for _, key, value in self._walk("meta", "rowid", "key, value"):
+        for _, key, value in self._walk("meta", "rowid", "key, value", FEW):
             if isinstance(key, str) and isinstance(value, str):
                 self._insert("meta", "key, value", (key, value))
 
     def epochs(self, begun: str | None) -> None:
         for _, epoch, started, previous, last in self._walk(
-            "epochs", "ordinal", "epoch, started_utc_ns, previous_epoch, last_sequence"
+            "epochs", "ordinal", "epoch, started_utc_ns, previous_epoch, last_sequence", FEW
         ):
             names = isinstance(epoch, str) and isinstance(previous, str | None)
             if names and isinstance(started, int) and isinstance(last, int | None):
@@ -161,7 +165,7 @@ class _Salvage:
             self._chain.append((begun, 0, self._newest(), UNKNOWN))
 
     def events(self) -> None:
-        for row in self._walk("events", "position", _EVENT.partition(", ")[2]):
+        for row in self._walk("events", "position", _EVENT.partition(", ")[2], PROBES_MAX):
             if not self._fits(row):
                 self.done.complete = False
                 continue
@@ -226,12 +230,12 @@ class _Salvage:
                 continue
             info = self._new.execute("SELECT name FROM pragma_table_info(?)", (table,))
             columns = ", ".join(f'"{name}"' for (name,) in info)
-            for row in self._walk(table, "rowid", columns):
+            for row in self._walk(table, "rowid", columns, FEW):
                 self._insert(table, columns, row[1:])
 
     # Reading.
 
-    def _walk(self, table: str, key: str, columns: str) -> Iterator[tuple[Any, ...]]:
+    def _walk(self, table: str, key: str, columns: str, most: int) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a table, their integer key first.
 
         What a walk from either end reaches, then what is found one by one in between.
@@ -255,18 +259,26 @@ class _Salvage:
             pass
         else:
             return
-        yield from self._probe(f"{query} WHERE {key} = ?", last, first)
+        yield from self._probe(f"{query} WHERE {key} = ?", last, first, most)
 
-    def _probe(self, query: str, last: int | None, first: int | None) -> Iterator[tuple[Any, ...]]:
-        if last is None and first is None:
-            last = 0
-        low = last + 1 if last is not None else max((first or 0) - PROBES_MAX, 1)
-        high = min(low + PROBES_MAX, low + PROBES_MAX if first is None else first)
+    def _probe(
+        self, query: str, last: int | None, first: int | None, most: int
+    ) -> Iterator[tuple[Any, ...]]:
+        """Look for rows one by one behind the last that was reached, before the first."""
+        low = 1 if last is None else last + 1
+        if last is None and first is not None:
+            low = max(first - most, 1)
+        high = low + most if first is None else min(first, low + most)
+        refused = 0  # In a row: where the root of a table is damaged there is nothing to find.
         for number in range(low, high):
             try:
                 row = self._old.execute(query, (number,)).fetchone()
             except sqlite3.DatabaseError:
+                refused += 1
+                if refused > REFUSED_MAX:
+                    return
                 continue
+            refused = 0
             if row is not None:
                 yield row
 

@@ -20,7 +20,7 @@ from tests.e2e.helpers import PATIENCE_S, Program, accepts, closed, daemon, outs
 from tests.e2e.shop import FILE, STORE, Shop
 from tests.schema_check import check_event
 
-COMMANDS = ["run", "vision", "check", "replay", "tail", "simulate", "demo", "model"]
+COMMANDS = ["run", "vision", "check", "backup", "replay", "tail", "simulate", "demo", "model"]
 
 
 def shelfgate(*arguments, **options):

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A consistent copy of a database that a daemon may be using."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gateway.database_errors import DatabaseError, explaining
+from gateway.recovery import APPLICATION_ID, COPY, sync_directory
+
+BUSY_MS: Final = 10_000
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """What a copy holds."""
+
+    size: int
+    """Bytes."""
+    epoch: str | None
+    """The newest."""
+    sequence: int | None
+    """Its last committed one; None when it has none."""
+
+
+def back_up(path: Path, target: Path) -> Copied:
+    """Copy a database in one read transaction, check the copy, and give it its name.
+
+    Writers go on meanwhile; only their write-ahead log grows until this is done. The copy says that
+    it is one, so that a daemon which starts on it tells that it was restored.
+
+    Raises:
+        DatabaseError: There is no database, the target exists, there is no room, or the copy is
+            damaged, and so is the original then.
+    """
+    if not path.is_file():
+        raise DatabaseError(f"{path}: no such database. Name the settings of a daemon that has run")
+    if target.exists():
+        raise DatabaseError(f"{target}: is there already. Name another file, or remove it")
+    draft = target.with_name(f"{target.name}.part")
+    if draft.exists():
+        raise DatabaseError(f"{draft}: left over, or still written. Remove it if nobody writes it")
+    with explaining(target):
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        _copy(path, draft)
+        done = _look(draft, target)
+        with explaining(target):
+            _name(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return done
+
+
+def _copy(path: Path, draft: Path) -> None:
+    with (
+        explaining(path),
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source,
+    ):
+        source.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        [(application_id,)] = source.execute("PRAGMA application_id")
+        if application_id != APPLICATION_ID:
+            raise DatabaseError(f"{path}: a database of another program. Look at the settings")
+        with (
+            explaining(draft),
+            closing(sqlite3.connect(draft, isolation_level=None)) as copy,
+        ):
+            # All at once: between steps a writer would make it begin again.
+            source.backup(copy, pages=-1)
+            copy.execute("PRAGMA journal_mode = DELETE")
+            copy.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, '1')", (COPY,))
+    with explaining(draft):
+        file = os.open(draft, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def _look(draft: Path, target: Path) -> Copied:
+    with (
+        explaining(target),
+        closing(sqlite3.connect(f"{draft.absolute().as_uri()}?mode=ro", uri=True)) as copy,
+    ):
+        for (found,) in copy.execute("PRAGMA quick_check(1)"):
+            if found != "ok":
+                remedy = "So is the original: end the daemon, whose next start mends it"
+                raise DatabaseError(f"{target}: the copy is damaged: {found}. {remedy}")
+        newest = copy.execute("SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1").fetchall()
+        epoch = newest[0][0] if newest else None
+        query = "SELECT max(sequence) FROM events WHERE epoch = ?"
+        [(sequence,)] = copy.execute(query, (epoch,))
+    return Copied(draft.stat().st_size, epoch, sequence)
+
+
+def _name(draft: Path, target: Path) -> None:
+    """Give a finished copy its name, durably; never that of another file."""
+    try:
+        os.link(draft, target)
+    except OSError:
+        if target.exists():
+            raise
+        draft.rename(target)  # A file system without links, such as that of a USB stick.
+    sync_directory(target.parent)

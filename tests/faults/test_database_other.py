@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another database than the daemon left behind: restored, copied, gone."""
+
+import shutil
+import sqlite3
+import stat
+from contextlib import closing
+
+import pytest
+
+from gateway import recovery
+from gateway.backup import back_up
+from gateway.database import Batch, DatabaseError, open_database
+from gateway.recovery import read_side
+from tests.brokers import run
+from tests.databases import FOLDER, SOURCE
+from tests.faults.power import take
+from tests.made import lost, started
+
+NOW_NS = 1_795_277_998_412_345_678
+PARTS = ("", "-wal", "-shm")
+
+
+@pytest.fixture
+def here(tmp_path):
+    """Return a folder with a machine's id."""
+    (tmp_path / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    return tmp_path
+
+
+class StoppedError(Exception):
+    pass
+
+
+def life(folder, events=1, *, name="a.db", stop_at=None):
+    """Start a daemon's database, commit, end; return the recovery it told, and the epoch."""
+
+    async def main():
+        async with await open_database(
+            folder / name, store="store", gateway="gw", machine_id=folder / "machine-id"
+        ) as database:
+            if stop_at == "opened":
+                raise StoppedError
+            epoch = await database.begin_epoch(NOW_NS)
+            if stop_at == "begun":
+                raise StoppedError
+            for number in range(events):
+                event = lost(epoch.epoch, number) if number else started(epoch, number)
+                await database.commit(Batch(events=[event], online=True, utc_ns=NOW_NS))
+            return database.recovery, epoch
+
+    try:
+        return run(main())
+    except StoppedError:
+        return None
+
+
+def remove(path):
+    for part in PARTS:
+        path.with_name(path.name + part).unlink(missing_ok=True)
+
+
+def test_starts_on_what_was_left_behind_are_no_recovery(here):
+    for _ in range(3):
+        assert life(here)[0] is None
+    assert life(here, events=0)[0] is None
+    assert life(here)[0] is None
+
+
+@pytest.mark.parametrize("newer", [1, 2, 3])
+def test_a_copy_from_before_the_last_start_is_restored(here, newer):
+    life(here)
+    shutil.copyfile(here / "a.db", here / "old.db")
+    for _ in range(newer):
+        life(here)
+    remove(here / "a.db")
+    shutil.copyfile(here / "old.db", here / "a.db")
+    assert life(here)[0].reason == "restored"
+    assert life(here)[0] is None
+
+
+def test_a_backup_is_restored_even_within_the_same_epoch(here):
+    async def main():
+        async with await open_database(
+            here / "a.db", store="store", gateway="gw", machine_id=here / "machine-id"
+        ) as database:
+            epoch = await database.begin_epoch(NOW_NS)
+            await database.commit(Batch(events=[lost(epoch.epoch, 1)], online=True, utc_ns=1))
+            done = back_up(here / "a.db", here / "copy.db")
+            await database.commit(Batch(events=[lost(epoch.epoch, 2)], online=True, utc_ns=1))
+            return epoch.epoch, done
+
+    epoch, done = run(main())
+    assert (done.epoch, done.sequence) == (epoch, 0)
+    assert read_side(here / "a.db").epoch == epoch
+    remove(here / "a.db")
+    shutil.copyfile(here / "copy.db", here / "a.db")
+    recovered, begun = life(here)
+    assert recovered.reason == "restored"
+    assert (begun.previous_epoch, begun.previous_sequence) == (epoch, 0)
+    assert life(here)[0] is None
+
+
+def test_a_database_that_is_gone_is_told(here):
+    life(here)
+    remove(here / "a.db")
+    recovered, begun = life(here)
+    assert recovered.reason == "restored"
+    assert begun.previous_epoch is None
+
+
+def test_a_copy_on_another_machine_is_told_once(here):
+    life(here)
+    (here / "machine-id").write_text("f" * 32 + "\n")
+    assert life(here)[0].reason == "copied"
+    assert life(here)[0] is None
+
+
+def test_a_machine_without_an_id_is_not_another(here):
+    life(here)
+    (here / "machine-id").unlink()
+    assert life(here)[0] is None
+    (here / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    assert life(here)[0] is None
+
+
+def test_the_machines_id_itself_is_not_kept(here):
+    life(here)
+    with closing(sqlite3.connect(here / "a.db")) as connection:
+        meta = dict(connection.execute("SELECT key, value FROM meta"))
+    assert len(meta["machine"]) == 32
+    assert meta["machine"] not in (here / "machine-id").read_text()
+    assert recovery.machine(here / "machine-id") == meta["machine"]
+
+
+def test_an_upgrade_is_no_recovery(tmp_path):
+    shutil.copyfile(FOLDER / "schema-1.db", tmp_path / "a.db")
+
+    async def main():
+        async with await open_database(
+            tmp_path / "a.db", store=SOURCE.store, gateway=SOURCE.gateway
+        ) as database:
+            await database.begin_epoch(NOW_NS)
+            return database.recovery
+
+    assert run(main()) is None
+    assert run(main()) is None
+
+
+@pytest.mark.parametrize("made", [0, 1])
+@pytest.mark.parametrize("kills", [1, 2, 3])
+def test_a_kill_between_the_epoch_and_the_note_of_it_is_no_recovery(here, made, kills):
+    life(here)
+    life(here, events=made)
+
+    def killed(*_):
+        raise StoppedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "write_side", killed)
+        for _ in range(kills):
+            assert life(here) is None
+    assert life(here)[0] is None
+
+
+@pytest.mark.parametrize("stop_at", ["opened", "begun"])
+def test_a_recovery_is_told_until_the_start_that_tells_it_is_committed(here, stop_at):
+    life(here)
+    (here / "machine-id").write_text("f" * 32 + "\n")
+    for _ in range(2):
+        life(here, stop_at=stop_at)
+    assert life(here)[0].reason == "copied"
+    assert life(here)[0] is None
+
+
+def test_a_note_that_cannot_be_read_is_written_anew(here, caplog):
+    life(here)
+    (here / "a.db.epoch").write_bytes(b"{")
+    _, epoch = life(here)
+    assert "a.db.epoch" in caplog.text
+    assert read_side(here / "a.db").epoch == epoch.epoch
+
+
+# Backups.
+
+
+def test_a_backup_is_whole_for_its_owner_alone_and_overwrites_nothing(here):
+    life(here, events=5)
+    done = back_up(here / "a.db", here / "copy.db")
+    assert done.size == (here / "copy.db").stat().st_size
+    assert done.sequence == 4
+    assert stat.S_IMODE((here / "copy.db").stat().st_mode) == 0o600
+    assert {path.name for path in here.iterdir()} >= {"copy.db"}
+    assert not [path for path in here.iterdir() if path.name.startswith("copy.db.")]
+    before = take(here / "copy.db")
+    with pytest.raises(DatabaseError, match=r"copy\.db: is there already"):
+        back_up(here / "a.db", here / "copy.db")
+    assert take(here / "copy.db") == before
+
+
+def test_a_backup_of_nothing_or_to_nowhere_is_refused_and_leaves_nothing(here):
+    with pytest.raises(DatabaseError, match="no such database"):
+        back_up(here / "a.db", here / "copy.db")
+    with closing(sqlite3.connect(here / "theirs.db")) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(DatabaseError, match="of another program"):
+        back_up(here / "theirs.db", here / "copy.db")
+    life(here)
+    with pytest.raises(DatabaseError, match="No such file or directory"):
+        back_up(here / "a.db", here / "no" / "copy.db")
+    assert not [path for path in here.iterdir() if path.name.startswith("copy")]
+
+
+def test_a_backup_of_a_damaged_database_says_so(here):
+    life(here, events=200)
+    size = (here / "a.db").stat().st_size
+    with (here / "a.db").open("r+b") as file:
+        file.seek(size // 2)
+        file.write(bytes(size // 4))
+    with pytest.raises(DatabaseError, match=r"damaged|malformed"):
+        back_up(here / "a.db", here / "copy.db")
+    assert not [path for path in here.iterdir() if path.name.startswith("copy")]
