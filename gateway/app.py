@@ -217,7 +217,6 @@ class Daemon:
                     since_utc_ns=since.utc_ns,
                     since_boot=since.boot,
                     since_mono_ns=since.mono_ns,
-                    since_utc_trusted=since.utc_trusted,
                 )
             )
         return items

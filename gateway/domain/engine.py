@@ -143,6 +143,7 @@ class Engine:
             "command": state.commands,
             "marks": state.devices,
             "store": {"overrides": state.overrides},
+            "clock": {"told": state.told_clock},
             "horizon": {"tokens": state.tokens_gone_utc_ns},
             "product": state.products,
         }
@@ -243,6 +244,7 @@ def _shelf(step: Step, name: str, plates: int) -> ShelfState:
             holding = state.holdings.get(place.name)
             if holding is not None and holding.weighed_g is not None:
                 shelf.reference_g[place.index] = holding.weighed_g
+                shelf.moving[place.index] = False  # Until it was last seen, right below.
         look_away(shelf, step.now_ns if state.gap_since_ns is None else state.gap_since_ns)
     return shelf
 

@@ -213,8 +213,6 @@ class GatewayGap(Input, frozen=True, kw_only=True, tag="gateway-gap"):
     since_utc_ns: int
     since_boot: str
     since_mono_ns: int
-    since_utc_trusted: bool | None = None
-    """Whether UTC was trusted then; None: not known."""
 
 
 class GatewayStopping(Input, frozen=True, kw_only=True, tag="gateway-stopping"):

@@ -115,6 +115,17 @@ class OpenChange(msgspec.Struct):
     reason: Literal["attended", "gateway-down", "device-down"] = "attended"
 
 
+class ToldClock(msgspec.Struct, frozen=True):
+    """How UTC stood against the monotonic clock when it was last told; the row ``clock``/``told``.
+
+    A reader knows it from the labels of the events, or from ``clock.stepped``.
+    """
+
+    boot: str
+    utc_minus_mono_ns: int
+    utc_trusted: bool
+
+
 class EngineState(msgspec.Struct):
     """A snapshot is this, encoded."""
 
@@ -128,8 +139,9 @@ class EngineState(msgspec.Struct):
     started_ns: int
     number: int = 0
     link_online: bool = False
-    utc_offset_ns: int | None = None
-    utc_trusted: bool = False
+    told_clock: ToldClock | None = None
+    utc_trusted: bool | None = None
+    """With the last input; None before the first."""
     utc_steady_ns: int = 0
     """Since when UTC has been trusted without a step, or when it was last in doubt."""
     devices: dict[str, Device] = {}
@@ -194,6 +206,7 @@ ROW_TYPES: dict[str, Any] = {
     "command": str,
     "marks": Device,
     "store": Overrides,
+    "clock": ToldClock,
     "horizon": int,
     "product": UsedProduct,
 }
@@ -235,6 +248,7 @@ def begin(started: GatewayStarted) -> EngineState:
     state.tokens = loaded["token"]
     state.commands = loaded["command"]
     state.products = loaded["product"]
+    state.told_clock = loaded["clock"].get("told")
     state.tokens_gone_utc_ns = loaded["horizon"].get("tokens", 0)
     state.devices = loaded["marks"]
     for saved in loaded["session"].values():

@@ -10,6 +10,7 @@ from typing import Final
 from gateway.domain import events
 from gateway.domain.inputs import GatewayGap
 from gateway.domain.output import Step
+from gateway.domain.state import ToldClock
 
 CLOCK_STEP_NS: Final = 500_000_000
 """A smaller step, or a slew until it has come to this much, is not told: labels may be off."""
@@ -23,29 +24,39 @@ def watch_clock(step: Step) -> None:
     """Tell when UTC moves against the monotonic clock, or begins to be trusted.
 
     It is looked at with every input, after what the input made: the event names the clock from
-    which on the new offset holds, and shifts the name of no other event.
+    which on the new offset holds, and shifts the name of no other event. What was told is durable,
+    so that a step while the daemon was down is told by the next start.
     """
     state, at = step.state, step.at
     offset_ns = at.utc_ns - at.mono_ns
-    before_ns, trusted = state.utc_offset_ns, state.utc_trusted
-    state.utc_trusted = at.utc_trusted
-    if before_ns is None:
-        state.utc_offset_ns, state.utc_steady_ns = offset_ns, at.mono_ns
+    told = state.told_clock
+    if told is None or told.boot != at.boot:  # Offsets of two boots compare with nothing.
+        _note(step, offset_ns)
         return
-    if not at.utc_trusted:
+    trusted = told.utc_trusted if state.utc_trusted is None else state.utc_trusted
+    if state.utc_trusted is None or not at.utc_trusted:
         state.utc_steady_ns = at.mono_ns
-    step_ns = offset_ns - before_ns
+    state.utc_trusted = at.utc_trusted
+    step_ns = offset_ns - told.utc_minus_mono_ns
     if abs(step_ns) < CLOCK_STEP_NS and (trusted or not at.utc_trusted):
         return
-    state.utc_offset_ns, state.utc_steady_ns = offset_ns, at.mono_ns
+    _note(step, offset_ns)
     step.emit(
         events.ClockStepped,
         "gateway",
         step_ms=step_ns // 1_000_000,
-        before_utc_minus_mono_ns=before_ns,
+        before_utc_minus_mono_ns=told.utc_minus_mono_ns,
         before_utc_trusted=trusted,
         utc_minus_mono_ns=offset_ns,
     )
+
+
+def _note(step: Step, offset_ns: int) -> None:
+    """Write down how the clocks stand, for a later start to compare with."""
+    state, at = step.state, step.at
+    state.utc_trusted, state.utc_steady_ns = at.utc_trusted, at.mono_ns
+    state.told_clock = ToldClock(at.boot, offset_ns, at.utc_trusted)
+    step.touch("clock", "told")
 
 
 def begin_gap(step: Step, gap: GatewayGap) -> None:
@@ -53,10 +64,6 @@ def begin_gap(step: Step, gap: GatewayGap) -> None:
     state, at = step.state, step.at
     if gap.since_boot == at.boot:
         state.gap_since_ns = gap.since_mono_ns
-        # UTC may have stepped meanwhile: it is compared with how it stood at the last commit.
-        state.utc_offset_ns = gap.since_utc_ns - gap.since_mono_ns
-        if gap.since_utc_trusted is not None:
-            state.utc_trusted = gap.since_utc_trusted
         return
     # After a reboot the monotonic clock began again; UTC is the best that is left.
     down_ns = min(max(at.utc_ns - gap.since_utc_ns, 0), DOWN_NS_MAX)

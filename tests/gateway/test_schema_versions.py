@@ -29,7 +29,7 @@ QUERIES = {
     " ORDER BY ordinal",
     "owner": "SELECT key, value FROM meta WHERE key IN ('store', 'gateway') ORDER BY key",
 }
-LATER = {"horizon", "product"}
+LATER = {"clock", "horizon", "product"}
 """Kinds of rows that later versions write into the same schema."""
 KINDS = {**dict.fromkeys(ROW_TYPES.keys() - LATER, 1), ALIVE: 1, "holding": 6, "token": 2}
 """Rows of the durable state in each of them, by kind."""

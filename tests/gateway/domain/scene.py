@@ -164,12 +164,12 @@ class Scene:
 
     def restart(self, down_s=2.0, *, reboot=False, started=True, recovery=None):
         """Kill the gateway and start it again later."""
-        since = self.stamp()
+        since = self.inputs[-1][1].at
         self.now_ns += int(down_s * 1e9)
         if reboot:
             self.utc_shift_ns += self.now_ns - 5_000_000_000
             self.now_ns = 5_000_000_000
-            self.boot = "kernel-2"
+            self.boot = f"kernel-{self.epochs + 1}"
         if started:
             self.start(epoch_name(self.epochs), recovery=recovery)
             gap = GatewayGap(
@@ -177,7 +177,6 @@ class Scene:
                 since_utc_ns=since.utc_ns,
                 since_boot=since.boot,
                 since_mono_ns=since.mono_ns,
-                since_utc_trusted=since.utc_trusted,
             )
             self.give(gap)
 
