@@ -4,7 +4,7 @@
 A pure state machine: no I/O, no clock. Time is passed in (``now_ns``, monotonic), chance too.
 Rows go out oldest first over all epochs, with a bounded number of PUBACKs outstanding. What ends a
 row's wait is the integrator's acknowledgement (``application``) or the PUBACK (``broker``); a
-PUBACK with a failure code is a refusal, and the row and all behind it are sent again later.
+PUBACK with a failure code is a refusal: the row is sent again later, and nothing else before it.
 
 After a reconnect everything unacknowledged is sent again. The integrator answers each birth with
 what it has stored, so the machine waits for that answer a moment before it repeats anything.
@@ -16,6 +16,7 @@ integrator lacks first, and a long backlog is not sent again and again to somebo
 Backfills go beside, in a slow lane of their own: in the same window, behind everything live.
 """
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
@@ -29,7 +30,6 @@ from gateway.outbox import Acknowledged, Row
 from gateway.slow_lane import HistoryRow, SlowLane
 
 SECOND_NS: Final = 1_000_000_000
-STALL_NS: Final = 30 * SECOND_NS  # A PUBACK this late will not come: connect anew.
 REPEAT_MIN_NS: Final = 5 * SECOND_NS  # Between two repetitions that an acknowledgement asked for.
 
 
@@ -41,6 +41,8 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Most rows published and without PUBACK."""
     puback_overdue_s: float = 2.0
     """A PUBACK later than this means that the link is down."""
+    stall_s: float = 30.0
+    """A PUBACK later than this will not come: connect anew."""
     progress_s: float = 30.0
     """Rows are sent again when no acknowledgement has come for this long."""
     answer_s: float = 1.0
@@ -105,6 +107,7 @@ class Uplink:
         self._settings = settings
         self._random = random
         self._connected = False
+        self._stall_ns = int(settings.stall_s * SECOND_NS)
         self._window = settings.window
         self._generation = 0
         self._cursor = 0
@@ -120,6 +123,7 @@ class Uplink:
         self._answer_by_ns: int | None = None
         self._hold_until_ns: int | None = None
         self._failures = 0
+        self._refused: set[int] = set()
         self._progress_ns = 0
         self._patience_ns = int(settings.progress_s * SECOND_NS)
         self._fruitless = 0
@@ -161,7 +165,7 @@ class Uplink:
 
     def stalled(self, now_ns: int) -> bool:
         """Tell whether a PUBACK is so late that only a new connection helps."""
-        return self._connected and now_ns - self._oldest_ns(now_ns) >= STALL_NS
+        return self._connected and now_ns - self._oldest_ns(now_ns) >= self._stall_ns
 
     @property
     def in_flight(self) -> int:
@@ -170,7 +174,7 @@ class Uplink:
 
     @property
     def refusing(self) -> bool:
-        """Whether the last answer to a publish was a refusal."""
+        """Whether the broker has refused something and not taken it since."""
         return self._failures > 0 or self._lane.failures > 0
 
     @property
@@ -215,6 +219,7 @@ class Uplink:
             row = self._ready.popleft()
             if not self._is_acknowledged(row):
                 return row
+            self._refused.discard(row.position)
         if self._more or not self._lane_open or self._lane.in_flight >= max(1, self._window // 2):
             return None
         return self._lane.take(now_ns)
@@ -247,7 +252,9 @@ class Uplink:
             self._lane.taken(flight.row)
             return
         self._airborne.discard(flight.row.position)
-        self._failures = 0
+        self._refused.discard(flight.row.position)
+        if not self._refused:
+            self._failures = 0
         self._progress_ns = max(self._progress_ns, now_ns)
         if self._settings.acknowledge == "broker":
             self._landed.append(flight.row)
@@ -349,7 +356,7 @@ class Uplink:
         if self._flight:
             oldest_ns = self._oldest_ns(now_ns)
             overdue_ns = oldest_ns + int(self._settings.puback_overdue_s * SECOND_NS)
-            due.append(overdue_ns if overdue_ns > now_ns else oldest_ns + STALL_NS)
+            due.append(overdue_ns if overdue_ns > now_ns else oldest_ns + self._stall_ns)
         return min((one for one in due if one is not None), default=None)
 
     # Inside.
@@ -365,6 +372,7 @@ class Uplink:
 
     def _forget_flight(self) -> None:
         self._flight.clear()
+        self._refused.clear()
         self._airborne = {row.position for row in self._landed}
 
     def _rewind(self, position: int) -> None:
@@ -381,11 +389,15 @@ class Uplink:
             self._lane.refused(row, now_ns)
             return
         self._airborne.discard(row.position)
-        self._failures += 1
-        wait_s = self._settings.backoff.delay_s(self._failures, self._random)
-        self._hold_until_ns = now_ns + int(wait_s * SECOND_NS)
-        ready = [waiting.position - 1 for waiting in self._ready]  # Rewinding forgets them.
-        self._rewind(min(self._cursor, row.position - 1, *ready))
+        self._refused.add(row.position)
+        if self._hold_until_ns is None:  # What was in flight together is refused as one.
+            self._failures += 1
+            wait_s = self._settings.backoff.delay_s(self._failures, self._random)
+            self._hold_until_ns = now_ns + int(wait_s * SECOND_NS)
+        if row.position <= self._cursor:  # Else it will be read again.
+            ready = list(self._ready)
+            insort(ready, row, key=lambda one: one.position)
+            self._ready = deque(ready)
 
     def _is_acknowledged(self, row: Row) -> bool:
         return row.sequence <= self._acknowledged.get(row.epoch, -1)

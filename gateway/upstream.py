@@ -21,7 +21,7 @@ from gateway.clock import SteadyClock
 from gateway.database import Database
 from gateway.domain.effects import Backfill, Reply
 from gateway.outbox import TRIM_BITE, Acknowledged
-from gateway.uplink import STALL_NS, Uplink, UplinkSettings
+from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_desk import Desk, backfill_reply, message_of, short_message_of
 
 log = logging.getLogger(__name__)
@@ -452,7 +452,8 @@ class Upstream:
 
     def _beside_stall_ns(self, now_ns: int) -> int:
         """Return when an overdue PUBACK of something else than an event calls for a new link."""
-        return next(iter(self._beside.values()), now_ns) + STALL_NS
+        stall_ns = int(self._config.uplink.stall_s * 1e9)
+        return next(iter(self._beside.values()), now_ns) + stall_ns
 
     def _status(
         self, state: Literal["online", "offline"], backlog: tuple[int, int | None] | None = None

@@ -13,9 +13,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway import outbox
+from gateway import history, outbox
+from gateway.domain.effects import Backfill
 from gateway.envelope import Source
 from gateway.outbox import Batch, run_sync
+from gateway.slow_lane import HistoryRow
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
 from tests.made import lost
 
@@ -44,6 +46,10 @@ class World(RuleBasedStateMachine):
         self.good = set()  # positions with a successful PUBACK on this connection
         self.transit = []  # (mid, row), oldest first
         self.first_sent = []  # positions in the order of their first publish in this process
+        self.promised = set()  # (epoch, sequence) that backfills were accepted for
+        self.again = set()  # Of them, those that the broker took again
+        self.done = set()  # Commands whose backfill is done
+        self.accepted = set()
         self.connection = None
         self.start()
 
@@ -142,8 +148,20 @@ class World(RuleBasedStateMachine):
                 self.disconnect()
                 self.connect(65_535)
             self.uplink.offer(fetch, rows)
+        again = self.uplink.fetch_history()
+        if again is not None:
+            found = run_sync(self.connection, history.read(again), write=False)
+            if meanwhile == "reconnect" and fetch is None:
+                self.disconnect()
+                self.connect(65_535)
+            self.uplink.lane.offer(again, found)
         while (row := self.uplink.take(self.now_ns)) is not None:
             self.mid += 1
+            if isinstance(row, HistoryRow):
+                assert self.all_live_is_sent(), "backfills come last"
+                self.uplink.published(self.mid, row, self.now_ns)
+                self.transit.append((self.mid, row))
+                continue
             assert self.mode != "broker" or row.position not in self.took_here
             self.uplink.published(self.mid, row, self.now_ns)
             self.transit.append((self.mid, row))
@@ -153,8 +171,35 @@ class World(RuleBasedStateMachine):
 
     def record(self, news):
         landed = self.uplink.landed()
-        run_sync(self.connection, outbox.acknowledge(news, landed))
+        progress = self.uplink.lane.progress()
+        _, done = run_sync(self.connection, history.record(news, landed, progress))
         self.uplink.recorded(landed)
+        self.uplink.lane.recorded(progress, self.now_ns)
+        for one in done:
+            assert one.command not in self.done
+            self.done.add(one.command)
+
+    def all_live_is_sent(self):
+        rows = self.connection.execute("SELECT position FROM events WHERE acknowledged = 0")
+        return {position for (position,) in rows} <= set(self.first_sent)
+
+    @rule(back=st.integers(0, 2), first=st.integers(0, 5), span=st.integers(0, 5) | st.none())
+    def office_asks(self, back, first, span):
+        epoch = self.epochs[max(0, len(self.epochs) - 1 - back)]
+        command = f"b-{len(self.accepted)}"
+        wish = Backfill(command, epoch, first, None if span is None else first + span)
+        answer = run_sync(self.connection, history.open_backfill(wish))
+        if answer.state != "sending":
+            return
+        self.accepted.add(command)
+        rows = self.connection.execute(
+            "SELECT epoch, sequence FROM events WHERE epoch = ? AND acknowledged = 1"
+            " AND sequence BETWEEN ? AND ?",
+            (epoch, first, int(answer.last)),
+        ).fetchall()
+        self.promised |= set(rows)
+        self.again -= set(rows)
+        self.uplink.lane.notify()
 
     @rule(seconds=st.sampled_from([1, 3, 31, 700]))
     def time_passes(self, seconds):
@@ -170,6 +215,10 @@ class World(RuleBasedStateMachine):
         mid, row = self.transit.pop(0)
         if arrives or self.mode == "broker":
             self.stored[row.epoch].add(row.sequence)
+        if isinstance(row, HistoryRow):
+            self.again.add((row.epoch, row.sequence))
+            self.uplink.puback(mid, failure=False, now_ns=self.now_ns)
+            return
         self.took.add((row.epoch, row.sequence))
         self.took_here.add(row.position)
         self.good.add(row.position)
@@ -279,18 +328,19 @@ class World(RuleBasedStateMachine):
         if not self.connected:
             self.connect(65_535)
         pending = outbox.backlog()
-        for _ in range(100 + 4 * self.number):
+        for _ in range(100 + 4 * self.number + 10 * len(self.promised)):
             self.turn("nothing")
             while self.transit:
                 self.broker_takes(arrives=True)
             self.integrator_acknowledges(retained=False)
             [count, _] = run_sync(self.connection, outbox.backlog(), write=False)
-            if count == 0:
+            if count == 0 and self.done == self.accepted:
                 break
             due_ns = self.uplink.deadline_ns(self.now_ns)
             self.now_ns = max(self.now_ns, due_ns or 0)
         else:
             raise AssertionError(f"still pending: {run_sync(self.connection, pending)}")
+        assert self.promised <= self.again, "what was promised was sent"
         if self.mode == "application":
             for epoch, ids in self.committed.items():
                 assert self.stored[epoch] == set(range(len(ids)))
