@@ -65,10 +65,15 @@ class Plan:
     plates: int = 306
     cameras: int = 3
     shoppers: int = 10
-    calm_s: tuple[float, float] = (1.0, 6.0)
+    visitor_every_s: float = 1.0
+    calm_s: tuple[float, float] = (0.5, 5.0)
     """Least and greatest time between two faults of the link."""
+    fault_s: tuple[float, float] = (0.5, 6.0)
+    """Least and greatest time that one lasts which has to be ended."""
     broker_every_s: float = 60.0
     daemon_every_s: float = 120.0
+    kills_min: int = 0
+    """Go on for longer if broker or daemon were killed less often, on a slow machine."""
 
 
 @dataclass
@@ -115,7 +120,7 @@ class Site:
             "devices",
             *("-m", "tests.faults.busy_store", "--store", file, "--keys", keys),
             *("--broker-port", self.daemon.instore, "--seed", plan.seed),
-            *("--shoppers", plan.shoppers),
+            *("--shoppers", plan.shoppers, "--visitor-every", plan.visitor_every_s),
         )
         self.integrator = Program(
             folder,
@@ -222,11 +227,11 @@ async def trouble_link(proxy, plan, outcome, stop):
         if name in {"cut", "refuse", "reset", "cut up", "cut down"}:
             await proxy.cut(reset=rng.random() < 0.5)
         else:
-            await pause(stop, rng.uniform(0.5, 6.0))
+            await pause(stop, rng.uniform(*plan.fault_s))
             if rng.random() < 0.5:  # Otherwise what was held moves on, late.
                 await proxy.cut(reset=rng.random() < 0.5)
         if fault is not NONE:
-            await pause(stop, rng.uniform(0.2, 3.0))
+            await pause(stop, rng.uniform(*plan.fault_s) / 2)
         await proxy.set(NONE)
 
 
@@ -235,7 +240,7 @@ async def kill_broker(site, plan, outcome, stop):
     while await pause(stop, plan.broker_every_s * rng.uniform(0.9, 1.1)):
         site.kill("broker")
         outcome.broker_kills += 1
-        await pause(stop, rng.uniform(0.0, 4.0))
+        await pause(stop, rng.uniform(0.0, plan.broker_every_s / 15))
         await asyncio.to_thread(site.start_broker)
 
 
@@ -245,7 +250,7 @@ async def kill_daemon(site, plan, outcome, stop):
         outcome.rss_mb.append(_rss_mb(site))
         site.kill("daemon")
         outcome.daemon_kills += 1
-        await pause(stop, rng.uniform(0.0, 2.0))
+        await pause(stop, rng.uniform(0.0, plan.daemon_every_s / 60))
         await asyncio.to_thread(site.daemon.start)
 
 
@@ -253,7 +258,7 @@ async def watch(site, plan, outcome, stop, say):
     """Tell how things stand each minute, and end the run when a process ends by itself."""
     began_s = told_s = time.monotonic()
     suspects = []
-    while await pause(stop, 2.0):
+    while await pause(stop, min(2.0, plan.seconds / 10)):
         now_s = time.monotonic()
         # One that is being killed and started again is not there for a moment.
         died = site.died()
@@ -266,7 +271,8 @@ async def watch(site, plan, outcome, stop, say):
         if now_s - told_s >= 60.0:
             told_s = now_s
             say(f"{(now_s - began_s) / 60:.0f} min: {_standing(site, outcome)}")
-        if now_s - began_s >= plan.seconds:
+        kills = min(outcome.broker_kills, outcome.daemon_kills)
+        if now_s - began_s >= plan.seconds and kills >= plan.kills_min:
             stop.set()
 
 

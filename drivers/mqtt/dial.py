@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What blocks while connecting: name look-up, TCP, TLS."""
 
+import _thread
 import asyncio
 import ssl
-import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -217,5 +217,6 @@ async def in_daemon_thread(work: Callable[[], None], abandon: Callable[[None], N
         except RuntimeError:  # The loop is closed: nobody waits.
             abandon(None)
 
-    threading.Thread(target=body, name="mqtt-dial", daemon=True).start()
+    # threading.Thread.start would block the loop for good if the thread has no memory to begin.
+    _thread.start_new_thread(body, ())
     await done
