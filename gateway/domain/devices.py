@@ -134,7 +134,7 @@ class Device(msgspec.Struct):
         arrived_ns = item.at.mono_ns
         latest_ns = arrived_ns - length_ns
         if item.host_mono_ms is not None and item.host_boot == item.at.boot:
-            latest_ms = arrived_ns / 1_000_000
+            latest_ms = latest_ns / 1_000_000
             return int(max(min(item.host_mono_ms, latest_ms), 0.0) * 1_000_000)
         if item.t_ms is None:
             return latest_ns
