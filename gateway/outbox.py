@@ -436,7 +436,10 @@ def _change_state(rows: Sequence[StateRow]) -> Program[None]:
 def _make_room(
     source: Source, epoch: str, batch: Batch, sequence: int, pending_max: int
 ) -> Program[tuple[list[tuple[Any, ...]], int]]:
-    """Give up the oldest pending rows beyond a limit, and say so in their place."""
+    """Give up the oldest pending rows beyond a limit, and say so in their place.
+
+    Receipts go after everything else, and last of all the starts: the chain of epochs rests on them.
+    """
     [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
     if count <= pending_max:
         return [], 0
@@ -445,7 +448,8 @@ def _make_room(
         "SELECT epoch, sequence, position FROM ("
         "SELECT epoch, sequence, position FROM events"
         " WHERE acknowledged = 0 AND name <> 'events.dropped'"
-        " ORDER BY name IN ('cart.closed', 'cart.adjusted'), position LIMIT ?"
+        " ORDER BY CASE WHEN name IN ('gateway.started', 'database.recovered') THEN 2"
+        " WHEN name IN ('cart.closed', 'cart.adjusted') THEN 1 ELSE 0 END, position LIMIT ?"
         ") ORDER BY epoch, sequence",
         (bite,),
     )
