@@ -9,7 +9,7 @@ that what is lost can be named.
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, Final
 
@@ -202,17 +202,17 @@ class _Salvage:
             self._insert("meta", "key, value", (LOST, value))
 
     def state(self) -> None:
-        rows: dict[tuple[str, str], str] = {}
-        for kind in TYPES:
-            ends = (*STEPS[1:], None)
-            for start, end in zip(STEPS, ends, strict=True):
-                for key, value in self._keys(kind, start, end):
-                    rows[kind, key] = value
         try:
             found = self._old.execute("SELECT kind, key, value FROM state").fetchall()
-            rows |= {(kind, key): value for kind, key, value in found}
         except sqlite3.DatabaseError:
             self.done.complete = False
+            found = [
+                (kind, key, value)
+                for kind in TYPES
+                for start, end in pairwise((*STEPS, None))
+                for key, value in self._keys(kind, start or "", end)
+            ]
+        rows = {(kind, key): value for kind, key, value in found}
         for (kind, key), value in rows.items():
             if self._is_state(kind, value):
                 self.done.rows += self._insert("state", "kind, key, value", (kind, key, value))

@@ -95,6 +95,8 @@ def _torn(before: bytes, after: bytes, rng: random.Random) -> bytes:
     """Return a file of which an arbitrary part of what differs was written."""
     if before == after:
         return after
+    if not after:
+        return rng.choice((before, after))  # A file is cut off whole or not at all.
     # Now and then nearly all of it, and nearly nothing: an even mix would hide single sectors.
     chance = rng.choice((0.02, 0.1, 0.5, 0.9, 0.98))
     size = rng.choice((len(before), len(after), rng.randint(*sorted((len(before), len(after))))))
