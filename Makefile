@@ -5,6 +5,7 @@
 #   make test              the checks and the whole test suite   [TORCH=0: without ultralytics]
 #   make acceptance        the demo on ten seeds, then killed twenty times: half an hour
 #   make bench             the design's limits on a simulated nano-store, some minutes
+#   make endure            half an hour of cuts and kills under a nano-store's load   [MINUTES=30]
 #   make fuzz              every decoder under libFuzzer   [SECONDS=60 for each]
 #   make check             linter, formatter and types alone
 
@@ -22,7 +23,7 @@ TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check acceptance bench fuzz asyncapi clean
+.PHONY: help demo test check acceptance bench endure fuzz asyncapi clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,6 +44,10 @@ acceptance: $(TEST_STAMP)
 
 bench: $(TEST_STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+MINUTES := 30
+endure: $(TEST_STAMP)
+	$(BIN)/python -m tests.endure --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz: $(TEST_STAMP) $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)
