@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An integrator that lost what it had acknowledged: it proves what is missing and gets it back.
+
+Real brokers, real databases; the gateway's history is what it is restored from.
+"""
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import asynccontextmanager, closing
+
+import msgspec
+
+from drivers.mqtt.embedded import embedded_broker
+from gateway.domain.commands import BackfillCommand
+from gateway.domain.effects import Backfill
+from gateway.simulator.delivery import compare
+from gateway.simulator.integrator import run_integrator
+from gateway.simulator.ledger import Ledger
+from gateway.simulator.proof import prove
+from tests.brokers import free_port, run
+from tests.e2e.upstream_parts import gateway, mqtt, running
+
+EVENTS = 30
+EPOCHS = 3
+
+
+@asynccontextmanager
+async def books(folder, port, **options):
+    """Run the integrator; wait for it at the end."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            run_integrator(mqtt(port, "integrator"), folder / "integrator.db", stop, **options)
+        )
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+@asynccontextmanager
+async def answering(folder, port):
+    """Run a gateway that carries out backfills as the daemon does, without an engine."""
+    asked = []
+
+    async def carry_out(one):
+        while True:
+            await one.until(lambda: one.commands)
+            command, name, data = one.commands.pop(0)
+            assert name == "backfill"
+            asked.append(command)
+            wish = msgspec.json.decode(data, type=BackfillCommand)
+            last = None if wish.last is None else int(wish.last)
+            await one.upstream.backfill(Backfill(command, wish.epoch, int(wish.first), last))
+
+    async with (
+        gateway(folder, mqtt(port, "gw"), backfill_per_s=2_000) as one,
+        running(carry_out(one)),
+    ):
+        yield one, asked
+
+
+async def epochs(folder, port, count=EPOCHS):
+    """Let a gateway start so often, and deliver what it commits."""
+    for _ in range(count):
+        async with gateway(folder, mqtt(port, "gw")) as one:
+            await one.commit(EVENTS)
+            await one.delivered()
+
+
+async def proof_that(folder, condition):
+    """Wait until the integrator's proof is as wanted."""
+    while True:
+        if (folder / "integrator.db").exists():
+            with closing(Ledger(folder / "integrator.db")):
+                found = prove(folder / "integrator.db")
+            if found and condition(found[0]):
+                return found[0]
+        await asyncio.sleep(0.05)
+
+
+def forget(folder):
+    for file in folder.glob("integrator.db*"):
+        file.unlink()
+
+
+def test_deleted_books_are_whole_again_after_a_backfill(tmp_path):
+    async def main():
+        port = free_port()
+        async with embedded_broker(port):
+            async with books(tmp_path, port):
+                await epochs(tmp_path, port)
+            assert prove(tmp_path / "integrator.db")[0].complete
+            forget(tmp_path)
+            async with answering(tmp_path, port) as (one, _):
+                async with books(tmp_path, port):
+                    # What is missing is named: the end of the last epoch that it knows of.
+                    await one.commit(1)
+                    lacking = await proof_that(tmp_path, lambda proof: proof.gaps)
+                    [gap] = lacking.wanted
+                    assert (gap.where, gap.first, gap.last) == ("whole", 0, EVENTS)
+                async with books(tmp_path, port, ask=True, look_s=0.05):
+                    await proof_that(
+                        tmp_path, lambda proof: proof.complete and proof.epochs == EPOCHS + 1
+                    )
+                    await one.delivered()
+        told = compare(tmp_path / "gateway.db", tmp_path / "integrator.db")
+        assert told.good, told.faults
+
+    run(main())
+
+
+def test_books_restored_from_a_backup_are_whole_again(tmp_path):
+    """Its acknowledgement goes back; the gateway has marked those events as stored long ago."""
+
+    async def main():
+        port = free_port()
+        async with embedded_broker(port):
+            async with books(tmp_path, port):
+                await epochs(tmp_path, port, 1)
+            shutil.copy(tmp_path / "integrator.db", tmp_path / "backup.db")
+            async with answering(tmp_path, port) as (one, _):
+                async with books(tmp_path, port):
+                    await one.commit(EVENTS)
+                    await one.delivered()
+                forget(tmp_path)
+                shutil.copy(tmp_path / "backup.db", tmp_path / "integrator.db")
+                async with books(tmp_path, port, ask=True, look_s=0.05):
+                    await one.commit(1)
+                    await proof_that(tmp_path, lambda proof: proof.complete and proof.epochs == 2)
+                    await one.delivered()
+        told = compare(tmp_path / "gateway.db", tmp_path / "integrator.db")
+        assert told.good, told.faults
+
+    run(main())
+
+
+def test_what_the_gateway_no_longer_has_is_told_and_asked_for_once(tmp_path):
+    async def main():
+        port = free_port()
+        async with embedded_broker(port):
+            async with books(tmp_path, port):
+                await epochs(tmp_path, port, 1)
+            forget(tmp_path)
+            with closing(sqlite3.connect(tmp_path / "gateway.db")) as connection, connection:
+                connection.execute("DELETE FROM events WHERE sequence BETWEEN 5 AND 9")
+            async with (
+                answering(tmp_path, port) as (one, asked),
+                books(tmp_path, port, ask=True, look_s=0.05),
+            ):
+                proof = await proof_that(
+                    tmp_path, lambda proof: proof.gaps and not proof.wanted and proof.epochs == 2
+                )
+                assert [(gap.first, gap.last, gap.gone) for gap in proof.gaps] == [(5, 9, True)]
+                await one.commit(1)
+                await one.delivered()  # It acknowledges over what nobody has.
+                assert len(asked) == len(set(asked)) == 1
+
+    run(main())
