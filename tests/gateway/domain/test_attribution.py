@@ -85,6 +85,17 @@ def test_a_change_is_cut_into_acts(changes, expected):
     assert cut(changes, shelved, [on(LIGHT, 1)]) == expected
 
 
+@pytest.mark.parametrize(
+    ("beside_g", "expected"), [(60.0, [[0]]), (-60.0, [[0]]), (100.0, [[0], [1]])]
+)
+def test_what_a_heavy_act_shakes_on_the_plate_beside_it_is_no_act(beside_g, expected):
+    oil = Product(gtin="oil", name="", unit_g=900.0, tolerance_g=20.0)
+    shelved = {0: [on(oil)], 1: [on(LIGHT)]}
+    assert cut([felt(0, -900.0), felt(1, beside_g)], shelved, [on(LIGHT, 1)]) == expected
+    # Beside a light act, as much is one of its own.
+    assert cut([felt(0, -100.0), felt(1, 60.0)], shelved, [on(LIGHT, 1)]) == [[0], [1]]
+
+
 def test_a_change_over_many_plates_is_no_act_of_shopping():
     changes = [felt(plate, -100.0) for plate in range(PLATES_MAX + 1)]
     shelved = {plate: [on(LIGHT)] for plate in range(PLATES_MAX + 1)}
@@ -110,6 +121,14 @@ def test_a_pick_by_the_only_one_near_is_sure():
     ranked = explain(whole([felt(0, -100.0)]), {"anna": 0.9}, [on(LIGHT), on(HEAVY)], {})
     assert best(ranked) == ("anna", "light", 1, "pick")
     assert ranked[0].probability > 0.98
+
+
+def test_the_only_one_in_sight_did_not_do_it_if_nowhere_near():
+    """Somebody whom no camera saw may have."""
+    far = explain(whole([felt(0, -100.0)]), {"anna": 0.003}, [on(LIGHT)], {})
+    assert far[0].probability == pytest.approx(0.5, abs=0.05)
+    near = explain(whole([felt(0, -100.0)]), {"anna": 0.3}, [on(LIGHT)], {})
+    assert near[0].probability == pytest.approx(0.99, abs=0.005)
 
 
 def test_two_equally_near_are_told_apart_by_nothing():
