@@ -219,6 +219,7 @@ def test_what_is_committed_between_the_cut_and_its_detection_arrives(tmp_path, k
             while one.links[-1]:
                 await one.commit(1)
                 await asyncio.sleep(0.2)
+            assert one.upstream._connected, "it is told before the connection is given up"
             unseen = one.upstream.uplink.counters.published - sent
             assert unseen > 0, "something was handed to the dead link"
             await at.proxy.cut()
