@@ -30,6 +30,7 @@ LOOK_NS: Final = 700_000_000
 """How long a settled change waits for cameras that are late."""
 LEAST_UNIT_PART: Final = 0.4
 """A change smaller than this part of the lightest unit that may lie there is no act."""
+STRANGER_SIGMAS: Final = 3.0
 REVIEWS_MAX: Final = 1_000
 SWAPPED: Final = 0.2
 """Probability that two persons who were one body to the camera came out as each other."""
@@ -98,20 +99,12 @@ def _decide(step: Step, open_change: OpenChange) -> None:
     doubtful: list[tuple[Stretch, list[Explanation], str]] = []
     parts = [part for felt in _felt(open_change) for part in divide(felt, shelved, held)]
     for stretch in parts:
-        options = may_hold(stretch, shelved)
-        lightest_g = min((one.product.unit_g for one in [*options, *held]), default=0.0)
-        if abs(stretch.total_g) < LEAST_UNIT_PART * lightest_g:
-            continue
-        if open_change.reason != "attended":
-            ranked = _what_without_whom(stretch, options, held)
-            doubtful.append((stretch, ranked, open_change.reason))
-            continue
-        ranked, reason = _who(step, open_change, stretch, options)
-        if reason is None:
+        ranked, doubt = _judge(step, open_change, stretch, may_hold(stretch, shelved), held)
+        if doubt is not None:
+            doubtful.append((stretch, ranked, doubt))
+        elif ranked:
             act = _act(step, open_change.shelf, stretch, ranked[0])
             accepted.append((act, abs(stretch.total_g) / act.quantity))
-        else:
-            doubtful.append((stretch, ranked, reason))
     if accepted:
         _publish(step, open_change, accepted)
         if doubtful:
@@ -121,6 +114,37 @@ def _decide(step: Step, open_change: OpenChange) -> None:
         _ask(step, open_change, stretch, ranked, reason)
     for one in plates:
         weighed(step, places[one.plate].name, one.after_g)
+
+
+def _least_g(stretch: Stretch, options: Sequence[Shelved], held: Sequence[Shelved]) -> float:
+    """Return the smallest change, in grams, that can be an act."""
+    if stretch.total_g < 0 and not options:
+        return 0.0  # What somebody holds says nothing of what was taken from here.
+    lightest_g = min((one.product.unit_g for one in [*options, *held]), default=0.0)
+    return LEAST_UNIT_PART * lightest_g
+
+
+def _judge(
+    step: Step,
+    open_change: OpenChange,
+    stretch: Stretch,
+    options: Sequence[Shelved],
+    held: Sequence[Shelved],
+) -> tuple[list[Explanation], str | None]:
+    """Return a stretch's explanations and why none may be believed (or None); none: no act."""
+    attended = open_change.reason == "attended"
+    lightest_g = min((one.product.unit_g for one in [*options, *held]), default=0.0)
+    if abs(stretch.total_g) < LEAST_UNIT_PART * lightest_g:
+        ranked = _strangers(step, stretch)
+        if not ranked:
+            return [], None
+        return ranked, "unexplained-weight" if attended else open_change.reason
+    if not attended:
+        return _what_without_whom(stretch, options, held), open_change.reason
+    ranked, doubt = _who(step, open_change, stretch, options)
+    if doubt == "unexplained-weight":
+        ranked = [*_strangers(step, stretch), *ranked]
+    return ranked, doubt
 
 
 def _felt(open_change: OpenChange) -> list[list[PlateChange]]:
@@ -141,6 +165,21 @@ def _felt(open_change: OpenChange) -> list[list[PlateChange]]:
         else:
             runs.append([one])
     return runs
+
+
+def _strangers(step: Step, stretch: Stretch) -> list[Explanation]:
+    """Explain a stretch by products of the store that weigh just that, wherever they belong.
+
+    Too little for what belongs there may still be a unit of something else: nobody's hand weighs
+    on a plate as exactly as that.
+    """
+    weight_g, sigma_g = abs(stretch.total_g), stretch.sigma_g
+    found = [
+        Shelved(product, 1, misplaced=True)
+        for product in step.state.store.products.values()
+        if abs(product.unit_g - weight_g) <= max(product.tolerance_g, STRANGER_SIGMAS * sigma_g)
+    ]
+    return _what_without_whom(stretch, found, found)
 
 
 def shelved_on(step: Step, plate: str) -> list[Shelved]:
@@ -165,7 +204,7 @@ def carried(step: Step, session: Session, home: Container[str] = ()) -> list[She
     found = []
     for gtin, line in session.lines.items():
         product = products.find(step.state, gtin)
-        if product is None:
+        if product is None or line.quantity <= 0:
             continue
         if line.unit_g is not None:
             spread_g = SAME_UNIT_G + (UNIT_SPREAD * line.unit_g if line.quantity > 1 else 0.0)

@@ -259,7 +259,8 @@ def _tick(step: Step) -> None:
     if step.now_ns - state.drops_told_ns >= DROPS_TOLD_NS:
         sessions.tell_drops(step)
         time.forget_tokens(step)
-    every_ns = DRIFT_SAVED_NS if len(state.holdings) >= len(step.layout.plates) else FIRST_SAVED_NS
+    weighed = sum(holding.weighed_g is not None for holding in state.holdings.values())
+    every_ns = DRIFT_SAVED_NS if weighed >= len(step.layout.plates) else FIRST_SAVED_NS
     if step.now_ns - state.drift_saved_ns >= every_ns:
         _save_drift(step)
         products.sweep(step)
