@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.simulator.keys import TokenMaker
-from gateway.upstream import BUSY
+from gateway.upstream_desk import BUSY
 from tests.brokers import needs_mosquitto
 from tests.e2e.helpers import Peer, closed, outside_broker, until
 from tests.e2e.shop import FILE, PERIOD_US, ROOT, STORE, open_shop
