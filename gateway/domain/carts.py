@@ -28,14 +28,12 @@ class UsedProduct(msgspec.Struct, frozen=True):
 
 
 Lines = dict[str, CartLine]
-"""By GTIN. Never holds a line of less than one unit."""
+"""By GTIN: units taken less units put back, never 0. Below 0 where a person decided a put-back of
+what is not in the cart (yet): the order in which reviews are decided changes no cart."""
 
 
 def apply(lines: Lines, act: Act, unit_g: float | None = None) -> None:
     """Fold one act into a cart.
-
-    A put-back of more than the cart holds (possible when a person decides a review) empties the
-    line and no more.
 
     Args:
         lines: The cart; changed in place.
@@ -45,10 +43,10 @@ def apply(lines: Lines, act: Act, unit_g: float | None = None) -> None:
     line = lines.get(act.gtin) or CartLine(quantity=0, probability=1.0)
     sign = 1 if act.direction == "pick" else -1
     quantity = line.quantity + sign * act.quantity
-    if quantity <= 0:
+    if quantity == 0:
         lines.pop(act.gtin, None)
         return
-    if sign > 0 and line.quantity and unit_g is not None and line.unit_g is not None:
+    if sign > 0 and line.quantity > 0 and unit_g is not None and line.unit_g is not None:
         unit_g = (line.unit_g * line.quantity + unit_g * act.quantity) / quantity
     lines[act.gtin] = CartLine(
         quantity=quantity,
@@ -70,7 +68,7 @@ def receipt(
         used: The same of products that the store may have forgotten.
     """
     result: list[Line] = []
-    for gtin in sorted(lines):
+    for gtin in sorted(gtin for gtin, line in lines.items() if line.quantity > 0):
         product, prices_version = store.products.get(gtin), store.prices_version
         if product is None and gtin in used:
             product, prices_version = used[gtin].product, used[gtin].prices_version

@@ -58,6 +58,17 @@ def test_a_weight_that_no_product_has_is_asked(shopping):
     assert shopping.receipt(shopping.anna) == {TEA: 1}
 
 
+def test_a_unit_too_light_for_what_belongs_there_is_asked(shopping):
+    """150 g on a plate of 900 g units: a bag of crisps that nobody is known to have."""
+    shopping.act("anna", {"g2.s1.p0": 150.0})
+    (review,) = shopping.named("review.requested")
+    assert review["reason"] == "unexplained-weight"
+    likeliest = review["candidates"][0]["acts"][0]
+    assert (likeliest["gtin"], likeliest["direction"]) == (CRISPS, "put-back")
+    shopping.act("anna", {"g2.s1.p0": 60.0})  # Nothing weighs that: a thing of the shopper's own.
+    assert len(shopping.named("review.requested")) == 1
+
+
 def test_with_the_camera_gone_nobody_is_guessed(shopping):
     shopping.silent = {"camera/over"}
     shopping.run(8.0)
