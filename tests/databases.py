@@ -32,11 +32,11 @@ class Recorded(Scene):
         self.connection = connection
         super().__init__(**wanted)
 
-    def start(self, previous=None, version="1"):
+    def start(self, previous=None, **options):
         self.epoch = run_sync(
             self.connection, outbox.begin_epoch(f"{self.epochs + 1:08x}" * 4, self.stamp().utc_ns)
         ).epoch
-        return super().start(previous, version)
+        return super().start(previous, **options)
 
     def give(self, item):
         before = dict(self.rows)
