@@ -236,6 +236,7 @@ class Daemon:
                     acknowledge=table.acknowledge,
                     window=table.window,
                     retry_cap_s=table.retry_max_s,
+                    backfill_per_s=table.backfill_per_s,
                 ),
             ),
             self._database,

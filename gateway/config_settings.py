@@ -105,6 +105,9 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     retry_max_s: Annotated[
         float, Meta(ge=1, le=3_600, description="longest wait between two attempts to connect")
     ] = 30.0
+    backfill_per_s: Annotated[
+        float, Meta(gt=0, le=10_000, description="most events a second sent again, above 0")
+    ] = 50.0
 
     @property
     def address(self) -> tuple[str, int]:

@@ -102,7 +102,7 @@ def test_what_is_gone_is_noted_and_not_asked_for_again():
     bench = Bench()
     bench.look(("a", 3, 9))
     bench.look(("a", 3, 9))
-    gone = bench.reply("ask-0", "refused", (0, 9))
+    gone = bench.reply("ask-0", "refused", (0, 99))
     assert (gone.source, gone.epoch, gone.ranges) == (SOURCE, "a", [(3, 9)]), "no more than asked"
     for _ in range(3):
         assert bench.look(("a", 3, 9), gone=True) == []

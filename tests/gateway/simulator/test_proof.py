@@ -154,6 +154,14 @@ def test_the_newest_epoch_is_the_one_that_the_gateway_says(books):
     assert books.proof().complete
 
 
+def test_an_old_branch_that_a_backfill_brings_late_is_not_the_newest(books):
+    books.take_epoch("a", 5)
+    books.ledger.note_birth(SOURCE, "c")
+    books.take_epoch("c", 2, "a", 5)
+    books.take_epoch("b", 3, "a", 5)
+    assert ("open-end", ("b",), False) in books.doubts()
+
+
 def test_starts_that_name_each_other_end_the_search(books):
     books.take_epoch("a", 1, "b", 1)
     books.take_epoch("b", 1, "a", 1)
