@@ -46,6 +46,8 @@ class Fetch(msgspec.Struct, frozen=True):
     limit: int
     generation: int
     """What was read before a reconnect is of no use."""
+    notified: int = 0
+    """A backfill opened while reading may be missing."""
 
 
 class Read(msgspec.Struct, frozen=True):

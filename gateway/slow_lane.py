@@ -45,6 +45,7 @@ class SlowLane:
         self._backoff = backoff
         self._random = random
         self._more = True
+        self._notified = 0
         self._generation = 0
         self._job: Job | None = None
         self._after = 0
@@ -67,6 +68,7 @@ class SlowLane:
     def notify(self) -> None:
         """Note that a backfill was opened."""
         self._more = True
+        self._notified += 1
 
     def begin(self) -> None:
         """Begin anew on a fresh connection: what was in flight is sent again."""
@@ -82,7 +84,9 @@ class SlowLane:
         """Return what to read next, None when nothing is needed."""
         if not self._more or self._ready:
             return None
-        return Fetch(self._job, self._start, self._after, READ_AT_ONCE, self._generation)
+        return Fetch(
+            self._job, self._start, self._after, READ_AT_ONCE, self._generation, self._notified
+        )
 
     def offer(self, fetch: Fetch, found: Read) -> None:
         """Take what was read for ``fetch``."""
@@ -92,7 +96,7 @@ class SlowLane:
             self._recorded = found.job.next
         self._job = found.job
         if found.job is None:
-            self._more = False
+            self._more = fetch.notified != self._notified
             return
         for row in found.rows:
             self._ready.append(HistoryRow(**msgspec.structs.asdict(row)))

@@ -211,6 +211,16 @@ def test_it_goes_on_where_it_was_recorded_after_a_kill(bench):
     assert bench.all_again()[0] == [], "done is done"
 
 
+def test_a_backfill_opened_while_the_history_is_read_is_found(bench):
+    bench.connect()
+    bench.uplink.offer(bench.uplink.fetch(), [])
+    wanted = bench.uplink.fetch_history()
+    found = bench.run(history.read(wanted))
+    bench.ask(0, 2)
+    bench.uplink.lane.offer(wanted, found)
+    assert bench.turn() == ([], [0, 1, 2])
+
+
 def test_progress_is_written_rarely_and_an_end_at_once(bench):
     bench.connect()
     bench.ask(0, 7)
