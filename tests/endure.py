@@ -2,8 +2,9 @@
 """``make endure``: a busy nano-store while links are cut and processes are killed.
 
 The daemon runs as a process between a simulated store's devices and a real broker. The link to
-that broker is cut, held, slowed and refused at random every few seconds; the broker is killed every
-minute, the daemon every two. Then the faults stop, and: the backlog empties within a bound; the
+that broker is cut, held, slowed and refused at random every few seconds, and so is the
+integrator's; the broker is killed every minute, with what it had acknowledged and not passed on,
+and the daemon every two. Then the faults stop, and: the backlog empties within a bound; the
 integrator's database holds each committed event once, byte by byte, and nothing else; sequences
 have no gap; and the starts form one chain, so that the integrator can prove that it has everything.
 """
@@ -83,6 +84,7 @@ class Outcome:
     broker_kills: int = 0
     daemon_kills: int = 0
     link_faults: Counter = field(default_factory=Counter)
+    integrator_faults: Counter = field(default_factory=Counter)
     cuts: int = 0
     connections: int = 0
     settled_s: float = 0.0
@@ -98,7 +100,7 @@ class Outcome:
 class Site:
     """All processes of a run; each is started, killed and looked after here."""
 
-    def __init__(self, folder, plan, upstream_port, broker_port, outcome):
+    def __init__(self, folder, plan, broker_port, proxies, outcome):
         self.folder = folder
         self.outcome = outcome
         store = busy_store(plan.plates, plan.cameras)
@@ -111,7 +113,7 @@ class Site:
         self.daemon = Daemon(
             folder,
             file,
-            upstream=upstream_port,
+            upstream=proxies["daemon"].port,
             journal=False,
             more="retry_max_s = 2\n[engine]\nunseen_max_s = 30\n",
         )
@@ -125,7 +127,8 @@ class Site:
         self.integrator = Program(
             folder,
             "integrator",
-            *("-m", "gateway.simulator.integrator", "--broker", f"127.0.0.1:{broker_port}"),
+            *("-m", "gateway.simulator.integrator"),
+            *("--broker", f"127.0.0.1:{proxies['integrator'].port}"),
             *("--database", folder / "integrator.db"),
         )
 
@@ -214,15 +217,15 @@ async def pause(stop, seconds):
     return False
 
 
-async def trouble_link(proxy, plan, outcome, stop):
-    rng = random.Random(f"{plan.seed}-link")
+async def trouble_link(whose, proxy, plan, faults, stop):
+    rng = random.Random(f"{plan.seed}-{whose}")
     while await pause(stop, rng.uniform(*plan.calm_s)):
         name = rng.choice(list(FAULTS))
         fault = FAULTS[name]
         if fault is None:
             way = name.replace(" ", "_")
             fault = Fault(**{way: rng.randint(1, 4_000 if way == "cut_up" else 400)})
-        outcome.link_faults[name] += 1
+        faults[name] += 1
         await proxy.set(fault)
         if name in {"cut", "refuse", "reset", "cut up", "cut down"}:
             await proxy.cut(reset=rng.random() < 0.5)
@@ -235,11 +238,16 @@ async def trouble_link(proxy, plan, outcome, stop):
         await proxy.set(NONE)
 
 
-async def kill_broker(site, plan, outcome, stop):
+async def kill_broker(site, plan, outcome, stop, onwards):
+    """Kill the broker, and let it have something first that its way ``onwards`` holds up."""
     rng = random.Random(f"{plan.seed}-broker")
     while await pause(stop, plan.broker_every_s * rng.uniform(0.9, 1.1)):
+        await onwards.set(BLACK_HOLE)
+        await pause(stop, rng.uniform(0.0, plan.broker_every_s / 15))
         site.kill("broker")
         outcome.broker_kills += 1
+        await onwards.cut()
+        await onwards.set(NONE)
         await pause(stop, rng.uniform(0.0, plan.broker_every_s / 15))
         await asyncio.to_thread(site.start_broker)
 
@@ -353,17 +361,24 @@ async def endure(folder, plan, say):
     outcome = Outcome()
     broker_port = free_port()
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(proxied(broker_port, seed=plan.seed))
-        site = Site(folder, plan, proxy.port, broker_port, outcome)
+        proxies = {
+            whose: await stack.enter_async_context(proxied(broker_port, seed=plan.seed))
+            for whose in ("daemon", "integrator")
+        }
+        faults = {"daemon": outcome.link_faults, "integrator": outcome.integrator_faults}
+        site = Site(folder, plan, broker_port, proxies, outcome)
         stack.callback(site.close)
         await asyncio.to_thread(site.start)
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(watch(site, plan, outcome, stop, say), name="watch")
-            group.create_task(trouble_link(proxy, plan, outcome, stop), name="link")
-            group.create_task(kill_broker(site, plan, outcome, stop), name="broker")
+            for whose, proxy in proxies.items():
+                work = trouble_link(whose, proxy, plan, faults[whose], stop)
+                group.create_task(work, name=f"link of the {whose}")
+            onwards = proxies["integrator"]
+            group.create_task(kill_broker(site, plan, outcome, stop, onwards), name="broker")
             group.create_task(kill_daemon(site, plan, outcome, stop), name="daemon")
-        outcome.cuts, outcome.connections = proxy.cuts, proxy.accepted
+        outcome.cuts, outcome.connections = proxies["daemon"].cuts, proxies["daemon"].accepted
         if not outcome.wrong:
             say(f"faults end: {_standing(site, outcome)}")
             await settle(site, outcome)
@@ -373,19 +388,22 @@ async def endure(folder, plan, say):
 
 def told(plan, outcome, took_s):
     """Return the outcome for people."""
-    faults = ", ".join(f"{name} {count}" for name, count in sorted(outcome.link_faults.items()))
-    names = ", ".join(f"{name} {count}" for name, count in sorted(outcome.names.items()))
+    faults, others, names = (
+        f"{counts.total()} ({', '.join(f'{name} {count}' for name, count in counts.most_common())})"
+        for counts in (outcome.link_faults, outcome.integrator_faults, outcome.names)
+    )
     share = {name: 100 * used / max(took_s, 1.0) for name, used in outcome.cpu_s.items()}
     cpu = ", ".join(f"{name} {percent:.0f} %" for name, percent in sorted(share.items()))
     store = f"{plan.plates} plates, {plan.cameras} cameras, {plan.shoppers} shoppers"
     return "\n".join(
         [
             f"seed {plan.seed}, {took_s / 60:.1f} min; {store}",
-            f"link faults        {outcome.link_faults.total()} ({faults})",
+            f"faults of its link {faults}",
+            f"the integrator's   {others}",
             f"connections        {outcome.connections}, cut {outcome.cuts}",
             f"broker killed      {outcome.broker_kills} times",
             f"daemon killed      {outcome.daemon_kills} times, {outcome.epochs} epochs",
-            f"events committed   {outcome.committed} ({names})",
+            f"events committed   {names}",
             f"received (again)   {outcome.delivered}",
             f"backlog empty in   {outcome.settled_s:.1f} s, at most {SETTLE_S:.0f} s",
             f"CPU of one core    {cpu}",
