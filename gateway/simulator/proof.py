@@ -127,7 +127,7 @@ def prove(database_path: Path | str) -> list[Proof]:
         sources = connection.execute(
             "SELECT DISTINCT source FROM epochs UNION SELECT source FROM gateways ORDER BY source"
         ).fetchall()
-        return [_prove(connection, source) for (source,) in sources]
+        return [prove_in(connection, source) for (source,) in sources]
 
 
 def report(proofs: Iterable[Proof]) -> Iterable[str]:
@@ -160,7 +160,8 @@ _WHAT: Final = {
 }
 
 
-def _prove(connection: sqlite3.Connection, source: str) -> Proof:
+def prove_in(connection: sqlite3.Connection, source: str) -> Proof:
+    """Prove what an open database of an integrator holds of one gateway."""
     epochs = _read(connection, source)
     current = dict(connection.execute("SELECT source, epoch FROM gateways")).get(source)
     gaps = [gap for name in epochs for gap in _gaps(connection, source, name, epochs[name])]
