@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -107,7 +108,8 @@ class Site:
         file, keys = folder / "store.toml", folder / "keys"
         write_store(file, store)
         TokenMaker.in_directory(store.name, keys)
-        self.store = store.name
+        self.down = set()
+        """Who is killed and not started again yet."""
         self.broker_port = broker_port
         self.broker = _broker(folder, broker_port)
         self.daemon = Daemon(
@@ -144,16 +146,22 @@ class Site:
     def start(self):
         self.start_broker()
         self.integrator.start()
-        self.daemon.start()
+        self.start_daemon()
         self.devices.start()
 
     def start_broker(self):
         self.broker.start()
         until(lambda: accepts(self.broker_port), "the upstream broker")
+        self.down.discard("broker")
+
+    def start_daemon(self):
+        self.daemon.start()
+        self.down.discard("daemon")
 
     def kill(self, name):
         """Kill with SIGKILL; what it had used is counted first."""
         self.count_cpu(name)
+        self.down.add(name)
         self.programs[name].kill()
 
     def count_cpu(self, name):
@@ -169,7 +177,7 @@ class Site:
         return [
             name
             for name, program in self.programs.items()
-            if program.process is not None and program.process.poll() is not None
+            if name not in self.down and program.process.poll() is not None
         ]
 
     def close(self):
@@ -255,26 +263,22 @@ async def kill_broker(site, plan, outcome, stop, onwards):
 async def kill_daemon(site, plan, outcome, stop):
     rng = random.Random(f"{plan.seed}-daemon")
     while await pause(stop, plan.daemon_every_s * rng.uniform(0.9, 1.1)):
+        if "daemon" in site.died():
+            return  # Whoever watches tells it.
         outcome.rss_mb.append(_rss_mb(site))
         site.kill("daemon")
         outcome.daemon_kills += 1
         await pause(stop, rng.uniform(0.0, plan.daemon_every_s / 60))
-        await asyncio.to_thread(site.daemon.start)
+        await asyncio.to_thread(site.start_daemon)
 
 
 async def watch(site, plan, outcome, stop, say):
     """Tell how things stand each minute, and end the run when a process ends by itself."""
     began_s = told_s = time.monotonic()
-    suspects = []
     while await pause(stop, min(2.0, plan.seconds / 10)):
         now_s = time.monotonic()
-        # One that is being killed and started again is not there for a moment.
-        died = site.died()
-        gone = [name for name in ("devices", "integrator") if name in died]
-        gone += [name for name in ("broker", "daemon") if suspects.count(name) > 15]
-        suspects = [*(name for name in suspects if name in died), *died]
-        if gone:
-            outcome.wrong.append(f"ended by itself: {', '.join(gone)}")
+        if died := site.died():
+            outcome.wrong.append(f"ended by itself: {', '.join(died)}")
             stop.set()
         if now_s - told_s >= 60.0:
             told_s = now_s
@@ -359,6 +363,9 @@ def chain_faults(integrator):
 async def endure(folder, plan, say):
     """Run it all in a folder that is empty; return the outcome."""
     outcome = Outcome()
+    task = asyncio.current_task()
+    # What it started ends with it.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     broker_port = free_port()
     async with AsyncExitStack() as stack:
         proxies = {
