@@ -438,7 +438,7 @@ def _make_room(
 ) -> Program[tuple[list[tuple[Any, ...]], int]]:
     """Give up the oldest pending rows beyond a limit, and say so in their place.
 
-    Receipts go after everything else, and last of all the starts: the chain of epochs rests on them.
+    Receipts go after everything else, and last of all the starts: the epochs' chain rests on them.
     """
     [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
     if count <= pending_max:
