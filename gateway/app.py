@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
@@ -41,6 +41,7 @@ from gateway.health import Notifier
 from gateway.intake import Intake
 from gateway.journal import JournalWriter
 from gateway.pipeline import ALIVE, Pipeline, last_alive
+from gateway.recovery import longest_start_s
 from gateway.supervise import status_reporter, supervise
 from gateway.tail import readable
 from gateway.uplink import UplinkSettings
@@ -89,6 +90,8 @@ async def run_daemon(
         ConfigError: A secret cannot be read.
     """
     async with AsyncExitStack() as stack:
+        with closing(Notifier()) as notifier:
+            notifier.starting(longest_start_s(Path(settings.database)))
         database = await open_database(
             settings.database,
             store=store.name,

@@ -22,6 +22,10 @@ class Notifier:
         self.undelivered = 0
         """Messages that systemd did not take."""
 
+    def starting(self, longest_s: float) -> None:
+        """Say how long start-up may take, where that is more than the unit file allows."""
+        self._send(f"EXTEND_TIMEOUT_USEC={longest_s * 1e6:.0f}")
+
     def ready(self) -> None:
         """Say that start-up is complete."""
         self._send("READY=1")

@@ -10,7 +10,7 @@ any two is made good by the next start.
 import logging
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -34,6 +34,9 @@ _ID_AT: Final = slice(68, 72)
 MACHINE_ID: Final = Path("/etc/machine-id")
 THOROUGH_BYTES_MAX: Final = 2**28
 """Up to here indexes are compared with their tables too: 0.3 s instead of 0.2 s for 100 MB."""
+START_S: Final = 30.0
+MENDED_BYTES_S: Final = 2e6
+"""Mending reads everything and writes it again: 40 MB in a second on a PC, far less on a card."""
 NEWER_MAX: Final = 20
 """A schema further ahead than this is not a newer one, but damage."""
 PARTS: Final = ("", "-wal", "-journal")
@@ -143,6 +146,15 @@ def _keep(key: str, value: str) -> Statement:
 # Damage.
 
 
+def longest_start_s(path: Path) -> float:
+    """Return how long ``prepare`` may take on a slow card, in seconds."""
+    size = 0
+    for part in (path, _beside(path, "-wal")):
+        with suppress(OSError):  # What is wrong with it is told when it is opened.
+            size += part.stat().st_size
+    return START_S + size / MENDED_BYTES_S
+
+
 def prepare(path: Path, source: Source) -> None:
     """See to it that a database can be opened: mend it if it is damaged.
 
@@ -192,7 +204,10 @@ def damage(path: Path) -> str | None:
         return wrong
     try:
         with closing(_open_old(path)) as connection:
+            connection.text_factory = _text
             return _examine(connection, path.stat().st_size)
+    except UnicodeDecodeError as error:
+        return f"holds a text that is no UTF-8: {error.reason}"
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             return str(error)
@@ -205,6 +220,11 @@ def _open_old(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None
     )
+
+
+def _text(data: bytes) -> str:
+    """Read a text as it is: sqlite3 gives a damaged one the type of errors that a disk makes."""
+    return data.decode()
 
 
 def _examine(connection: sqlite3.Connection, size: int) -> str | None:
@@ -220,12 +240,27 @@ def _examine(connection: sqlite3.Connection, size: int) -> str | None:
     lacking = {"meta", "epochs", "events", "state"} - tables
     if version and lacking:
         return f"has no table {min(lacking)}"
+    if version:
+        _read_texts(connection)
     if version == len(outbox.MIGRATIONS):
         # SQLite has no checksums: what is stored of a page may be wrong and its form be right.
         for kind, key, value in connection.execute("SELECT kind, key, value FROM state"):
             if not decodes(kind, value):
                 return f"holds a row {kind} {key} that cannot be read"
     return None
+
+
+def _read_texts(connection: sqlite3.Connection) -> None:
+    """Read every text that the daemon will read: one that is no UTF-8 would end it then."""
+    for query in (
+        "SELECT * FROM meta",
+        "SELECT * FROM epochs",
+        "SELECT kind, key, value FROM state",
+        "SELECT epoch, id, name, shopper FROM events",
+    ):
+        rows = connection.execute(query)
+        while rows.fetchmany(1_000):
+            pass
 
 
 def _version(connection: sqlite3.Connection) -> int:

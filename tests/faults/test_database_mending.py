@@ -174,6 +174,28 @@ def test_a_row_of_state_that_does_not_decode_is_left_out(story, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
+        "meta SET value = CAST(x'ff' AS TEXT) WHERE key = 'store'",
+        "state SET value = CAST(x'22ff22' AS TEXT) WHERE kind = 'command'",
+        "events SET shopper = CAST(x'ff' AS TEXT) WHERE name = 'session.started'",
+    ],
+)
+def test_a_text_that_is_no_utf8_is_left_out(story, tmp_path, change):
+    """Its reader would fail on it, at every start."""
+    images, was = story
+    path = tmp_path / "a.db"
+    lay(images, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        changed = connection.execute(f"UPDATE {change}").rowcount
+    found, _, _ = start(path)
+    assert (found.reason, found.complete) == ("corrupt", False)
+    kept = found.events_kept + found.rows_kept
+    lacks = 0 if change.startswith("meta") else changed
+    assert kept == len(was["events"]) + len(was["state"]) - lacks
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
         "sequence = sequence + 100",
         "id = 'another'",
         "name = 'device.lost'",

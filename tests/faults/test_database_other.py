@@ -181,6 +181,13 @@ def test_a_note_that_cannot_be_read_is_written_anew(here, caplog):
     assert read_side(here / "a.db").epoch == epoch.epoch
 
 
+def test_systemd_is_asked_for_time_by_what_there_is_to_mend(here):
+    assert recovery.longest_start_s(here / "a.db") == recovery.START_S
+    with (here / "a.db").open("wb") as file:
+        file.truncate(100_000_000)
+    assert recovery.longest_start_s(here / "a.db") == recovery.START_S + 50.0
+
+
 # Backups.
 
 

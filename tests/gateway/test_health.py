@@ -21,11 +21,13 @@ def systemd(request, tmp_path):
 def test_systemd_hears_the_life_of_the_daemon(systemd):
     address, listener = systemd
     notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000"})
+    notifier.starting(90.0)
     notifier.ready()
     notifier.status("12 events\nwait")
     notifier.watchdog()
     notifier.stopping()
-    heard = [listener.recv(4096) for _ in range(4)]
+    heard = [listener.recv(4096) for _ in range(5)]
+    assert heard.pop(0) == b"EXTEND_TIMEOUT_USEC=90000000"
     assert heard == [b"READY=1", b"STATUS=12 events wait", b"WATCHDOG=1", b"STOPPING=1"]
     assert notifier.watchdog_s == 30.0
     notifier.close()

@@ -29,10 +29,13 @@ QUERIES = {
     " ORDER BY ordinal",
     "owner": "SELECT key, value FROM meta WHERE key IN ('store', 'gateway') ORDER BY key",
 }
-LATER = {"clock", "horizon", "product"}
-"""Kinds of rows that later versions write into the same schema."""
-KINDS = {**dict.fromkeys(ROW_TYPES.keys() - LATER, 1), ALIVE: 1, "holding": 6, "token": 2}
-"""Rows of the durable state in each of them, by kind."""
+KINDS = {
+    **dict.fromkeys(("session", "closed", "review", "decided", "command", "marks", "store"), 1),
+    ALIVE: 1,
+    "holding": 6,
+    "token": 2,
+}
+"""Rows of the durable state in each of them, by kind; newer ones hold more kinds."""
 
 
 def held(path):
@@ -88,7 +91,9 @@ def test_durable_rows_of_every_kind_are_read(migrated):
     for row in rows:
         if row.kind != ALIVE:
             msgspec.json.decode(row.value, type=ROW_TYPES[row.kind])
-    assert Counter(row.kind for row in rows) == KINDS
+    found = Counter(row.kind for row in rows)
+    assert found.items() >= KINDS.items()
+    assert found.keys() <= ROW_TYPES.keys() | {ALIVE}
     assert last_alive(rows).boot == "kernel-1"
 
 
