@@ -19,8 +19,8 @@ OPEN_MAX: Final = 16
 """Backfills that may wait at once."""
 FINISHED_KEPT: Final = 500
 """Answers kept, so that a repeated command is answered and not done again."""
-SPAN_MAX: Final = 100_000
-"""Sequences from the first event that is here to the last, in one backfill."""
+SPAN_MAX: Final = 20_000
+"""Sequences from the first event that is here to the last. Commits wait while they are counted."""
 MISSING_MAX: Final = 200
 """Ranges in one answer; a backfill ends before the next."""
 
