@@ -341,7 +341,7 @@ def _readable(path: Path) -> sqlite3.Connection:
     if connection is not None:
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):  # The latter from SQLite's own words.
             connection.close()
         else:
             return connection

@@ -170,6 +170,10 @@ class EngineState(msgspec.Struct):
     """While shelves settle after a gap: when the gateway went down."""
 
 
+DTYPES = frozenset({"<f8", "<i8", "|b1"})
+"""What a snapshot's arrays hold."""
+
+
 def encode_snapshot(state: EngineState) -> bytes:
     """Return a snapshot as JSON."""
     return msgspec.json.encode(state, enc_hook=_encode_array)
@@ -192,6 +196,8 @@ def _encode_array(value: object) -> dict[str, object]:
 
 
 def _decode_array(_type: type, value: Any) -> np.ndarray:  # noqa: ANN401  msgspec's signature.
+    if value["dtype"] not in DTYPES:  # numpy reads some others as Python.
+        raise ValueError(f"an array of {value['dtype']}")
     flat = np.frombuffer(b64decode(value["base64"]), dtype=value["dtype"])
     return flat.reshape(value["shape"]).copy()
 

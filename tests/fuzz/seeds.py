@@ -174,6 +174,10 @@ BRIDGE_LINE = (
 )
 
 
+def databases():
+    return [path.name for path in (ROOT / "fixtures" / "databases").glob("*.db")]
+
+
 def files(*names):
     return [(ROOT / name).read_bytes() for name in names]
 
@@ -208,6 +212,7 @@ def seeds():
         "planogram": [b"plate,gtin\ng1.s1.p1,4006381333931\ng1.s1.p2,96385074\n"],
         "journal": [body, gzip.compress(head + body.partition(b"\n")[2]), whole],
         "snapshot": [state],
+        "database": files(*sorted(f"fixtures/databases/{name}" for name in databases())),
     }
 
 

@@ -5,6 +5,7 @@ Each ``fuzz_…`` also checks what is promised of the result. Hypothesis drives 
 libFuzzer in ``make fuzz``. The first byte of some chooses what the rest is given to.
 """
 
+import asyncio
 import atexit
 import base64
 import os
@@ -24,6 +25,7 @@ from drivers.scanner import codec as scanner
 from gateway.config import ConfigError, check, load_settings, load_store
 from gateway.config_csv import csv_rows
 from gateway.config_toml import Problems, read_text
+from gateway.database import DatabaseError, open_database
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import AnyInput, Command, GatewayStarted, Tick
 from gateway.envelope import made_from_payload, with_shopper
@@ -385,6 +387,34 @@ def fuzz_snapshot(data):
         replay([written(head, "begun")], lambda _number, _event: None)
     except JournalError as error:
         told(error)
+
+
+def fuzz_database(data):
+    """A database file that may be anything: mended or refused, and never lost."""
+    path = folder() / "begin" / "gateway.db"
+    shutil.rmtree(path.parent, ignore_errors=True)
+    path.parent.mkdir()
+    path.write_bytes(data)
+    try:
+        rows = asyncio.run(begin(path))
+    except DatabaseError as error:
+        told(error)
+        assert path.exists()
+        return
+    aside = list(path.parent.glob("gateway.db.corrupt-*Z"))
+    assert all(one.read_bytes() == data for one in aside)
+    Engine().step(1, msgspec.structs.replace(started(store()), state=rows))
+
+
+async def begin(path):
+    """Do with a database what a start of the daemon does; return its durable rows."""
+    database = await open_database(path, store="corner", gateway="gw")
+    async with database:
+        rows = await database.load_state()
+        await database.begin_epoch(UTC_NS)
+        await database.pending(0, 100)
+        assert await database.backlog()
+    return rows
 
 
 TARGETS = {

@@ -10,15 +10,18 @@ from tests.fuzz.mutate import mutate
 from tests.fuzz.seeds import GTIN, seeds
 
 SEEDS = seeds()
-SLOW = {"visit": 40, "store": 100}
+SLOW = {"visit": 40, "store": 100, "database": 10}
 FOUND = [
     ("settings", b"a = " + b"9" * 5_000),
     ("store", b"[store]\nname = " + b"9" * 5_000),
     ("snapshot", SEEDS["snapshot"][0].replace(b'"dtype"', b'"x"')),
     ("snapshot", SEEDS["snapshot"][0].replace(b'"shape"', b'"x"')),
+    ("snapshot", SEEDS["snapshot"][0].replace(b'"<f8"', b'"01x"')),
     ("snapshot", SEEDS["snapshot"][0].replace(GTIN.encode(), b"4006381333931", 1)),
     ("command", b'\x04{"id":"c-5","shopper":"x","' + b"y" * 60_000 + b'":1}'),
     ("command", b'\x02{"id":"c-3","by":"x","acts":[],"review":"' + b"y" * 60_000 + b'"}'),
+    ("database", SEEDS["database"][0].replace(b"autoindex_epochs", b"autoi\xb9\x06ex_epochs")),
+    ("database", SEEDS["database"][0].replace(b"boot-scanner", b"boot\xb9scanner")),
     ("tail", b'{"type":1,"time":"","data":{}}'),
     ("tail", b"[" * 50_000),
     ("tail", '{"type":"\x9b2J"}'.encode()),
@@ -57,7 +60,7 @@ def test_changed_bytes_have_an_answer(name):
 
 @pytest.mark.parametrize("name", sorted(targets.TARGETS))
 def test_any_bytes_have_an_answer(name):
-    @settings(max_examples=50)
+    @settings(max_examples=min(50, SLOW.get(name, 50)))
     @given(st.binary(max_size=300))
     def hold(data):
         targets.TARGETS[name](data)
