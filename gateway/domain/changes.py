@@ -133,8 +133,7 @@ def _judge(
 ) -> tuple[list[Explanation], str | None]:
     """Return a stretch's explanations and why none may be believed (or None); none: no act."""
     attended = open_change.reason == "attended"
-    lightest_g = min((one.product.unit_g for one in [*options, *held]), default=0.0)
-    if abs(stretch.total_g) < LEAST_UNIT_PART * lightest_g:
+    if abs(stretch.total_g) < _least_g(stretch, options, held):
         ranked = _strangers(step, stretch)
         if not ranked:
             return [], None

@@ -17,10 +17,8 @@ CLOCK_SPAN_NS: Final = 30_000_000_000
 T_MS_WRAP: Final = 1 << 32
 FORWARD_MS_MAX: Final = 3_600_000
 """A device clock that jumps by more than this is a new clock, not a wrap."""
-AHEAD_MS_MAX: Final = 10_000
-"""So is one that runs ahead of the arrivals by this much from one message to the next,"""
 BEHIND_MS_MAX: Final = 15_000
-"""or goes back by more than the messages that may be overtaken."""
+"""So is one that goes back by more than the messages that may be overtaken."""
 
 
 class Verdict(Enum):
@@ -80,8 +78,6 @@ class DeviceClock(msgspec.Struct):
     least_ns: int | None = None
     least_before_ns: int | None = None
     span_began_ns: int = 0
-    last_ns: int = 0
-    """When the message with ``last_t_ms`` arrived."""
 
     def map(self, t_ms: int, length_ns: int, arrived_ns: int) -> int:
         """Return the gateway's time of the first sample of a message.
@@ -94,15 +90,14 @@ class DeviceClock(msgspec.Struct):
         turns = self.turns
         last = t_ms if self.last_t_ms is None else self.last_t_ms
         forward = (t_ms - last) % T_MS_WRAP
-        passed_ms = (arrived_ns - self.last_ns) // 1_000_000
-        if forward <= min(FORWARD_MS_MAX, passed_ms + AHEAD_MS_MAX) or self.last_t_ms is None:
+        if forward <= FORWARD_MS_MAX:
             self.turns = turns = turns + (t_ms < last)
-            self.last_t_ms, self.last_ns = t_ms, arrived_ns
+            self.last_t_ms = t_ms
         elif T_MS_WRAP - forward <= BEHIND_MS_MAX:
             turns -= t_ms > last  # Overtaken by a message from behind the wrap.
         else:
             self.turns, self.least_ns, self.least_before_ns = 0, None, None
-            turns, self.last_t_ms, self.last_ns = 0, t_ms, arrived_ns
+            turns, self.last_t_ms = 0, t_ms
         device_ns = (turns * T_MS_WRAP + t_ms) * 1_000_000
         delay_ns = arrived_ns - length_ns - device_ns
         if self.least_ns is None or arrived_ns - self.span_began_ns > CLOCK_SPAN_NS:

@@ -281,3 +281,49 @@ def test_devices_that_the_store_dropped_are_forgotten(scene):
     scene.store = smaller(corner_store(cameras=()))
     scene.restart()
     assert "camera/over" not in scene.state.devices
+
+
+def test_the_last_price_of_a_product_that_is_gone_counts():
+    shop = Shop()
+    anna = shop.enter("anna")
+    shop.move("anna", "g1.s1.p2", 1)
+    shop.restock("new prices")
+    shop.restock("no tea")
+    shop.leave("anna")
+    [cart] = shop.named("cart.closed")
+    assert [line["price_version"] for line in cart["lines"]] == ["p2"]
+    assert shop.receipt(anna) == {TEA: 1}
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_was_felt_before_a_planogram_is_decided_by_the_old_one(beside):
+    """Also what still waits for the plate beside it to come to rest."""
+    shop = Shop()
+    anna = shop.enter("anna")
+    shop.reach("anna", "g1.s1.p3")
+    shop.run(0.6)
+    shop.weights_g["g1.s1.p3"] -= 390.0
+    level_g = shop.weights_g["g1.s1.p2"]
+    for n in range(20):
+        if beside:
+            shop.weights_g["g1.s1.p2"] = level_g + (80.0 if n % 2 else -80.0)
+        else:
+            shop.silent = {"camera/over"}
+        shop.run(0.2)
+        if shop.state.changes or shop.state.shelves["g1.s1"].pending:
+            break
+    assert bool(shop.state.shelves["g1.s1"].pending) is beside
+    shop.restock("swapped")
+    [picked] = shop.named("item.picked")
+    assert [(act["gtin"], act["session"]) for act in picked["acts"]] == [(JAM, anna)]
+
+
+def test_what_is_taken_from_a_plate_without_a_product_is_asked_whatever_others_hold():
+    shop = Shop()
+    shop.enter("anna")
+    shop.move("anna", "g2.s1.p0", 1)  # A heavy oil: 150 g are nothing beside it.
+    shop.restock("no tea")
+    shop.move("anna", "g1.s1.p2", 1)
+    [review] = shop.named("review.requested")
+    assert review["reason"] == "unexplained-weight"
+    assert review["weights"][0]["delta_g"] == pytest.approx(-240.0, abs=3.0)

@@ -359,6 +359,18 @@ def test_a_clock_set_back_over_a_reboot_gives_no_downtime_and_loses_nothing(shop
     assert unattended["weights"][0]["delta_g"] == pytest.approx(-390.0, abs=3.0)
 
 
+@pytest.mark.parametrize("since_utc_ns", [-(10**21), 0, 10**21])
+def test_a_downtime_of_many_centuries_overflows_nothing(shopping, since_utc_ns):
+    shopping.weights_g["g1.s1.p3"] -= 390.0
+    since = shopping.stamp()
+    shopping.restart(reboot=True, started=False)
+    shopping.start("e")
+    shopping.give(gap(shopping, since, since_utc_ns=since_utc_ns))
+    shopping.run(3.0)
+    [unattended] = shopping.named("shelf.changed-unattended")
+    assert unattended["reason"] == "gateway-down"
+
+
 def test_a_cart_waits_for_what_settles_after_a_reboot(shopping):
     """Then the plates have been moving since before the clock began."""
     shopping.run(1.0)
@@ -463,7 +475,8 @@ def test_a_mark_that_had_to_make_room_opens_no_door_again(monkeypatch, scene):
         scene.now_ns += 600 * S
         scene.scan(f"s{number}", token=f"t{number}", expires_s=420.0)
     assert len(scene.state.tokens) == 3
-    expires_utc_ns = scene.state.tokens_gone_utc_ns
+    [shown] = [one for _, one in scene.inputs if getattr(one, "shopper", None) == "s2"]
+    expires_utc_ns = shown.expires_utc_ns
     assert scene.scan("s2", token="t2", expires_utc_ns=expires_utc_ns) == []
     scene.restart()
     assert scene.scan("s2", token="t2", expires_utc_ns=expires_utc_ns) == []
