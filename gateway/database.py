@@ -205,6 +205,10 @@ class Database:
                     await self._reader.close()
                 async with self._writing:
                     await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                if self.epoch is not None:
+                    # An older copy of the same epoch may be here at the next start.
+                    epoch = self.epoch.epoch
+                    recovery.write_side(self.path, self.source, epoch, self._tail())
             finally:
                 try:
                     await self._reader.close()

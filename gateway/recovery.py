@@ -53,6 +53,8 @@ class Side(msgspec.Struct, frozen=True):
     gateway: str
     epoch: str
     """The last that began."""
+    sequence: int = -1
+    """How far it went at least."""
 
 
 # The file beside the database, and the machine.
@@ -69,14 +71,14 @@ def read_side(path: Path) -> Side | None:
         return None
 
 
-def write_side(path: Path, source: Source, epoch: str) -> None:
-    """Note which epoch began last, durably.
+def write_side(path: Path, source: Source, epoch: str, sequence: int = -1) -> None:
+    """Note which epoch began last, and how far it went at least, durably.
 
     Raises:
         OSError: The disk refused; the note before stands.
     """
     target, draft = _beside(path, ".epoch"), _beside(path, ".epoch-new")
-    side = Side(source.store, source.gateway, epoch)
+    side = Side(source.store, source.gateway, epoch, sequence)
     with open(draft, "wb", opener=_owners_alone) as file:
         file.write(msgspec.json.encode(side) + b"\n")
         file.flush()
@@ -108,12 +110,17 @@ def recognise(side: Side | None, here: str | None) -> Program[Recovery | None]:
         "SELECT epoch, previous_epoch FROM epochs ORDER BY ordinal DESC LIMIT 1"
     )
     ours = {meta.get("epoch"), meta.get("epoch_before"), *(newest[0] if newest else ())}
+    older = False
+    if side is not None:
+        query = "SELECT coalesce(max(sequence), -1) FROM events WHERE epoch = ?"
+        [(reached,)] = yield Statement(query, (side.epoch,))
+        older = side.epoch not in ours or reached < side.sequence
     told = meta.get(RECOVERY)
     found = None if told is None else msgspec.json.decode(told, type=Recovery)
     reason: Literal["copied", "restored"] | None = None
     if here is not None and meta.get("machine", here) != here:
         reason = "copied"
-    elif COPY in meta or (found is None and side is not None and side.epoch not in ours):
+    elif COPY in meta or (found is None and older):
         reason = "restored"
     if reason is not None:
         found = msgspec.structs.replace(found or Recovery(reason=reason), reason=reason)

@@ -101,6 +101,33 @@ def test_a_backup_is_restored_even_within_the_same_epoch(here):
     assert life(here)[0] is None
 
 
+@pytest.mark.parametrize("lacks", [0, 1, 2])
+def test_a_copy_of_the_same_epoch_is_restored_when_the_daemon_was_stopped_well(here, lacks):
+    """Somebody copied it while it ran, with other means, and puts that back."""
+
+    async def main():
+        async with await open_database(
+            here / "a.db", store="store", gateway="gw", machine_id=here / "machine-id"
+        ) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            await database.commit(Batch(events=[lost(epoch, 1)], online=True, utc_ns=1))
+            with (
+                closing(sqlite3.connect(here / "a.db")) as source,
+                closing(sqlite3.connect(here / "copy.db")) as copy,
+            ):
+                source.backup(copy)
+            for number in range(lacks):
+                event = lost(epoch, 2 + number)
+                await database.commit(Batch(events=[event], online=True, utc_ns=1))
+
+    run(main())
+    remove(here / "a.db")
+    shutil.copyfile(here / "copy.db", here / "a.db")
+    recovered, _ = life(here)
+    assert (recovered is not None) == (lacks > 0)
+    assert life(here)[0] is None
+
+
 def test_a_database_that_is_gone_is_told(here):
     life(here)
     remove(here / "a.db")
