@@ -246,10 +246,17 @@ async def trouble_link(whose, proxy, plan, faults, stop):
         await proxy.set(NONE)
 
 
+def _until_kill(rng, began_s, kills, every_s):
+    """Return how long to wait for the next kill: so often on average, at a random moment each."""
+    due_s = began_s + every_s * (kills + rng.uniform(0.8, 1.0))
+    return max(0.2 * every_s, due_s - time.monotonic())
+
+
 async def kill_broker(site, plan, outcome, stop, onwards):
     """Kill the broker, and let it have something first that its way ``onwards`` holds up."""
     rng = random.Random(f"{plan.seed}-broker")
-    while await pause(stop, plan.broker_every_s * rng.uniform(0.9, 1.1)):
+    began_s = time.monotonic()
+    while await pause(stop, _until_kill(rng, began_s, outcome.broker_kills, plan.broker_every_s)):
         await onwards.set(BLACK_HOLE)
         await pause(stop, rng.uniform(0.0, plan.broker_every_s / 15))
         site.kill("broker")
@@ -262,7 +269,8 @@ async def kill_broker(site, plan, outcome, stop, onwards):
 
 async def kill_daemon(site, plan, outcome, stop):
     rng = random.Random(f"{plan.seed}-daemon")
-    while await pause(stop, plan.daemon_every_s * rng.uniform(0.9, 1.1)):
+    began_s = time.monotonic()
+    while await pause(stop, _until_kill(rng, began_s, outcome.daemon_kills, plan.daemon_every_s)):
         if "daemon" in site.died():
             return  # Whoever watches tells it.
         outcome.rss_mb.append(_rss_mb(site))
