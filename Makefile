@@ -4,6 +4,7 @@
 #   make demo              a simulated store, end to end   [SEED=7] [KEEP=1]
 #   make test              the checks and the whole test suite   [TORCH=0: without ultralytics]
 #   make acceptance        the demo on ten seeds, then killed twenty times: half an hour
+#   make soak              simulated days with faults   [MINUTES=10 or SEEDS=1-10000]
 #   make bench             the design's limits on a simulated nano-store, some minutes
 #   make endure            half an hour of cuts and kills under a nano-store's load   [MINUTES=30]
 #   make fuzz              every decoder under libFuzzer   [SECONDS=60 for each]
@@ -23,7 +24,7 @@ TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check acceptance bench endure fuzz asyncapi clean
+.PHONY: help demo test check acceptance soak bench endure fuzz asyncapi clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,6 +42,9 @@ check: $(TEST_STAMP)
 
 acceptance: $(TEST_STAMP)
 	$(BIN)/python -m tests.acceptance $(ARGS)
+
+soak: $(TEST_STAMP)
+	$(BIN)/python -m tests.soak $(if $(SEEDS),--seeds $(SEEDS),--minutes $(or $(MINUTES),10))
 
 bench: $(TEST_STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.faults.power import Images, lay, take, torn
+from gateway.backup import back_up
+from tests.faults.power import SECTOR, Images, lay, take, torn
 
 Rows = list[tuple[Any, ...]]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The process is gone; nothing that it still wants to do happens."""
 
 
@@ -42,6 +43,8 @@ class Disk:
         self.torn = False
         self.full = False
         self.was_full = False
+        self.damage = False
+        self.replacement: str | None = None
         self.statements = 0
         self.died = asyncio.Event()
         self._rng = rng
@@ -68,6 +71,11 @@ class Disk:
         if self._image is not None:
             lay(self._image, self.path)
             self._image = None
+        if self.replacement is not None:
+            self._restore(self.replacement)
+        if self.damage:
+            self._wear()
+        self.replacement, self.damage = None, False
         self.dead, self.cut_in, self.torn = False, None, False
         self.died = asyncio.Event()
 
@@ -89,15 +97,21 @@ class Disk:
         self.died.set()
 
     def keep(self, name: str) -> None:
-        """Set a copy of the database aside, as a backup would."""
-        source = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
-        target = sqlite3.connect(self.folder / name)
-        source.backup(target)
-        source.close()
-        target.close()
+        """Set a copy of the database aside, as an operator would."""
+        (self.folder / name).unlink(missing_ok=True)
+        back_up(self.path, self.folder / name)
 
-    def restore(self, name: str) -> None:
-        """Put a copy in the database's place; between two lives."""
+    def _wear(self) -> None:
+        """Overwrite some sectors of the database, or cut its end off."""
+        content = bytearray(self.path.read_bytes())
+        for _ in range(self._rng.randrange(1, 4)):
+            at = self._rng.randrange(max(1, len(content) // SECTOR)) * SECTOR
+            content[at : at + SECTOR] = self._rng.randbytes(SECTOR)
+        if self._rng.random() < 0.2:
+            del content[self._rng.randrange(len(content)) :]
+        self.path.write_bytes(content)
+
+    def _restore(self, name: str) -> None:
         for file in self.folder.glob("gateway.db-*"):
             file.unlink()
         shutil.copy(self.folder / name, self.path)
@@ -115,7 +129,7 @@ class Disk:
 
     def _alive(self) -> None:
         if self.dead:
-            raise Killed
+            raise KilledError
 
     def run(self, connection: "Connection", sql: str, statement: Callable[[], Rows]) -> Rows:
         """Run one statement of a connection, or die of it."""
@@ -129,15 +143,13 @@ class Disk:
         if self.cut_in is not None:
             self.cut_in -= 1
             if self.cut_in <= 0 and (commit or not self.torn):
-                self._die_in(connection, statement, commit=commit)
+                self._die_in(statement, commit=commit)
         rows = statement()
         if commit:
             self._committed(connection.raw)
         return rows
 
-    def _die_in(
-        self, connection: "Connection", statement: Callable[[], Rows], *, commit: bool
-    ) -> None:
+    def _die_in(self, statement: Callable[[], Rows], *, commit: bool) -> None:
         """Cut within this statement. A kill leaves it undone, or done and unheard of."""
         if self.torn and commit:
             before = self._images() if self._synchronous() else self._opened
@@ -147,7 +159,7 @@ class Disk:
         elif self._rng.random() < 0.5:
             statement()
         self._end()
-        raise Killed
+        raise KilledError
 
 
 class Connection:

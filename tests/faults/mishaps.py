@@ -4,12 +4,14 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from gateway.domain.inputs import AnyInput, DeviceStatus, Stamp, StoreChanged
 from tests.faults.network import KEEPALIVE_S, REFUSALS
+from tests.faults.world import WEIGHED_S
 
 if TYPE_CHECKING:
     from tests.faults.simulation import Day
@@ -28,7 +30,7 @@ async def run(day: "Day") -> None:
     weights = [ALL[name][0] for name in names]
     last_s = 8.0 + 4.5 * len(day.world._coming)
     due = sorted(
-        (rng.uniform(0.5, last_s), name)
+        (rng.uniform(WEIGHED_S, last_s), name)
         for name in rng.choices(names, weights, k=rng.randrange(2, 10))
     )
     async with asyncio.TaskGroup() as group:
@@ -101,20 +103,44 @@ async def _integrator_away(day: "Day", rng: random.Random) -> None:
     day.integrator.start()
 
 
+async def _integrator_restored(day: "Day", rng: random.Random) -> None:
+    """The integrator's database is lost, and an older copy is put in its place."""
+    day.integrator.keep()
+    await asyncio.sleep(rng.uniform(0.5, 15.0))
+    day.integrator.restore()
+
+
 async def _command(day: "Day", rng: random.Random) -> None:
     """A head office sends something, often twice."""
     gtins = [facing.gtin for facing in day.store.facings]
     products = list(day.store.products.values())
     name, data = rng.choice(
         (
-            ("prices", {"version": f"p{rng.randrange(9)}", "prices": [
-                {"gtin": gtins[0], "unit_price_minor": rng.randrange(1, 999), "currency": "EUR"}
-            ]}),
-            ("planogram", {"facings": [
-                {"gtin": facing.gtin, "plates": list(facing.plates)} for facing in day.store.facings
-            ], "products": [
-                {"gtin": products[0].gtin, "name": "Renamed", "unit_g": products[0].unit_g}
-            ]}),
+            (
+                "prices",
+                {
+                    "version": f"p{rng.randrange(9)}",
+                    "prices": [
+                        {
+                            "gtin": gtins[0],
+                            "unit_price_minor": rng.randrange(1, 999),
+                            "currency": "EUR",
+                        }
+                    ],
+                },
+            ),
+            (
+                "planogram",
+                {
+                    "facings": [
+                        {"gtin": facing.gtin, "plates": list(facing.plates)}
+                        for facing in day.store.facings
+                    ],
+                    "products": [
+                        {"gtin": products[0].gtin, "name": "Renamed", "unit_g": products[0].unit_g}
+                    ],
+                },
+            ),
             ("planogram", {"facings": [{"gtin": "1", "plates": ["nowhere"]}]}),
             ("backfill", {"epoch": "0" * 32, "from": "0", "to": "5"}),
             ("review", {"review": "unknown", "acts": [], "by": "x"}),
@@ -141,15 +167,14 @@ async def _review(day: "Day", rng: random.Random) -> None:
 
 async def _nonsense_acknowledged(day: "Day", rng: random.Random) -> None:
     """Somebody with the integrator's rights says what cannot be true."""
-    epoch = day.promises.epoch
-    payload = rng.choice(
-        (
-            b"{",
-            b'{"acknowledged":{"x":"1"}}',
-            b'{"acknowledged":{"%s":"99999999999999999999"}}' % epoch.encode(),
-            b'{"acknowledged":{"%s":"%020d"}}' % (epoch.encode(), 10**6),
-        )
+    epoch, last = day.promises.epoch, day.promises.last_sequence
+    claims = (
+        {epoch: str(10**20 - 1)},
+        {epoch: str(last + rng.randrange(1, 4))},
+        {epoch: str(last + rng.randrange(1, 4))},
+        {epoch: "-1", "x": "1"},
     )
+    payload = rng.choice((b"{", *(msgspec.json.encode({"acknowledged": one}) for one in claims)))
     day.broker.publish(f"{day.root}/ack", payload)
 
 
@@ -174,7 +199,10 @@ async def _power_cut(day: "Day", rng: random.Random) -> None:
     else:
         day.disk.torn = True
         day.disk.cut_in = rng.randrange(1, 12)
-        await day.disk.died.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10.0):
+                await day.disk.died.wait()
+        day.disk.die(power=True)
     day.clock.reboot()
     if rng.random() < 0.4:
         day.clock.trusted = False  # No NTP yet: it goes on where a saved clock stood.
@@ -187,6 +215,24 @@ async def _stop(day: "Day", rng: random.Random) -> None:
     day.down_s = rng.choice((0.0, 3.0))
     if day.stop is not None and not day.stop.done():
         day.stop.set_result("SIGTERM")
+
+
+async def _damage(day: "Day", _rng: random.Random) -> None:
+    """The card wears out: sectors of the database read as something else after a restart."""
+    day.disk.damage = True
+    day.promises.disturbed = True
+    day.disk.die(power=True)
+
+
+async def _restore(day: "Day", rng: random.Random) -> None:
+    """Somebody puts an older copy of the database in its place."""
+    if day.disk.dead or not day.disk.path.exists():
+        return
+    day.disk.keep("copy.db")
+    await asyncio.sleep(rng.uniform(0.5, 15.0))
+    day.promises.disturbed = day.promises.replaced = True
+    day.disk.replacement = "copy.db"
+    day.disk.die()
 
 
 async def _disk_full(day: "Day", rng: random.Random) -> None:
@@ -286,12 +332,15 @@ ALL: Final[dict[str, tuple[float, Mishap]]] = {
     "refusals": (1.0, _refusal),
     "broker killed": (2.5, _broker_kill),
     "integrator away": (1.5, _integrator_away),
+    "integrator restored": (0.7, _integrator_restored),
     "command": (2.0, _command),
     "reviews decided": (1.5, _review),
-    "nonsense acknowledged": (1.0, _nonsense_acknowledged),
+    "nonsense acknowledged": (1.5, _nonsense_acknowledged),
     "daemon killed": (4.0, _kill),
     "power cut": (3.0, _power_cut),
     "daemon stopped": (1.0, _stop),
+    "database damaged": (0.3, _damage),
+    "database restored": (0.3, _restore),
     "disk full": (1.0, _disk_full),
     "clock step": (1.5, _clock_step),
     "trust": (1.0, _trust),

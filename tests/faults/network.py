@@ -19,7 +19,9 @@ import msgspec
 
 from drivers.errors import DeviceGoneError
 from drivers.mqtt.client import Message
-from gateway.simulator.integrator import Ledger
+from gateway.simulator.asking import LOOK_S, Asker
+from gateway.simulator.ledger import Ledger
+from gateway.simulator.proof import prove_in
 
 NAME = "mqtt simulated"
 KEEPALIVE_S = 45.0
@@ -67,9 +69,7 @@ class Link:
 
     # As the daemon calls it.
 
-    def publish(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, **_options: Any
-    ) -> int:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, **_options: Any) -> int:
         self.raise_if_gone()
         self._mid = self._mid % 65_535 + 1
         mid = self._mid
@@ -127,10 +127,9 @@ class Broker:
         self,
         _config: object,
         *,
-        subscriptions: Sequence[tuple[str, int]] = (),
-        will: Any = None,
         on_message: Callable[[Message], None],
         on_puback: Callable[..., None],
+        **_options: Any,
     ) -> AsyncIterator[Link]:
         """Take the place of ``drivers.mqtt.client.connect``."""
         await asyncio.sleep(self._delay_s())
@@ -253,15 +252,34 @@ class Integrator:
     up: bool = True
     ledger: Ledger = field(default_factory=lambda: Ledger(":memory:"))
     received: int = 0
+    commands: int = 0
+    ever: set[tuple[str, int]] = field(default_factory=set)
+    """What it had before it was set back."""
     backup: sqlite3.Connection | None = None
+    thorough: bool = False
+    asker: Asker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asker = Asker(self._name)
+
+    def _name(self) -> str:
+        self.commands += 1
+        return f"ask-{self.commands}"
 
     def receive(self, batch: Sequence[tuple[str, bytes]]) -> None:
         """Store events in one transaction; answer births and what was stored."""
         events = [payload for topic, payload in batch if "/events/" in topic]
-        birth = any(
-            topic.endswith("/status") and msgspec.json.decode(payload)["state"] == "online"
-            for topic, payload in batch
-        )
+        birth = False
+        now_s = asyncio.get_running_loop().time()
+        for topic, payload in batch:
+            if topic.endswith("/status"):
+                birth = True
+                self.ledger.note_birth(self.source, msgspec.json.decode(payload)["epoch"])
+            elif "/replies/" in topic:
+                gone = self.asker.reply(self.source, payload, now_s)
+                if gone is not None:
+                    self.ledger.note_gone(gone.source, gone.epoch, gone.ranges)
+                    birth = True
         self.received += len(events)
         if events:
             self.ledger.store(events)
@@ -279,6 +297,29 @@ class Integrator:
         if self.up:
             self.acknowledge()
             self.broker.pump()
+
+    async def ask(self) -> None:
+        """Look for what is missing now and then, and ask for it."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not self.up or not (self.thorough or self.ledger.lacks_some()):
+                continue
+            proof = prove_in(self.ledger._connection, self.source)
+            for wish in self.asker.look([proof], asyncio.get_running_loop().time()):
+                self.broker.publish(f"{self.root}/commands/backfill", wish.payload)
+
+    def keep(self) -> None:
+        """Make a backup."""
+        self.backup = sqlite3.connect(":memory:", isolation_level=None)
+        self.ledger._connection.backup(self.backup)
+
+    def restore(self) -> None:
+        """Go back to the backup: what came after it is not here any more."""
+        assert self.backup is not None
+        self.ever |= self.stored().keys()
+        self.ledger._connection = self.backup
+        self.thorough = True
+        self.reconnected()
 
     def stop(self) -> None:
         """Go away; the broker keeps what is published meanwhile."""

@@ -11,7 +11,8 @@ import msgspec
 
 from gateway.domain.effects import OpenDoor
 from gateway.envelope import with_shopper
-from gateway.simulator.integrator import same_event
+from gateway.simulator.ledger import same_event
+from gateway.simulator.proof import prove_in
 from tests.faults.world import START_G
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 TOLERANCE_G = 8.0
 """Of a plate's whole balance: noise of what was weighed, not of a unit."""
 COLUMNS = "epoch, sequence, id, payload, shopper"
+
+CLOSED = "org.shelfgate.cart.closed.v1"
+ADJUSTED = "org.shelfgate.cart.adjusted.v1"
 
 Key = tuple[str, int]
 
@@ -32,6 +36,10 @@ class Promises:
         """Id and payload of every committed event by epoch and sequence."""
         self.given_up: set[Key] = set()
         self.broken: list[str] = []
+        self.disturbed = False
+        """Somebody changed or damaged the database: what was only there may be gone."""
+        self.replaced = False
+        self.gone: set[Key] = set()
         self.epoch = ""
         self.doors: Counter[str] = Counter()
         self._day = day
@@ -44,6 +52,11 @@ class Promises:
         if what not in self.broken:
             self.broken.append(what)
 
+    @property
+    def last_sequence(self) -> int:
+        """The last of the current epoch."""
+        return self._ends.get(self.epoch, -1)
+
     # While it runs.
 
     def committed(self, connection: sqlite3.Connection) -> None:
@@ -52,7 +65,7 @@ class Promises:
             f"SELECT {COLUMNS} FROM events WHERE epoch ="
             " (SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1) AND sequence > ?"
             " ORDER BY sequence",
-            (self._ends.get(self.epoch, -1),),
+            (self.last_sequence,),
         ).fetchall()
         for row in rows:
             self._note(*row)
@@ -61,7 +74,7 @@ class Promises:
         ).fetchall()
         if newest and newest[0][0] != self.epoch:
             self.epoch = newest[0][0]
-            if self.epoch in self._ends:
+            if self.epoch in self._ends and not self.disturbed:
                 self.break_(f"epoch {self.epoch} begins again")
             self.committed(connection)
 
@@ -70,8 +83,6 @@ class Promises:
     ) -> None:
         whole = payload if shopper is None else with_shopper(payload, shopper)
         key = (epoch, sequence)
-        if sequence != self._ends.get(epoch, -1) + 1:
-            self.break_(f"sequence {sequence} of {epoch} follows {self._ends.get(epoch, -1)}")
         if self._ids.setdefault(name, key) != key:
             self.break_(f"id {name} names two events")
         self.known[key] = (name, whole)
@@ -89,7 +100,7 @@ class Promises:
         self.doors[effect.session] += 1
         if self.doors[effect.session] > 1:
             self.break_(f"the door opened twice for session {effect.session}")
-        if effect.session not in self._sessions:
+        if effect.session not in self._sessions and not self.given_up:
             self.break_(f"the door opened for session {effect.session} before it was committed")
 
     # Between two lives.
@@ -100,22 +111,29 @@ class Promises:
         if not path.exists():
             return
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            rows = connection.execute(
-                f"SELECT {COLUMNS}, acknowledged FROM events ORDER BY epoch, sequence"
-            ).fetchall()
+            tables = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'events'")
+            rows = (
+                tables.fetchall()
+                and connection.execute(
+                    f"SELECT {COLUMNS}, acknowledged FROM events ORDER BY epoch, sequence"
+                ).fetchall()
+            )
         found: dict[Key, tuple[str, bytes]] = {}
+        had = self._stored().keys() | self._day.integrator.ever
         for epoch, sequence, name, payload, shopper, acknowledged in rows:
             whole = payload if shopper is None else with_shopper(payload, shopper)
             found[epoch, sequence] = (name, whole)
             if (epoch, sequence) not in self.known:
                 self._note(epoch, sequence, name, payload, shopper)  # Its COMMIT was in doubt.
-            if acknowledged and (epoch, sequence) not in self._stored():
+            if acknowledged and (epoch, sequence) not in had:
                 self.break_(f"event {sequence} of {epoch} is off the list and nobody has it")
         for key, event in self.known.items():
             if key in found:
                 if found[key] != event:
                     self.break_(f"event {key[1]} of {key[0]} has changed")
-            elif key not in self.given_up and key not in self._stored():
+            elif self.disturbed:
+                self.gone.add(key)
+            elif key not in self.given_up and key not in had:
                 self.break_(f"event {key[1]} of {key[0]} was committed and is gone")
 
     def _stored(self) -> dict[Key, tuple[str, bytes]]:
@@ -125,7 +143,8 @@ class Promises:
 
     def drained(self) -> bool:
         """Tell whether the integrator has every event and the gateway knows it."""
-        if self._day.intake is None or len(self._stored()) < len(self.known.keys() - self.given_up):
+        wanted = self.known.keys() - self.given_up - self.gone
+        if self._day.intake is None or not wanted <= self._stored().keys():
             return False
         with closing(sqlite3.connect(self._day.disk.path)) as connection:
             [(count,)] = connection.execute("SELECT count(*) FROM events WHERE acknowledged = 0")
@@ -135,10 +154,13 @@ class Promises:
         """Hold everything against everything."""
         self.reopened()
         self._delivered()
-        self._chained()
-        self._carts()
-        self._weights()
-        self._sessions_once()
+        if self.disturbed:
+            self._told_of_the_disturbance()
+        else:
+            self._chained()
+            self._carts()
+            self._weights()
+            self._sessions_once()
         for session, count in self._day.world.sessions_let_in.items():
             if count > 1:
                 self.break_(f"session {session} was let in {count} times")
@@ -148,7 +170,7 @@ class Promises:
         stored = self._stored()
         for key in stored.keys() - self.known.keys():
             self.break_(f"event {key[1]} of {key[0]} was sent and never committed")
-        for key in self.known.keys() - stored.keys() - self.given_up:
+        for key in self.known.keys() - stored.keys() - self.given_up - self.gone:
             self.break_(f"event {key[1]} of {key[0]} was never delivered")
         for key, (name, payload) in stored.items():
             if key not in self.known:
@@ -170,52 +192,60 @@ class Promises:
         keys = sorted(stored, key=lambda key: (order.get(key[0], -1), key[1]))
         return [msgspec.json.decode(stored[key][1]) for key in keys]
 
+    def _told_of_the_disturbance(self) -> None:
+        """Operator and integrator hear of it: what nobody had yet may be gone."""
+        lost = self.gone - self._stored().keys()
+        names = {event["type"] for event in self._events()}
+        if "org.shelfgate.database.recovered.v1" not in names and (lost or self.replaced):
+            self.break_("the database was damaged or replaced, and nobody is told")
+
     def _chained(self) -> None:
-        """Each start names the one before it and where that ended."""
-        before: str | None = None
-        for event in self._events():
-            if event["type"] != "org.shelfgate.gateway.started.v1":
-                continue
-            data = event["data"]
+        """No sequence is without an explanation, and the epochs form one chain: by the proof that
+        any integrator can make from what it has."""
+        for epoch, end in self._ends.items():
+            for sequence in range(end + 1):
+                if (epoch, sequence) not in self.known and (epoch, sequence) not in self.given_up:
+                    self.break_(f"sequence {sequence} of {epoch} is missing and nothing says why")
+        found = prove_in(self._day.integrator.ledger._connection, self._day.integrator.source)
+        starts = {(epoch, 0) for epoch in self._ends}
+        if not found.complete and not starts & self.given_up:
+            self.break_(f"the integrator cannot prove that it has everything: {found}")
+        order = list(self._ends)
+        for payload in (self.known[epoch, 0][1] for epoch in order if (epoch, 0) in self.known):
+            event = msgspec.json.decode(payload)
+            data, nth = event["data"], order.index(event["epoch"])
+            before = order[nth - 1] if nth else None
             if data["previous_epoch"] != before:
                 self.break_(f"epoch {event['epoch']} names {data['previous_epoch']} before it")
             elif before is not None and int(data["previous_sequence"]) != self._ends[before]:
                 self.break_(f"epoch {event['epoch']} names a wrong end of the one before")
-            before = event["epoch"]
-        if before is not None and before != self.epoch and not self.given_up:
-            self.break_("the last epoch never said that it started")
 
     def _carts(self) -> None:
         """Carts that a reader works out from the events are the carts on the device."""
         if self.given_up:
             return  # A reader knows that it lacks some.
-        acts: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+        events = self._events()
+        carts = _carts_of(events)
+        for session, receipt in self._receipts(events).items():
+            lines = Counter({line["gtin"]: int(line["quantity"]) for line in receipt["lines"]})
+            if lines != +carts[session]:
+                self.break_(f"receipt {dict(lines)} of {session} is not {dict(carts[session])}")
+        for name, session in self._day.daemon._engine.state.sessions.items():
+            lines = Counter({gtin: line.quantity for gtin, line in session.lines.items()})
+            if +lines != +carts[name]:
+                self.break_(f"cart {dict(lines)} of {name} is told as {dict(carts[name])}")
+
+    def _receipts(self, events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return the last receipt of each session; revisions only grow."""
         receipts: dict[str, dict[str, Any]] = {}
-        for event in self._events():
-            name, data = event["type"].split(".", 2)[2], event["data"]
-            if name in ("item.picked.v1", "item.put-back.v1", "attribution.revised.v1"):
-                if data["revision"] >= acts.get(data["change"], (-1,))[0]:
-                    acts[data["change"]] = (data["revision"], data["acts"])
-            elif name in ("cart.closed.v1", "cart.adjusted.v1"):
+        for event in events:
+            if event["type"] in (CLOSED, ADJUSTED):
+                data = event["data"]
                 known = receipts.get(data["session"])
                 if known is not None and known["revision"] >= data["revision"]:
                     self.break_(f"session {data['session']} has two receipts of one revision")
                 receipts[data["session"]] = data
-        carts: dict[str, Counter[str]] = defaultdict(Counter)
-        for _, made in acts.values():
-            for act in made:
-                units = act["quantity"] if act["direction"] == "pick" else -act["quantity"]
-                if act["session"] is not None:
-                    carts[act["session"]][act["gtin"]] += units
-        for session, receipt in receipts.items():
-            lines = Counter({line["gtin"]: int(line["quantity"]) for line in receipt["lines"]})
-            if not _same(lines, carts[session]):
-                self.break_(f"receipt {dict(lines)} of {session} is not {dict(carts[session])}")
-        state = self._day.daemon._engine.state
-        for name, session in state.sessions.items():
-            lines = Counter({gtin: line.quantity for gtin, line in session.lines.items()})
-            if not _same(lines, carts[name]):
-                self.break_(f"cart {dict(lines)} of {name} is told as {dict(carts[name])}")
+        return receipts
 
     def _weights(self) -> None:
         """Units are conserved: every gram that left a plate or came back is told of, once."""
@@ -231,10 +261,13 @@ class Promises:
         told: Counter[str] = Counter()
         for (_, plate), delta_g in felt.items():
             told[plate] += delta_g  # type: ignore[assignment]
-        for plate, weight_g in self._day.world.weights_g.items():
-            true_g = weight_g - START_G
-            if abs(told[plate] - true_g) > TOLERANCE_G:
-                self.break_(f"plate {plate} changed by {true_g:+.0f} g, told {told[plate]:+.1f} g")
+        # A unit that moves along a shelf is no act: the shelf as a whole has to balance.
+        for name, shelf in self._day.world.layout.shelves.items():
+            plates = [place.name for place in shelf.plates]
+            true_g = sum(self._day.world.weights_g[plate] - START_G for plate in plates)
+            told_g = sum(told[plate] for plate in plates)
+            if abs(told_g - true_g) > TOLERANCE_G:
+                self.break_(f"shelf {name} changed by {true_g:+.0f} g, told {told_g:+.1f} g")
 
     def _sessions_once(self) -> None:
         """A token opens one session; a session that began ends once, or is still open."""
@@ -250,8 +283,8 @@ class Promises:
         open_ = set(self._day.daemon._engine.state.sessions)
         if not self.given_up and self._sessions != set(ended) | open_:
             self.break_(f"sessions {self._sessions ^ (set(ended) | open_)} vanished")
-        if len(self._sessions) > self._day.world._tokens:
-            self.break_(f"{len(self._sessions)} sessions for {self._day.world._tokens} tokens")
+        if len(self._sessions) > self._day.world.tokens:
+            self.break_(f"{len(self._sessions)} sessions for {self._day.world.tokens} tokens")
 
     # For whoever looks.
 
@@ -275,5 +308,19 @@ class Promises:
         }
 
 
-def _same(one: Counter[str], other: Counter[str]) -> bool:
-    return all(one[gtin] == other[gtin] for gtin in {*one, *other})
+def _carts_of(events: list[dict[str, Any]]) -> dict[str, Counter[str]]:
+    """Return the units in each session's cart, by the highest revision of each change."""
+    changes: dict[str, dict[str, Any]] = {}
+    for event in events:
+        data = event["data"]
+        if "acts" in data and "revision" in data:
+            known = changes.get(data["change"])
+            if known is None or data["revision"] >= known["revision"]:
+                changes[data["change"]] = data
+    carts: dict[str, Counter[str]] = defaultdict(Counter)
+    for change in changes.values():
+        for act in change["acts"]:
+            if act["session"] is not None:
+                units = act["quantity"] if act["direction"] == "pick" else -act["quantity"]
+                carts[act["session"]][act["gtin"]] += units
+    return carts

@@ -11,23 +11,23 @@ of the daemon and at the end (see ``promises``).
 
 import asyncio
 import contextlib
-import gateway.app
-import gateway.database
-import gateway.upstream
 import logging
 import random
 import shutil
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import msgspec
-
+import gateway.app
+import gateway.database
+import gateway.recovery
+import gateway.upstream
 from gateway.config import Settings
 from gateway.config_settings import Broker as BrokerTable
 from gateway.config_settings import Uplink as UplinkTable
@@ -37,7 +37,7 @@ from gateway.domain.inputs import AnyInput, Stamp
 from gateway.domain.store import Store
 from gateway.intake import Intake
 from tests.faults import mishaps
-from tests.faults.disk import Disk, Killed
+from tests.faults.disk import Disk, KilledError
 from tests.faults.network import Broker, Integrator
 from tests.faults.promises import Promises
 from tests.faults.world import STEP_S, World
@@ -118,7 +118,7 @@ class Day:
         self.told: list[str] = []
         self.down_s = 0.0
         self.over = False
-        self.limits = Limits(pending_max=rng.choice((1_000_000, 1_000_000, 25, 60)))
+        self.limits = Limits(pending_max=rng.choice((1_000_000, 1_000_000, 12, 25)))
         self.settings = Settings(
             gateway=GATEWAY,
             database=str(self.disk.path),
@@ -127,6 +127,7 @@ class Day:
         )
         self.waiting: list[Callable[[Stamp], AnyInput]] = []
         """What devices send again until somebody takes it."""
+        self._unsure: deque[tuple[float, Callable[[Stamp], AnyInput]]] = deque(maxlen=8)
 
     def tell(self, what: str) -> None:
         """Note what happened, for whoever looks into a seed."""
@@ -146,12 +147,18 @@ class Day:
                 self.waiting.append(make)
             return
         self.intake.offer(make(self.clock.stamp()))
+        if sure:
+            self._unsure.append((asyncio.get_running_loop().time(), make))
 
     def came_up(self, intake: Intake) -> None:
         """The daemon listens in-store; what devices kept for it comes now."""
         self.intake = intake
+        # The in-store broker sends again what the daemon had not acknowledged when it died.
+        now_s = asyncio.get_running_loop().time()
+        again = [make for at_s, make in self._unsure if now_s - at_s < RESTART_S + 2.0]
+        self._unsure.clear()
         waiting, self.waiting = self.waiting, []
-        for make in waiting:
+        for make in [*again, *waiting]:
             self.put(make, True)
 
     def _committed(self, connection: Any) -> None:
@@ -180,7 +187,7 @@ class Day:
                 await life
             except asyncio.CancelledError:
                 pass
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - judged below.
                 problem = error
             death.cancel()
             self.intake = None
@@ -194,12 +201,12 @@ class Day:
     def _judge_end(self, problem: BaseException | None, *, died: bool) -> None:
         """A daemon ends when it is killed, when it is asked to, and when the disk fails."""
         for error in _leaves(problem):
-            expected = isinstance(error, Killed) and died
+            expected = isinstance(error, KilledError) and died
             expected |= isinstance(error, DatabaseError) and self.disk.was_full
             if not expected:
                 raise error
             if not died:
-                self.tell(f"the daemon ended: {error}")
+                self.tell(f"the daemon ended: {error}".replace(f"{self.disk.folder}/", ""))
 
 
 def _leaves(error: BaseException | None) -> Iterator[BaseException]:
@@ -227,6 +234,14 @@ class _Instore:
 
     def store_changed(self, store: Store) -> None:
         pass
+
+
+class _Calendar(datetime):
+    """What names a database that is set aside."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "_Calendar":
+        return cls.fromtimestamp(BEGAN_UTC_NS / 1e9, tz)
 
 
 @contextlib.contextmanager
@@ -258,8 +273,13 @@ def _edges(day: Day) -> Iterator[None]:
             (gateway.app, "Intake", seen),
             (gateway.app.Daemon, "_listen_to_signals", listen),
             (gateway.database.aiosqlite, "connect", day.disk.connect),
-            (gateway.database.secrets, "token_hex", lambda n: f"{day.rng.getrandbits(8 * n):0{2 * n}x}"),
+            (
+                gateway.database.secrets,
+                "token_hex",
+                lambda n: f"{day.rng.getrandbits(8 * n):0{2 * n}x}",
+            ),
             (gateway.upstream, "connect", day.broker.connect),
+            (gateway.recovery, "datetime", _Calendar),
         ):
             stack.enter_context(patch.object(target, name, value))
         yield
@@ -269,6 +289,7 @@ async def _live_through(day: Day) -> None:
     loop = asyncio.get_running_loop()
     lives = asyncio.create_task(day.live(), name="lives")
     faults = asyncio.create_task(mishaps.run(day), name="faults")
+    asking = asyncio.create_task(day.integrator.ask(), name="asking")
 
     async def world(until: Callable[[], bool]) -> None:
         due_s = loop.time()
@@ -297,6 +318,7 @@ async def _live_through(day: Day) -> None:
         day.promises.at_the_end()
     finally:
         day.over = True
+        asking.cancel()
         day.disk.die()
         await lives
 
@@ -332,6 +354,12 @@ def simulate(seed: int, *, change: Callable[[Day], None] | None = None) -> Outco
     )
 
 
+def failure(seed: int, error: BaseException) -> Outcome:
+    """Return the outcome of a day that ended with an exception."""
+    whats = [f"{type(one).__name__}: {one}" for one in _leaves(error)]
+    return Outcome(seed, 0, 0, 0, [], whats, "")
+
+
 async def _made(seed: int, folder: Path, change: Callable[[Day], None] | None) -> Day:
     day = Day(seed, folder)
     if change is not None:
@@ -345,19 +373,22 @@ async def _made(seed: int, folder: Path, change: Callable[[Day], None] | None) -
     return day
 
 
+def describe(outcome: Outcome) -> str:
+    """Return what happened in a day, for people."""
+    head = (
+        f"seed {outcome.seed}: {outcome.inputs} inputs, {outcome.events} events,"
+        f" {outcome.lives} lives, {outcome.virtual_s:.0f} s, {outcome.digest}, {outcome.counts}"
+    )
+    lines = [head, *(f"  {line}" for line in outcome.mishaps)]
+    lines += [f"  BROKEN {what}" for what in outcome.broken]
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Run the seeds named on the command line and say what happened."""
-    failed = 0
-    for text in sys.argv[1:]:
-        outcome = simulate(int(text))
-        print(f"seed {outcome.seed}: {outcome.inputs} inputs, {outcome.events} events,"
-              f" {outcome.lives} lives, {outcome.virtual_s:.0f} s, {outcome.digest}, {outcome.counts}")
-        for line in outcome.mishaps:
-            print("  ", line)
-        for line in outcome.broken:
-            print("   BROKEN:", line)
-        failed += bool(outcome.broken)
-    return min(failed, 1)
+    outcomes = [simulate(int(text)) for text in sys.argv[1:]]
+    sys.stdout.writelines(f"{describe(outcome)}\n" for outcome in outcomes)
+    return 1 if any(outcome.broken for outcome in outcomes) else 0
 
 
 if __name__ == "__main__":

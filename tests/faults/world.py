@@ -34,11 +34,11 @@ from tests.gateway.domain.scene import (
 )
 
 STEP_S = 0.1
+WEIGHED_S = 4.0
 START_G = 20_000.0
 NOISE_G = 0.6
 RESCAN_STEPS = 70
 TOKEN_S = 60
-OFFLINE_QUEUE_MAX = 50
 
 Steps = Iterator[None]
 
@@ -71,7 +71,7 @@ class World:
 
     def __init__(self, store: Store, rng: random.Random, visits: int) -> None:
         self.layout = Layout(store)
-        self.weights_g = {name: START_G for name in self.layout.plates}
+        self.weights_g = dict.fromkeys(self.layout.plates, START_G)
         self.bodies: dict[str, Body] = {}
         self.doors_opened = 0
         self.sessions_let_in: Counter[str] = Counter()
@@ -81,16 +81,17 @@ class World:
         self._noise = np.random.default_rng(rng.getrandbits(64))
         self._let_in: deque[str] = deque()
         self._steps = 0
-        self._tokens = 0
+        self.tokens = 0
+        self._shown: list[str] = []
         self.sources = {
             name: Source(name, f"{rng.getrandbits(64):016x}", born_ns=-rng.randrange(10**12))
             for name in self.layout.devices
         }
-        starts = sorted(rng.uniform(1.0, 4.0 + 4.5 * visits) for _ in range(visits))
+        # A store is commissioned before it opens: every plate was weighed once.
+        starts = sorted(rng.uniform(WEIGHED_S, 8.0 + 4.5 * visits) for _ in range(visits))
         self._coming = deque(enumerate(starts))
         self._visits: dict[str, Steps] = {}
         self._queue: deque[tuple[str, Callable[[Stamp], AnyInput]]] = deque()
-        self.last_replay: deque[AnyInput] = deque(maxlen=60)
 
     @property
     def over(self) -> bool:
@@ -223,39 +224,27 @@ class World:
         }
 
     def _scan(self, name: str) -> None:
-        self._tokens += 1
-        token = f"token-{self._tokens}-{name}"
-        fields = self._numbered("scanner/gate")
-
-        def make(at: Stamp) -> AnyInput:
-            return EntryScanned(
-                at=at,
-                verdict="valid",
-                shopper=f"shopper-{name}",
-                token_hash=token,
-                expires_utc_ns=at.utc_ns + TOKEN_S * 1_000_000_000,
-                **fields,
-            )
-
-        self._queue.append(("scanner/gate", make))
-        if self._rng.random() < 0.2:  # The same token once more, as another message.
-            again = self._numbered("scanner/gate")
-            self._queue.append(
-                (
-                    "scanner/gate",
-                    lambda at: EntryScanned(
-                        at=at,
-                        verdict="valid",
-                        shopper=f"shopper-{name}",
-                        token_hash=token,
-                        expires_utc_ns=at.utc_ns + TOKEN_S * 1_000_000_000,
-                        **again,
-                    ),
-                )
-            )
+        self.tokens += 1
+        token = f"token-{self.tokens}-{name}"
+        self._shown.append(token)
+        self._queue.append(("scanner/gate", self._read(token, name)))
+        if self._rng.random() < 0.2:  # A screenshot of this token, or of an old one.
+            number = self._rng.randrange(self.tokens) + 1
+            self._queue.append(("scanner/gate", self._read(self._shown[number - 1], name)))
         if self._rng.random() < 0.3:
             door = self._numbered("door/front")
             self._queue.append(("door/front", lambda at: DoorState(at=at, open=True, **door)))
+
+    def _read(self, token: str, name: str) -> Callable[[Stamp], AnyInput]:
+        fields = self._numbered("scanner/gate")
+        return lambda at: EntryScanned(
+            at=at,
+            verdict="valid",
+            shopper=f"shopper-{name}",
+            token_hash=token,
+            expires_utc_ns=at.utc_ns + TOKEN_S * 1_000_000_000,
+            **fields,
+        )
 
     def _frame(self) -> Callable[[Stamp], AnyInput]:
         people = [

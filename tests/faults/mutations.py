@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The product broken on purpose, one way at a time: each has to be found by the simulation."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+import gateway.database
+import gateway.domain.output
+import gateway.pipeline
+from gateway import outbox
+from gateway.database import Database
+from gateway.domain.effects import OpenDoor
+from gateway.domain.engine import Engine
+from gateway.domain.inputs import StateRow
+from gateway.outbox import Statement
+from gateway.uplink import Uplink
+from tests.faults.disk import Connection
+from tests.faults.simulation import Day
+
+Broken = contextlib.AbstractContextManager[object]
+Mutation = Callable[[list[Day]], Broken]
+"""Takes the list in which the day of the present seed is found; returns the break."""
+
+
+def _acknowledge_at_the_broker(_days: list[Day]) -> Broken:
+    """The broker's word counts as the integrator's."""
+    init = Uplink.__init__
+
+    def broken(self: Uplink, settings: Any, random: Any) -> None:
+        init(self, msgspec.structs.replace(settings, acknowledge="broker"), random)
+
+    return patch.object(Uplink, "__init__", broken)
+
+
+def _commit_without_flush(_days: list[Day]) -> Broken:
+    """What is committed stays in the kernel's memory."""
+    execute = Connection.execute_fetchall
+
+    async def broken(self: Connection, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        return await execute(
+            self, sql.replace("synchronous = FULL", "synchronous = OFF"), parameters
+        )
+
+    return patch.object(Connection, "execute_fetchall", broken)
+
+
+def _effect_before_commit(days: list[Day]) -> Broken:
+    """The door opens as soon as the engine says so."""
+    step = Engine.step
+
+    def broken(self: Engine, number: int, item: Any) -> Any:
+        stepped = step(self, number, item)
+        for effect in stepped.effects:
+            if isinstance(effect, OpenDoor):
+                days[-1].open_door(effect)
+        kept = [effect for effect in stepped.effects if not isinstance(effect, OpenDoor)]
+        return stepped._replace(effects=kept)
+
+    return patch.object(Engine, "step", broken)
+
+
+def _ids_without_epoch(_days: list[Day]) -> Broken:
+    """A restart names its events as the one before did."""
+    name = gateway.domain.output.event_id
+    return patch.object(
+        gateway.domain.output, "event_id", lambda gw, _epoch, number, nth: name(gw, "", number, nth)
+    )
+
+
+def _forget(kind: str) -> Mutation:
+    """Rows of one kind of the durable state are never written."""
+    changed = Engine.changed_rows
+
+    def broken(self: Engine) -> list[StateRow]:
+        return [row for row in changed(self) if row.kind != kind]
+
+    return lambda _days: patch.object(Engine, "changed_rows", broken)
+
+
+def _no_rewind(_days: list[Day]) -> Broken:
+    """After a reconnect the uplink goes on where it was, and not where it must."""
+
+    def broken(self: Uplink, _position: int) -> None:
+        self._generation += 1
+        self._ready.clear()
+        self._more = True
+
+    return patch.object(Uplink, "_rewind", broken)
+
+
+def _trim_what_waits(_days: list[Day]) -> Broken:
+    """Making room in the history takes what nobody has acknowledged."""
+
+    def broken(*_args: Any, **_options: Any) -> Any:
+        yield Statement(
+            "DELETE FROM events WHERE position < (SELECT max(position) - 5 FROM events)"
+        )
+        return 0
+
+    return patch.object(outbox, "trim", broken)
+
+
+def _drop_silently(_days: list[Day]) -> Broken:
+    """What is too much is deleted, and no event says so."""
+
+    def broken(_source: Any, _epoch: str, _batch: Any, _last: int, most: int) -> Any:
+        yield Statement(
+            "DELETE FROM events WHERE position IN (SELECT position FROM events"
+            " WHERE acknowledged = 0 ORDER BY position DESC LIMIT -1 OFFSET ?)",
+            (most,),
+        )
+        return [], 0
+
+    return patch.object(outbox, "_make_room", broken)
+
+
+def _two_transactions(_days: list[Day]) -> Broken:
+    """Events and the state that they speak of are committed one after the other."""
+    commit = Database.commit
+
+    async def broken(self: Database, batch: outbox.Batch) -> outbox.Committed:
+        done = await commit(self, msgspec.structs.replace(batch, rows=()))
+        await commit(self, msgspec.structs.replace(batch, events=()))
+        return done
+
+    return patch.object(Database, "commit", broken)
+
+
+def _believe_everything(_days: list[Day]) -> Broken:
+    """An acknowledgement of what was never sent counts."""
+    return patch.object(Uplink, "_believe", lambda _self, _epoch, claim, _tails, _current: claim)
+
+
+def _other_bytes(_days: list[Day]) -> Broken:
+    """What is sent again says that it is sent now."""
+    row = outbox.row_of
+
+    def broken(found: Any) -> outbox.Row:
+        made = row(found)
+        return msgspec.structs.replace(
+            made, payload=made.payload.replace(b'"delivery":"queued"', b'"delivery":"online"')
+        )
+
+    return patch.object(outbox, "row_of", broken)
+
+
+def _forget_the_last(_days: list[Day]) -> Broken:
+    """A restart does not tell where the epoch before it ended."""
+    begin = outbox.begin_epoch
+
+    def broken(epoch: str, utc_ns: int) -> Iterator[Any]:
+        made = yield from begin(epoch, utc_ns)
+        return msgspec.structs.replace(made, previous_epoch=None, previous_sequence=None)
+
+    return patch.object(outbox, "begin_epoch", broken)
+
+
+ALL: dict[str, Mutation] = {
+    "acknowledge at the broker": _acknowledge_at_the_broker,
+    "commit without flush": _commit_without_flush,
+    "effect before commit": _effect_before_commit,
+    "ids without epoch": _ids_without_epoch,
+    "forget tokens": _forget("token"),
+    "forget sessions": _forget("session"),
+    "forget holdings": _forget("holding"),
+    "no rewind": _no_rewind,
+    "trim what waits": _trim_what_waits,
+    "drop silently": _drop_silently,
+    "two transactions": _two_transactions,
+    "believe everything": _believe_everything,
+    "other bytes": _other_bytes,
+    "forget the last epoch": _forget_the_last,
+}
