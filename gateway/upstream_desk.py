@@ -65,7 +65,9 @@ class Desk:
         command, problem, data = parse_command(message.payload)
         if problem is not None:
             self.counters.malformed_commands += 1
-            log.warning("Refused a command %r: %s", name[:64], problem)
+            count = self.counters.malformed_commands
+            if count & (count - 1) == 0:  # The first, and ever fewer of many.
+                log.warning("Refused a command %r (%d by now): %s", name[:64], count, problem)
             if command is not None:
                 self.answer(Reply(command, "error", problem))
             return

@@ -2,11 +2,8 @@
 """Somebody on an in-store broker without access rules, who sends whatever comes to mind."""
 
 import itertools
-import json
 import secrets
-import socket
 from contextlib import closing
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +13,7 @@ from gateway.upstream_desk import BUSY
 from tests.brokers import needs_mosquitto
 from tests.e2e.helpers import Peer, closed, outside_broker, until
 from tests.e2e.shop import FILE, PERIOD_US, ROOT, STORE, open_shop
+from tests.faults.flood import Flood, rss_kb
 
 pytestmark = [needs_mosquitto, pytest.mark.timeout(240)]
 
@@ -35,49 +33,6 @@ NAMES = (
     *("..", "../../../tmp/owned", "etc/passwd", "%2e%2e", "C:\\x", "$SYS", "\u202egnp", "\u2028"),
     *("a" * 200, "x y", "*", "~", "'; DROP TABLE events; --", "${HOME}", "`id`"),
 )
-
-
-class Flood:
-    """A client that only publishes, as fast as the broker reads."""
-
-    def __init__(self, port):
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        name = f"stranger-{secrets.token_hex(4)}".encode()
-        head = b"\x00\x04MQTT\x04\x02\x00\x00" + len(name).to_bytes(2, "big") + name
-        self._socket.sendall(b"\x10" + bytes([len(head)]) + head)
-        assert self._socket.recv(4) == b"\x20\x02\x00\x00"
-        self._waiting = bytearray()
-        self.bytes = 0
-
-    def send(self, topic, payload, *, retain=False):
-        if not isinstance(payload, bytes):
-            payload = json.dumps(payload).encode()
-        name = f"{ROOT}/{topic}".encode()
-        body = len(name).to_bytes(2, "big") + name + payload
-        length, left = b"", len(body)
-        while left or not length:
-            left, low = divmod(left, 128)
-            length += bytes([low | (128 if left else 0)])
-        self._waiting += (b"\x31" if retain else b"\x30") + length + body
-        self.bytes += len(body)
-        if len(self._waiting) > 1 << 16:
-            self.flush()
-
-    def flush(self):
-        self._socket.sendall(self._waiting)
-        self._waiting.clear()
-
-    def close(self):
-        self.flush()
-        # Whoever waits for the end of the answer knows that the broker has read all of it.
-        self._socket.sendall(b"\xc0\x00")
-        assert self._socket.recv(2) == b"\xd0\x00"
-        self._socket.close()
-
-
-def rss_kb(pid):
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 def unknown_devices(send):
@@ -151,7 +106,7 @@ def flooded(tmp_path_factory):
         seen = SimpleNamespace(at=at, grown={}, sent=0, pid=pid)
         before_kb, rows = rss_kb(pid), len(at.daemon.rows())
         for what in (unknown_devices, boots_and_tracks, large, true_samples):
-            with closing(Flood(instore.port)) as flood:
+            with closing(Flood(instore.port, ROOT)) as flood:
                 what(flood.send)
             answers(at, f"after-{what.__name__}")
             enter(at, instore.port)
@@ -164,7 +119,7 @@ def flooded(tmp_path_factory):
             for event in at.witness.named("inputs.dropped")
         }
         assert at.daemon.program.process.poll() is None
-        with closing(Flood(instore.port)) as flood:
+        with closing(Flood(instore.port, ROOT)) as flood:
             for number in range(2_000):
                 flood.send(f"shelf/ghost-{number}/status", b"\xff\x00", retain=True)
             for device in ("shelf/g1.s1", "camera/back", "scanner/entrance", "door/gate"):

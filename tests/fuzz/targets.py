@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -383,10 +384,13 @@ def fuzz_journal(data):
 def fuzz_snapshot(data):
     """A segment that begins with a snapshot, which may be anything."""
     head = b'{"journal":1,"number":4,"snapshot":"%b"}\n' % base64.b64encode(data)
-    try:
-        replay([written(head, "begun")], lambda _number, _event: None)
-    except JournalError as error:
-        told(error)
+    with warnings.catch_warnings():
+        # A store that no store file may describe: numbers come out of it as they may.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            replay([written(head, "begun")], lambda _number, _event: None)
+        except JournalError as error:
+            told(error)
 
 
 def fuzz_database(data):
