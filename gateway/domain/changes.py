@@ -31,6 +31,8 @@ LOOK_NS: Final = 700_000_000
 LEAST_UNIT_PART: Final = 0.4
 """A change smaller than this part of the lightest unit that may lie there is no act."""
 STRANGER_SIGMAS: Final = 3.0
+SHIFTED: Final = 0.04
+"""Most that plates disagree about one load, as a part of it: they are calibrated apart."""
 REVIEWS_MAX: Final = 1_000
 SWAPPED: Final = 0.2
 """Probability that two persons who were one body to the camera came out as each other."""
@@ -124,6 +126,13 @@ def _least_g(stretch: Stretch, options: Sequence[Shelved], held: Sequence[Shelve
     return LEAST_UNIT_PART * lightest_g
 
 
+def _only_shifted(stretch: Stretch, least_g: float) -> bool:
+    """Tell whether a small total is noise, or load that moved from plate to plate."""
+    moved_g = max(abs(one.delta_g) for one in stretch.plates)
+    within_g = max(STRANGER_SIGMAS * stretch.sigma_g, SHIFTED * moved_g)
+    return moved_g < least_g or abs(stretch.total_g) <= within_g
+
+
 def _judge(
     step: Step,
     open_change: OpenChange,
@@ -133,9 +142,10 @@ def _judge(
 ) -> tuple[list[Explanation], str | None]:
     """Return a stretch's explanations and why none may be believed (or None); none: no act."""
     attended = open_change.reason == "attended"
-    if abs(stretch.total_g) < _least_g(stretch, options, held):
+    least_g = _least_g(stretch, options, held)
+    if abs(stretch.total_g) < least_g:
         ranked = _strangers(step, stretch)
-        if not ranked:
+        if not ranked and _only_shifted(stretch, least_g):
             return [], None
         return ranked, "unexplained-weight" if attended else open_change.reason
     if not attended:

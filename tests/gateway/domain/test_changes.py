@@ -69,6 +69,19 @@ def test_a_unit_too_light_for_what_belongs_there_is_asked(shopping):
     assert len(shopping.named("review.requested")) == 1
 
 
+def test_what_leaves_one_plate_and_comes_to_the_next_is_asked_unless_it_weighs_the_same(shopping):
+    """900 g come to a plate and 870 g leave the two beside it: no load only moved along."""
+    shopping.silent = {"shelf/g1.s1"}
+    shopping.run(7.0)
+    shopping.weights_g["g1.s1.p3"] += 510.0
+    shopping.weights_g["g1.s1.p2"] -= 480.0
+    shopping.silent = set()
+    shopping.run(2.0)
+    (change,) = shopping.named("shelf.changed-unattended")
+    felt = {one["plate"]: one["delta_g"] for one in change["weights"]}
+    assert felt == pytest.approx({"g1.s1.p2": -480.0, "g1.s1.p3": 510.0}, abs=3.0)
+
+
 def test_with_the_camera_gone_nobody_is_guessed(shopping):
     shopping.silent = {"camera/over"}
     shopping.run(8.0)
