@@ -143,6 +143,10 @@ def _judge(
     """Return a stretch's explanations and why none may be believed (or None); none: no act."""
     attended = open_change.reason == "attended"
     least_g = _least_g(stretch, options, held)
+    if not attended:
+        # Several acts may have added up to anything.
+        every = step.state.store.products.values()
+        least_g = min(least_g, LEAST_UNIT_PART * min((one.unit_g for one in every), default=0.0))
     if abs(stretch.total_g) < least_g:
         ranked = _strangers(step, stretch)
         if not ranked and _only_shifted(stretch, least_g):

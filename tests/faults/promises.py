@@ -194,9 +194,11 @@ class Promises:
 
     def _told_of_the_disturbance(self) -> None:
         """Operator and integrator hear of it: what nobody had yet may be gone."""
-        lost = self.gone - self._stored().keys()
+        lost = self.gone - self._stored().keys() - self.given_up
         names = {event["type"] for event in self._events()}
-        if "org.shelfgate.database.recovered.v1" not in names and (lost or self.replaced):
+        if "org.shelfgate.database.recovered.v1" not in names and (
+            lost or (self.replaced and not self.given_up)
+        ):
             self.break_("the database was damaged or replaced, and nobody is told")
 
     def _chained(self) -> None:

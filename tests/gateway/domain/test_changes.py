@@ -82,6 +82,17 @@ def test_what_leaves_one_plate_and_comes_to_the_next_is_asked_unless_it_weighs_t
     assert felt == pytest.approx({"g1.s1.p2": -480.0, "g1.s1.p3": 510.0}, abs=3.0)
 
 
+def test_acts_that_nobody_watched_are_told_whatever_they_add_up_to(shopping):
+    """900 g came to a plate and 780 g left it while the shelf was away."""
+    shopping.silent = {"shelf/g1.s1"}
+    shopping.run(7.0)
+    shopping.weights_g["g1.s1.p3"] += 120.0
+    shopping.silent = set()
+    shopping.run(2.0)
+    (change,) = shopping.named("shelf.changed-unattended")
+    assert change["weights"][0]["delta_g"] == pytest.approx(120.0, abs=3.0)
+
+
 def test_with_the_camera_gone_nobody_is_guessed(shopping):
     shopping.silent = {"camera/over"}
     shopping.run(8.0)
