@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="%(levelname)s %(message)s" if not sys.stderr.isatty() else "%(message)s",
         stream=sys.stderr,
     )
+    # It would show every parameter of every statement, pseudonyms among them.
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)
     run: Callable[[argparse.Namespace], int] = args.run
     try:
         return run(args)

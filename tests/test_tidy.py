@@ -348,3 +348,15 @@ def test_every_command_is_documented_and_gives_an_example():
         assert parser.epilog, f"shelfgate {name} --help gives no example"
         assert "Example" in parser.epilog
         assert parser.description, f"shelfgate {name} --help does not say what it is for"
+
+
+def test_every_test_of_the_fault_matrix_is_there():
+    matrix = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+    named = re.findall(r"`([a-z0-9_/]+\.py)::(test_\w+)`", matrix)
+    assert len(named) > 50
+    for file, test in named:
+        path = ROOT / "tests" / file
+        defined = {
+            node.name for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef)
+        }
+        assert test in defined, f"docs/reliability.md: {file} has no {test}"
