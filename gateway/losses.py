@@ -5,14 +5,13 @@ Which they are is kept in the database itself, until an ``events.dropped`` of th
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from gateway.domain.events import Clock, Event, EventsDropped, SequenceRange
-from gateway.envelope import Source, event_payload, sequence_text
+from gateway import outbox
+from gateway.envelope import Source
 from gateway.outbox import Batch, Committed, Program, Row, Statement
 
 LOST: Final = "lost"
@@ -46,13 +45,6 @@ def missing(
     return [*lost, Lost(epoch, at, last)] if at <= last else lost
 
 
-class _Common(msgspec.Struct, frozen=True):
-    """What every event's data carries."""
-
-    store_version: str
-    clock: Clock
-
-
 def tell(source: Source, epoch: str, batch: Batch) -> Program[list[Row]]:
     """Commit an ``events.dropped`` for what is not told yet, behind the events of a batch.
 
@@ -74,34 +66,20 @@ def tell(source: Source, epoch: str, batch: Batch) -> Program[list[Row]]:
         " (SELECT max(sequence) FROM events WHERE epoch = ?)",
         (epoch,),
     )
-    rows = []
+    inserts = []
     for nth, some in enumerate(_bites(lost), 1):
-        event = _event(source, epoch, sequence + nth, batch, some)
-        row = Row(
-            position=position + nth,
-            epoch=epoch,
-            sequence=sequence + nth,
-            id=event.id,
-            name=event.name,
-            payload=event_payload(
-                event,
-                source,
-                epoch=epoch,
-                sequence=sequence + nth,
-                utc_ns=batch.utc_ns,
-                online=batch.online,
-            ),
-            committed_utc_ns=batch.utc_ns,
+        event = outbox.dropped_event(
+            source,
+            batch,
+            f"{epoch}/{sequence + nth}",
+            epoch=some[0].epoch,
+            ranges=[(one.first, one.last) for one in some],
+            reason="could not be read from a damaged database",
         )
-        rows.append(row)
-    columns = Row.__struct_fields__
-    yield Statement(
-        f"INSERT INTO events ({', '.join(columns)})"  # noqa: S608  Names of our own.
-        f" VALUES ({', '.join('?' * len(columns))})",
-        [msgspec.structs.astuple(row) for row in rows],
-        many=True,
-    )
-    return rows
+        place = outbox.Place(source, epoch, position + nth, sequence + nth)
+        inserts.append(outbox.insert_of(place, batch, event))
+    yield outbox.insertion(inserts)
+    return [outbox.row_of(insert) for insert in inserts]
 
 
 def told_with(
@@ -119,24 +97,3 @@ def _bites(lost: Sequence[Lost]) -> Iterator[list[Lost]]:
         ranges = list(group)
         for start in range(0, len(ranges), RANGES_MAX):
             yield ranges[start : start + RANGES_MAX]
-
-
-def _event(source: Source, epoch: str, sequence: int, batch: Batch, lost: Sequence[Lost]) -> Event:
-    newest = batch.events[-1]
-    common = msgspec.json.decode(newest.data, type=_Common)
-    data: Any = EventsDropped(
-        store_version=common.store_version,
-        clock=common.clock,
-        epoch=lost[0].epoch,
-        ranges=[SequenceRange(sequence_text(one.first), sequence_text(one.last)) for one in lost],
-        count=sum(one.last - one.first + 1 for one in lost),
-        reason="could not be read from a damaged database",
-    )
-    cause = f"{source.gateway}/{epoch}/{sequence}/events.dropped".encode()
-    return Event(
-        id=blake2b(cause, digest_size=16).hexdigest(),
-        type="org.shelfgate.events.dropped.v1",
-        subject="outbox",
-        time=newest.time,
-        data=msgspec.Raw(msgspec.json.encode(data)),
-    )

@@ -14,9 +14,11 @@ from collections.abc import Generator, Sequence
 from hashlib import blake2b
 from itertools import groupby
 from typing import Any, Final, TypeVar
+from zlib import crc32
 
 import msgspec
 
+from gateway import schema
 from gateway.domain.events import Clock, Event, EventsDropped, SequenceRange
 from gateway.domain.inputs import StateRow
 from gateway.envelope import Source, event_payload, sequence_text, with_shopper
@@ -27,58 +29,10 @@ TRIM_BITE: Final = 200  # Rows deleted in one transaction.
 DROP_BITE: Final = 500  # Pending rows given up at once; their ranges fit into one event.
 EPOCHS_KEPT: Final = 1_000
 
-SCHEMA_1: Final = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
-    """
-    CREATE TABLE epochs (
-        ordinal         INTEGER PRIMARY KEY,
-        epoch           TEXT    NOT NULL UNIQUE,
-        started_utc_ns  INTEGER NOT NULL,
-        previous_epoch  TEXT,
-        last_sequence   INTEGER  -- Set when the next epoch begins.
-    ) STRICT
-    """,
-    """
-    CREATE TABLE events (
-        position          INTEGER PRIMARY KEY,  -- Order of sending, over all epochs.
-        epoch             TEXT    NOT NULL REFERENCES epochs (epoch),
-        sequence          INTEGER NOT NULL,
-        id                TEXT    NOT NULL UNIQUE,
-        name              TEXT    NOT NULL,
-        payload           BLOB    NOT NULL,  -- The CloudEvent without data.shopper.
-        shopper           TEXT,  -- NULL also when erased.
-        committed_utc_ns  INTEGER NOT NULL,
-        acknowledged      INTEGER NOT NULL DEFAULT 0 CHECK (acknowledged IN (0, 1)),
-        UNIQUE (epoch, sequence)
-    ) STRICT
-    """,
-    "CREATE INDEX events_pending ON events (position) WHERE acknowledged = 0",
-    "CREATE INDEX events_shopper ON events (shopper) WHERE shopper IS NOT NULL",
-    """
-    CREATE TABLE state (
-        kind   TEXT NOT NULL,
-        key    TEXT NOT NULL,
-        value  TEXT NOT NULL,  -- JSON.
-        PRIMARY KEY (kind, key)
-    ) STRICT, WITHOUT ROWID
-    """,
-)
-
-SCHEMA_2: Final = (
-    """
-    CREATE TABLE backfills (
-        ordinal  INTEGER PRIMARY KEY,  -- One after the other.
-        command  TEXT    NOT NULL UNIQUE,
-        epoch    TEXT    NOT NULL,
-        next     INTEGER NOT NULL,  -- All before it is sent; beyond last: done.
-        last     INTEGER NOT NULL,
-        answer   TEXT    NOT NULL  -- JSON: as it was given when the command was accepted.
-    ) STRICT
-    """,
-)
-
 COLUMNS: Final = "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns"
 """What a ``Row`` is made of."""
+PAYLOAD: Final = 5
+"""Which of them the payload is."""
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -179,13 +133,13 @@ def run_sync(connection: sqlite3.Connection, program: Program[T], *, write: bool
 
 def migrate_1() -> Program[None]:
     """Create the tables."""
-    for sql in SCHEMA_1:
+    for sql in schema.SCHEMA_1:
         yield Statement(sql)
 
 
 def migrate_2() -> Program[None]:
-    """Create the table of backfills."""
-    for sql in SCHEMA_2:
+    """Create the table of backfills, and a checksum for each event to come."""
+    for sql in schema.SCHEMA_2:
         yield Statement(sql)
 
 
@@ -237,11 +191,11 @@ def commit(
         (epoch,),
     )
     inserts = [
-        _insert(_Place(source, epoch, position + nth, sequence + nth), batch, event)
+        insert_of(Place(source, epoch, position + nth, sequence + nth), batch, event)
         for nth, event in enumerate(batch.events, 1)
     ]
     if inserts:
-        yield _insertion(inserts)
+        yield insertion(inserts)
     yield from _change_state(batch.rows)
     dropped = 0
     if batch.events and pending_max is not None:
@@ -362,7 +316,7 @@ def erase_shopper(shopper: str) -> Program[int]:
 # Parts of programs.
 
 
-class _Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True):
     """Where a row goes."""
 
     source: Source
@@ -378,7 +332,8 @@ class _Common(msgspec.Struct, frozen=True):
     clock: Clock
 
 
-def _insert(place: _Place, batch: Batch, event: Event) -> tuple[Any, ...]:
+def insert_of(place: Place, batch: Batch, event: Event) -> tuple[Any, ...]:
+    """Return the columns of a new event."""
     payload = event_payload(
         event,
         place.source,
@@ -399,9 +354,10 @@ def _insert(place: _Place, batch: Batch, event: Event) -> tuple[Any, ...]:
     )
 
 
-def _insertion(inserts: list[tuple[Any, ...]]) -> Statement:
-    sql = f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-    return Statement(sql, inserts, many=True)
+def insertion(inserts: Sequence[tuple[Any, ...]]) -> Statement:
+    """Return the statement that appends rows of ``COLUMNS``, each with its checksum."""
+    sql = f"INSERT INTO events ({COLUMNS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    return Statement(sql, [(*one, crc32(one[PAYLOAD])) for one in inserts], many=True)
 
 
 def row_of(columns: tuple[Any, ...]) -> Row:
@@ -458,40 +414,69 @@ def _make_room(
         [(position,) for _, _, position in victims],
         many=True,
     )
-    newest = batch.events[-1]
-    common = msgspec.json.decode(newest.data, type=_Common)
     notices = []
     for nth, (gone, group) in enumerate(groupby(victims, key=lambda victim: victim[0]), 1):
         rows = list(group)
-        data = EventsDropped(
-            store_version=common.store_version,
-            clock=common.clock,
+        event = dropped_event(
+            source,
+            batch,
+            f"{epoch}/{sequence + nth}",
             epoch=gone,
             ranges=_ranges([number for _, number, _ in rows]),
-            count=len(rows),
             reason=f"more than {pending_max} events waited for the uplink",
         )
-        cause = f"{source.gateway}/{epoch}/{sequence + nth}/events.dropped".encode()
-        event = Event(
-            id=blake2b(cause, digest_size=16).hexdigest(),
-            type="org.shelfgate.events.dropped.v1",
-            subject="outbox",
-            time=newest.time,
-            data=msgspec.Raw(msgspec.json.encode(data)),
-        )
         first = min(position for _, _, position in rows)
-        notices.append(_insert(_Place(source, epoch, first, sequence + nth), batch, event))
+        notices.append(insert_of(Place(source, epoch, first, sequence + nth), batch, event))
     if notices:
-        yield _insertion(notices)
+        yield insertion(notices)
     return notices, len(victims)
 
 
-def _ranges(sequences: list[int]) -> list[SequenceRange]:
+def dropped_event(
+    source: Source,
+    batch: Batch,
+    place: str,
+    *,
+    epoch: str,
+    ranges: Sequence[tuple[int, int]],
+    reason: str,
+) -> Event:
+    """Make an ``events.dropped``, dated as the newest event of a batch.
+
+    Args:
+        source: Whose event it is.
+        batch: That it is committed with.
+        place: Epoch and sequence that it will have; they name it.
+        epoch: In which events are gone.
+        ranges: First and last sequence of each range of them, ascending.
+        reason: Why, for people.
+    """
+    newest = batch.events[-1]
+    common = msgspec.json.decode(newest.data, type=_Common)
+    data = EventsDropped(
+        store_version=common.store_version,
+        clock=common.clock,
+        epoch=epoch,
+        ranges=[SequenceRange(sequence_text(first), sequence_text(last)) for first, last in ranges],
+        count=sum(last - first + 1 for first, last in ranges),
+        reason=reason,
+    )
+    cause = f"{source.gateway}/{place}/events.dropped".encode()
+    return Event(
+        id=blake2b(cause, digest_size=16).hexdigest(),
+        type="org.shelfgate.events.dropped.v1",
+        subject="outbox",
+        time=newest.time,
+        data=msgspec.Raw(msgspec.json.encode(data)),
+    )
+
+
+def _ranges(sequences: Sequence[int]) -> list[tuple[int, int]]:
     """Return ascending sequences as ranges, both ends included."""
-    ranges: list[list[int]] = []
+    ranges: list[tuple[int, int]] = []
     for sequence in sequences:
         if ranges and ranges[-1][1] == sequence - 1:
-            ranges[-1][1] = sequence
+            ranges[-1] = (ranges[-1][0], sequence)
         else:
-            ranges.append([sequence, sequence])
-    return [SequenceRange(sequence_text(first), sequence_text(last)) for first, last in ranges]
+            ranges.append((sequence, sequence))
+    return ranges

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Literal
+from zlib import crc32
 
 import msgspec
 
@@ -249,11 +250,21 @@ def _examine(connection: sqlite3.Connection, size: int) -> str | None:
         return f"has no table {min(lacking)}"
     if version:
         _read_texts(connection)
-    if version == len(outbox.MIGRATIONS):
-        # SQLite has no checksums: what is stored of a page may be wrong and its form be right.
-        for kind, key, value in connection.execute("SELECT kind, key, value FROM state"):
-            if not decodes(kind, value):
-                return f"holds a row {kind} {key} that cannot be read"
+    return _changed(connection) if version == len(outbox.MIGRATIONS) else None
+
+
+def _changed(connection: sqlite3.Connection) -> str | None:
+    """Return which row is not what was written, though its page has the right form.
+
+    SQLite has no checksums: a sector may read as something else and nothing would tell.
+    """
+    for kind, key, value in connection.execute("SELECT kind, key, value FROM state"):
+        if not decodes(kind, value):
+            return f"holds a row {kind} {key} that cannot be read"
+    query = "SELECT epoch, sequence, payload, crc FROM events WHERE crc IS NOT NULL"
+    for epoch, sequence, payload, crc in connection.execute(query):
+        if not isinstance(payload, bytes) or crc32(payload) != crc:
+            return f"holds an event {sequence} of epoch {epoch} that has changed"
     return None
 
 

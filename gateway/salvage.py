@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 import msgspec
 
@@ -43,6 +44,7 @@ OVERLAP: Final = 128
 _EVENT: Final = (
     "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns, acknowledged"
 )
+_FIELDS: Final = 9
 
 
 class Salvaged(msgspec.Struct):
@@ -165,14 +167,15 @@ class _Salvage:
             self._chain.append((begun, 0, self._newest(), UNKNOWN))
 
     def events(self) -> None:
-        for row in self._walk("events", "position", _EVENT.partition(", ")[2], PROBES_MAX):
-            if not self._fits(row):
+        columns = f"{_EVENT}, crc" if self._has_crc() else _EVENT
+        for row in self._walk("events", "position", columns.partition(", ")[2], PROBES_MAX):
+            if not self._fits(row[:_FIELDS], *row[_FIELDS:]):
                 self.done.complete = False
                 continue
             epoch, sequence = row[1], row[2]
             if all(epoch != known for known, *_ in self._chain):
                 self._adopt(epoch, row[0])
-            if self._insert("events", _EVENT, row):
+            if self._insert("events", columns, row):
                 self.done.events += 1
                 self._have.setdefault(epoch, set()).add(sequence)
                 self._first[epoch] = min(row[0], self._first.get(epoch, row[0]))
@@ -295,15 +298,24 @@ class _Salvage:
             else:
                 return
 
+    def _has_crc(self) -> bool:
+        """Tell whether both databases keep checksums; a first page made anew knows of none."""
+        query = "SELECT 1 FROM pragma_table_info('events') WHERE name = 'crc'"
+        try:
+            return all(one.execute(query).fetchone() is not None for one in (self._old, self._new))
+        except sqlite3.DatabaseError:
+            return False
+
     # Judging.
 
-    def _fits(self, row: Sequence[Any]) -> bool:
-        """Tell whether an event's payload agrees with its columns."""
+    def _fits(self, row: Sequence[Any], crc: int | None = None) -> bool:
+        """Tell whether an event's payload agrees with its columns, and with its checksum if any."""
         position, epoch, sequence, name_id, name, payload, shopper, utc_ns, acknowledged = row
         numbers = (position, sequence, utc_ns)
         if not (isinstance(payload, bytes) and isinstance(shopper, str | None)):
             return False
-        if not all(isinstance(number, int) for number in numbers) or acknowledged not in (0, 1):
+        right = all(isinstance(number, int) for number in numbers) and acknowledged in (0, 1)
+        if not right or (crc is not None and crc32(payload) != crc):
             return False
         try:
             envelope = msgspec.json.decode(payload, type=_Envelope)
