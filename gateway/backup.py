@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from gateway.database_errors import DatabaseError, explaining
-from gateway.recovery import APPLICATION_ID, COPY, sync_directory
+from gateway.mending import APPLICATION_ID, sync_directory
+from gateway.recovery import COPY
 
 BUSY_MS: Final = 10_000
 

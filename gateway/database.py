@@ -23,8 +23,9 @@ from gateway.database_errors import DatabaseError, explaining
 from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.inputs import Recovery, StateRow
 from gateway.envelope import Source
+from gateway.mending import APPLICATION_ID
 from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row, Statement
-from gateway.recovery import APPLICATION_ID, MACHINE_ID
+from gateway.recovery import MACHINE_ID
 
 __all__ = ["Acknowledged", "Batch", "Committed", "Database", "DatabaseError", "Epoch", "Limits"]
 __all__ += ["Row", "open_database"]

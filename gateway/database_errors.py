@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["DatabaseError", "explaining", "is_damage"]
+__all__ = ["DatabaseError", "explaining", "is_damage", "lacks_table"]
 
 CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY: Final = 0xFF
@@ -41,6 +41,11 @@ class DatabaseError(Exception):
 def is_damage(error: BaseException) -> bool:
     """Tell whether SQLite says that a file is not what it wrote."""
     return isinstance(error, sqlite3.DatabaseError) and _code(error) in CORRUPT
+
+
+def lacks_table(error: BaseException) -> bool:
+    """Tell whether SQLite says that a file is sound but has no such table or column."""
+    return isinstance(error, sqlite3.OperationalError) and _code(error) == sqlite3.SQLITE_ERROR
 
 
 @contextmanager

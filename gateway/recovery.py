@@ -7,6 +7,7 @@ which machine from a hash in the database itself. The steps are in such an order
 any two is made good by the next start.
 """
 
+import glob
 import logging
 import os
 import sqlite3
@@ -20,17 +21,28 @@ from zlib import crc32
 import msgspec
 
 from gateway import outbox
-from gateway.database_errors import DatabaseError, is_damage
+from gateway.database_errors import DatabaseError, explaining, is_damage, lacks_table
 from gateway.domain.inputs import Recovery
 from gateway.envelope import Source
 from gateway.log_check import log_damage
 from gateway.losses import RECOVERY
-from gateway.outbox import Program, Statement, run_sync
-from gateway.salvage import Salvaged, decodes, salvage, seen_in
+from gateway.mending import (
+    APPLICATION_ID,
+    CHUNK,
+    PARTS,
+    beside,
+    discard,
+    mend,
+    open_old,
+    owners_alone,
+    sync_directory,
+    version_of,
+)
+from gateway.outbox import Program, Statement
+from gateway.salvage import decodes
 
 log = logging.getLogger(__name__)
 
-APPLICATION_ID: Final = 0x73686766  # "shgf"; what `file` and other programs see.
 _ID_AT: Final = slice(68, 72)
 MACHINE_ID: Final = Path("/etc/machine-id")
 THOROUGH_BYTES_MAX: Final = 2**28
@@ -38,13 +50,9 @@ THOROUGH_BYTES_MAX: Final = 2**28
 START_S: Final = 30.0
 MENDED_BYTES_S: Final = 2e6
 """Mending reads everything and writes it again: 40 MB in a second on a PC, far less on a card."""
-NEWER_MAX: Final = 20
-"""A schema further ahead than this is not a newer one, but damage."""
-PARTS: Final = ("", "-wal", "-journal")
 COPY: Final = "copy"
 """Key in ``meta`` of a backup: whoever starts on it was restored from it."""
 _SQLITE: Final = b"SQLite format 3\0"
-_CHUNK: Final = 2**22
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -64,11 +72,11 @@ class Side(msgspec.Struct, frozen=True):
 def read_side(path: Path) -> Side | None:
     """Return what is known beside a database; None: nothing."""
     try:
-        return msgspec.json.decode(_beside(path, ".epoch").read_bytes(), type=Side)
+        return msgspec.json.decode(beside(path, ".epoch").read_bytes(), type=Side)
     except FileNotFoundError:
         return None
     except ValueError as error:
-        log.warning("%s: %s. It is written anew", _beside(path, ".epoch"), error)
+        log.warning("%s: %s. It is written anew", beside(path, ".epoch"), error)
         return None
 
 
@@ -78,9 +86,9 @@ def write_side(path: Path, source: Source, epoch: str, sequence: int = -1) -> No
     Raises:
         OSError: The disk refused; the note before stands.
     """
-    target, draft = _beside(path, ".epoch"), _beside(path, ".epoch-new")
+    target, draft = beside(path, ".epoch"), beside(path, ".epoch-new")
     side = Side(source.store, source.gateway, epoch, sequence)
-    with open(draft, "wb", opener=_owners_alone) as file:
+    with open(draft, "wb", opener=owners_alone) as file:
         file.write(msgspec.json.encode(side) + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -157,7 +165,7 @@ def _keep(key: str, value: str) -> Statement:
 def longest_start_s(path: Path) -> float:
     """Return how long ``prepare`` may take on a slow card, in seconds."""
     size = 0
-    for part in (path, _beside(path, "-wal")):
+    for part in (path, beside(path, "-wal")):
         with suppress(OSError):  # What is wrong with it is told when it is opened.
             size += part.stat().st_size
     return START_S + size / MENDED_BYTES_S
@@ -171,7 +179,7 @@ def prepare(path: Path, source: Source) -> None:
         sqlite3.Error: The disk refused.
         OSError: Likewise.
     """
-    _finish(path)
+    _finish(path, source)
     why = damage(path)
     if why is None:
         return
@@ -183,7 +191,7 @@ def prepare(path: Path, source: Source) -> None:
         raise DatabaseError(f"{path}: {why}. {remedy}")
     name = _label(path)
     log.error("%s: %s. It is set aside as %s, and what can be read carried over", path, why, name)
-    done = _mend(path, source, name, side)
+    done = mend(path, source, name, None if side is None else side.epoch)
     _swap(path, name)
     log.warning(
         "%s: %d events and %d rows of state were carried over%s",
@@ -201,7 +209,7 @@ def damage(path: Path) -> str | None:
         sqlite3.Error: The disk refused.
         OSError: Likewise.
     """
-    wal = _beside(path, "-wal")
+    wal = beside(path, "-wal")
     if not path.exists() or path.stat().st_size == 0:
         # SQLite would take it for a new one, and delete the log.
         if wal.exists() and wal.stat().st_size:
@@ -211,7 +219,7 @@ def damage(path: Path) -> str | None:
     if wrong is not None:
         return wrong
     try:
-        with closing(_open_old(path)) as connection:
+        with closing(open_old(path)) as connection:
             connection.text_factory = _text
             return _examine(connection, path.stat().st_size)
     except UnicodeDecodeError as error:
@@ -220,14 +228,6 @@ def damage(path: Path) -> str | None:
         if is_damage(error):
             return str(error)
         raise
-
-
-def _open_old(path: Path) -> sqlite3.Connection:
-    """Open a file without changing it, unless a rollback journal has to be played back."""
-    mode = "rw" if _beside(path, "-journal").exists() else "ro"
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None
-    )
 
 
 def _text(data: bytes) -> str:
@@ -244,7 +244,7 @@ def _examine(connection: sqlite3.Connection, size: int) -> str | None:
     for (found,) in connection.execute(f"PRAGMA {check}(1)"):
         if found != "ok":
             return " ".join(str(found).split())
-    version = _version(connection) if "schema_version" in tables else 0
+    version = version_of(connection) if "schema_version" in tables else 0
     lacking = {"meta", "epochs", "events", "state"} - tables
     if version and lacking:
         return f"has no table {min(lacking)}"
@@ -281,15 +281,10 @@ def _read_texts(connection: sqlite3.Connection) -> None:
             pass
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    [(version,)] = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version")
-    return int(version)
-
-
 def _is_ours(path: Path, source: Source) -> bool:
     """Tell a damaged database of this gateway from a file that was named by mistake."""
     urn = f'"{source.urn}"'.encode()
-    for part in (path, _beside(path, "-wal")):
+    for part in (path, beside(path, "-wal")):
         if not part.exists():
             continue
         with part.open("rb") as file:
@@ -297,7 +292,7 @@ def _is_ours(path: Path, source: Source) -> bool:
             if head.startswith(_SQLITE) and head[_ID_AT] == APPLICATION_ID.to_bytes(4, "big"):
                 return True
             tail = head
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read(CHUNK):
                 if urn in tail + chunk:
                     return True
                 tail = chunk[-len(urn) :]
@@ -307,139 +302,74 @@ def _is_ours(path: Path, source: Source) -> bool:
 # Mending.
 
 
-def _mend(path: Path, source: Source, name: str, side: Side | None) -> Salvaged:
-    """Make a fresh database beside the damaged one, with what can be read of that."""
-    draft, finished = _beside(path, ".mending-new"), _beside(path, ".mending")
-    for leftover in (draft, finished, _beside(path, ".mending-old")):
-        for part in PARTS:
-            _beside(leftover, part).unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    seen = seen_in(path, _beside(path, "-wal"))
-    with (
-        closing(_readable(path)) as old,
-        closing(sqlite3.connect(draft, isolation_level=None)) as new,
-    ):
-        version = _known_version(old, path)
-        _refuse_others(old, path, source)
-        new.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        new.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")
-        for number in range(version):
-            run_sync(new, outbox.MIGRATIONS[number]())
-            new.execute("INSERT INTO schema_version (version) VALUES (?)", (number + 1,))
-        new.execute("BEGIN")
-        done = salvage(
-            old,
-            new,
-            source,
-            seen=seen,
-            begun=None if side is None else side.epoch,
-            current=version == len(outbox.MIGRATIONS),
-        )
-        found = Recovery(
-            reason="corrupt",
-            set_aside=name,
-            events_kept=done.events,
-            rows_kept=done.rows,
-            complete=done.complete,
-        )
-        value = msgspec.json.encode(found).decode()
-        new.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (RECOVERY, value))
-        new.execute("COMMIT")
-    draft.replace(finished)
-    sync_directory(path.parent)
-    for part in (*PARTS, "-shm"):
-        _beside(_beside(path, ".mending-old"), part).unlink(missing_ok=True)
-    return done
-
-
-def _readable(path: Path) -> sqlite3.Connection:
-    """Open a damaged database; where not even its first page can be used, a copy with a new one."""
-    there = path.exists() and path.stat().st_size > 0
-    connection = _open_old(path) if there else None
-    if connection is not None:
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        except (sqlite3.DatabaseError, UnicodeDecodeError):  # The latter from SQLite's own words.
-            connection.close()
-        else:
-            return connection
-    copy = _beside(path, ".mending-old")
-    os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    page = _first_page()
-    with copy.open("r+b") as new:
-        new.write(page)
-        if there:
-            with path.open("rb") as old:
-                old.seek(len(page))
-                while chunk := old.read(_CHUNK):
-                    new.write(chunk)
-    wal = _beside(path, "-wal")
-    if wal.exists():
-        _beside(copy, "-wal").write_bytes(wal.read_bytes())
-    return _open_old(copy)
-
-
-def _first_page() -> bytes:
-    """Return the first page of a database of schema 1: tables stay where they were made."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        fresh.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        fresh.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")
-        run_sync(fresh, outbox.MIGRATIONS[0]())
-        page = bytearray(fresh.serialize()[:4_096])
-    page[18:20] = b"\x02\x02"  # With a write-ahead log.
-    page[28:32] = bytes(4)  # The size is that of the file.
-    return bytes(page)
-
-
-def _known_version(old: sqlite3.Connection, path: Path) -> int:
-    known = len(outbox.MIGRATIONS)
-    try:
-        version = _version(old)
-    except sqlite3.DatabaseError:
-        return known
-    if known < version <= known + NEWER_MAX:
-        remedy = "Install that version again"
-        raise DatabaseError(f"{path}: damaged, and made by a newer version. {remedy}")
-    return version if 0 < version <= known else known
-
-
-def _refuse_others(old: sqlite3.Connection, path: Path, source: Source) -> None:
-    try:
-        found = dict(old.execute("SELECT key, value FROM meta WHERE key IN ('store', 'gateway')"))
-    except sqlite3.DatabaseError:
-        return
-    for key, value in (("store", source.store), ("gateway", source.gateway)):
-        if found.get(key, value) != value:
-            raise DatabaseError(
-                f"{path}: damaged, and belongs to {key} {found[key]!r}, not {value!r}. "
-                "Name another file, or correct the settings"
-            )
-
-
-def _finish(path: Path) -> None:
+def _finish(path: Path, source: Source) -> None:
     """Go on where a kill interrupted the exchange of a damaged database for the mended one."""
-    mended = _beside(path, ".mending")
+    mended = beside(path, ".mending")
     if not mended.exists():
         return
-    with closing(_open_old(mended)) as connection:
-        query = "SELECT value FROM meta WHERE key = ?"
-        [(value,)] = connection.execute(query, (RECOVERY,)).fetchall()
-    name = msgspec.json.decode(value, type=Recovery).set_aside
-    assert name is not None
-    if path.exists() and path.with_name(name).exists():
-        mended.unlink()  # Somebody put another one there meanwhile.
+    with explaining(mended):
+        name = _aside_name(path, mended, source)
+    there = path.exists()
+    if name is None:
+        if not there:
+            raise DatabaseError(_unfinished(path, mended))
+        log.warning("%s: cannot be used, and is removed. %s is still there", mended, path)
+        discard(mended)
+    elif there and (path.with_name(name).exists() or _is_whole(path)):
+        discard(mended)  # Somebody put another one there meanwhile.
     else:
         _swap(path, name)
+
+
+def _is_whole(path: Path) -> bool:
+    return path.stat().st_size > 0 and damage(path) is None
+
+
+def _aside_name(path: Path, mended: Path, source: Source) -> str | None:
+    """Return as what the damaged database is to be set aside; None: the mended one is of no use."""
+    if damage(mended) is not None:
+        return None
+    try:
+        with closing(open_old(mended)) as connection:
+            [(application_id,)] = connection.execute("PRAGMA application_id").fetchall()
+            meta = dict(connection.execute("SELECT key, value FROM meta"))
+        found = msgspec.json.decode(meta[RECOVERY], type=Recovery)
+    except (sqlite3.OperationalError, KeyError, ValueError) as error:
+        if isinstance(error, sqlite3.OperationalError) and not lacks_table(error):
+            raise
+        return None
+    theirs = (meta.get("store", source.store), meta.get("gateway", source.gateway))
+    ours = application_id == APPLICATION_ID and theirs == (source.store, source.gateway)
+    name = found.set_aside or ""
+    fits = name.startswith(f"{path.name}.corrupt-") and "/" not in name
+    return name if ours and fits else None
+
+
+def _unfinished(path: Path, mended: Path) -> str:
+    """Say what a person has to do where neither the mended one nor the damaged one is there."""
+    aside = [
+        one
+        for one in path.parent.glob(f"{glob.escape(path.name)}.corrupt-*")
+        if not one.name.endswith(PARTS[1:])
+    ]
+    why = f"{mended}: cannot be read, and {path} is not there"
+    if not aside:
+        return f"{why}. Remove the former, and put a backup in the place of the latter"
+    newest = max(aside, key=lambda one: (one.stat().st_mtime_ns, one.name))
+    return (
+        f"{why}. Remove the former and rename {newest} to {path} (and {newest}-wal, if there is"
+        f" one, to {path}-wal): the next start mends it anew"
+    )
 
 
 def _swap(path: Path, name: str) -> None:
     """Set the damaged database aside and put the mended one in its place."""
     for part in PARTS:
-        if _beside(path, part).exists():
-            _beside(path, part).rename(path.with_name(name + part))
-    _beside(path, "-shm").unlink(missing_ok=True)
+        if beside(path, part).exists():
+            beside(path, part).rename(path.with_name(name + part))
+    beside(path, "-shm").unlink(missing_ok=True)
     sync_directory(path.parent)
-    _beside(path, ".mending").rename(path)
+    beside(path, ".mending").rename(path)
     sync_directory(path.parent)
 
 
@@ -450,20 +380,3 @@ def _label(path: Path) -> str:
     while any(path.with_name(name + part).exists() for part in PARTS):
         name, number = f"{base}-{number}", number + 1
     return name
-
-
-def sync_directory(folder: Path) -> None:
-    """Make names in a directory durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def _owners_alone(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)

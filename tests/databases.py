@@ -16,9 +16,9 @@ import msgspec
 from gateway import outbox
 from gateway.domain.state import Decided, encode_row
 from gateway.envelope import Source
+from gateway.mending import APPLICATION_ID
 from gateway.outbox import Acknowledged, Batch, run_sync
 from gateway.pipeline import alive_row
-from gateway.recovery import APPLICATION_ID
 from tests.gateway.domain.scene import JAM, TEA, Scene
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "databases"

@@ -11,7 +11,7 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from gateway import outbox, recovery
+from gateway import mending, outbox, recovery
 from gateway.database import Batch, DatabaseError, open_database
 from gateway.losses import Lost, missing
 from gateway.outbox import run_sync
@@ -305,7 +305,7 @@ def test_a_log_without_its_database_is_not_thrown_away(tmp_path, empty):
     """SQLite deletes the log of an empty file. Everything may be in it."""
     path = tmp_path / "a.db"
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute(f"PRAGMA application_id = {recovery.APPLICATION_ID}")
+    connection.execute(f"PRAGMA application_id = {mending.APPLICATION_ID}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mends a damaged database: makes a fresh one beside it, with what can be read of it."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Final
+
+import msgspec
+
+from gateway import outbox
+from gateway.database_errors import DatabaseError
+from gateway.domain.inputs import Recovery
+from gateway.envelope import Source
+from gateway.losses import RECOVERY
+from gateway.outbox import run_sync
+from gateway.salvage import Salvaged, salvage, seen_in
+
+APPLICATION_ID: Final = 0x73686766  # "shgf"; what `file` and other programs see.
+CHUNK: Final = 2**22
+NEWER_MAX: Final = 20
+"""A schema further ahead than this is not a newer one, but damage."""
+PARTS: Final = ("", "-wal", "-journal")
+
+
+def mend(path: Path, source: Source, name: str, begun: str | None) -> Salvaged:
+    """Make a fresh database beside the damaged one, with what can be read of that.
+
+    Args:
+        path: Of the damaged one, which stays as it is.
+        source: Whose it has to be.
+        name: Under which the damaged one will be set aside.
+        begun: The last epoch that is known to have begun.
+
+    Raises:
+        DatabaseError: It is another's, or a newer version made it.
+        sqlite3.Error: The disk refused.
+        OSError: Likewise.
+    """
+    draft, copy = beside(path, ".mending-new"), beside(path, ".mending-old")
+    for leftover in (draft, copy, beside(path, ".mending")):
+        discard(leftover)
+    try:
+        done = _salvaged(path, source, name, begun, draft)
+        draft.replace(beside(path, ".mending"))
+        sync_directory(path.parent)
+    finally:
+        # They hold all that the database holds, and take its room.
+        for leftover in (draft, copy):
+            discard(leftover)
+    return done
+
+
+def _salvaged(path: Path, source: Source, name: str, begun: str | None, draft: Path) -> Salvaged:
+    """Carry over into ``draft`` what can be read."""
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    seen = seen_in(path, beside(path, "-wal"))
+    with (
+        closing(_readable(path)) as old,
+        closing(sqlite3.connect(draft, isolation_level=None)) as new,
+    ):
+        version = _known_version(old, path)
+        _refuse_others(old, path, source)
+        new.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        new.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")
+        for number in range(version):
+            run_sync(new, outbox.MIGRATIONS[number]())
+            new.execute("INSERT INTO schema_version (version) VALUES (?)", (number + 1,))
+        new.execute("BEGIN")
+        done = salvage(
+            old,
+            new,
+            source,
+            seen=seen,
+            begun=begun,
+            current=version == len(outbox.MIGRATIONS),
+        )
+        found = Recovery(
+            reason="corrupt",
+            set_aside=name,
+            events_kept=done.events,
+            rows_kept=done.rows,
+            complete=done.complete,
+        )
+        value = msgspec.json.encode(found).decode()
+        new.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (RECOVERY, value))
+        new.execute("COMMIT")
+    return done
+
+
+def _readable(path: Path) -> sqlite3.Connection:
+    """Open a damaged database; where not even its first page can be used, a copy with a new one."""
+    there = path.exists() and path.stat().st_size > 0
+    connection = open_old(path) if there else None
+    if connection is not None:
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        except (sqlite3.DatabaseError, UnicodeDecodeError):  # The latter from SQLite's own words.
+            connection.close()
+        else:
+            return connection
+    copy = beside(path, ".mending-old")
+    page = _first_page()
+    with open(copy, "wb", opener=owners_alone) as new:
+        new.write(page)
+        if there:
+            with path.open("rb") as old:
+                old.seek(len(page))
+                copyfileobj(old, new, CHUNK)
+    wal = beside(path, "-wal")
+    if wal.exists():
+        with wal.open("rb") as old, open(beside(copy, "-wal"), "wb", opener=owners_alone) as new:
+            copyfileobj(old, new, CHUNK)
+    return open_old(copy)
+
+
+def _first_page() -> bytes:
+    """Return the first page of a database of schema 1: tables stay where they were made."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        fresh.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        fresh.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")
+        run_sync(fresh, outbox.MIGRATIONS[0]())
+        page = bytearray(fresh.serialize()[:4_096])
+    page[18:20] = b"\x02\x02"  # With a write-ahead log.
+    page[28:32] = bytes(4)  # The size is that of the file.
+    return bytes(page)
+
+
+def _known_version(old: sqlite3.Connection, path: Path) -> int:
+    known = len(outbox.MIGRATIONS)
+    try:
+        version = version_of(old)
+    except sqlite3.DatabaseError:
+        return known
+    if known < version <= known + NEWER_MAX:
+        remedy = "Install that version again"
+        raise DatabaseError(f"{path}: damaged, and made by a newer version. {remedy}")
+    return version if 0 < version <= known else known
+
+
+def _refuse_others(old: sqlite3.Connection, path: Path, source: Source) -> None:
+    try:
+        found = dict(old.execute("SELECT key, value FROM meta WHERE key IN ('store', 'gateway')"))
+    except sqlite3.DatabaseError:
+        return
+    for key, value in (("store", source.store), ("gateway", source.gateway)):
+        if found.get(key, value) != value:
+            raise DatabaseError(
+                f"{path}: damaged, and belongs to {key} {found[key]!r}, not {value!r}. "
+                "Name another file, or correct the settings"
+            )
+
+
+def open_old(path: Path) -> sqlite3.Connection:
+    """Open a file without changing it, unless a rollback journal has to be played back."""
+    mode = "rw" if beside(path, "-journal").exists() else "ro"
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None
+    )
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return how many migrations a database has had."""
+    [(version,)] = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version")
+    return int(version)
+
+
+def sync_directory(folder: Path) -> None:
+    """Make names in a directory durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def discard(path: Path) -> None:
+    """Remove a database that is no longer of use, and what belongs to it."""
+    for part in (*PARTS, "-shm"):
+        beside(path, part).unlink(missing_ok=True)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a file that stands beside another, by its suffix."""
+    return path.with_name(path.name + suffix)
+
+
+def owners_alone(path: str, flags: int) -> int:
+    """Open a file as ``open`` asks; one that is made is for its owner alone."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
