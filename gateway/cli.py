@@ -214,7 +214,8 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
 def _load(args: argparse.Namespace) -> tuple[Settings, Store]:
     settings, store, warnings = load(args.settings, args.store)
     for problem in warnings:
-        logging.getLogger(__name__).warning("%s", problem.text)
+        if problem.severity == "warning":
+            logging.getLogger(__name__).warning("%s", problem.text)
     return settings, store
 
 

@@ -6,16 +6,17 @@ The operator writes the settings (brokers, serial ports, limits), the installer 
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from drivers import registry
+from drivers.mqtt import config as mqtt
+from drivers.mqtt.tls import file_problems
 from gateway.config_read import Decoded
 from gateway.config_settings import (
-    CREDENTIAL,
     Broker,
     Entry,
     History,
@@ -25,12 +26,13 @@ from gateway.config_settings import (
     Tls,
     Uplink,
     Vision,
+    is_credential,
     read_secret,
     read_settings,
     secret_path,
 )
 from gateway.config_store import StoreRead, read_store
-from gateway.config_toml import ConfigError, Document, Problem, Problems, Where
+from gateway.config_toml import ConfigError, Document, Problem, Problems, Severity, Where
 from gateway.domain.store import Store
 
 __all__ = [
@@ -176,8 +178,7 @@ def _check_files(document: Document, tables: list[Decoded], problems: Problems) 
         match table:
             case Broker() | Uplink():
                 if table.tls is not None:
-                    for name in ("ca", "cert", "key"):
-                        _check_file(where.at("tls", name), getattr(table.tls, name), problems)
+                    _check_tls(where.at("tls"), table.tls, problems)
                 if table.password_file is not None:
                     _check_secret(where.at("password_file"), table.password_file, problems)
             case Vision():
@@ -213,21 +214,40 @@ def _check_file(where: Where, path: str | None, problems: Problems) -> bool:
         return False
 
 
+def _check_tls(where: Where, tls: Tls, problems: Problems) -> None:
+    """Make the context that the connection will have."""
+    files = mqtt.Tls(ca=tls.ca, certificate=tls.key and tls.cert, key=tls.key)
+    for found in file_problems(files):
+        problems.add(where.at(found.key), found.problem, found.remedy)
+    if tls.key is not None:
+        _check_mode(where.at("key"), Path(tls.key), problems)
+
+
 def _check_secret(where: Where, path: str, problems: Problems) -> None:
     try:
-        read_secret(path)
-        mode = secret_path(path).stat().st_mode
+        file = secret_path(path)
     except ConfigError as error:
-        # Under `shelfgate check` in a shell, systemd has passed nothing: that says little.
-        severity: Literal["error", "warning"] = (
-            "warning" if path.startswith(CREDENTIAL) else "error"
-        )
+        # In a shell systemd has passed nothing, which says nothing about the file.
+        outside = is_credential(path)
+        for item in error.problems:
+            severity: Severity = "note" if outside else "error"
+            problems.add(where, f"{path} {item.problem}", item.remedy, severity=severity)
+        return
+    try:
+        read_secret(path)
+    except ConfigError as error:
+        severity = "warning" if is_credential(path) else "error"
         for item in error.problems:
             problems.add(where, f"{item.file} {item.problem}", item.remedy, severity=severity)
         return
-    if mode & 0o077:
-        remedy = f"chmod 600 {path}"
-        problems.add(where, "others may read the secret", remedy, severity="warning")
+    _check_mode(where, file, problems)
+
+
+def _check_mode(where: Where, file: Path, problems: Problems) -> None:
+    with suppress(OSError):  # That it cannot be read is told where it is read.
+        if file.stat().st_mode & 0o077:
+            remedy = f"chmod 600 {file}"
+            problems.add(where, "others may read the secret", remedy, severity="warning")
 
 
 def _check_keys(where: Where, path: str, problems: Problems) -> None:

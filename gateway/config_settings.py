@@ -226,7 +226,7 @@ def read_secret(path: str) -> str:
     """Return the secret that a ``…_file`` key names, without the newline at its end.
 
     Raises:
-        ConfigError: The file cannot be read, is empty, too long or not UTF-8.
+        ConfigError: The file cannot be read, is empty, too long, not UTF-8 or not one line.
     """
     file = secret_path(path)
     try:
@@ -238,6 +238,8 @@ def read_secret(path: str) -> str:
         raise _secret_error(file, f"cannot be read: {reason}") from error
     if not secret or len(content) > SECRET_BYTES_MAX:
         raise _secret_error(file, "is empty" if not secret else "is too long")
+    if "\n" in secret or "\r" in secret:
+        raise _secret_error(file, "holds more than one line")
     return secret
 
 
@@ -245,19 +247,33 @@ def secret_path(path: str) -> Path:
     """Return the file behind a ``…_file`` value, ``credential:NAME`` included.
 
     Raises:
-        ConfigError: A credential is named but systemd passed none.
+        ConfigError: A credential is named but systemd passed none, or by no name.
     """
     if not path.startswith(CREDENTIAL):
         return Path(path)
+    if not is_credential(path):
+        remedy = "Write credential:NAME, with the name that LoadCredential= gives it"
+        raise _problem(path, "is no name of a credential", remedy)
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if directory is None:
-        raise _secret_error(Path(path), "systemd passed no credentials")
-    return Path(directory) / Path(path.removeprefix(CREDENTIAL)).name
+        remedy = "Pass it with LoadCredential=; a start under systemd looks at it"
+        raise _problem(path, "is looked at under systemd only", remedy)
+    return Path(directory) / path.removeprefix(CREDENTIAL)
+
+
+def is_credential(path: str) -> bool:
+    """Tell whether a ``…_file`` value names a credential, by a name that can be one."""
+    name = path.removeprefix(CREDENTIAL)
+    return name != path and name not in {"", ".", ".."} and "/" not in name
 
 
 def _secret_error(file: Path, problem: str) -> ConfigError:
     remedy = "Write the secret alone into it, readable by the daemon; see LoadCredential="
-    return ConfigError([Problem(file=str(file), line=None, key="", problem=problem, remedy=remedy)])
+    return _problem(str(file), problem, remedy)
+
+
+def _problem(file: str, problem: str, remedy: str) -> ConfigError:
+    return ConfigError([Problem(file=file, line=None, key="", problem=problem, remedy=remedy)])
 
 
 def _check_broker(where: Where, broker: Broker, problems: Problems) -> None:

@@ -20,6 +20,10 @@ PROBLEMS_MAX: Final = 100
 KeyPath = tuple[str | int, ...]
 
 
+Severity = Literal["error", "warning", "note"]
+"""An error keeps from starting, a warning is told at each start, a note only by a check."""
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One thing wrong with a file, and what to do about it."""
 
@@ -30,11 +34,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """For example ``product[2].unit_g``, counted from 0; empty when it is the whole file."""
     problem: str
     remedy: str
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
 
     def __str__(self) -> str:
-        """Return ``file:line: key: problem. Remedy``, marked when it is a warning."""
-        return f"warning: {self.text}" if self.severity == "warning" else self.text
+        """Return ``file:line: key: problem. Remedy``, marked when it is no error."""
+        return self.text if self.severity == "error" else f"{self.severity}: {self.text}"
 
     @property
     def text(self) -> str:
@@ -76,7 +80,7 @@ class Problems:
         problem: str,
         remedy: str,
         *,
-        severity: Literal["error", "warning"] = "error",
+        severity: Severity = "error",
     ) -> None:
         """Note one problem at a place."""
         self.found.append(

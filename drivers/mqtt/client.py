@@ -23,7 +23,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.errors import DeviceGoneError, DeviceSilentError
 from drivers.mqtt.config import Message, MqttConfig, Tls, Will
-from drivers.mqtt.dial import TlsSocket, dial, in_daemon_thread, new_client, refusal
+from drivers.mqtt.dial import dial, in_daemon_thread, new_client, refusal, unanswered
+from drivers.mqtt.tls import TlsSocket
 
 __all__ = [
     "Connection",
@@ -446,7 +447,7 @@ async def connect(
             f"no answer within {config.connect_timeout_s:g} s",
             "Set `protocol = 4` if it speaks MQTT 3.1.1 only, or check what listens there"
             if dialled
-            else "Check host, port and firewall",
+            else unanswered(tls=config.tls is not None),
         ) from error
     except BaseException:
         connection.abort()

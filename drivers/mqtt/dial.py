@@ -5,7 +5,7 @@ import _thread
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -13,7 +13,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from drivers.errors import DeviceGoneError
-from drivers.mqtt.config import MqttConfig, Tls
+from drivers.mqtt.config import MqttConfig
+from drivers.mqtt.tls import Context, TlsFileError
 
 PACKET_BYTES_MAX: Final = 1 << 20
 """Of what the broker sends; neither contract needs a tenth of it."""
@@ -56,7 +57,7 @@ def dial(client: Client, config: MqttConfig) -> None:
     context = None
     try:
         if config.tls is not None:
-            context = _Context.of(config.tls)
+            context = Context.of(config.tls)
             client.tls_set_context(context)
         if config.protocol == 5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it untyped.
@@ -84,18 +85,25 @@ def dial(client: Client, config: MqttConfig) -> None:
 def _explain(error: OSError, *, tls: bool) -> tuple[str, str]:
     """Return what went wrong while connecting, and what to do."""
     match error:
+        case TlsFileError():
+            return f"tls.{error.key} {error.problem}", error.remedy
         case ssl.SSLError():
             return _explain_tls(error)
-        case _LockedKeyError():
-            return "the key in tls.key has a passphrase", "Give a key without one, mode 0600"
         case ConnectionResetError():
             remedy = "Check that this port speaks TLS" if tls else "Check the broker's log"
             return "closed the connection at once", remedy
         case ConnectionRefusedError():
             return "nothing listens there", "Start the broker, or correct host and port"
         case TimeoutError():
-            return "no answer in time", "Check host, port and firewall"
-    return f"cannot connect ({error})", "Check host, network and certificate files"
+            return "no answer in time", unanswered(tls=tls)
+    return f"cannot connect ({error})", "Check host and network"
+
+
+def unanswered(*, tls: bool) -> str:
+    """Return what to do when nothing answers, before TLS or instead of it."""
+    if tls:  # A plain port may wait for the rest of what it takes for a packet.
+        return "Check that this port speaks TLS, and host, port and firewall"
+    return "Check host, port and firewall"
 
 
 def _explain_tls(error: ssl.SSLError) -> tuple[str, str]:
@@ -134,55 +142,6 @@ def refusal(reason: str | None) -> tuple[str, str]:
         f"refused this client's certificate ({reason})",
         "Give a valid one of an authority that the broker trusts in tls.cert and tls.key",
     )
-
-
-class TlsSocket(ssl.SSLSocket):
-    """Remembers the alert that ended it: with TLS 1.3 it comes after the handshake."""
-
-    alert: str | None = None
-    """As OpenSSL names it."""
-
-    def recv(self, buflen: int = 1_024, flags: int = 0) -> bytes:
-        """Receive as any socket; see ``alert``."""
-        try:
-            return super().recv(buflen, flags)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            self.alert = error.reason
-            raise
-
-
-class _Context(ssl.SSLContext):
-    """Remembers its socket, because paho leaves it open when the handshake fails."""
-
-    sslsocket_class = TlsSocket
-    wrapped: ssl.SSLSocket | None = None
-
-    @classmethod
-    def of(cls, tls: Tls) -> "_Context":
-        context = cls(ssl.PROTOCOL_TLS_CLIENT)  # Checks certificate and host name.
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if tls.ca is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(cafile=tls.ca)
-        if tls.certificate is not None:
-            context.load_cert_chain(tls.certificate, tls.key, password=_locked)
-        return context
-
-    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:  # noqa: ANN401
-        self.wrapped = super().wrap_socket(*args, **kwargs)
-        return self.wrapped
-
-
-def _locked() -> str:
-    """Answer OpenSSL's question for a passphrase, which would else be put to the terminal."""
-    raise _LockedKeyError
-
-
-class _LockedKeyError(OSError):
-    """A private key that nobody is there to unlock."""
 
 
 async def in_daemon_thread(work: Callable[[], None], abandon: Callable[[None], None]) -> None:

@@ -9,12 +9,13 @@ import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from drivers.errors import DeviceGoneError
 from drivers.mqtt.client import Tls, connect
 from drivers.mqtt.config import MqttConfig
-from drivers.mqtt.dial import _Context
+from drivers.mqtt.tls import Context
 from gateway.config import Settings
 from gateway.config import Tls as TlsTable
 from tests.brokers import mosquitto, needs_mosquitto, run
@@ -78,9 +79,9 @@ CLIENTS = {
     "foreign": r"refused this client's certificate .*UNKNOWN_CA.*tls\.cert",
     "revoked": r"refused this client's certificate .*REVOKED.*tls\.cert",
     None: r"refused this client's certificate .*CERTIFICATE_REQUIRED.*tls\.cert",
-    "mixed": r"TLS failed .*certificate files are right",
-    "locked": r"the key in tls\.key has a passphrase\. Give a key without one",
-    "absent": r"cannot connect .*No such file.* certificate files",
+    "mixed": r"tls\.key is the key of another certificate\. Name the key that tls\.cert",
+    "locked": r"tls\.key has a passphrase\. Give a key without one",
+    "absent": r"tls\.cert .*absent\.crt cannot be read: No such file.* permissions",
 }
 CLOSED = r"closed the connection before accepting it\. Check .*client certificate"
 """What is left to say where the broker's reset overtakes its alert."""
@@ -157,7 +158,7 @@ class OldServer:
     ("newest", "spoken"), [("TLSv1", "refused"), ("TLSv1_1", "refused"), ("TLSv1_2", "TLSv1.2")]
 )
 def test_tls_below_1_2_is_not_spoken(folder, newest, spoken):
-    context = _Context.of(Tls(ca=str(folder / "authority.crt")))
+    context = Context.of(Tls(ca=str(folder / "authority.crt")))
     context.set_ciphers("ALL:@SECLEVEL=0")  # So that nothing but the version decides.
     with (
         closing(OldServer(folder, ssl.TLSVersion[newest])) as server,
@@ -169,7 +170,7 @@ def test_tls_below_1_2_is_not_spoken(folder, newest, spoken):
 
 
 def test_every_context_checks_certificate_and_name():
-    context = _Context.of(Tls())
+    context = Context.of(Tls())
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
@@ -208,5 +209,32 @@ def test_no_code_makes_a_context_that_checks_less():
     forbidden = r"CERT_(NONE|OPT)|(check_hostname|verify_mode)\s*=|_create_unverified|tls_insecure"
     for path, text in sources():
         assert not re.search(forbidden, text), path
-        if path != ROOT / "drivers" / "mqtt" / "dial.py":
+        if path != ROOT / "drivers" / "mqtt" / "tls.py":
             assert "SSLContext" not in text.replace("ssl.SSLContext |", ""), path
+
+
+# TLS towards a port without it.
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"\x20\x02\x00\x01\x00\x00\x00"])
+def test_tls_towards_a_port_without_it_is_named_as_what_may_be_wrong(folder, answer):
+    """A plain port waits for more, hangs up, or answers in its own language."""
+
+    def serve(listener):
+        peer, _ = listener.accept()
+        with peer, suppress(OSError):  # The client hangs up at a wrong answer.
+            if answer is not None:
+                peer.recv(1_024)
+                peer.sendall(answer)
+            while answer != b"" and peer.recv(1_024):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        link = config(folder, listener.getsockname()[1])
+        if answer is None:
+            link = msgspec.structs.replace(link, connect_timeout_s=0.5)
+        found = run(told(link))
+        thread.join(20)
+    assert "Check that this port speaks TLS" in found

@@ -3,6 +3,7 @@
 
 import pytest
 
+from gateway.cli import main
 from gateway.config import ConfigError, check, load, load_settings, read_secret
 from tests.gateway.config.files import SETTINGS, STORE, problems_of
 
@@ -204,10 +205,25 @@ def test_a_secret_comes_from_a_file_or_from_a_credential(folder, monkeypatch):
     assert read_secret(str(folder / "secret")) == "hunter2"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
     assert read_secret("credential:secret") == "hunter2"
-    assert read_secret("credential:../secret") == "hunter2"  # Never outside the folder.
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"\xff", b"x" * 5_000])
+@pytest.mark.parametrize("name", ["../secret", "/etc/secret", "", ".", "..", "a/b"])
+def test_a_credential_is_never_outside_the_folder(folder, monkeypatch, name):
+    (folder / "secret").write_text("hunter2\n")
+    text = f"username = 'gw'\npassword_file = 'credential:{name}'\n[[device]]"
+    (folder / "settings.toml").write_text(SETTINGS.replace("[[device]]", text, 1))
+    for directory in (None, folder):
+        if directory is not None:
+            monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(directory))
+        with pytest.raises(ConfigError, match="is no name of a credential"):
+            read_secret(f"credential:{name}")
+        expected = f"uplink.password_file: credential:{name} is no name of a credential. Write"
+        assert any(expected in one and one.startswith("settings") for one in checked(folder))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"\xff", b"x" * 5_000, b"hunter2\nhunter3\n", b"hunter2\rhunter3"]
+)
 def test_a_secret_that_cannot_be_one_is_refused(folder, content):
     (folder / "secret").write_bytes(content)
     with pytest.raises(ConfigError):
@@ -216,5 +232,25 @@ def test_a_secret_that_cannot_be_one_is_refused(folder, content):
 
 def test_a_credential_outside_systemd_is_refused(monkeypatch):
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    with pytest.raises(ConfigError, match="systemd passed no credentials"):
+    with pytest.raises(ConfigError, match="is looked at under systemd only"):
         read_secret("credential:uplink")
+
+
+def test_a_check_outside_systemd_ends_with_good_beside_credentials(folder, monkeypatch, capsys):
+    head = SETTINGS.split("[[device]]", maxsplit=1)[0]
+    login = "username = 'gw'\npassword_file = 'credential:uplink'\n"
+    (folder / "settings.toml").write_text(head + login)
+    files = ["--settings", str(folder / "settings.toml"), "--store", str(folder / "store.toml")]
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert main(["check", *files]) == 0
+    *found, last = capsys.readouterr().out.replace(f"{folder}/", "").splitlines()
+    assert last.endswith(": good")
+    [note] = [one for one in found if "uplink" in one]
+    thing = "note: settings.toml:8: uplink.password_file"
+    assert note.startswith(f"{thing}: credential:uplink is looked at under systemd only. Pass it")
+    # Under systemd it is looked at.
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    assert any("uplink cannot be read: No such file" in one for one in checked(folder))
+    (folder / "uplink").write_text("hunter2\n")
+    (folder / "uplink").chmod(0o600)
+    assert not any("uplink" in one for one in checked(folder))
