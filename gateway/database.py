@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 import msgspec
 
-from gateway import history, losses, outbox, recovery
+from gateway import history, losses, outbox, recovery, recovery_log
 from gateway.database_errors import DatabaseError, explaining
 from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.inputs import Recovery, StateRow
@@ -267,6 +267,8 @@ async def open_database(
             await _prepare(writer, path, source)
             recognise = recovery.recognise(recovery.read_side(path), machine)
             found = await _transaction(writer, recognise, "BEGIN IMMEDIATE")
+            if found is not None:
+                await _transaction(writer, recovery_log.tell(path, found), "BEGIN")
             connections.append(await aiosqlite.connect(path, isolation_level=None))
             reader = connections[1]
             await reader.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_MS}")

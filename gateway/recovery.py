@@ -132,7 +132,10 @@ def recognise(side: Side | None, here: str | None) -> Program[Recovery | None]:
     elif COPY in meta or (found is None and older):
         reason = "restored"
     if reason is not None:
-        found = msgspec.structs.replace(found or Recovery(reason=reason), reason=reason)
+        # What came after a copy was made is known to nobody here.
+        complete = (found is None or found.complete) and not (COPY in meta or older)
+        found = found or Recovery(reason=reason)
+        found = msgspec.structs.replace(found, reason=reason, complete=complete)
         yield _keep(RECOVERY, msgspec.json.encode(found).decode())
     if COPY in meta:
         yield Statement("DELETE FROM meta WHERE key = ?", (COPY,))

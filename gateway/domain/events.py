@@ -228,7 +228,7 @@ class DatabaseRecovered(Data, frozen=True, kw_only=True):
     rows_kept: int | None
     """Rows of the durable state carried over; None when nothing had to be."""
     complete: bool
-    """Whether everything could be read."""
+    """Whether everything could be read; false for an older copy too."""
     sessions: list[str]
     """Visits open in the copy: each has its ``session.ended``, and no receipt from now on."""
     reviews: list[str]

@@ -186,7 +186,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     rows_kept: int | None = None
     """Rows of the durable state carried over; None when nothing had to be."""
     complete: bool = True
-    """Whether everything could be read."""
+    """Whether everything could be read; false for an older copy too."""
 
 
 class GatewayStarted(Input, frozen=True, kw_only=True, tag="gateway-started"):

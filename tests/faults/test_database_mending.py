@@ -114,7 +114,7 @@ def test_a_first_page_that_is_gone_is_made_anew(story, tmp_path):
             file.unlink()
 
 
-def test_lost_events_are_named_and_the_epochs_end_is_known_from_the_bytes(story, tmp_path):
+def test_lost_events_are_named_and_the_epochs_end_is_known_from_the_bytes(story, tmp_path, caplog):
     """The root of the table is gone: what hung on it cannot be reached, but it can be counted."""
     images, was = story
     path = tmp_path / "a.db"
@@ -132,7 +132,15 @@ def test_lost_events_are_named_and_the_epochs_end_is_known_from_the_bytes(story,
     }
     assert lost_here == {(row[1], row[2]) for row in was["events"]}
     assert sum(one["count"] for one in dropped) == len(lost_here)
+    [words] = [one.message for one in caplog.records if "lost with the damage" in one.message]
+    assert words.startswith(f"{path}: {len(was['events'])} events are lost with the damage: ")
+    for epoch_lost in {row[1] for row in was["events"]}:
+        last = max(row[2] for row in was["events"] if row[1] == epoch_lost)
+        assert f"{last + 1} of epoch {epoch_lost} (0 to {last})" in words
+    assert "Look for events.dropped" in words
+    caplog.clear()
     assert start(path)[2][1:] == [], "they are named once"
+    assert "lost with" not in caplog.text
 
 
 def test_epochs_that_cannot_be_read_come_from_their_events(story, tmp_path):

@@ -8,12 +8,14 @@ from contextlib import closing
 
 import pytest
 
-from gateway import recovery
+from gateway import recovery, recovery_log
 from gateway.backup import back_up
 from gateway.database import Batch, DatabaseError, open_database
+from gateway.domain.inputs import Recovery
+from gateway.outbox import run_sync
 from gateway.recovery import read_side
 from tests.brokers import run
-from tests.databases import FOLDER, SOURCE
+from tests.databases import FOLDER, SOURCE, make
 from tests.faults.power import take
 from tests.made import lost, started
 
@@ -55,6 +57,11 @@ def life(folder, events=1, *, name="a.db", stop_at=None):
         return None
 
 
+def said(caplog):
+    """Return level and words of what was logged about databases."""
+    return [(one.levelname, one.getMessage()) for one in caplog.records if "a.db" in one.message]
+
+
 def remove(path):
     for part in PARTS:
         path.with_name(path.name + part).unlink(missing_ok=True)
@@ -75,11 +82,12 @@ def test_a_copy_from_before_the_last_start_is_restored(here, newer):
         life(here)
     remove(here / "a.db")
     shutil.copyfile(here / "old.db", here / "a.db")
-    assert life(here)[0].reason == "restored"
+    recovered, _ = life(here)
+    assert (recovered.reason, recovered.complete) == ("restored", False)
     assert life(here)[0] is None
 
 
-def test_a_backup_is_restored_even_within_the_same_epoch(here):
+def test_a_backup_is_restored_even_within_the_same_epoch(here, caplog):
     async def main():
         async with await open_database(
             here / "a.db", store="store", gateway="gw", machine_id=here / "machine-id"
@@ -95,10 +103,19 @@ def test_a_backup_is_restored_even_within_the_same_epoch(here):
     assert read_side(here / "a.db").epoch == epoch
     remove(here / "a.db")
     shutil.copyfile(here / "copy.db", here / "a.db")
+    caplog.clear()
     recovered, begun = life(here)
-    assert recovered.reason == "restored"
+    assert (recovered.reason, recovered.complete) == ("restored", False)
     assert (begun.previous_epoch, begun.previous_sequence) == (epoch, 0)
+    [(level, words)] = said(caplog)
+    assert level == "WARNING"
+    assert words.startswith(
+        f"{here}/a.db: is an older copy: its last event is 0 of epoch {epoch}; visits that end "
+    )
+    assert "Send planogram, prices and erasures of shoppers again" in words
+    caplog.clear()
     assert life(here)[0] is None
+    assert said(caplog) == []
 
 
 @pytest.mark.parametrize("lacks", [0, 1, 2])
@@ -128,19 +145,38 @@ def test_a_copy_of_the_same_epoch_is_restored_when_the_daemon_was_stopped_well(h
     assert life(here)[0] is None
 
 
-def test_a_database_that_is_gone_is_told(here):
+def test_a_database_that_is_gone_is_told(here, caplog):
     life(here)
     remove(here / "a.db")
+    assert said(caplog) == []
     recovered, begun = life(here)
-    assert recovered.reason == "restored"
+    assert (recovered.reason, recovered.complete) == ("restored", False)
     assert begun.previous_epoch is None
+    [(level, words)] = said(caplog)
+    assert level == "ERROR"
+    assert words.startswith(f"{here}/a.db: was not there, and a new one is begun. ")
+    assert "restore a backup" in words
 
 
-def test_a_copy_on_another_machine_is_told_once(here):
-    life(here)
+def test_a_copy_on_another_machine_is_told_once(here, caplog):
+    epoch = life(here, events=3)[1].epoch
     (here / "machine-id").write_text("f" * 32 + "\n")
-    assert life(here)[0].reason == "copied"
+    recovered, _ = life(here)
+    assert (recovered.reason, recovered.complete) == ("copied", True)
     assert life(here)[0] is None
+    [(level, words)] = said(caplog)
+    assert level == "WARNING"
+    assert f"comes from another machine: its last event is 2 of epoch {epoch};" in words
+    assert "see that the other machine does not run" in words
+
+
+def test_the_log_counts_the_visits_that_end(here, caplog):
+    make(here / "a.db")
+    with closing(sqlite3.connect(here / "a.db", isolation_level=None)) as connection:
+        [(visits,)] = connection.execute("SELECT count(*) FROM state WHERE kind = 'session'")
+        run_sync(connection, recovery_log.tell(here / "a.db", Recovery(reason="restored")))
+    assert visits > 0
+    assert f"visits that end without a receipt: {visits};" in caplog.text
 
 
 def test_a_machine_without_an_id_is_not_another(here):
