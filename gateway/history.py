@@ -178,7 +178,7 @@ def _survey(wish: Backfill) -> Program[BackfillAnswer]:
         beyond = [(max(wish.first, end + 1), wish.last)]
     if start is None or start > to:
         gone = [(wish.first, to)] if wish.first <= to else []
-        return _refusal(wish, max(to, wish.first), _joined(gone + beyond))
+        return _refusal(wish, to, _joined(gone + beyond))
     if to - start >= SPAN_MAX:
         to, beyond = start + SPAN_MAX - 1, []
     gaps = yield from _gaps(wish.epoch, wish.first, to)

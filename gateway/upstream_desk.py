@@ -152,8 +152,16 @@ def backfill_reply(command: str, answer: BackfillAnswer) -> Reply:
         case "busy":
             message = f"{OPEN_MAX} backfills are open. Send it again when one is done"
         case "refused":
-            message = "nothing to send: the epoch is unknown, or nothing of it is in the history"
+            message = f"nothing to send: {_refused(answer)}"
     if answer.missing and answer.count:
         message += ", and some of the range are no longer in the history"
     good = answer.state in {"sending", "done"}
     return Reply(command, "ok" if good else "error", message, answer)
+
+
+def _refused(answer: BackfillAnswer) -> str:
+    if answer.last is None:
+        return "the epoch is unknown here"
+    if int(answer.last) < int(answer.first):
+        return f"the epoch has only up to {int(answer.last)}"
+    return "nothing of the range is in the history any more"

@@ -2,7 +2,7 @@
 """Commands from upstream: planogram, prices, reviews, backfill. Each is answered, once done."""
 
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from gateway.domain.gtin import valid_gtin
 from gateway.domain.inputs import Command
 from gateway.domain.layout import Layout
 from gateway.domain.output import Step
+from gateway.domain.refusals import worded
 from gateway.domain.sessions import emit_cart, open_reviews
 from gateway.domain.state import Decided, Overrides, Review, apply_overrides
 from gateway.domain.store import Facing, Product
@@ -33,6 +34,9 @@ ANSWERED_LATER: Final = frozenset({"backfill", "erase"})
 SEQUENCE_MAX: Final = 2**63 - 1
 Word = Annotated[str, msgspec.Meta(max_length=64)]
 """What ends up in every receipt is short."""
+
+
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 class NewProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +133,13 @@ def carry_out(step: Step, command: Command) -> Layout | None:
     return layout
 
 
+def _read(command: Command, wanted: type[Body]) -> Body:
+    try:
+        return msgspec.json.decode(command.data, type=wanted)
+    except msgspec.ValidationError as error:
+        raise CommandError(worded(error, command.data, wanted)) from error
+
+
 def _unknown(_step: Step, command: Command) -> None:
     names = ", ".join(sorted(_HANDLERS))
     raise CommandError(f"unknown command {command.name!r}; known are {names}")
@@ -142,7 +153,7 @@ def _answer(step: Step, command: str, answer: str) -> None:
 
 
 def _planogram(step: Step, command: Command) -> Layout:
-    wanted = msgspec.json.decode(command.data, type=PlanogramCommand)
+    wanted = _read(command, PlanogramCommand)
     store = step.state.store
     products = dict(store.products)
     for new in wanted.products:
@@ -174,7 +185,7 @@ def _planogram(step: Step, command: Command) -> Layout:
 
 
 def _prices(step: Step, command: Command) -> Layout:
-    wanted = msgspec.json.decode(command.data, type=PricesCommand)
+    wanted = _read(command, PricesCommand)
     products = dict(step.state.store.products)
     for price in wanted.prices:
         gtin = _gtin(price.gtin)
@@ -201,7 +212,7 @@ def _override(
 
 
 def _backfill(step: Step, command: Command) -> None:
-    wanted = msgspec.json.decode(command.data, type=BackfillCommand)
+    wanted = _read(command, BackfillCommand)
     first = _sequence("from", wanted.first)
     last = None if wanted.last is None else _sequence("to", wanted.last)
     if last is not None and last < first:
@@ -216,12 +227,12 @@ def _sequence(field: str, text: str) -> int:
 
 
 def _erase(step: Step, command: Command) -> None:
-    wanted = msgspec.json.decode(command.data, type=EraseCommand)
+    wanted = _read(command, EraseCommand)
     step.effects.append(EraseShopper(command.id, wanted.shopper))
 
 
 def _review(step: Step, command: Command) -> None:
-    wanted = msgspec.json.decode(command.data, type=ReviewCommand)
+    wanted = _read(command, ReviewCommand)
     state = step.state
     review = state.reviews.get(wanted.review)
     if review is None:

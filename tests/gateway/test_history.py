@@ -13,6 +13,7 @@ from gateway.domain.effects import Backfill
 from gateway.envelope import Source
 from gateway.history import Fetch, Progress
 from gateway.outbox import Acknowledged, Batch, run_sync
+from gateway.upstream_desk import backfill_reply
 from tests.made import lost
 
 SOURCE = Source("store", "gw")
@@ -98,17 +99,35 @@ def test_what_is_not_here_is_named_exactly(bench):
     assert told(bench.open(OLD, 5, 7, command="2")) == ("sending", 7, 3, [])
     # Of an epoch that is over, what is beyond its end will never be here.
     assert told(bench.open(OLD, 7, 12, command="3")) == ("sending", 9, 1, [(8, 12)])
-    assert told(bench.open(OLD, 20, 30, command="4")) == ("refused", 20, 0, [(20, 30)])
+    assert told(bench.open(OLD, 20, 30, command="4")) == ("refused", 9, 0, [(20, 30)])
 
 
 def test_what_is_yet_to_come_is_not_missing(bench):
     assert told(bench.open(NOW, 8, 50)) == ("sending", 9, 2, [])
-    assert told(bench.open(NOW, 10, 50, command="2")) == ("refused", 10, 0, [])
+    assert told(bench.open(NOW, 10, 50, command="2")) == ("refused", 9, 0, [])
 
 
 def test_nothing_of_an_unknown_epoch_is_here(bench):
     assert told(bench.open("f" * 32, 3, 5)) == ("refused", None, 0, [(3, 5)])
     assert told(bench.open("f" * 32, 3)) == ("refused", None, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "first", "last", "words"),
+    [
+        (OLD, 20, 30, "the epoch has only up to 9"),
+        (OLD, 10, None, "the epoch has only up to 9"),
+        (NOW, 10, 50, "the epoch has only up to 9"),
+        (OLD, 0, 2, "nothing of the range is in the history any more"),
+        ("f" * 32, 3, 5, "the epoch is unknown here"),
+    ],
+)
+def test_a_refusal_says_why_and_up_to_where_the_epoch_has_something(
+    bench, epoch, first, last, words
+):
+    bench.forget(OLD, 0, 1, 2)
+    reply = backfill_reply("b", bench.open(epoch, first, last))
+    assert (reply.status, reply.message) == ("error", f"nothing to send: {words}")
 
 
 def test_an_epoch_whose_events_are_all_gone_is_still_known(bench):

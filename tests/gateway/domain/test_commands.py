@@ -124,7 +124,7 @@ def test_prices_come_onto_the_receipt(scene):
         ({"gtin": NEW, "unit_price_minor": 1, "currency": "EUR"}, NEW),
         ({"gtin": TEA, "unit_price_minor": -1, "currency": "EUR"}, ">= 0"),
         ({"gtin": TEA, "unit_price_minor": 10**30, "currency": "EUR"}, "<="),
-        ({"gtin": TEA, "unit_price_minor": 1.5, "currency": "EUR"}, "int"),
+        ({"gtin": TEA, "unit_price_minor": 1.5, "currency": "EUR"}, "Give a whole number"),
         ({"gtin": TEA, "unit_price_minor": 1, "currency": "euro"}, "[A-Z]{3}"),
         ({"gtin": TEA, "unit_price_minor": 1}, "currency"),
     ],
@@ -192,6 +192,61 @@ def test_a_repeated_command_is_answered_again_and_not_done_again(scene):
     assert scene.state.store.products[TEA].price_minor == 1
     again, _ = scene.command("backfill", {"epoch": "e", "from": "1"}, command="b1")
     assert again == first
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("backfill", {"epoch": "e", "from": 0}, 'from: is a number. Write it as text, "0"'),
+        (
+            "backfill",
+            {"epoch": "e", "from": "0", "to": 10**30},
+            "to: is a number. Write it as text, ",
+        ),
+        ("backfill", {"epoch": 5, "from": "0"}, 'epoch: is a number. Write it as text, "5"'),
+        ("backfill", {"epoch": "e", "from": None}, "from: is null. Give text"),
+        ("backfill", {"epoch": "e", "to": "1"}, "from: is missing. Give it"),
+        (
+            "backfill",
+            {"epoch": "e", "from": "0", "until": "1"},
+            "until: unknown field. Known are epoch, from, to, id",
+        ),
+        ("backfill", ["e"], "the body: is a list. Give an object"),
+        ("erase", {"shopper": ["x"]}, "shopper: is a list. Give text"),
+        ("erase", {"shopper": True}, "shopper: is true or false. Give text"),
+        (
+            "prices",
+            {"version": "1", "prices": [{"gtin": 4, "unit_price_minor": 1, "currency": "EUR"}]},
+            'prices[0].gtin: is a number. Write it as text, "4"',
+        ),
+        (
+            "prices",
+            {"version": "1", "prices": [{"gtin": "4", "unit_price_minor": "1"}]},
+            "prices[0].unit_price_minor: is text. Write it as a number, without quotes",
+        ),
+        (
+            "prices",
+            {"version": "1", "prices": [{"gtin": "4", "price": 1}]},
+            "prices[0].price: unknown field. Correct its name, or leave it out",
+        ),
+        (
+            "prices",
+            b'{"version": "1", "prices": [{"gtin": 4}], "prices": []}',
+            "prices[0].gtin: is a number. Write it as text, in quotes",
+        ),
+        ("planogram", {"facings": "all"}, "facings: is text. Give a list"),
+        (
+            "planogram",
+            {"facings": [], "products": [{"gtin": TEA, "name": "x"}]},
+            "products[0].unit_g: is missing. Give it",
+        ),
+    ],
+)
+def test_a_body_of_the_wrong_kind_is_told_in_plain_words(scene, name, body, words):
+    effects, _ = scene.command(name, body)
+    status, message = answer(effects)
+    assert status == "error"
+    assert message.startswith(words), message
 
 
 def test_answers_are_remembered_only_so_long(scene):
