@@ -49,9 +49,8 @@ soak: $(TEST_STAMP)
 bench: $(TEST_STAMP)
 	$(BIN)/python -m tests.bench $(ARGS)
 
-MINUTES := 30
 endure: $(TEST_STAMP)
-	$(BIN)/python -m tests.endure --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(BIN)/python -m tests.endure --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz: $(TEST_STAMP) $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(ARGS)

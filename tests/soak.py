@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import median
 
 from tests.faults.simulation import Day, Outcome, describe, failure, simulate
@@ -32,12 +33,22 @@ class Result:
     events: int = 0
     lives: int = 0
     mishaps: int = 0
+    virtual_s: float = 0.0
     cpu_s: list[float] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
     def add(self, other: "Result") -> None:
         """Take others in."""
-        for name in ("days", "inputs", "events", "lives", "mishaps", "cpu_s", "broken"):
+        for name in (
+            "days",
+            "inputs",
+            "events",
+            "lives",
+            "mishaps",
+            "virtual_s",
+            "cpu_s",
+            "broken",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
@@ -53,6 +64,7 @@ def run(seeds: Sequence[int]) -> Result:
         result.events += outcome.events
         result.lives += outcome.lives
         result.mishaps += len(outcome.mishaps)
+        result.virtual_s += outcome.virtual_s
         if outcome.broken:
             result.broken.append(examine(outcome))
     return result
@@ -90,7 +102,7 @@ def soak(seeds: Iterator[int], *, seconds: float | None, jobs: int) -> Result:
         running: set[Future[Result]] = set()
         while True:
             while len(running) < 2 * jobs and (end_s is None or time.monotonic() < end_s):
-                chunk = [seed for seed, _ in zip(seeds, range(CHUNK), strict=False)]
+                chunk = list(islice(seeds, CHUNK))
                 if not chunk:
                     break
                 running.add(pool.submit(run, chunk))
@@ -111,7 +123,8 @@ def summary(total: Result, wall_s: float) -> str:
     """Return what was run, in one line."""
     days = max(1, total.days)
     return (
-        f"{total.days} days in {wall_s:.0f} s: {len(total.broken)} broken a promise; a day has"
+        f"{total.days} days in {wall_s:.0f} s: {len(total.broken)} broke a promise; a day has"
+        f" {total.virtual_s / days:.0f} s of shop time,"
         f" {total.inputs / days:.0f} inputs, {total.events / days:.0f} events,"
         f" {total.mishaps / days:.1f} mishaps, {total.lives / days:.1f} lives of the daemon and"
         f" takes {median(total.cpu_s or [0.0]):.2f} CPU s"
@@ -132,6 +145,8 @@ def main() -> int:
         parser.error(f"--seeds {options.seeds}: not A-B. Write it as 1-10000")
     if not options.seeds and options.minutes is None:
         parser.error("give --seeds A-B, --minutes N, or both")
+    if options.seeds and int(first) > int(last):
+        parser.error(f"--seeds {options.seeds}: ends before it begins")
     begin = int(first) if options.seeds else options.first
     end = int(last) + 1 if options.seeds else sys.maxsize
     seconds = None if options.minutes is None else 60.0 * options.minutes

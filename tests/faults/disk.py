@@ -10,6 +10,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Disk:
         self.torn = False
         self.full = False
         self.was_full = False
+        self.refusal = "database or disk is full"
         self.damage = False
         self.replacement: str | None = None
         self.statements = 0
@@ -63,6 +65,11 @@ class Disk:
         self._open.append(connection)
         return connection
 
+    @property
+    def writer(self) -> sqlite3.Connection:
+        """The connection that the present life writes through."""
+        return next(one.raw for one in self._open if one.writer)
+
     def revive(self) -> None:
         """Let the next life begin with what the last one left."""
         for connection in self._open:
@@ -71,13 +78,18 @@ class Disk:
         if self._image is not None:
             lay(self._image, self.path)
             self._image = None
+        self.dead, self.cut_in, self.torn = False, None, False
+        self.died = asyncio.Event()
+
+    def suffer(self) -> bool:
+        """Between two lives, let happen to the files what is to happen; tell whether anything."""
+        hurt = self.damage or self.replacement is not None
         if self.replacement is not None:
             self._restore(self.replacement)
         if self.damage:
             self._wear()
         self.replacement, self.damage = None, False
-        self.dead, self.cut_in, self.torn = False, None, False
-        self.died = asyncio.Event()
+        return hurt
 
     def die(self, *, power: bool = False) -> None:
         """End this life now, between two statements."""
@@ -96,6 +108,19 @@ class Disk:
         self.dead = True
         self.died.set()
 
+    def look(self, query: str) -> Rows:
+        """Return what a query finds, in a copy: whoever closes a database last tidies it up."""
+        if not self.path.exists():
+            return []
+        copy = self.folder / "look.db"
+        lay(self._images(), copy)
+        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            if not connection.execute(
+                "SELECT 1 FROM sqlite_schema WHERE name = 'events'"
+            ).fetchall():
+                return []
+            return connection.execute(query).fetchall()
+
     def keep(self, name: str) -> None:
         """Set a copy of the database aside, as an operator would."""
         (self.folder / name).unlink(missing_ok=True)
@@ -103,6 +128,11 @@ class Disk:
 
     def _wear(self) -> None:
         """Overwrite some sectors of the database, or cut its end off."""
+        with (
+            suppress(sqlite3.DatabaseError),  # It is damaged already.
+            closing(sqlite3.connect(self.path)) as connection,
+        ):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # The log would hide it.
         content = bytearray(self.path.read_bytes())
         for _ in range(self._rng.randrange(1, 4)):
             at = self._rng.randrange(max(1, len(content) // SECTOR)) * SECTOR
@@ -139,7 +169,7 @@ class Disk:
             return statement()
         commit = sql == "COMMIT"
         if self.full and not sql.startswith(("PRAGMA", "SELECT", "BEGIN")):
-            raise sqlite3.OperationalError("database or disk is full")
+            raise sqlite3.OperationalError(self.refusal)
         if self.cut_in is not None:
             self.cut_in -= 1
             if self.cut_in <= 0 and (commit or not self.torn):

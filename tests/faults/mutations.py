@@ -2,8 +2,9 @@
 """The product broken on purpose, one way at a time: each has to be found by the simulation."""
 
 import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import msgspec
@@ -159,19 +160,70 @@ def _forget_the_last(_days: list[Day]) -> Broken:
     return patch.object(outbox, "begin_epoch", broken)
 
 
-ALL: dict[str, Mutation] = {
-    "acknowledge at the broker": _acknowledge_at_the_broker,
-    "commit without flush": _commit_without_flush,
-    "effect before commit": _effect_before_commit,
-    "ids without epoch": _ids_without_epoch,
-    "forget tokens": _forget("token"),
-    "forget sessions": _forget("session"),
-    "forget holdings": _forget("holding"),
-    "no rewind": _no_rewind,
-    "trim what waits": _trim_what_waits,
-    "drop silently": _drop_silently,
-    "two transactions": _two_transactions,
-    "believe everything": _believe_everything,
-    "other bytes": _other_bytes,
-    "forget the last epoch": _forget_the_last,
+def _drive(raw: sqlite3.Connection, program: outbox.Program[outbox.Committed]) -> outbox.Committed:
+    statement = next(program)
+    while True:
+        if statement.many:
+            rows = raw.executemany(statement.sql, statement.parameters).fetchall()
+        else:
+            rows = raw.execute(statement.sql, statement.parameters).fetchall()
+        try:
+            statement = program.send(rows)
+        except StopIteration as stop:
+            committed: outbox.Committed = stop.value
+            return committed
+
+
+def _publish_before_commit(days: list[Day]) -> Broken:
+    """What is about to be committed is on its way already."""
+    commit = Database.commit
+
+    async def broken(self: Database, batch: outbox.Batch) -> outbox.Committed:
+        assert self.epoch is not None
+        day = days[-1]
+        raw = day.disk.writer
+        raw.execute("BEGIN")
+        early = _drive(raw, outbox.commit(self.source, self.epoch.epoch, batch))
+        raw.execute("ROLLBACK")
+        for row in early.rows if day.broker.link is not None else ():
+            day.broker.take(day.broker.link, 0, f"{day.root}/events/{row.name}", row.payload, False)
+        return await commit(self, batch)
+
+    return patch.object(Database, "commit", broken)
+
+
+class Mutant(NamedTuple):
+    """One way to break the product, and how it shows."""
+
+    mutation: Mutation
+    says: str
+    """Regular expression: what the promise that it breaks says."""
+    often: str | None = None
+    """A mishap that is frequent in its days."""
+
+
+ALL: dict[str, Mutant] = {
+    "acknowledge at the broker": Mutant(
+        _acknowledge_at_the_broker, "nobody has it|never delivered"
+    ),
+    "publish before commit": Mutant(
+        _publish_before_commit, "sent and never committed", "power cut"
+    ),
+    "commit without flush": Mutant(_commit_without_flush, "was committed and is gone", "power cut"),
+    "effect before commit": Mutant(_effect_before_commit, "before it was committed"),
+    "ids without epoch": Mutant(_ids_without_epoch, "UNIQUE constraint failed: events.id"),
+    "forget tokens": Mutant(_forget("token"), "sessions for"),
+    "forget sessions": Mutant(_forget("session"), "vanished"),
+    "forget holdings": Mutant(_forget("holding"), "changed by"),
+    "no rewind": Mutant(_no_rewind, "the backlog did not empty"),
+    "trim what waits": Mutant(_trim_what_waits, "was committed and is gone"),
+    "drop silently": Mutant(_drop_silently, "is gone", "black hole"),
+    "two transactions": Mutant(
+        _two_transactions, "two receipts of one revision|vanished|is not", "daemon killed"
+    ),
+    "believe everything": Mutant(
+        _believe_everything, "did not empty|never delivered|nobody has it", "nonsense acknowledged"
+    ),
+    "other bytes": Mutant(_other_bytes, "with other bytes"),
+    "forget the last epoch": Mutant(_forget_the_last, "names None before it"),
 }

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must hold, whatever happens: checked after every life of the daemon, and at the end."""
 
+import asyncio
 import sqlite3
 from collections import Counter, defaultdict
-from contextlib import closing
+from collections.abc import Container
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,13 @@ COLUMNS = "epoch, sequence, id, payload, shopper"
 CLOSED = "org.shelfgate.cart.closed.v1"
 ADJUSTED = "org.shelfgate.cart.adjusted.v1"
 
+REPEATS_MAX = 6
+"""Times that an event may be sent in a day full of faults, on average."""
+DOOR_S = 1.0
+"""A door opens this soon after its session is durable."""
+
 Key = tuple[str, int]
+Kept = tuple[str, bytes]
 
 
 class Promises:
@@ -39,6 +46,10 @@ class Promises:
         self.disturbed = False
         """Somebody changed or damaged the database: what was only there may be gone."""
         self.replaced = False
+        self.hurt = False
+        """Whether that happened since the last look."""
+        self._started_s: dict[str, float] = {}
+        self._deaths_s: list[float] = []
         self.gone: set[Key] = set()
         self.epoch = ""
         self.doors: Counter[str] = Counter()
@@ -88,9 +99,16 @@ class Promises:
         self.known[key] = (name, whole)
         self._ends[epoch] = sequence
         if b"session.started" in payload[:400]:
-            self._sessions.add(msgspec.json.decode(payload)["data"]["session"])
+            session = msgspec.json.decode(payload)["data"]["session"]
+            self._sessions.add(session)
+            self._started_s[session] = asyncio.get_running_loop().time()
         elif b"events.dropped" in payload[:400]:
             data = msgspec.json.decode(payload)["data"]
+            counted = sum(int(one["last"]) - int(one["first"]) + 1 for one in data["ranges"])
+            if data["count"] != counted:
+                self.break_(
+                    f"{data['count']} events are told as dropped, the ranges hold {counted}"
+                )
             for one in data["ranges"]:
                 first, last = int(one["first"]), int(one["last"])
                 self.given_up |= {(data["epoch"], number) for number in range(first, last + 1)}
@@ -103,21 +121,22 @@ class Promises:
         if effect.session not in self._sessions and not self.given_up:
             self.break_(f"the door opened for session {effect.session} before it was committed")
 
+    def died(self) -> None:
+        """Note the end of a life: what was to follow its last commits does not happen."""
+        self._deaths_s.append(asyncio.get_running_loop().time())
+
     # Between two lives.
 
     def reopened(self) -> None:
         """The daemon is dead: what it had committed is in its database, and nothing half."""
-        path = self._day.disk.path
-        if not path.exists():
-            return
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            tables = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'events'")
-            rows = (
-                tables.fetchall()
-                and connection.execute(
-                    f"SELECT {COLUMNS}, acknowledged FROM events ORDER BY epoch, sequence"
-                ).fetchall()
+        try:
+            rows = self._day.disk.look(
+                f"SELECT {COLUMNS}, acknowledged FROM events ORDER BY epoch, sequence"
             )
+        except sqlite3.DatabaseError:
+            if self.hurt:
+                return  # Not mended yet.
+            raise
         found: dict[Key, tuple[str, bytes]] = {}
         had = self._stored().keys() | self._day.integrator.ever
         for epoch, sequence, name, payload, shopper, acknowledged in rows:
@@ -125,16 +144,20 @@ class Promises:
             found[epoch, sequence] = (name, whole)
             if (epoch, sequence) not in self.known:
                 self._note(epoch, sequence, name, payload, shopper)  # Its COMMIT was in doubt.
-            if acknowledged and (epoch, sequence) not in had:
+            if acknowledged and (epoch, sequence) not in had and not self._day.broker_counts:
                 self.break_(f"event {sequence} of {epoch} is off the list and nobody has it")
         for key, event in self.known.items():
-            if key in found:
-                if found[key] != event:
-                    self.break_(f"event {key[1]} of {key[0]} has changed")
-            elif self.disturbed:
-                self.gone.add(key)
-            elif key not in self.given_up and key not in had:
-                self.break_(f"event {key[1]} of {key[0]} was committed and is gone")
+            self._still_there(key, event, found.get(key), had)
+        self.hurt = False
+
+    def _still_there(self, key: Key, event: Kept, found: Kept | None, had: Container[Key]) -> None:
+        if found is not None:
+            if found != event:
+                self.break_(f"event {key[1]} of {key[0]} has changed")
+        elif self.hurt or key in self.gone:
+            self.gone.add(key)
+        elif key not in self.given_up and key not in had:
+            self.break_(f"event {key[1]} of {key[0]} was committed and is gone")
 
     def _stored(self) -> dict[Key, tuple[str, bytes]]:
         return self._day.integrator.stored()
@@ -143,12 +166,14 @@ class Promises:
 
     def drained(self) -> bool:
         """Tell whether the integrator has every event and the gateway knows it."""
+        if self.hurt:
+            self.reopened()
+        if self.hurt:
+            return False
         wanted = self.known.keys() - self.given_up - self.gone
         if self._day.intake is None or not wanted <= self._stored().keys():
             return False
-        with closing(sqlite3.connect(self._day.disk.path)) as connection:
-            [(count,)] = connection.execute("SELECT count(*) FROM events WHERE acknowledged = 0")
-        return bool(count == 0)
+        return not self._day.disk.look("SELECT 1 FROM events WHERE acknowledged = 0 LIMIT 1")
 
     def at_the_end(self) -> None:
         """Hold everything against everything."""
@@ -161,9 +186,12 @@ class Promises:
             self._carts()
             self._weights()
             self._sessions_once()
-        for session, count in self._day.world.sessions_let_in.items():
-            if count > 1:
-                self.break_(f"session {session} was let in {count} times")
+        for session, at_s in self._started_s.items():
+            ended = any(at_s <= death_s < at_s + DOOR_S for death_s in self._deaths_s)
+            if not self.doors[session] and not ended:
+                self.break_(f"the door never opened for session {session}")
+        if self._day.integrator.received > REPEATS_MAX * len(self.known) + 100:
+            self.break_(f"{self._day.integrator.received} messages for {len(self.known)} events")
 
     def _delivered(self) -> None:
         """The integrator has exactly what was committed, but for what was announced as given up."""
@@ -195,11 +223,20 @@ class Promises:
     def _told_of_the_disturbance(self) -> None:
         """Operator and integrator hear of it: what nobody had yet may be gone."""
         lost = self.gone - self._stored().keys() - self.given_up
-        names = {event["type"] for event in self._events()}
-        if "org.shelfgate.database.recovered.v1" not in names and (
-            lost or (self.replaced and not self.given_up)
-        ):
+        told = [
+            event["data"]
+            for event in self._events()
+            if event["type"] == "org.shelfgate.database.recovered.v1"
+        ]
+        if not told and not self.given_up and (lost or self.replaced):
             self.break_("the database was damaged or replaced, and nobody is told")
+        if self.replaced or any(one["events_kept"] == 0 for one in told):
+            return  # What the copy never held, or nothing can be read of, cannot be named.
+        for key in lost:
+            self.break_(f"event {key[1]} of {key[0]} went with the damage and is not named")
+        found = prove_in(self._day.integrator.ledger._connection, self._day.integrator.source)
+        if found.gaps or found.conflicting:
+            self.break_(f"the integrator lacks what nobody explains: {found}")
 
     def _chained(self) -> None:
         """No sequence is without an explanation, and the epochs form one chain: by the proof that
@@ -208,10 +245,7 @@ class Promises:
             for sequence in range(end + 1):
                 if (epoch, sequence) not in self.known and (epoch, sequence) not in self.given_up:
                     self.break_(f"sequence {sequence} of {epoch} is missing and nothing says why")
-        found = prove_in(self._day.integrator.ledger._connection, self._day.integrator.source)
-        starts = {(epoch, 0) for epoch in self._ends}
-        if not found.complete and not starts & self.given_up:
-            self.break_(f"the integrator cannot prove that it has everything: {found}")
+        self._provable()
         order = list(self._ends)
         for payload in (self.known[epoch, 0][1] for epoch in order if (epoch, 0) in self.known):
             event = msgspec.json.decode(payload)
@@ -219,8 +253,14 @@ class Promises:
             before = order[nth - 1] if nth else None
             if data["previous_epoch"] != before:
                 self.break_(f"epoch {event['epoch']} names {data['previous_epoch']} before it")
-            elif before is not None and int(data["previous_sequence"]) != self._ends[before]:
+            elif before is not None and int(data["previous_sequence"] or -1) != self._ends[before]:
                 self.break_(f"epoch {event['epoch']} names a wrong end of the one before")
+
+    def _provable(self) -> None:
+        found = prove_in(self._day.integrator.ledger._connection, self._day.integrator.source)
+        starts = {(epoch, 0) for epoch in self._ends}
+        if not found.complete and not starts & self.given_up:
+            self.break_(f"the integrator cannot prove that it has everything: {found}")
 
     def _carts(self) -> None:
         """Carts that a reader works out from the events are the carts on the device."""
@@ -303,6 +343,10 @@ class Promises:
         """Return how much happened."""
         return {
             "acts": self._day.world.acts,
+            "mended": sum(
+                b"database.recovered" in payload[:400] and b'"corrupt"' in payload
+                for _, payload in self.known.values()
+            ),
             "sessions": len(self._sessions),
             "given_up": len(self.given_up),
             "received": self._day.integrator.received,

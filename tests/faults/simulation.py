@@ -9,6 +9,7 @@ of the daemon and at the end (see ``promises``).
     python -m tests.faults.simulation 17         runs seed 17 and says what happened
 """
 
+import argparse
 import asyncio
 import contextlib
 import logging
@@ -118,12 +119,21 @@ class Day:
         self.told: list[str] = []
         self.down_s = 0.0
         self.over = False
-        self.limits = Limits(pending_max=rng.choice((1_000_000, 1_000_000, 12, 25)))
+        self.broker_counts = rng.random() < 0.08
+        """Whether the broker's word is enough; then it keeps what it has."""
+        self.limits = Limits(
+            pending_max=rng.choice((1_000_000, 1_000_000, 12, 25)),
+            history_rows=rng.choice((1_000_000, 1_000_000, 20)),
+        )
         self.settings = Settings(
             gateway=GATEWAY,
             database=str(self.disk.path),
             broker=BrokerTable(host="127.0.0.1"),
-            uplink=UplinkTable(host="127.0.0.1", window=rng.choice((1, 4, 64))),
+            uplink=UplinkTable(
+                host="127.0.0.1",
+                window=rng.choice((1, 4, 64)),
+                acknowledge="broker" if self.broker_counts else "application",
+            ),
         )
         self.waiting: list[Callable[[Stamp], AnyInput]] = []
         """What devices send again until somebody takes it."""
@@ -179,6 +189,7 @@ class Day:
             if self.broker.link is not None:
                 self.broker.link.cut()
             died = self.disk.dead
+            self.promises.died()
             self.disk.dead = True
             if not life.done():
                 life.cancel()
@@ -192,11 +203,13 @@ class Day:
             death.cancel()
             self.intake = None
             self._judge_end(problem, died=died)
+            self.disk.was_full = self.disk.full
             self.disk.revive()
-            await asyncio.sleep(RESTART_S + self.down_s)
-            self.down_s = 0.0
             if not self.over:
                 self.promises.reopened()
+            self.promises.hurt = self.disk.suffer()
+            await asyncio.sleep(RESTART_S + self.down_s)
+            self.down_s = 0.0
 
     def _judge_end(self, problem: BaseException | None, *, died: bool) -> None:
         """A daemon ends when it is killed, when it is asked to, and when the disk fails."""
@@ -386,7 +399,11 @@ def describe(outcome: Outcome) -> str:
 
 def main() -> int:
     """Run the seeds named on the command line and say what happened."""
-    outcomes = [simulate(int(text)) for text in sys.argv[1:]]
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.simulation", description="Run simulated days, one a seed."
+    )
+    parser.add_argument("seed", type=int, nargs="+")
+    outcomes = [simulate(seed) for seed in parser.parse_args().seed]
     sys.stdout.writelines(f"{describe(outcome)}\n" for outcome in outcomes)
     return 1 if any(outcome.broken for outcome in outcomes) else 0
 

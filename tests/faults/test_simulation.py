@@ -2,19 +2,29 @@
 """Simulated days with random faults keep every promise; broken products do not."""
 
 import itertools
+import re
 import time
+from contextlib import nullcontext
+from unittest.mock import patch
 
 import pytest
 
-from tests.faults import mutations
+from tests.faults import mishaps, mutations
 from tests.faults.simulation import Day, simulate
-from tests.soak import attempt, examine
+from tests.soak import attempt, examine, soak
 
-SECONDS = 60.0
+SECONDS = 30.0
 """How long days are simulated in the suite; ``make soak`` goes on for as long as asked."""
 LEAST = 100
 FIRST = 1
 MUTANT_SEEDS = 300
+
+
+def often(name):
+    """Let a mishap be as frequent as all others together."""
+    if name is None:
+        return nullcontext()
+    return patch.dict(mishaps.ALL, {name: (30.0, mishaps.ALL[name][1])})
 
 
 @pytest.mark.timeout(300)
@@ -39,16 +49,33 @@ def test_a_seed_decides_everything():
 
 def test_a_day_is_what_it_says():
     outcome = simulate(12)
-    assert outcome.inputs > 300
-    assert outcome.events > 5
+    assert 500 < outcome.inputs < 2_500
+    assert outcome.events > outcome.counts["acts"] > 0
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", mutations.ALL)
 def test_a_broken_product_is_found(name):
+    mutant = mutations.ALL[name]
     days: list[Day] = []
-    with mutations.ALL[name](days):
+    with mutant.mutation(days), often(mutant.often):
         for seed in range(1, MUTANT_SEEDS + 1):
-            if attempt(seed, days.append).broken:
+            broken = attempt(seed, days.append).broken
+            if any(re.search(mutant.says, what) for what in broken):
                 return
     pytest.fail(f"{name}: {MUTANT_SEEDS} days, and nothing seen")
+
+
+def test_damage_is_met_and_mended():
+    """That a sector rots must matter in some days, or these days would show nothing."""
+    mended = 0
+    with often("database damaged"):
+        for seed in range(1, 31):
+            outcome = attempt(seed)
+            assert not outcome.broken, examine(outcome)
+            mended += outcome.counts["mended"]
+    assert mended > 3
+
+
+def test_every_seed_is_run():
+    assert soak(iter(range(1, 23)), seconds=None, jobs=1).days == 22
