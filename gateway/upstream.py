@@ -20,6 +20,7 @@ from drivers.ports import Clock
 from gateway.clock import SteadyClock
 from gateway.database import Database
 from gateway.domain.effects import Backfill, Reply
+from gateway.envelope import sequence_text
 from gateway.outbox import TRIM_BITE, Acknowledged
 from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_desk import Desk, backfill_reply, message_of, short_message_of
@@ -51,15 +52,17 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
         return f"shelfgate/v1/{self.store}/{self.gateway}"
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class Status(msgspec.Struct, kw_only=True):
     """The retained birth, its refreshes, and the will."""
 
     v: int = 1
     state: Literal["online", "offline"]
     epoch: str
-    backlog: int | msgspec.UnsetType
+    sequence: str | msgspec.UnsetType = msgspec.UNSET
+    """Last committed in the epoch; absent from the will, and while there is none."""
+    backlog: int | msgspec.UnsetType = msgspec.UNSET
     """Events without acknowledgement; absent from the will, which is written beforehand."""
-    oldest_age_s: float | msgspec.UnsetType | None
+    oldest_age_s: float | msgspec.UnsetType | None = msgspec.UNSET
     """Age of the oldest of them; None when there is none, absent from the will."""
     degraded: list[str]
     """Parts that do not work as they should."""
@@ -458,26 +461,22 @@ class Upstream:
     def _status(
         self, state: Literal["online", "offline"], backlog: tuple[int, int | None] | None = None
     ) -> bytes:
-        count: int | msgspec.UnsetType = msgspec.UNSET
-        age_s: float | msgspec.UnsetType | None = msgspec.UNSET
-        if backlog is not None:
-            count, oldest_utc_ns = backlog
-            age_s = None
-            if oldest_utc_ns is not None:
-                age_s = round(max(0.0, (self._clock.stamp().utc_ns - oldest_utc_ns) / 1e9), 1)
         epoch = self._database.epoch
         assert epoch is not None, "begin_epoch comes before the uplink"
-        return msgspec.json.encode(
-            Status(
-                state=state,
-                epoch=epoch.epoch,
-                backlog=count,
-                oldest_age_s=age_s,
-                degraded=[*self._degraded, *(["uplink"] if self._refusing else [])],
-                counters=msgspec.UNSET if backlog is None else self._counts(),
-                version=self._config.version,
-            )
+        status = Status(
+            state=state,
+            epoch=epoch.epoch,
+            degraded=[*self._degraded, *(["uplink"] if self._refusing else [])],
+            version=self._config.version,
         )
+        if backlog is not None:
+            tail, age_s = self._database.tails.get(epoch.epoch), None
+            if backlog[1] is not None:
+                age_s = round(max(0.0, (self._clock.stamp().utc_ns - backlog[1]) / 1e9), 1)
+            status.sequence = msgspec.UNSET if tail is None else sequence_text(tail)
+            status.backlog, status.oldest_age_s = backlog[0], age_s
+            status.counters = self._counts()
+        return msgspec.json.encode(status)
 
     def _counts(self) -> dict[str, int]:
         counts = {

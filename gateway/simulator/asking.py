@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from gateway.simulator.proof import Gap, Proof, Range
+from gateway.simulator.proof import Gap, Proof
+from gateway.simulator.ranges import Range
 
 LOOK_S: Final = 10.0
 """Between two looks at what is missing. A gap is asked for when two looks in a row see it."""

@@ -24,9 +24,10 @@ from typing import Final, NoReturn
 import msgspec
 
 from drivers.errors import DriverError
-from drivers.mqtt.client import Connection, Message, MqttConfig, connect
+from drivers.mqtt.client import Connection, Message, MqttConfig, Tls, connect
+from gateway.config import ConfigError, read_secret
 from gateway.simulator.asking import LOOK_S, Asker, Wish
-from gateway.simulator.ledger import Ledger, Summary, same_event, summary
+from gateway.simulator.ledger import Ledger, Summary, number, same_event, summary
 from gateway.simulator.proof import prove, report
 
 __all__ = ["Ledger", "Summary", "main", "run_integrator", "same_event", "summary"]
@@ -35,7 +36,10 @@ SUBSCRIPTIONS: Final = (("shelfgate/v1/+/+/events/#", 1), ("shelfgate/v1/+/+/sta
 REPLIES: Final = ("shelfgate/v1/+/+/replies/+", 1)
 BATCH_MAX: Final = 500
 QUEUE_MAX: Final = 20_000
+BIRTHS_MAX: Final = 100
 RETRY_S: Final = 0.5
+UNPROVABLE: Final = 3
+"""Exit status when the end of an epoch is known to nobody; 2 is wrong arguments."""
 
 _TOPIC: Final = re.compile(r"shelfgate/v1/([^/]+)/([^/]+)/(events|status|replies)(?:/.*)?")
 
@@ -43,6 +47,7 @@ _TOPIC: Final = re.compile(r"shelfgate/v1/([^/]+)/([^/]+)/(events|status|replies
 class _Birth(msgspec.Struct):
     state: str
     epoch: str
+    sequence: str | None = None
 
 
 async def run_integrator(
@@ -96,7 +101,7 @@ class _Integrator:
         self._executor = executor
         self._payloads: list[bytes] = []
         self._topics: dict[str, str] = {}
-        self._births: dict[str, bytes] = {}
+        self._births: dict[str, list[bytes]] = {}
         self._replies: list[tuple[str, bytes]] = []
         self.asking: _Asking | None = None
 
@@ -124,7 +129,11 @@ class _Integrator:
         source = f"urn:shelfgate:{store}:{gateway}"
         self._topics[source] = f"shelfgate/v1/{store}/{gateway}"
         if kind == "status":
-            self._births[source] = message.payload
+            # The end that an epoch's last status says, and the birth of the next may come at once.
+            self._births[source] = [
+                *self._births.get(source, ())[1 - BIRTHS_MAX :],
+                message.payload,
+            ]
         elif kind == "replies":
             if len(self._replies) < BATCH_MAX:  # Beyond it: unheard, so it is asked again.
                 self._replies.append((source, message.payload))
@@ -154,12 +163,22 @@ class _Integrator:
                 topic = f"{self._topics[wish.source]}/commands/backfill"
                 connection.publish(topic, wish.payload, qos=1)
 
-    def _step(self, payloads: list[bytes], births: dict[str, bytes]) -> dict[str, bytes]:
-        for source, birth in births.items():
-            with suppress(ValueError):
-                self._ledger.note_birth(source, msgspec.json.decode(birth, type=_Birth).epoch)
+    def _step(self, payloads: list[bytes], births: dict[str, list[bytes]]) -> dict[str, bytes]:
+        for source, statuses in births.items():
+            for status in statuses:
+                if self._note_birth(source, status) and self.asking is not None:
+                    self.asking.look_at_all()
         sources = births.keys() | (self._ledger.store(payloads) if payloads else set())
         return {source: self._ledger.acknowledgement(source) for source in sources}
+
+    def _note_birth(self, source: str, payload: bytes) -> bool:
+        """Take in a status; return whether it tells of another epoch than before."""
+        try:
+            birth = msgspec.json.decode(payload, type=_Birth)
+            reached = None if birth.sequence is None else number(birth.sequence)
+        except (ValueError, RecursionError):
+            return False
+        return self._ledger.note_birth(source, birth.epoch, reached)
 
 
 class _Asking:
@@ -174,6 +193,10 @@ class _Asking:
 
     def wait_s(self) -> float:
         return max(0.0, self._look_at_s - time.monotonic())
+
+    def look_at_all(self) -> None:
+        """Look next time even where the ledger sees no gap."""
+        self._thorough = True
 
     def step(
         self, ledger: Ledger, replies: list[tuple[str, bytes]]
@@ -191,8 +214,9 @@ class _Asking:
         self._look_at_s = now_s + self._look_s
         if not (self._thorough or ledger.lacks_some()):
             return answered, []
-        self._thorough = False
-        return answered, self._asker.look(prove(self._path), now_s)
+        proofs = prove(self._path)
+        self._thorough = any(proof.wanted for proof in proofs)
+        return answered, self._asker.look(proofs, now_s)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -200,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 after SIGTERM or SIGINT, 2 for wrong arguments; with ``--report`` 0 when
-        everything is there, else 1.
+        everything is there, 1 when something is missing, 3 when it cannot be proved.
     """
     parser = argparse.ArgumentParser(
         prog="python -m gateway.simulator.integrator",
@@ -214,26 +238,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--protocol", type=int, choices=(4, 5), default=4, help="4: MQTT 3.1.1 (default), 5"
     )
-    parser.add_argument("--backfill", action="store_true", help="ask gateways for what is missing")
+    parser.add_argument("--username", help="user name at the broker")
     parser.add_argument(
-        "--report", action="store_true", help="say what is missing, and end: with 1 if anything is"
+        "--password-file", metavar="FILE", help="file that holds the password alone"
+    )
+    parser.add_argument("--ca", metavar="FILE", help="PEM file of who to trust; turns TLS on")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--backfill", action="store_true", help="ask gateways for what is missing")
+    what.add_argument(
+        "--report",
+        action="store_true",
+        help="say what is missing, and end: with 1 if anything is, 3 if nobody can know",
     )
     options = parser.parse_args(arguments)
     if options.report:
         return _report(parser, options.database)
+    asyncio.run(_until_signal(_client(parser, options), options.database, ask=options.backfill))
+    return 0
+
+
+def _client(parser: argparse.ArgumentParser, options: argparse.Namespace) -> MqttConfig:
+    """Return how to reach the broker that the arguments name; end with 2 if they are wrong."""
     if options.broker is None:
         _refuse(parser, "--broker is missing. Write it as 127.0.0.1:1883")
     host, _, port = options.broker.rpartition(":")
     if not host or not port.isdigit():
         _refuse(parser, f"--broker {options.broker}: not HOST:PORT. Write it as 127.0.0.1:1883")
-    config = MqttConfig(
+    if options.password_file and not options.username:
+        _refuse(parser, "--username: missing beside --password-file. Give both")
+    if options.ca and not Path(options.ca).is_file():
+        _refuse(parser, f"--ca {options.ca}: no such file. Name a PEM file of authorities")
+    try:
+        password = read_secret(options.password_file) if options.password_file else None
+    except ConfigError as error:
+        _refuse(parser, str(error))
+    return MqttConfig(
         host=host.strip("[]"),
         port=int(port),
         client_id=options.client_id,
         protocol=options.protocol,
+        username=options.username,
+        password=password,
+        tls=Tls(ca=options.ca) if options.ca else None,
     )
-    asyncio.run(_until_signal(config, options.database, ask=options.backfill))
-    return 0
 
 
 def _report(parser: argparse.ArgumentParser, database_path: Path) -> int:
@@ -243,14 +290,17 @@ def _report(parser: argparse.ArgumentParser, database_path: Path) -> int:
         _refuse(parser, f"{database_path}: {error}. Name the database of an integrator")
     for line in report(proofs):
         sys.stdout.write(line + "\n")
-    return int(not all(proof.complete for proof in proofs))
+    verdicts = {proof.verdict for proof in proofs}
+    if "missing" in verdicts:
+        return 1
+    return UNPROVABLE if "unprovable" in verdicts else 0
 
 
 async def _until_signal(config: MqttConfig, database_path: Path, *, ask: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop.set)
     await run_integrator(config, database_path, stop, ask=ask)
 
 

@@ -8,10 +8,13 @@ came again, and what is missing.
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from gateway.simulator.ranges import Range, ranges_here, size, without
 
 EPOCHS_TOLD: Final = 16  # Finished epochs stay in the acknowledgement a while: one may get lost.
 
@@ -44,6 +47,12 @@ CREATE TABLE IF NOT EXISTS gateways (  -- The epoch that each said last to be in
     source  TEXT PRIMARY KEY,
     epoch   TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS reached (  -- How far an epoch had come, as the gateway's status said.
+    source    TEXT    NOT NULL,
+    epoch     TEXT    NOT NULL,
+    sequence  INTEGER NOT NULL,
+    PRIMARY KEY (source, epoch)
+) STRICT;
 CREATE TABLE IF NOT EXISTS epochs (
     source             TEXT    NOT NULL,
     epoch              TEXT    NOT NULL,
@@ -64,7 +73,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     repeated: int
     """Of them, those that were here already; they changed nothing."""
     lost: int
-    """Sequences missing within an epoch, and at the end of one that a later start names."""
+    """Sequences missing within an epoch, and at the end that a later start or a status names."""
     conflicting: int
     """Events beyond the first under one sequence of an epoch (an event sent under two ids), and
     repeats with another payload than the first (two events under one id)."""
@@ -102,6 +111,7 @@ class _Range(msgspec.Struct, frozen=True):
 class _Dropped(msgspec.Struct, frozen=True):
     epoch: str
     ranges: list[_Range]
+    count: int
 
 
 class _Start(msgspec.Struct, frozen=True):
@@ -115,7 +125,7 @@ class _Gone(msgspec.Struct, frozen=True):
     """Sequences given up, as (first, last), both included."""
 
     epoch: str
-    ranges: list[tuple[int, int]]
+    ranges: list[Range]
 
 
 class Ledger:
@@ -178,15 +188,39 @@ class Ledger:
             {"acknowledged": {epoch: f"{stored:020d}" for epoch, stored in rows}}
         )
 
-    def note_birth(self, source: str, epoch: str) -> None:
-        """Note which epoch a gateway says to be in."""
-        self._connection.execute(
-            "INSERT INTO gateways VALUES (?, ?)"
-            " ON CONFLICT (source) DO UPDATE SET epoch = excluded.epoch",
-            (source, epoch),
-        )
+    def note_birth(self, source: str, epoch: str, sequence: int | None = None) -> bool:
+        """Note what a gateway's status says: its epoch, and the last sequence committed in it.
 
-    def note_gone(self, source: str, epoch: str, ranges: Sequence[tuple[int, int]]) -> None:
+        What it no longer had is forgotten when its epoch changes: it may have another database now.
+
+        Returns:
+            Whether its epoch changed. Then look at everything again.
+        """
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            before = self._connection.execute(
+                "SELECT epoch FROM gateways WHERE source = ?", (source,)
+            ).fetchall()
+            if before != [(epoch,)]:
+                self._connection.execute("DELETE FROM gone WHERE source = ?", (source,))
+            self._connection.execute(
+                "INSERT INTO gateways VALUES (?, ?)"
+                " ON CONFLICT (source) DO UPDATE SET epoch = excluded.epoch",
+                (source, epoch),
+            )
+            if sequence is not None:
+                self._connection.execute(
+                    "INSERT INTO reached VALUES (?, ?, ?) ON CONFLICT (source, epoch)"
+                    " DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+                    (source, epoch, sequence),
+                )
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+        return before != [(epoch,)]
+
+    def note_gone(self, source: str, epoch: str, ranges: Sequence[Range]) -> None:
         """Note what a gateway no longer has: nothing to wait for, though it stays missing."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -215,6 +249,12 @@ class Ledger:
                 LEFT JOIN epochs AS one
                     ON one.source = later.source AND one.epoch = later.previous_epoch
                 WHERE later.previous_sequence > coalesce(one.stored, -1)
+            ) OR EXISTS (
+                SELECT 1 FROM (
+                    SELECT source, epoch, 0 AS sequence FROM gateways
+                    UNION ALL SELECT source, epoch, sequence FROM reached
+                ) AS said LEFT JOIN epochs AS one USING (source, epoch)
+                WHERE said.sequence > coalesce(one.stored, -1)
             )
             """
         )
@@ -304,28 +344,20 @@ def summary(database_path: Path | str) -> Summary:
 
 def _lost(connection: sqlite3.Connection) -> int:
     """Count sequences that are neither stored nor given up, up to each epoch's known end."""
-    ends: dict[tuple[str, str], int] = {}
-    known = connection.execute(
-        "SELECT source, epoch, max(sequence) FROM events GROUP BY source, epoch"
-        " UNION ALL SELECT source, epoch, max(last) FROM dropped GROUP BY source, epoch"
+    ends = connection.execute(
+        "SELECT source, epoch, max(sequence) FROM ("
+        "SELECT source, epoch, sequence FROM events"
+        " UNION ALL SELECT source, epoch, last FROM dropped"
+        " UNION ALL SELECT source, epoch, sequence FROM reached"
         " UNION ALL SELECT source, previous_epoch, previous_sequence FROM epochs"
-        " WHERE previous_epoch IS NOT NULL"
-    )
-    for source, epoch, end in known:
-        ends[source, epoch] = max(end, ends.get((source, epoch), -1))
+        " WHERE previous_epoch IS NOT NULL) GROUP BY source, epoch"
+    ).fetchall()
     lost = 0
-    for (source, epoch), end in ends.items():
-        have = {
-            sequence
-            for (sequence,) in connection.execute(
-                "SELECT sequence FROM events WHERE source = ? AND epoch = ?", (source, epoch)
-            )
-        }
-        for first, last in connection.execute(
+    for source, epoch, end in ends:
+        dropped = connection.execute(
             "SELECT first, last FROM dropped WHERE source = ? AND epoch = ?", (source, epoch)
-        ):
-            have.update(range(first, last + 1))
-        lost += end + 1 - len(have)
+        ).fetchall()
+        lost += size(without([(0, end)], [*ranges_here(connection, source, epoch), *dropped]))
     return lost
 
 
@@ -358,15 +390,24 @@ def _read(payload: bytes) -> tuple[Event, int, "_Start | _Gone | None"]:
     if event.name == "gateway.started":
         started = msgspec.json.decode(event.data, type=_Started)
         if started.previous_epoch is not None and started.previous_sequence is not None:
-            note = _Start(started.previous_epoch, _number(started.previous_sequence))
+            note = _Start(started.previous_epoch, number(started.previous_sequence))
     elif event.name == "events.dropped":
         dropped = msgspec.json.decode(event.data, type=_Dropped)
-        ranges = [(_number(one.first), _number(one.last)) for one in dropped.ranges]
+        ranges = [(number(one.first), number(one.last)) for one in dropped.ranges]
+        ascending = all(first <= last for first, last in ranges)
+        apart = all(one[1] < next_one[0] for one, next_one in pairwise(ranges))
+        if not (ascending and apart and dropped.count == size(ranges)):
+            raise ValueError("ranges ascend, do not overlap, and hold as many as are counted")
         note = _Gone(dropped.epoch, ranges)
-    return event, _number(event.sequence), note
+    return event, number(event.sequence), note
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 2**63):
-        raise ValueError("a sequence is up to 20 digits and below 2^63")
+def number(text: str) -> int:
+    """Read a sequence.
+
+    Raises:
+        ValueError: It is none, or so great that none could follow it.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 2**63 - 1):
+        raise ValueError("a sequence is up to 20 digits and below 2^63 - 1")
     return int(text)

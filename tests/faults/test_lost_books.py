@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import asynccontextmanager, closing
 
 import msgspec
+import pytest
 
 from drivers.mqtt.embedded import embedded_broker
 from gateway.domain.commands import BackfillCommand
@@ -130,6 +131,36 @@ def test_books_restored_from_a_backup_are_whole_again(tmp_path):
                     await one.commit(1)
                     await proof_that(tmp_path, lambda proof: proof.complete and proof.epochs == 2)
                     await one.delivered()
+        told = compare(tmp_path / "gateway.db", tmp_path / "integrator.db")
+        assert told.good, told.faults
+
+    run(main())
+
+
+@pytest.mark.parametrize("backup", [False, True])
+def test_books_lost_while_the_store_is_quiet_are_whole_again(tmp_path, backup):
+    """No event tells what is missing: the gateway's status does."""
+
+    async def main():
+        port = free_port()
+        async with embedded_broker(port):
+            async with books(tmp_path, port):
+                await epochs(tmp_path, port, 1)
+            shutil.copy(tmp_path / "integrator.db", tmp_path / "backup.db")
+            async with answering(tmp_path, port) as (one, _):
+                async with books(tmp_path, port):
+                    await one.commit(EVENTS)
+                    await one.delivered()
+                forget(tmp_path)
+                if backup:
+                    shutil.copy(tmp_path / "backup.db", tmp_path / "integrator.db")
+                one.upstream.set_degraded(["door/front"])  # A refresh, as each minute.
+                async with books(tmp_path, port):
+                    found = await proof_that(tmp_path, lambda proof: proof.wanted)
+                    assert found.verdict == "missing"
+                    await proof_that(tmp_path, lambda proof: proof.wanted[-1].last == EVENTS)
+                async with books(tmp_path, port, ask=True, look_s=0.05):
+                    await proof_that(tmp_path, lambda proof: proof.complete and proof.epochs == 2)
         told = compare(tmp_path / "gateway.db", tmp_path / "integrator.db")
         assert told.good, told.faults
 

@@ -118,6 +118,11 @@ def test_many_finished_epochs_leave_the_acknowledgement_and_unfinished_ones_stay
         ),
         event("a", 0, name="events.dropped", data=b'{"epoch":"a","ranges":[{"first":"0"}]}'),
         event("a", 0, name="events.dropped", data=b"[]"),
+        event("a", 0).replace(b"0" * 20, str(2**63 - 1).encode()),
+        dropped("a", 0, "a", (5, 9)).replace(b'"count":5', b'"count":6'),
+        dropped("a", 0, "a", (5, 9), (9, 10)),
+        dropped("a", 0, "a", (8, 9), (5, 6)),
+        dropped("a", 0, "a", (7, 6)),
     ],
 )
 def test_what_is_malformed_is_counted_and_harms_nothing_else(ledger, tmp_path, payload):
@@ -149,3 +154,21 @@ def test_a_wrong_address_is_refused(capsys):
         main(["--broker", "nonsense", "--database", "x.db"])
     assert end.value.code == 2
     assert "Write it as 127.0.0.1:1883" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--report", "--backfill"), "not allowed with"),
+        (("--password-file", "p"), "--username: missing beside --password-file"),
+        (("--ca", "absent.pem"), "--ca absent.pem: no such file"),
+        (("--username", "u", "--password-file", "absent"), "cannot be read"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["--broker", "127.0.0.1:1883", "--database", "x.db", *options])
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "x.db").exists()
