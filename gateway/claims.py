@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an integrator claims to have stored, as it comes over the link."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -27,6 +28,15 @@ def read_claims(payload: bytes) -> dict[str, int]:
     if len(claims) > EPOCHS_MAX:
         raise ValueError("too many epochs")
     return {epoch: _sequence(text) for epoch, text in claims.items()}
+
+
+def beyond(claims: Mapping[str, int], ends: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Return claim and end of each epoch of which more is claimed than there was."""
+    return {
+        epoch: (claim, ends[epoch])
+        for epoch, claim in claims.items()
+        if epoch in ends and claim > ends[epoch]
+    }
 
 
 def _sequence(text: str) -> int:

@@ -77,6 +77,7 @@ class Database:
         self._writing = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._tails: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
         self._waiting = 0  # Pending rows, kept because counting them costs with each commit.
 
     async def __aenter__(self) -> Self:
@@ -89,6 +90,11 @@ class Database:
     def tails(self) -> Mapping[str, int]:
         """The last committed sequence of the current epoch and of each with pending rows."""
         return MappingProxyType(self._tails)
+
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """The last sequence of each finished epoch whose end is known here."""
+        return MappingProxyType(self._ends)
 
     async def begin_epoch(self, utc_ns: int, epoch: str | None = None) -> Epoch:
         """Draw a random epoch and make it durable; sequences begin at 0 in it.
@@ -105,6 +111,7 @@ class Database:
         # After the commit and before any event: a kill in between leaves the epoch before noted.
         with explaining(self.path):
             recovery.write_side(self.path, self.source, epoch)
+        self._ends = await self._read(recovery.ends())
         self.epoch = begun
         return begun
 
@@ -161,6 +168,10 @@ class Database:
         count, done = await self._write(history.record(upto, positions, progress))
         self._waiting -= count
         return done
+
+    async def note_cut(self, epochs: Sequence[str]) -> None:
+        """Note finished epochs that were acknowledged beyond their end here."""
+        await self._write(recovery.note_cut(epochs))
 
     async def backfill(self, wish: Backfill) -> BackfillAnswer:
         """Accept a backfill, or say how one stands that was accepted before."""

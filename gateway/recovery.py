@@ -11,6 +11,7 @@ import glob
 import logging
 import os
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -52,6 +53,8 @@ MENDED_BYTES_S: Final = 2e6
 """Mending reads everything and writes it again: 40 MB in a second on a PC, far less on a card."""
 COPY: Final = "copy"
 """Key in ``meta`` of a backup: whoever starts on it was restored from it."""
+CUT: Final = "cut"
+"""Key in ``meta``: finished epochs that went on beyond their end here, or may have, a JSON list."""
 _SQLITE: Final = b"SQLite format 3\0"
 
 
@@ -153,9 +156,35 @@ def begin_epoch(
     yield _keep("epoch", epoch)
     if here is not None:
         yield _keep("machine", here)
+    if (yield Statement("SELECT 1 FROM meta WHERE key = ?", (RECOVERY,))):
+        # Whatever is acknowledged of what was before: this has been told.
+        before = yield Statement("SELECT epoch FROM epochs WHERE last_sequence IS NOT NULL")
+        yield from note_cut([one for (one,) in before])
     if begun.previous_sequence is not None and begun.previous_sequence < 0:
         return msgspec.structs.replace(begun, previous_sequence=None)
     return begun
+
+
+def note_cut(epochs: Iterable[str]) -> Program[None]:
+    """Note finished epochs that went on beyond their end here, or may have."""
+    noted = (yield from _cut()).union(epochs)
+    rows = yield Statement("SELECT epoch FROM epochs")
+    yield _keep(CUT, msgspec.json.encode([one for (one,) in rows if one in noted]).decode())
+
+
+def ends() -> Program[dict[str, int]]:
+    """Return the last sequence of each finished epoch, where that is known for certain."""
+    cut = yield from _cut()
+    rows = yield Statement("SELECT epoch, last_sequence FROM epochs WHERE last_sequence >= 0")
+    return {epoch: last for epoch, last in rows if epoch not in cut}
+
+
+def _cut() -> Program[set[str]]:
+    rows = yield Statement("SELECT value FROM meta WHERE key = ?", (CUT,))
+    try:
+        return {epoch for (value,) in rows for epoch in msgspec.json.decode(value, type=list[str])}
+    except ValueError:  # Damage that SQLite does not see; what was told is told once more.
+        return set()
 
 
 def _keep(key: str, value: str) -> Statement:

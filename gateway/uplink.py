@@ -25,7 +25,7 @@ import msgspec
 
 from gateway import history
 from gateway.backoff import Backoff
-from gateway.claims import read_claims
+from gateway.claims import beyond, read_claims
 from gateway.outbox import Acknowledged, Row
 from gateway.slow_lane import HistoryRow, SlowLane
 
@@ -84,6 +84,8 @@ class Counters(msgspec.Struct):
     malformed_acks: int = 0
     unbelievable_acks: int = 0
     """Acknowledged in the current epoch what was never committed."""
+    ahead_acks: int = 0
+    """Acknowledged of a finished epoch what is behind its end here."""
 
 
 class _Flight(msgspec.Struct, frozen=True):
@@ -132,6 +134,8 @@ class Uplink:
         self._repeated_ns: int | None = None
         self._lane = SlowLane(settings.backfill_per_s, settings.backoff, random)
         self._lane_open = True
+        self.ahead: dict[str, tuple[int, int]] = {}
+        """Finished epochs acknowledged beyond their end here: the claim, and the end."""
 
     # The link.
 
@@ -276,14 +280,19 @@ class Uplink:
     # Acknowledgements.
 
     def acknowledgement(
-        self, payload: bytes, tails: Mapping[str, int], current: str, *, retained: bool, now_ns: int
+        self,
+        payload: bytes,
+        tails: Mapping[str, int],
+        current: str,
+        *,
+        retained: bool,
+        now_ns: int,
+        ends: Mapping[str, int],
     ) -> list[Acknowledged]:
         """Take a message of the integrator.
 
-        What is provably false is not believed: nobody but this daemon publishes in the current
-        epoch, so an acknowledgement of what it has not sent is refused. One beyond a finished
-        epoch's last sequence here can be true (this database was restored from a backup) and
-        counts up to what is here.
+        Of the current epoch only what was sent is believed. More of a finished epoch than there is
+        here can be true (the database is older): it counts up to that, and is kept in ``ahead``.
 
         Args:
             payload: ``{"acknowledged": {"<epoch>": "<sequence>"}}``.
@@ -291,6 +300,7 @@ class Uplink:
             current: The current epoch.
             retained: Whether the broker had kept it: then it answers no birth of ours.
             now_ns: Monotonic.
+            ends: Last sequence of each finished epoch whose end is known here.
 
         Returns:
             What the outbox shall record: only what is new.
@@ -300,6 +310,9 @@ class Uplink:
         claims = self._parse(payload)
         if claims is None:
             return []
+        ahead = beyond(claims, ends)
+        self.counters.ahead_acks += bool(ahead)
+        self.ahead |= ahead
         news = []
         for epoch, claim in claims.items():
             sequence = self._believe(epoch, claim, tails, current)

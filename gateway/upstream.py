@@ -24,6 +24,7 @@ from gateway.envelope import sequence_text
 from gateway.outbox import TRIM_BITE, Acknowledged
 from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_desk import Desk, backfill_reply, message_of, short_message_of
+from gateway.upstream_doubts import Doubts
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class Upstream:
         self._farewell: int | None = None
         self._heard = False  # Whether the broker has taken the farewell.
         self._refusing = False
-        self._odd_acks_told = False
+        self._doubts = Doubts()
 
     # What others call.
 
@@ -233,7 +234,7 @@ class Upstream:
             self.counters.connections += 1
             connection.when_gone(self._wake.set)
             self._connected = True
-            self._odd_acks_told = False
+            self._doubts.connected()
             self._status_due = True
             self.uplink.connected(self._now_ns(), receive_maximum=connection.receive_maximum)
             try:
@@ -268,6 +269,7 @@ class Upstream:
         await self._read()
         self._publish(connection)
         await self._record()
+        await self._doubts.record(self.uplink, self._database)
         if self._draining and self._farewell is None and self.uplink.idle:
             payload = self._status("offline", await self._database.backlog())
             self._farewell = self._publish_status(connection, payload)
@@ -370,23 +372,17 @@ class Upstream:
     def _take_acknowledgement(self, message: Message) -> None:
         epoch = self._database.epoch
         assert epoch is not None, "begin_epoch comes before the uplink"
-        counts = self.uplink.counters
-        odd = counts.malformed_acks + counts.unbelievable_acks
         news = self.uplink.acknowledgement(
             message.payload,
             self._database.tails,
             epoch.epoch,
             retained=message.retain,
             now_ns=self._now_ns(),
+            ends=self._database.ends,
         )
         self._news.update({one.epoch: one.sequence for one in news})
-        if counts.malformed_acks + counts.unbelievable_acks > odd and not self._odd_acks_told:
-            self._odd_acks_told = True
-            log.warning(
-                "Refused an acknowledgement: malformed, or of what was never sent: %.200r. "
-                "Look at the integrator",
-                message.payload,
-            )
+        if self._doubts.look(self.uplink, message.payload, self._database.path):
+            self._status_due = True
         self._wake.set()
 
     # Status, replies, link.
@@ -466,7 +462,11 @@ class Upstream:
         status = Status(
             state=state,
             epoch=epoch.epoch,
-            degraded=[*self._degraded, *(["uplink"] if self._refusing else [])],
+            degraded=[
+                *self._degraded,
+                *self._doubts.parts,
+                *(["uplink"] if self._refusing else []),
+            ],
             version=self._config.version,
         )
         if backlog is not None:

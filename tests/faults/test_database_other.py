@@ -170,6 +170,28 @@ def test_a_copy_on_another_machine_is_told_once(here, caplog):
     assert "see that the other machine does not run" in words
 
 
+def test_after_a_recovery_no_end_is_known_of_what_was_before(here):
+    """Acknowledgements of more than is here were told already, and may come for ever."""
+
+    async def ends():
+        async with await open_database(
+            here / "a.db", store="store", gateway="gw", machine_id=here / "machine-id"
+        ) as database:
+            await database.begin_epoch(NOW_NS)
+            return dict(database.ends)
+
+    first = life(here)[1].epoch
+    assert run(ends()) == {first: 0}
+    back_up(here / "a.db", here / "copy.db")
+    remove(here / "a.db")
+    shutil.copyfile(here / "copy.db", here / "a.db")
+    second = life(here, events=2)[1].epoch
+    assert run(ends()) == {second: 1}
+    with closing(sqlite3.connect(here / "a.db")) as connection, connection:
+        connection.execute("UPDATE meta SET value = '[' WHERE key = 'cut'")
+    assert run(ends()) == {first: 0, second: 1}
+
+
 def test_the_log_counts_the_visits_that_end(here, caplog):
     make(here / "a.db")
     with closing(sqlite3.connect(here / "a.db", isolation_level=None)) as connection:

@@ -245,7 +245,7 @@ class World(RuleBasedStateMachine):
             {"acknowledged": {epoch: f"{mark:020d}" for epoch, mark in claims.items()}}
         )
         return self.uplink.acknowledgement(
-            payload, self.tails, self.epoch, retained=retained, now_ns=self.now_ns
+            payload, self.tails, self.epoch, ends={}, retained=retained, now_ns=self.now_ns
         )
 
     @precondition(lambda self: self.connected)
@@ -282,7 +282,7 @@ class World(RuleBasedStateMachine):
     )
     def integrator_babbles(self, payload):
         news = self.uplink.acknowledgement(
-            payload, self.tails, self.epoch, retained=False, now_ns=self.now_ns
+            payload, self.tails, self.epoch, ends={}, retained=False, now_ns=self.now_ns
         )
         assert news == []
 

@@ -7,8 +7,9 @@ import pytest
 from gateway.outbox import Acknowledged, Row
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
 
-OLD, NOW = "0" * 32, "1" * 32
+OLD, NOW, DONE = "0" * 32, "1" * 32, "2" * 32
 TAILS = {OLD: 9, NOW: 99}
+ENDS = {OLD: 9, DONE: 3}
 
 
 def row(position, epoch=NOW):
@@ -63,7 +64,7 @@ class Bench:
     def ack(self, claims, *, retained=False):
         payload = msgspec.json.encode({"acknowledged": claims})
         return self.uplink.acknowledgement(
-            payload, TAILS, NOW, retained=retained, now_ns=self.now_ns
+            payload, TAILS, NOW, ends=ENDS, retained=retained, now_ns=self.now_ns
         )
 
     def wait(self, seconds):
@@ -265,6 +266,27 @@ def test_only_what_can_be_true_is_believed(claims, believed):
 
 
 @pytest.mark.parametrize(
+    ("claims", "ahead"),
+    [
+        ({OLD: "9", DONE: "3", NOW: "99"}, {}),
+        ({"f" * 32: "5"}, {}),
+        ({OLD: "10"}, {OLD: (10, 9)}),
+        ({DONE: "4"}, {DONE: (4, 3)}),
+        ({DONE: "7", OLD: "11"}, {DONE: (7, 3), OLD: (11, 9)}),
+    ],
+)
+@pytest.mark.parametrize("retained", [True, False])
+def test_more_of_a_finished_epoch_than_there_was_is_kept_as_evidence(claims, ahead, retained):
+    """Also of one of which nothing waits; an epoch that is not known here tells nothing."""
+    bench = Bench(1)
+    bench.connect()
+    for nth in range(2):
+        bench.ack(claims, retained=retained)
+        assert bench.uplink.ahead == ahead
+        assert bench.uplink.counters.ahead_acks == (nth + 1 if ahead else 0)
+
+
+@pytest.mark.parametrize(
     "payload",
     [
         b"",
@@ -286,7 +308,7 @@ def test_only_what_can_be_true_is_believed(claims, believed):
 def test_a_malformed_acknowledgement_is_counted_and_changes_nothing(payload):
     bench = Bench(1)
     bench.connect()
-    news = bench.uplink.acknowledgement(payload, TAILS, NOW, retained=False, now_ns=0)
+    news = bench.uplink.acknowledgement(payload, TAILS, NOW, ends=ENDS, retained=False, now_ns=0)
     assert news == []
     assert bench.uplink.counters.malformed_acks == 1
     assert bench.send() == [], "it is no answer to the birth either"
