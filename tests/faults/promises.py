@@ -232,8 +232,14 @@ class Promises:
             self.break_("the database was damaged or replaced, and nobody is told")
         if self.replaced or any(one["events_kept"] == 0 for one in told):
             return  # What the copy never held, or nothing can be read of, cannot be named.
-        for key in lost:
-            self.break_(f"event {key[1]} of {key[0]} went with the damage and is not named")
+        # Where an epoch ended is not known when its last events went: then it says so.
+        ends = Counter[str]()
+        for epoch, sequence in self._stored().keys() | self.given_up:
+            ends[epoch] = max(ends[epoch], sequence)
+        unsure = not all(one["complete"] for one in told)
+        for epoch, sequence in lost:
+            if sequence <= ends[epoch] or not unsure:
+                self.break_(f"event {sequence} of {epoch} went with the damage and is not named")
         found = prove_in(self._day.integrator.ledger._connection, self._day.integrator.source)
         if found.gaps or found.conflicting:
             self.break_(f"the integrator lacks what nobody explains: {found}")
@@ -259,7 +265,9 @@ class Promises:
     def _provable(self) -> None:
         found = prove_in(self._day.integrator.ledger._connection, self._day.integrator.source)
         starts = {(epoch, 0) for epoch in self._ends}
-        if not found.complete and not starts & self.given_up:
+        # What a damaged database held behind its end is known to nobody.
+        proved = found.gapless if self.disturbed else found.complete
+        if not proved and not starts & self.given_up:
             self.break_(f"the integrator cannot prove that it has everything: {found}")
 
     def _carts(self) -> None:
