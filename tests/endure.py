@@ -26,6 +26,7 @@ from pathlib import Path
 import psutil
 
 from gateway.simulator.keys import TokenMaker
+from gateway.simulator.proof import prove, report
 from tests.acceptance import delivery_faults
 from tests.bench.recording import write_store
 from tests.brokers import MOSQUITTO, free_port
@@ -338,7 +339,7 @@ async def settle(site, outcome):
 def examine(folder, outcome):
     """Hold the integrator's database against the daemon's."""
     outcome.delivered, wrong = delivery_faults(folder, outcome.daemon_kills)
-    outcome.wrong += wrong + chain_faults(folder / "integrator.db")
+    outcome.wrong += wrong + proof_faults(folder / "integrator.db")
     with closing(sqlite3.connect(f"file:{folder / 'gateway.db'}?mode=ro", uri=True)) as connection:
         names = connection.execute("SELECT name, count(*) FROM events GROUP BY 1").fetchall()
         [(outcome.epochs,)] = connection.execute("SELECT count(*) FROM epochs").fetchall()
@@ -346,26 +347,12 @@ def examine(folder, outcome):
     outcome.committed = outcome.names.total()
 
 
-def chain_faults(integrator):
-    """Follow the starts as the integrator has them: one chain, each epoch whole to its end."""
-    with closing(sqlite3.connect(f"file:{integrator}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(
-            "SELECT epoch, stored, previous_epoch, previous_sequence FROM epochs"
-        ).fetchall()
-    stored = {epoch: mark for epoch, mark, _, _ in rows}
-    wrong = []
-    firsts = [epoch for epoch, _, before, _ in rows if before is None]
-    if len(firsts) != 1:
-        wrong.append(f"{len(firsts)} starts name no start before, instead of 1")
-    befores = [before for _, _, before, _ in rows if before is not None]
-    if len(befores) != len(set(befores)):
-        wrong.append("two starts name the same start before")
-    wrong += [
-        f"epoch {before} ended at {last}, and is stored up to {stored.get(before)}"
-        for _, _, before, last in rows
-        if before is not None and stored.get(before) != last
-    ]
-    return wrong
+def proof_faults(integrator):
+    """Return why the integrator cannot prove, by itself, that it has everything."""
+    proofs = prove(integrator)
+    if len(proofs) == 1 and proofs[0].gapless and proofs[0].complete:
+        return []
+    return [line.strip() for line in report(proofs)] or ["the integrator knows of no gateway"]
 
 
 async def endure(folder, plan, say):

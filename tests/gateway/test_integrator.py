@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reference integrator's ledger: each event once, gaps seen, acknowledgements true."""
 
+import asyncio
 import json
+import subprocess
+import sys
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.mqtt.client import MqttConfig, Tls, connect
 from gateway.simulator.integrator import Ledger, main, summary
+from tests.brokers import MOSQUITTO_PASSWD, mosquitto, needs_mosquitto, run
+from tests.certificates import certificate, tls_lines
 from tests.payloads import SOURCE, dropped, event, started
 
 
@@ -172,3 +179,53 @@ def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, words
     assert end.value.code == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "x.db").exists()
+
+
+@needs_mosquitto
+def test_it_logs_in_to_a_broker_with_tls(tmp_path):
+    certificate(tmp_path, "server", issuer=certificate(tmp_path, "authority"))
+    authority = str(tmp_path / "authority.crt")
+    (tmp_path / "passwords").touch(mode=0o600)
+    subprocess.run([MOSQUITTO_PASSWD, "-b", tmp_path / "passwords", "office", "pw"], check=True)
+    (tmp_path / "secret").touch(mode=0o600)
+    (tmp_path / "secret").write_text("pw\n")
+    lines = (*tls_lines(tmp_path, "server"), f"password_file {tmp_path / 'passwords'}")
+
+    async def main():
+        heard = asyncio.Queue()
+        async with mosquitto(tmp_path, *lines) as broker:
+            program = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "gateway.simulator.integrator"),
+                *("--broker", f"127.0.0.1:{broker.port}", "--database", str(tmp_path / "i.db")),
+                *("--ca", authority, "--username", "office"),
+                *("--password-file", str(tmp_path / "secret")),
+                cwd=Path(__file__).parents[2],
+            )
+            client = MqttConfig(
+                host="127.0.0.1",
+                port=broker.port,
+                client_id="gw",
+                protocol=4,
+                tls=Tls(ca=authority),
+                username="office",
+                password="pw",
+            )
+            root = "shelfgate/v1/store/gw"
+            try:
+                async with connect(
+                    client,
+                    subscriptions=[(f"{root}/ack", 1)],
+                    on_message=lambda message: heard.put_nowait(message.payload),
+                ) as link:
+                    # Retained: it comes to the integrator whenever it is there.
+                    status = b'{"state":"online","epoch":"a","sequence":"0"}'
+                    link.publish(f"{root}/status", status, retain=True)
+                    await heard.get()
+                    link.publish(f"{root}/events/device.lost", event("a", 0))
+                    while b'"a":"00000000000000000000"' not in await heard.get():
+                        pass
+            finally:
+                program.terminate()
+                assert await program.wait() == 0
+
+    run(main())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.simulator.integrator import main
 from gateway.simulator.ledger import Ledger, summary
 from gateway.simulator.proof import prove, report
+from tests.endure import proof_faults
 from tests.payloads import SOURCE, dropped, event, started
 
 
@@ -379,6 +380,16 @@ def test_the_report_ends_with_3_when_nobody_can_know(tmp_path, capsys, books):
     books.take_epoch("b", 1, "a", 3)
     assert main(["--report", "--database", str(tmp_path / "i.db")]) == 3
     assert "the gateway did not tell why. Ask the operator" in capsys.readouterr().out
+
+
+def test_the_long_run_fails_unless_the_integrator_can_prove_that_it_has_all(books):
+    assert proof_faults(books.path) == ["the integrator knows of no gateway"]
+    books.take_epoch("a", 5)
+    assert proof_faults(books.path) == []
+    books.take_epoch("b", 1, "a", 3)
+    assert proof_faults(books.path)[-1].startswith("cannot be proved: what epoch a held behind 5")
+    books.take_epoch("c", 1, "b", 4)
+    assert proof_faults(books.path)[-1] == "NOT complete"
 
 
 def test_a_report_of_what_is_no_database_is_refused(tmp_path, capsys):
