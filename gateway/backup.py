@@ -3,13 +3,14 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from gateway.database_errors import DatabaseError, explaining
+from gateway.database_errors import DatabaseError, explaining, is_damage
 from gateway.mending import APPLICATION_ID, sync_directory
 from gateway.recovery import COPY
 
@@ -41,55 +42,66 @@ def back_up(path: Path, target: Path) -> Copied:
         raise DatabaseError(f"{path}: no such database. Name the settings of a daemon that has run")
     if target.exists():
         raise DatabaseError(f"{target}: is there already. Name another file, or remove it")
+    if not target.parent.is_dir():
+        raise DatabaseError(f"{target}: its folder does not exist. Create it")
     draft = target.with_name(f"{target.name}.part")
     if draft.exists():
         raise DatabaseError(f"{draft}: left over, or still written. Remove it if nobody writes it")
-    with explaining(target):
+    with _making(path, target):
         os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    try:
-        _copy(path, draft)
-        done = _look(draft, target)
-        with explaining(target):
+        try:
+            _copy(path, draft)
+            done = _look(path, draft)
             _name(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
+        finally:
+            for part in ("", "-journal"):
+                draft.with_name(draft.name + part).unlink(missing_ok=True)
     return done
 
 
+@contextmanager
+def _making(path: Path, target: Path) -> Iterator[None]:
+    """Say of trouble which file it is in, never the draft, and that there is no backup."""
+    try:
+        with explaining(target):
+            yield
+    except DatabaseError as error:
+        if error.__cause__ is None:
+            raise
+        if is_damage(error.__cause__):
+            raise _damaged(path, str(error.__cause__)) from error.__cause__
+        raise DatabaseError(f"{error}. No backup was made") from error.__cause__
+
+
+def _damaged(path: Path, why: str) -> DatabaseError:
+    remedy = "Restart the daemon, which mends it as it starts: systemctl restart shelfgate"
+    return DatabaseError(f"{path}: {why}; no backup was made. {remedy}")
+
+
 def _copy(path: Path, draft: Path) -> None:
-    with (
-        explaining(path),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source,
-    ):
-        source.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        [(application_id,)] = source.execute("PRAGMA application_id")
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
+        with explaining(path):
+            source.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            [(application_id,)] = source.execute("PRAGMA application_id")
         if application_id != APPLICATION_ID:
             raise DatabaseError(f"{path}: a database of another program. Look at the settings")
-        with (
-            explaining(draft),
-            closing(sqlite3.connect(draft, isolation_level=None)) as copy,
-        ):
+        with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
             # All at once: between steps a writer would make it begin again.
             source.backup(copy, pages=-1)
             copy.execute("PRAGMA journal_mode = DELETE")
             copy.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, '1')", (COPY,))
-    with explaining(draft):
-        file = os.open(draft, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+    file = os.open(draft, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
-def _look(draft: Path, target: Path) -> Copied:
-    with (
-        explaining(target),
-        closing(sqlite3.connect(f"{draft.absolute().as_uri()}?mode=ro", uri=True)) as copy,
-    ):
+def _look(path: Path, draft: Path) -> Copied:
+    with closing(sqlite3.connect(f"{draft.absolute().as_uri()}?mode=ro", uri=True)) as copy:
         for (found,) in copy.execute("PRAGMA quick_check(1)"):
-            if found != "ok":
-                remedy = "So is the original: end the daemon, whose next start mends it"
-                raise DatabaseError(f"{target}: the copy is damaged: {found}. {remedy}")
+            if found != "ok":  # So is the original then.
+                raise _damaged(path, " ".join(str(found).split()))
         newest = copy.execute("SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1").fetchall()
         epoch = newest[0][0] if newest else None
         query = "SELECT max(sequence) FROM events WHERE epoch = ?"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Another database than the daemon left behind: restored, copied, gone."""
 
+import resource
 import shutil
 import sqlite3
 import stat
@@ -17,6 +18,7 @@ from gateway.recovery import read_side
 from tests.brokers import run
 from tests.databases import FOLDER, SOURCE, make
 from tests.faults.power import take
+from tests.faults.test_database_disk import limited
 from tests.made import lost, started
 
 NOW_NS = 1_795_277_998_412_345_678
@@ -298,17 +300,43 @@ def test_a_backup_of_nothing_or_to_nowhere_is_refused_and_leaves_nothing(here):
     with pytest.raises(DatabaseError, match="of another program"):
         back_up(here / "theirs.db", here / "copy.db")
     life(here)
-    with pytest.raises(DatabaseError, match="No such file or directory"):
+    with pytest.raises(DatabaseError, match=r"no/copy\.db: its folder does not exist\. Create it$"):
         back_up(here / "a.db", here / "no" / "copy.db")
     assert not [path for path in here.iterdir() if path.name.startswith("copy")]
 
 
-def test_a_backup_of_a_damaged_database_says_so(here):
+@pytest.mark.parametrize("at", [0.0, 0.25, 0.5, 0.75])
+def test_a_backup_of_a_damaged_database_names_that_and_what_mends_it(here, at):
     life(here, events=200)
     size = (here / "a.db").stat().st_size
     with (here / "a.db").open("r+b") as file:
-        file.seek(size // 2)
+        file.seek(int(size * at) + 100)
         file.write(bytes(size // 4))
-    with pytest.raises(DatabaseError, match=r"damaged|malformed"):
+    with pytest.raises(DatabaseError) as refused:
         back_up(here / "a.db", here / "copy.db")
+    words = str(refused.value)
+    assert words.startswith(f"{here}/a.db: ")
+    assert "copy.db" not in words
+    assert words.endswith("no backup was made. " + MENDS)
+    assert not [path for path in here.iterdir() if path.name.startswith("copy")]
+
+
+MENDS = "Restart the daemon, which mends it as it starts: systemctl restart shelfgate"
+
+
+def test_a_backup_without_room_says_that_there_is_none(here):
+    life(here, events=200)
+
+    async def main():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+        try:
+            back_up(here / "a.db", here / "copy.db")
+        except DatabaseError as error:
+            return str(error)
+        return "made"
+
+    said_here = limited(main, 2**30)
+    assert said_here.startswith(f"{here}/copy.db: ")
+    assert said_here.endswith(". No backup was made")
+    assert ".part" not in said_here
     assert not [path for path in here.iterdir() if path.name.startswith("copy")]
