@@ -189,3 +189,38 @@ def test_what_the_gateway_no_longer_has_is_told_and_asked_for_once(tmp_path):
                 assert len(asked) == len(set(asked)) == 1
 
     run(main())
+
+
+def test_what_was_gone_is_asked_for_again_when_another_database_answers(tmp_path):
+    """A copy that lacked some had answered; then the right one comes back."""
+
+    async def main():
+        port = free_port()
+        async with embedded_broker(port):
+            async with books(tmp_path, port):
+                await epochs(tmp_path, port, 1)
+            forget(tmp_path)
+            shutil.copy(tmp_path / "gateway.db", tmp_path / "whole.db")
+            change(tmp_path, "DELETE FROM events WHERE sequence BETWEEN 5 AND 9")
+            async with books(tmp_path, port, ask=True, look_s=0.05):
+                async with answering(tmp_path, port) as (one, _):
+                    await proof_that(
+                        tmp_path,
+                        lambda proof: proof.gaps and not proof.wanted and proof.epochs == 2,
+                    )
+                    await one.delivered()
+                change(
+                    tmp_path,
+                    "INSERT INTO events SELECT * FROM whole.events WHERE sequence BETWEEN 5 AND 9",
+                )
+                async with answering(tmp_path, port):
+                    await proof_that(tmp_path, lambda proof: proof.complete and proof.epochs == 3)
+
+    run(main())
+
+
+def change(folder, statement):
+    """Change the gateway's database while it is closed."""
+    with closing(sqlite3.connect(folder / "gateway.db", isolation_level=None)) as connection:
+        connection.execute("ATTACH ? AS whole", (str(folder / "whole.db"),))
+        connection.execute(statement)
