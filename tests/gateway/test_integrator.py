@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.mqtt.client import MqttConfig, Tls, connect
-from gateway.simulator.integrator import Ledger, main, summary
+from drivers.mqtt.client import Message, MqttConfig, Tls, connect
+from gateway.simulator.integrator import Ledger, _Asking, _Integrator, main, summary
 from tests.brokers import MOSQUITTO_PASSWD, mosquitto, needs_mosquitto, run
 from tests.certificates import certificate, tls_lines
 from tests.payloads import SOURCE, dropped, event, started
@@ -179,6 +179,37 @@ def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, words
     assert end.value.code == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "x.db").exists()
+
+
+def status(epoch, sequence):
+    told = {"state": "online", "epoch": epoch, "sequence": f"{sequence:020d}"}
+    return json.dumps(told).encode()
+
+
+def test_a_new_epoch_makes_it_look_even_where_the_ledger_sees_no_gap(ledger, tmp_path):
+    integrator = _Integrator(ledger, None)
+    integrator.asking = asking = _Asking(tmp_path / "i.db", 0.0)
+    ledger.store([started("a", 0), event("a", 3)])
+    integrator._step([], {SOURCE: [status("a", 3)]})
+    ledger.note_gone(SOURCE, "a", [(1, 2)])
+    for _ in range(3):
+        assert asking.step(ledger, []) == ({}, []), "it is gone"
+    integrator._step([started("b", 0, "a", 3)], {SOURCE: [status("b", 0)]})
+    assert not ledger.lacks_some()
+    assert asking.step(ledger, []) == ({}, []), "it may be under way"
+    _, [wish] = asking.step(ledger, [])
+    assert json.loads(wish.payload)["from"] == f"{1:020d}"
+
+
+def test_every_status_counts_though_several_come_at_once(ledger):
+    """The last of an epoch says its end; what cannot be read harms none."""
+    integrator = _Integrator(ledger, None)
+    odd = (b"{}", b'{"x":' + b"[" * 100_000, status("z", 2**63))
+    for payload in (status("a", 7), *odd, status("b", 0)):
+        integrator._on_message(Message("shelfgate/v1/store/gw/status", payload, True, 1, 1))
+    integrator._step([started("b", 0)], integrator._births)
+    reached = ledger._connection.execute("SELECT epoch, sequence FROM reached").fetchall()
+    assert sorted(reached) == [("a", 7), ("b", 0)]
 
 
 @needs_mosquitto
