@@ -129,7 +129,7 @@ class Disk:
     def _wear(self) -> None:
         """Overwrite some sectors of the database, or cut its end off."""
         with (
-            suppress(sqlite3.DatabaseError),  # It is damaged already.
+            suppress(sqlite3.DatabaseError, UnicodeDecodeError),  # It is damaged already.
             closing(sqlite3.connect(self.path)) as connection,
         ):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # The log would hide it.

@@ -274,7 +274,11 @@ class Integrator:
         for topic, payload in batch:
             if topic.endswith("/status"):
                 birth = True
-                self.ledger.note_birth(self.source, msgspec.json.decode(payload)["epoch"])
+                status = msgspec.json.decode(payload)
+                sequence = status.get("sequence")
+                self.thorough |= self.ledger.note_birth(
+                    self.source, status["epoch"], None if sequence is None else int(sequence)
+                )
             elif "/replies/" in topic:
                 gone = self.asker.reply(self.source, payload, now_s)
                 if gone is not None:

@@ -129,14 +129,11 @@ class Promises:
 
     def reopened(self) -> None:
         """The daemon is dead: what it had committed is in its database, and nothing half."""
-        try:
-            rows = self._day.disk.look(
-                f"SELECT {COLUMNS}, acknowledged FROM events ORDER BY epoch, sequence"
-            )
-        except sqlite3.DatabaseError:
-            if self.hurt:
-                return  # Not mended yet.
-            raise
+        if self.hurt and not self._day.started_since_hurt:
+            return  # Not mended yet.
+        rows = self._day.disk.look(
+            f"SELECT {COLUMNS}, acknowledged FROM events ORDER BY epoch, sequence"
+        )
         found: dict[Key, tuple[str, bytes]] = {}
         had = self._stored().keys() | self._day.integrator.ever
         for epoch, sequence, name, payload, shopper, acknowledged in rows:

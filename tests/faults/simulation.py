@@ -119,6 +119,7 @@ class Day:
         self.told: list[str] = []
         self.down_s = 0.0
         self.over = False
+        self.started_since_hurt = True
         self.broker_counts = rng.random() < 0.08
         """Whether the broker's word is enough; then it keeps what it has."""
         self.limits = Limits(
@@ -162,7 +163,7 @@ class Day:
 
     def came_up(self, intake: Intake) -> None:
         """The daemon listens in-store; what devices kept for it comes now."""
-        self.intake = intake
+        self.intake, self.started_since_hurt = intake, True
         # The in-store broker sends again what the daemon had not acknowledged when it died.
         now_s = asyncio.get_running_loop().time()
         again = [make for at_s, make in self._unsure if now_s - at_s < RESTART_S + 2.0]
@@ -207,7 +208,8 @@ class Day:
             self.disk.revive()
             if not self.over:
                 self.promises.reopened()
-            self.promises.hurt = self.disk.suffer()
+            if self.disk.suffer():
+                self.promises.hurt, self.started_since_hurt = True, False
             await asyncio.sleep(RESTART_S + self.down_s)
             self.down_s = 0.0
 

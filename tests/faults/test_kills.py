@@ -44,24 +44,6 @@ def test_daemon_broker_and_link_fail_in_quick_succession(tmp_path):
     assert outcome.committed > 10
 
 
-def test_the_long_run_in_short(tmp_path):
-    plan = Plan(
-        seconds=25,
-        seed=2,
-        plates=36,
-        cameras=1,
-        shoppers=4,
-        visitor_every_s=0.3,
-        calm_s=(0.5, 3.0),
-        fault_s=(0.3, 2.0),
-        broker_every_s=8.0,
-        daemon_every_s=10.0,
-        kills_min=2,
-    )
-    outcome = run_plan(tmp_path, plan)
-    assert outcome.names["item.picked"] > 0
-
-
 # Memory.
 
 FLOOD = """

@@ -15,6 +15,7 @@ import pytest
 from drivers.errors import DeviceGoneError
 from drivers.mqtt.client import Tls, connect
 from drivers.mqtt.config import MqttConfig
+from drivers.mqtt.dial import refusal
 from drivers.mqtt.tls import Context
 from gateway.config import Settings
 from gateway.config import Tls as TlsTable
@@ -87,10 +88,21 @@ CLOSED = r"closed the connection before accepting it\. Check .*client certificat
 """What is left to say where the broker's reset overtakes its alert."""
 
 
+@pytest.mark.parametrize("client", ["expired", "foreign", "revoked", None])
+def test_an_alert_about_the_certificate_is_told_as_that(client):
+    reason = {
+        "expired": "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "foreign": "TLSV1_ALERT_UNKNOWN_CA",
+        "revoked": "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        None: "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    }[client]
+    assert re.search(CLIENTS[client], ". ".join(refusal(reason)))
+    assert re.search(CLOSED, ". ".join(refusal(None)))
+
+
 @needs_mosquitto
 def test_a_broker_that_asks_for_certificates_takes_the_right_one_alone(folder, capfd):
     async def main():
-        alerts = 0
         lines = ("require_certificate true", f"crlfile {folder / 'revoked.crl'}")
         async with mosquitto(folder, *tls_lines(folder, "server"), *lines) as broker:
             for protocol in (4, 5):
@@ -99,8 +111,6 @@ def test_a_broker_that_asks_for_certificates_takes_the_right_one_alone(folder, c
                     found = await told(config(folder, broker.port, client, protocol=protocol))
                     assert re.search(f"{words}|{CLOSED}", found), (client, found)
                     assert found.startswith(f"mqtt 127.0.0.1:{broker.port}: ")
-                    alerts += "refused this client's certificate" in found
-        assert alerts, "no alert was heard"
 
     run(main())
     assert "pass phrase" not in "".join(capfd.readouterr()), "nobody is there to be asked"
