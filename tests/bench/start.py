@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a start looks at a large database: ``python -m tests.bench.start [MEGABYTES]``."""
+
+import sqlite3
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+
+from gateway import outbox
+from gateway.envelope import Source
+from gateway.outbox import Batch, Statement, run_sync
+from gateway.recovery import APPLICATION_ID, damage
+from tests.made import lost
+
+SOURCE, EPOCH = Source("corner", "gw"), "e" * 32
+RUNS = 5
+
+
+def fill(path, megabytes):
+    """Make a database of events, of about so many megabytes; return how many."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")
+        for number, migration in enumerate(outbox.MIGRATIONS, 1):
+            run_sync(connection, _migrate(migration, number))
+        run_sync(connection, outbox.begin_epoch(EPOCH, 1))
+        count = 0
+        while path.stat().st_size < megabytes * 1_000_000:
+            events = [lost(EPOCH, count + nth, reason="x" * 700) for nth in range(1, 1_001)]
+            batch = Batch(events=events, online=True, utc_ns=1)
+            run_sync(connection, outbox.commit(SOURCE, EPOCH, batch))
+            count += len(events)
+    return count
+
+
+def _migrate(migration, number):
+    yield from migration()
+    yield Statement("INSERT INTO schema_version VALUES (?)", (number,))
+
+
+def main():
+    megabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 100.0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gateway.db"
+        count = fill(path, megabytes)
+        took_s = []
+        for _ in range(RUNS):
+            began_s = time.perf_counter()
+            assert damage(path) is None
+            took_s.append(time.perf_counter() - began_s)
+        size_mb = path.stat().st_size / 1e6
+        sys.stdout.write(
+            f"{size_mb:.0f} MB, {count} events: {median(took_s):.2f} s"
+            f" ({min(took_s):.2f} to {max(took_s):.2f} in {RUNS} runs)\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
