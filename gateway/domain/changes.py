@@ -30,6 +30,8 @@ LOOK_NS: Final = 700_000_000
 """How long a settled change waits for cameras that are late."""
 LEAST_UNIT_PART: Final = 0.4
 """A change smaller than this part of the lightest unit that may lie there is no act."""
+UNTOLD_G_MAX: Final = 50.0
+"""A settled change beyond this is asked about, also where the lightest unit weighs far more."""
 STRANGER_SIGMAS: Final = 3.0
 SHIFTED: Final = 0.04
 """Most that plates disagree about one load, as a part of it: they are calibrated apart."""
@@ -142,11 +144,10 @@ def _judge(
 ) -> tuple[list[Explanation], str | None]:
     """Return a stretch's explanations and why none may be believed (or None); none: no act."""
     attended = open_change.reason == "attended"
-    least_g = _least_g(stretch, options, held)
-    if not attended:
-        # Several acts may have added up to anything.
-        every = step.state.store.products.values()
-        least_g = min(least_g, LEAST_UNIT_PART * min((one.unit_g for one in every), default=0.0))
+    # Several acts may have added up to anything; but where somebody watched, a little is a hand.
+    every = step.state.store.products.values()
+    any_g = LEAST_UNIT_PART * min((one.unit_g for one in every), default=0.0)
+    least_g = min(_least_g(stretch, options, held), max(any_g, UNTOLD_G_MAX) if attended else any_g)
     if abs(stretch.total_g) < least_g:
         ranked = _strangers(step, stretch)
         if not ranked and _only_shifted(stretch, least_g):
