@@ -238,7 +238,13 @@ class Promises:
             if sequence <= ends[epoch] or not unsure:
                 self.break_(f"event {sequence} of {epoch} went with the damage and is not named")
         found = prove_in(self._day.integrator.ledger._connection, self._day.integrator.source)
-        if found.gaps or found.conflicting:
+        # That there was more behind the end it may know from a status.
+        gaps = {
+            (gap.epoch, sequence)
+            for gap in found.gaps
+            for sequence in range(gap.first, gap.last + 1)
+        }
+        if found.conflicting or gaps - lost:
             self.break_(f"the integrator lacks what nobody explains: {found}")
 
     def _chained(self) -> None:
@@ -262,9 +268,7 @@ class Promises:
     def _provable(self) -> None:
         found = prove_in(self._day.integrator.ledger._connection, self._day.integrator.source)
         starts = {(epoch, 0) for epoch in self._ends}
-        # What a damaged database held behind its end is known to nobody.
-        proved = found.gapless if self.disturbed else found.complete
-        if not proved and not starts & self.given_up:
+        if not found.complete and not starts & self.given_up:
             self.break_(f"the integrator cannot prove that it has everything: {found}")
 
     def _carts(self) -> None:

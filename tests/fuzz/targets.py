@@ -252,7 +252,7 @@ def fuzz_acknowledgement(data):
     uplink.connected(0)
     tails = {EPOCH: 9, "f" * 32: 3}
     for retained in (True, False):
-        news = uplink.acknowledgement(data, tails, EPOCH, retained=retained, now_ns=1)
+        news = uplink.acknowledgement(data, tails, EPOCH, ends={}, retained=retained, now_ns=1)
         for one in news:
             assert one.epoch == "f" * 32, "nothing of this epoch was sent"
             assert 0 <= one.sequence <= 3

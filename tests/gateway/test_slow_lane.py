@@ -270,7 +270,7 @@ def test_acknowledgements_and_repeats_know_nothing_of_history():
         def hear(sequence):
             payload = told % (NOW.encode(), sequence)
             return bench.uplink.acknowledgement(
-                payload, tails, NOW, retained=False, now_ns=bench.now_ns
+                payload, tails, NOW, ends={}, retained=False, now_ns=bench.now_ns
             )
 
         assert hear(b"2") == [outbox.Acknowledged(NOW, 2)]
