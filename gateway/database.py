@@ -150,22 +150,20 @@ class Database:
         """Mark an epoch's rows up to a sequence as stored upstream; return how many were not."""
         return await self.acknowledge_all([Acknowledged(epoch, up_to_sequence)])
 
-    async def acknowledge_all(
-        self, upto: Sequence[Acknowledged], positions: Sequence[int] = ()
-    ) -> int:
+    async def acknowledge_all(self, upto: Sequence[Acknowledged], ids: Sequence[str] = ()) -> int:
         """Mark rows as stored upstream, by epoch and sequence or one by one."""
-        count = await self._write(outbox.acknowledge(upto, positions))
+        count = await self._write(outbox.acknowledge(upto, ids))
         self._waiting -= count
         return count
 
     async def record(
         self,
         upto: Sequence[Acknowledged],
-        positions: Sequence[int],
+        ids: Sequence[str],
         progress: Sequence[history.Progress],
     ) -> list[history.Done]:
         """Record acknowledgements and backfills' progress; return the backfills that are done."""
-        count, done = await self._write(history.record(upto, positions, progress))
+        count, done = await self._write(history.record(upto, ids, progress))
         self._waiting -= count
         return done
 

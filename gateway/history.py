@@ -131,14 +131,14 @@ def read(fetch: Fetch) -> Program[Read]:
 
 
 def record(
-    upto: Sequence[Acknowledged], positions: Sequence[int], progress: Sequence[Progress]
+    upto: Sequence[Acknowledged], ids: Sequence[str], progress: Sequence[Progress]
 ) -> Program[tuple[int, list[Done]]]:
     """Record acknowledgements, and how far backfills have come, in one transaction.
 
     Returns:
         How many rows were pending until now, and which backfills are done by this.
     """
-    count = yield from acknowledge(upto, positions)
+    count = yield from acknowledge(upto, ids)
     done = []
     for one in progress:
         found = yield Statement(

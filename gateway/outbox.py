@@ -215,8 +215,10 @@ def pending(after: int, limit: int) -> Program[list[Row]]:
     return [row_of(row) for row in rows]
 
 
-def acknowledge(upto: Sequence[Acknowledged], positions: Sequence[int] = ()) -> Program[int]:
+def acknowledge(upto: Sequence[Acknowledged], ids: Sequence[str] = ()) -> Program[int]:
     """Mark rows as stored upstream: up to a sequence of an epoch, or one by one.
+
+    One by one means by id: where a row was given up, another may have taken its position.
 
     Returns:
         How many rows were pending until now. Acknowledging twice is harmless.
@@ -230,10 +232,9 @@ def acknowledge(upto: Sequence[Acknowledged], positions: Sequence[int] = ()) -> 
         )
         [(count,)] = yield Statement("SELECT changes()")
         changed += count
-    for position in positions:
+    for one_id in ids:
         yield Statement(
-            "UPDATE events SET acknowledged = 1 WHERE position = ? AND acknowledged = 0",
-            (position,),
+            "UPDATE events SET acknowledged = 1 WHERE id = ? AND acknowledged = 0", (one_id,)
         )
         [(count,)] = yield Statement("SELECT changes()")
         changed += count

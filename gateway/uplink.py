@@ -117,7 +117,7 @@ class Uplink:
         self._notified = 0
         self._ready: deque[Row] = deque()
         self._flight: dict[int, _Flight] = {}
-        self._airborne: set[int] = set()
+        self._airborne: set[str] = set()
         self._landed: list[Row] = []
         self._acknowledged: dict[str, int] = {}
         self._sent: dict[str, int] = {}
@@ -125,7 +125,7 @@ class Uplink:
         self._answer_by_ns: int | None = None
         self._hold_until_ns: int | None = None
         self._failures = 0
-        self._refused: set[int] = set()
+        self._refused: set[str] = set()
         self._progress_ns = 0
         self._patience_ns = int(settings.progress_s * SECOND_NS)
         self._fruitless = 0
@@ -212,7 +212,7 @@ class Uplink:
             if self._probe is not None and not self._probed(self._probe, row):
                 return
             self._cursor = row.position
-            if row.position not in self._airborne and not self._is_acknowledged(row):
+            if row.id not in self._airborne and not self._is_acknowledged(row):
                 self._ready.append(row)
 
     def take(self, now_ns: int) -> Row | None:
@@ -223,7 +223,7 @@ class Uplink:
             row = self._ready.popleft()
             if not self._is_acknowledged(row):
                 return row
-            self._refused.discard(row.position)
+            self._refused.discard(row.id)
         if self._more or not self._lane_open or self._lane.in_flight >= max(1, self._window // 2):
             return None
         return self._lane.take(now_ns)
@@ -236,7 +236,7 @@ class Uplink:
         if isinstance(row, HistoryRow):
             self.counters.backfilled += 1
             return
-        self._airborne.add(row.position)
+        self._airborne.add(row.id)
         self._sent[row.epoch] = max(row.sequence, self._sent.get(row.epoch, -1))
         self._progress_ns = max(self._progress_ns, now_ns)
 
@@ -255,26 +255,26 @@ class Uplink:
         if isinstance(flight.row, HistoryRow):
             self._lane.taken(flight.row)
             return
-        self._airborne.discard(flight.row.position)
-        self._refused.discard(flight.row.position)
+        self._airborne.discard(flight.row.id)
+        self._refused.discard(flight.row.id)
         if not self._refused:
             self._failures = 0
         self._progress_ns = max(self._progress_ns, now_ns)
         if self._settings.acknowledge == "broker":
             self._landed.append(flight.row)
-            self._airborne.add(flight.row.position)  # Until the outbox knows.
+            self._airborne.add(flight.row.id)  # Until the outbox knows.
 
-    def landed(self) -> list[int]:
-        """Return positions that the broker has taken and the outbox does not know of yet.
+    def landed(self) -> list[str]:
+        """Return ids of what the broker has taken and the outbox does not know of yet.
 
         Only with ``broker``. They stay until ``recorded`` says that the outbox knows.
         """
-        return [row.position for row in self._landed]
+        return [row.id for row in self._landed]
 
-    def recorded(self, positions: Sequence[int]) -> None:
+    def recorded(self, ids: Sequence[str]) -> None:
         """Note that the outbox has recorded these."""
-        done = set(positions)
-        self._landed = [row for row in self._landed if row.position not in done]
+        done = set(ids)
+        self._landed = [row for row in self._landed if row.id not in done]
         self._airborne -= done
 
     # Acknowledgements.
@@ -386,7 +386,7 @@ class Uplink:
     def _forget_flight(self) -> None:
         self._flight.clear()
         self._refused.clear()
-        self._airborne = {row.position for row in self._landed}
+        self._airborne = {row.id for row in self._landed}
 
     def _rewind(self, position: int) -> None:
         """Read again from behind a position."""
@@ -401,8 +401,8 @@ class Uplink:
         if isinstance(row, HistoryRow):
             self._lane.refused(row, now_ns)
             return
-        self._airborne.discard(row.position)
-        self._refused.add(row.position)
+        self._airborne.discard(row.id)
+        self._refused.add(row.id)
         if self._hold_until_ns is None:  # What was in flight together is refused as one.
             self._failures += 1
             wait_s = self._settings.backoff.delay_s(self._failures, self._random)

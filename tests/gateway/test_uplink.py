@@ -319,8 +319,8 @@ def test_with_broker_nobody_else_acknowledges():
     assert bench.send() == [1, 2]
     assert bench.ack({NOW: "1"}) == []
     bench.puback(2)
-    assert bench.uplink.landed() == [2]
-    bench.uplink.recorded([2])
+    assert bench.uplink.landed() == ["2"]
+    bench.uplink.recorded(["2"])
     assert bench.uplink.landed() == []
 
 
@@ -339,9 +339,20 @@ def test_a_notice_in_an_old_place_is_found():
     bench = broker_bench(3)
     assert bench.send() == [1, 2, 3]
     bench.puback(1, 2, 3)
-    bench.uplink.recorded([1, 2, 3])
+    bench.uplink.recorded(["1", "2", "3"])
     bench.rows = [row(1)]
     bench.uplink.notify()
     assert bench.send() == []
     bench.uplink.made_room()
     assert bench.send() == [1]
+
+
+def test_a_notice_in_the_place_of_what_is_under_way_is_sent_and_counts_by_itself():
+    bench = broker_bench(3)
+    assert bench.send() == [1, 2, 3]
+    bench.rows = [msgspec.structs.replace(row(1), id="notice", sequence=3)]
+    bench.uplink.notify()
+    bench.uplink.made_room()
+    bench.puback(1)
+    assert bench.uplink.landed() == ["1"], "what was given up, and not what stands in its place"
+    assert bench.send() == [1], "the notice goes out beside it"
