@@ -145,9 +145,10 @@ def _judge(
     """Return a stretch's explanations and why none may be believed (or None); none: no act."""
     attended = open_change.reason == "attended"
     # Several acts may have added up to anything; but where somebody watched, a little is a hand.
-    every = step.state.store.products.values()
-    any_g = LEAST_UNIT_PART * min((one.unit_g for one in every), default=0.0)
-    least_g = min(_least_g(stretch, options, held), max(any_g, UNTOLD_G_MAX) if attended else any_g)
+    least_g = min(_least_g(stretch, options, held), UNTOLD_G_MAX)
+    if not attended:
+        every = step.state.store.products.values()
+        least_g = min(least_g, LEAST_UNIT_PART * min((one.unit_g for one in every), default=0.0))
     if abs(stretch.total_g) < least_g:
         ranked = _strangers(step, stretch)
         if not ranked and _only_shifted(stretch, least_g):
