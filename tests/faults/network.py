@@ -57,8 +57,6 @@ class Link:
         on_puback: Callable[..., None],
     ) -> None:
         self.gone = False
-        self.outstanding = 0
-        self.most_outstanding = 0
         self._broker = broker
         self._on_message = on_message
         self._on_puback = on_puback
@@ -73,8 +71,6 @@ class Link:
         self.raise_if_gone()
         self._mid = self._mid % 65_535 + 1
         mid = self._mid
-        self.outstanding += 1
-        self.most_outstanding = max(self.most_outstanding, self.outstanding)
         self._broker.later_up(self, lambda: self._broker.take(self, mid, topic, payload, retain))
         return mid
 
@@ -99,7 +95,6 @@ class Link:
                 callback()
 
     def puback(self, mid: int, code: int) -> None:
-        self.outstanding -= 1
         self._on_puback(mid, code, failure=code >= 0x80)
 
     def message(self, topic: str, payload: bytes, retain: bool) -> None:
@@ -113,7 +108,6 @@ class Broker:
         self.weather = Weather()
         self.up = True
         self.link: Link | None = None
-        self.most_outstanding = 0
         self._rng = rng
         self._root = root
         self._retained: dict[str, bytes] = {}
@@ -147,7 +141,6 @@ class Broker:
         try:
             yield link
         finally:
-            self.most_outstanding = max(self.most_outstanding, link.most_outstanding)
             link.cut()
 
     def take(self, link: Link, mid: int, topic: str, payload: bytes, retain: bool) -> None:

@@ -140,21 +140,6 @@ def explained(kept, epoch, rows):
 PAGE = 4_096
 
 
-def pages_of(images, table):
-    """Return the numbers of the pages of a table or index, its root first."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.deserialize(images.db)
-        [(root,)] = connection.execute(
-            "SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)
-        )
-    return root
-
-
-def with_page(data, number, content):
-    at = PAGE * (number - 1)
-    return data[:at] + content + data[at + PAGE :]
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_damage_anywhere_never_makes_anything_up_and_is_told(whole, tmp_path, seed):
     rng = random.Random(f"damage {seed}")

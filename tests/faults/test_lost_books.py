@@ -81,6 +81,12 @@ async def proof_that(folder, condition):
         await asyncio.sleep(0.05)
 
 
+def assert_equal(folder):
+    """Hold the books against the gateway's database, event by event."""
+    told = compare(folder / "gateway.db", folder / "integrator.db")
+    assert told.good, told.faults
+
+
 def forget(folder):
     for file in folder.glob("integrator.db*"):
         file.unlink()
@@ -106,8 +112,7 @@ def test_deleted_books_are_whole_again_after_a_backfill(tmp_path):
                         tmp_path, lambda proof: proof.complete and proof.epochs == EPOCHS + 1
                     )
                     await one.delivered()
-        told = compare(tmp_path / "gateway.db", tmp_path / "integrator.db")
-        assert told.good, told.faults
+        assert_equal(tmp_path)
 
     run(main())
 
@@ -131,8 +136,7 @@ def test_books_restored_from_a_backup_are_whole_again(tmp_path):
                     await one.commit(1)
                     await proof_that(tmp_path, lambda proof: proof.complete and proof.epochs == 2)
                     await one.delivered()
-        told = compare(tmp_path / "gateway.db", tmp_path / "integrator.db")
-        assert told.good, told.faults
+        assert_equal(tmp_path)
 
     run(main())
 
@@ -161,8 +165,7 @@ def test_books_lost_while_the_store_is_quiet_are_whole_again(tmp_path, backup):
                     await proof_that(tmp_path, lambda proof: proof.wanted[-1].last == EVENTS)
                 async with books(tmp_path, port, ask=True, look_s=0.05):
                     await proof_that(tmp_path, lambda proof: proof.complete and proof.epochs == 2)
-        told = compare(tmp_path / "gateway.db", tmp_path / "integrator.db")
-        assert told.good, told.faults
+        assert_equal(tmp_path)
 
     run(main())
 

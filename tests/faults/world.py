@@ -4,7 +4,7 @@ that fail. It is told by hand and coarse: a step of 100 ms, bodies that jump. Wh
 certain is what really lay on each plate."""
 
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -73,8 +73,6 @@ class World:
         self.layout = Layout(store)
         self.weights_g = dict.fromkeys(self.layout.plates, START_G)
         self.bodies: dict[str, Body] = {}
-        self.doors_opened = 0
-        self.sessions_let_in: Counter[str] = Counter()
         self.acts = 0
         self.now_ns = 0
         self._rng = rng
@@ -100,8 +98,6 @@ class World:
 
     def door_opened(self, session: str) -> None:
         """Take the gateway's word that the door may open."""
-        self.doors_opened += 1
-        self.sessions_let_in[session] += 1
         self._let_in.append(session)
 
     def step(self, now_ns: int, put: Callable[[Callable[[Stamp], AnyInput], bool], None]) -> None:
