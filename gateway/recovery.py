@@ -56,6 +56,12 @@ COPY: Final = "copy"
 CUT: Final = "cut"
 """Key in ``meta``: finished epochs that went on beyond their end here, or may have, a JSON list."""
 _SQLITE: Final = b"SQLite format 3\0"
+_EVENTS: Final = (
+    "SELECT epoch, sequence, CASE WHEN crc IS NOT NULL THEN payload END, crc, id, name, shopper"
+    " FROM events"
+)
+_OLD_EVENTS: Final = "SELECT epoch, NULL, NULL, NULL, id, name, shopper FROM events"
+"""Of another version: at first events had no checksum."""
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -280,37 +286,35 @@ def _examine(connection: sqlite3.Connection, size: int) -> str | None:
     lacking = {"meta", "epochs", "events", "state"} - tables
     if version and lacking:
         return f"has no table {min(lacking)}"
-    if version:
-        _read_texts(connection)
-    return _changed(connection) if version == len(outbox.MIGRATIONS) else None
+    return _misread(connection, current=version == len(outbox.MIGRATIONS)) if version else None
 
 
-def _changed(connection: sqlite3.Connection) -> str | None:
-    """Return which row is not what was written, though its page has the right form.
+def _misread(connection: sqlite3.Connection, *, current: bool) -> str | None:
+    """Read every text that the daemon will read: one that is no UTF-8 would end it then.
 
     SQLite has no checksums: a sector may read as something else and nothing would tell.
+
+    Args:
+        connection: To a database of ours.
+        current: Whether its rows are as this version writes them.
+
+    Returns:
+        Which row is not what was written, though its page has the right form.
     """
-    for kind, key, value in connection.execute("SELECT kind, key, value FROM state"):
-        if not decodes(kind, value):
-            return f"holds a row {kind} {key} that cannot be read"
-    query = "SELECT epoch, sequence, payload, crc FROM events WHERE crc IS NOT NULL"
-    for epoch, sequence, payload, crc in connection.execute(query):
-        if not isinstance(payload, bytes) or crc32(payload) != crc:
-            return f"holds an event {sequence} of epoch {epoch} that has changed"
-    return None
-
-
-def _read_texts(connection: sqlite3.Connection) -> None:
-    """Read every text that the daemon will read: one that is no UTF-8 would end it then."""
-    for query in (
-        "SELECT * FROM meta",
-        "SELECT * FROM epochs",
-        "SELECT kind, key, value FROM state",
-        "SELECT epoch, id, name, shopper FROM events",
-    ):
-        rows = connection.execute(query)
-        while rows.fetchmany(1_000):
+    wrong = None
+    for query in ("SELECT * FROM meta", "SELECT * FROM epochs"):
+        for _ in connection.execute(query):
             pass
+    for kind, key, value in connection.execute("SELECT kind, key, value FROM state"):
+        if current and wrong is None and not decodes(kind, value):
+            wrong = f"holds a row {kind} {key} that cannot be read"
+    events = connection.execute(_EVENTS if current else _OLD_EVENTS)
+    for epoch, sequence, payload, crc, *_ in events:
+        if crc is None or wrong is not None:
+            continue
+        if not isinstance(payload, bytes) or crc32(payload) != crc:
+            wrong = f"holds an event {sequence} of epoch {epoch} that has changed"
+    return wrong
 
 
 def _is_ours(path: Path, source: Source) -> bool:
