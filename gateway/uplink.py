@@ -13,7 +13,7 @@ While the link holds and no acknowledgement comes, all is sent again once; after
 oldest rows, one window of them: an acknowledgement counts without a gap, so that they are what the
 integrator lacks first, and a long backlog is not sent again and again to somebody who is away.
 
-Backfills go beside, in a slow lane of their own: in the same window, behind everything live.
+Backfills (``gateway.backfills``) go beside: in the same window, behind everything live.
 """
 
 from bisect import insort
@@ -24,10 +24,10 @@ from typing import Final, Literal
 import msgspec
 
 from gateway import history
+from gateway.backfills import Backfills, HistoryRow
 from gateway.backoff import Backoff
 from gateway.claims import beyond, read_claims
 from gateway.outbox import Acknowledged, Row
-from gateway.slow_lane import HistoryRow, SlowLane
 
 SECOND_NS: Final = 1_000_000_000
 REPEAT_MIN_NS: Final = 5 * SECOND_NS  # Between two repetitions that an acknowledgement asked for.
@@ -132,8 +132,9 @@ class Uplink:
         self._probe: _Probe | None = None
         self._repeat_at_ns: int | None = None
         self._repeated_ns: int | None = None
-        self._lane = SlowLane(settings.backfill_per_s, settings.backoff, random)
-        self._lane_open = True
+        self.backfills = Backfills(settings.backfill_per_s, settings.backoff, random)
+        """What they send again; the adapter reads for it and records its progress."""
+        self._backfilling = True
         self.ahead: dict[str, tuple[int, int]] = {}
         """Finished epochs acknowledged beyond their end here: the claim, and the end."""
 
@@ -147,7 +148,7 @@ class Uplink:
         self._hold_until_ns = None
         self._forget_flight()
         self._rewind(0)
-        self._lane.begin()
+        self.backfills.begin()
         self._progress_ns = now_ns
         self._repeat_at_ns = None
         self._fruitless = 0
@@ -179,7 +180,7 @@ class Uplink:
     @property
     def refusing(self) -> bool:
         """Whether the broker has refused something and not taken it since."""
-        return self._failures > 0 or self._lane.failures > 0
+        return self._failures > 0 or self.backfills.failures > 0
 
     @property
     def idle(self) -> bool:
@@ -224,9 +225,9 @@ class Uplink:
             if not self._is_acknowledged(row):
                 return row
             self._refused.discard(row.id)
-        if self._more or not self._lane_open or self._lane.in_flight >= max(1, self._window // 2):
+        if self._more or not self._backfilling or self._backfills_wait:
             return None
-        return self._lane.take(now_ns)
+        return self.backfills.take(now_ns)
 
     def published(self, mid: int, row: Row, now_ns: int) -> None:
         """Note that ``row`` from ``take`` went out under packet id ``mid``."""
@@ -253,7 +254,7 @@ class Uplink:
             self._refuse(flight.row, now_ns)
             return
         if isinstance(flight.row, HistoryRow):
-            self._lane.taken(flight.row)
+            self.backfills.taken(flight.row)
             return
         self._airborne.discard(flight.row.id)
         self._refused.discard(flight.row.id)
@@ -332,20 +333,15 @@ class Uplink:
 
     # Backfills.
 
-    @property
-    def lane(self) -> SlowLane:
-        """What backfills send again; the adapter reads for it and records its progress."""
-        return self._lane
-
     def fetch_history(self) -> history.Fetch | None:
         """Return what to read for backfills next; None while live rows have to be read or sent."""
-        if not self._connected or self._more or self._ready or not self._lane_open:
+        if not self._connected or self._more or self._ready or not self._backfilling:
             return None
-        return self._lane.fetch()
+        return self.backfills.fetch()
 
-    def close_lane(self) -> None:
+    def stop_backfills(self) -> None:
         """Send nothing of backfills any more: the daemon stops, and goes on after its start."""
-        self._lane_open = False
+        self._backfilling = False
 
     # Time.
 
@@ -364,8 +360,8 @@ class Uplink:
         if not self._connected:
             return None
         due = [self._answer_by_ns, self._hold_until_ns, self._repeat_due_ns()]
-        if not (self._waits(now_ns) or self._ready or self._more) and self._lane_open:
-            due.append(self._lane_due_ns())
+        if not (self._waits(now_ns) or self._ready or self._more) and self._backfilling:
+            due.append(self._backfill_due_ns())
         if self._flight:
             oldest_ns = self._oldest_ns(now_ns)
             overdue_ns = oldest_ns + int(self._settings.puback_overdue_s * SECOND_NS)
@@ -399,7 +395,7 @@ class Uplink:
     def _refuse(self, row: Row, now_ns: int) -> None:
         self.counters.refused += 1
         if isinstance(row, HistoryRow):
-            self._lane.refused(row, now_ns)
+            self.backfills.refused(row, now_ns)
             return
         self._airborne.discard(row.id)
         self._refused.add(row.id)
@@ -423,14 +419,18 @@ class Uplink:
 
     @property
     def _live_in_flight(self) -> bool:
-        return len(self._flight) > self._lane.in_flight
+        return len(self._flight) > self.backfills.in_flight
 
-    def _lane_due_ns(self) -> int | None:
-        """Return when the slow lane may go on, None when a PUBACK has to come first."""
-        full = len(self._flight) >= self._window
-        if full or self._lane.in_flight >= max(1, self._window // 2):
+    @property
+    def _backfills_wait(self) -> bool:
+        """Whether as much of them is in flight as may be: half the window."""
+        return self.backfills.in_flight >= max(1, self._window // 2)
+
+    def _backfill_due_ns(self) -> int | None:
+        """Return when backfills may go on, None when a PUBACK has to come first."""
+        if len(self._flight) >= self._window or self._backfills_wait:
             return None
-        return self._lane.deadline_ns()
+        return self.backfills.deadline_ns()
 
     def _repeat(self, now_ns: int) -> None:
         """Send again what lacks its acknowledgement: once all of it, then the oldest only."""

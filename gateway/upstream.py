@@ -169,7 +169,7 @@ class Upstream:
             self.desk.refuse(wish.command, reply.message)
         else:
             self.desk.answer(reply)
-        self.uplink.lane.notify()
+        self.uplink.backfills.notify()
         self._wake.set()
 
     async def drain(self, timeout_s: float) -> bool:
@@ -182,7 +182,7 @@ class Upstream:
             Whether everything committed has its PUBACK.
         """
         self._draining = True
-        self.uplink.close_lane()
+        self.uplink.stop_backfills()
         if not self._connected:
             return False
         self._drained.clear()
@@ -285,9 +285,9 @@ class Upstream:
             due.append(self._status_at_ns)
         if self._news or self.uplink.landed():
             due.append(self._recorded_ns + RECORD_EVERY_NS)
-        lane_ns = self.uplink.lane.progress_due_ns()
-        if lane_ns is not None:
-            due.append(max(lane_ns, self._recorded_ns + RECORD_EVERY_NS))
+        mark_ns = self.uplink.backfills.progress_due_ns()
+        if mark_ns is not None:
+            due.append(max(mark_ns, self._recorded_ns + RECORD_EVERY_NS))
         wait_ns = min(one for one in due if one is not None) - now_ns
         if wait_ns > 0 and not self._wake.is_set():
             with suppress(TimeoutError):
@@ -304,7 +304,7 @@ class Upstream:
                 self._wake.set()
         again = self.uplink.fetch_history()
         if again is not None:
-            self.uplink.lane.offer(again, await self._database.read_history(again))
+            self.uplink.backfills.offer(again, await self._database.read_history(again))
             if self.uplink.fetch_history() is not None:
                 self._wake.set()
 
@@ -326,23 +326,23 @@ class Upstream:
     async def _record(self) -> None:
         """Write acknowledgements, several at a time."""
         landed = self.uplink.landed()
-        lane = self.uplink.lane
+        backfills = self.uplink.backfills
         now_ns = self._now_ns()
-        lane_ns = lane.progress_due_ns()
-        late = lane_ns is not None and (now_ns >= lane_ns or self._draining)
+        mark_ns = backfills.progress_due_ns()
+        late = mark_ns is not None and (now_ns >= mark_ns or self._draining)
         if not (self._news or landed or late):
             return
         if now_ns - self._recorded_ns < RECORD_EVERY_NS and not self._draining:
             return
         self._recorded_ns = now_ns
         news = [Acknowledged(epoch, sequence) for epoch, sequence in self._news.items()]
-        progress = lane.progress()
+        progress = backfills.progress()
         done = await self._database.record(news, landed, progress)
         for one in news:
             if self._news[one.epoch] == one.sequence:
                 del self._news[one.epoch]
         self.uplink.recorded(landed)
-        lane.recorded(progress, now_ns)
+        backfills.recorded(progress, now_ns)
         for backfill in done:
             self.desk.answer(backfill_reply(backfill.command, backfill.answer))
         self._wake.set()

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway import history, outbox
+from gateway.backfills import HistoryRow
 from gateway.domain.effects import Backfill
 from gateway.envelope import Source
 from gateway.outbox import Batch, run_sync
-from gateway.slow_lane import HistoryRow
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
 from tests.made import lost
 
@@ -154,7 +154,7 @@ class World(RuleBasedStateMachine):
             if meanwhile == "reconnect" and fetch is None:
                 self.disconnect()
                 self.connect(65_535)
-            self.uplink.lane.offer(again, found)
+            self.uplink.backfills.offer(again, found)
         while (row := self.uplink.take(self.now_ns)) is not None:
             self.mid += 1
             if isinstance(row, HistoryRow):
@@ -171,10 +171,10 @@ class World(RuleBasedStateMachine):
 
     def record(self, news):
         landed = self.uplink.landed()
-        progress = self.uplink.lane.progress()
+        progress = self.uplink.backfills.progress()
         _, done = run_sync(self.connection, history.record(news, landed, progress))
         self.uplink.recorded(landed)
-        self.uplink.lane.recorded(progress, self.now_ns)
+        self.uplink.backfills.recorded(progress, self.now_ns)
         for one in done:
             assert one.command not in self.done
             self.done.add(one.command)
@@ -199,7 +199,7 @@ class World(RuleBasedStateMachine):
         ).fetchall()
         self.promised |= set(rows)
         self.again -= set(rows)
-        self.uplink.lane.notify()
+        self.uplink.backfills.notify()
 
     @rule(seconds=st.sampled_from([1, 3, 31, 700]))
     def time_passes(self, seconds):

@@ -7,10 +7,10 @@ from contextlib import closing
 import pytest
 
 from gateway import history, outbox
+from gateway.backfills import HistoryRow
 from gateway.domain.effects import Backfill
 from gateway.envelope import Source
 from gateway.outbox import Batch, run_sync
-from gateway.slow_lane import HistoryRow
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
 from tests.made import lost
 
@@ -49,7 +49,7 @@ class Bench:
 
     def ask(self, first, last=None, *, command="b"):
         self.run(history.open_backfill(Backfill(command, NOW, first, last)))
-        self.uplink.lane.notify()
+        self.uplink.backfills.notify()
 
     def connect(self, **options):
         self.flying = {}
@@ -64,7 +64,7 @@ class Bench:
         live, again = [], []
         while True:
             while (wanted := uplink.fetch_history()) is not None:
-                uplink.lane.offer(wanted, self.run(history.read(wanted)))
+                uplink.backfills.offer(wanted, self.run(history.read(wanted)))
             row = uplink.take(self.now_ns)
             if row is None:
                 return live, again
@@ -79,11 +79,11 @@ class Bench:
             self.uplink.puback(mid, failure=failure, now_ns=self.now_ns)
 
     def record(self):
-        progress = self.uplink.lane.progress()
+        progress = self.uplink.backfills.progress()
         landed = self.uplink.landed()
         _, done = self.run(history.record([], landed, progress))
         self.uplink.recorded(landed)
-        self.uplink.lane.recorded(progress, self.now_ns)
+        self.uplink.backfills.recorded(progress, self.now_ns)
         return [one.command for one in done]
 
     def wait(self, seconds):
@@ -168,7 +168,7 @@ def test_a_refused_history_event_is_tried_again_and_holds_up_nothing_live(bench)
     assert bench.turn() == ([40], [])
     bench.puback()
     bench.record()
-    assert bench.uplink.lane.progress() == [], "the mark stays before it"
+    assert bench.uplink.backfills.progress() == [], "the mark stays before it"
     sent, _ = bench.all_again()
     assert sent == [1, 4, 5]
     assert not bench.uplink.refusing
@@ -217,7 +217,7 @@ def test_a_backfill_opened_while_the_history_is_read_is_found(bench):
     wanted = bench.uplink.fetch_history()
     found = bench.run(history.read(wanted))
     bench.ask(0, 2)
-    bench.uplink.lane.offer(wanted, found)
+    bench.uplink.backfills.offer(wanted, found)
     assert bench.turn() == ([], [0, 1, 2])
 
 
@@ -225,11 +225,11 @@ def test_progress_is_written_rarely_and_an_end_at_once(bench):
     bench.connect()
     bench.ask(0, 7)
     bench.turn()
-    assert bench.uplink.lane.progress_due_ns() is None
+    assert bench.uplink.backfills.progress_due_ns() is None
     bench.puback()
-    assert bench.uplink.lane.progress_due_ns() == 5 * SECOND_NS
+    assert bench.uplink.backfills.progress_due_ns() == 5 * SECOND_NS
     bench.all_again()
-    assert bench.uplink.lane.progress_due_ns() == 0
+    assert bench.uplink.backfills.progress_due_ns() == 0
 
 
 def test_events_that_went_meanwhile_are_passed_over(bench):
@@ -245,7 +245,7 @@ def test_a_daemon_that_stops_begins_nothing_of_the_history(bench):
     bench.connect()
     bench.ask(0)
     bench.turn()
-    bench.uplink.close_lane()
+    bench.uplink.stop_backfills()
     bench.puback()
     bench.wait(1)
     assert bench.turn() == ([], [])

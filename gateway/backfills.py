@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The slow lane beside the live events: what backfills send again from the history.
+"""Backfills beside the live events: what they send again from the history.
 
 A pure state machine, part of the uplink's. One backfill after the other, at most so many events a
 second, and only when no live event is ready: that is the uplink's to see to. A backfill's mark
 moves over what the broker has taken; an event that is refused is tried again later and holds up
-nothing but this lane.
+nothing but backfills.
 """
 
 from bisect import insort
@@ -28,7 +28,7 @@ class HistoryRow(Row, frozen=True, kw_only=True):
     """An event that a backfill sends again."""
 
 
-class SlowLane:
+class Backfills:
     """One backfill at a time, paced."""
 
     def __init__(self, per_s: float, backoff: Backoff, random: Callable[[], float]) -> None:
