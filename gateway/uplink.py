@@ -9,9 +9,7 @@ PUBACK with a failure code is a refusal: the row is sent again later, and nothin
 After a reconnect everything unacknowledged is sent again. The integrator answers each birth with
 what it has stored, so the machine waits for that answer a moment before it repeats anything.
 
-While the link holds and no acknowledgement comes, all is sent again once; after that only the
-oldest rows, one window of them: an acknowledgement counts without a gap, so that they are what the
-integrator lacks first, and a long backlog is not sent again and again to somebody who is away.
+While the link holds and no acknowledgement comes, rows are sent again (``gateway.repeats``).
 
 Backfills (``gateway.backfills``) go beside: in the same window, behind everything live.
 """
@@ -28,9 +26,9 @@ from gateway.backfills import Backfills, HistoryRow
 from gateway.backoff import Backoff
 from gateway.claims import beyond, read_claims
 from gateway.outbox import Acknowledged, Row
+from gateway.repeats import Repeats
 
 SECOND_NS: Final = 1_000_000_000
-REPEAT_MIN_NS: Final = 5 * SECOND_NS  # Between two repetitions that an acknowledgement asked for.
 
 
 class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,12 +124,8 @@ class Uplink:
         self._hold_until_ns: int | None = None
         self._failures = 0
         self._refused: set[str] = set()
-        self._progress_ns = 0
-        self._patience_ns = int(settings.progress_s * SECOND_NS)
-        self._fruitless = 0
+        self._repeats = Repeats(int(settings.progress_s * SECOND_NS))
         self._probe: _Probe | None = None
-        self._repeat_at_ns: int | None = None
-        self._repeated_ns: int | None = None
         self.backfills = Backfills(settings.backfill_per_s, settings.backoff, random)
         """What they send again; the adapter reads for it and records its progress."""
         self._backfilling = True
@@ -149,9 +143,7 @@ class Uplink:
         self._forget_flight()
         self._rewind(0)
         self.backfills.begin()
-        self._progress_ns = now_ns
-        self._repeat_at_ns = None
-        self._fruitless = 0
+        self._repeats.begin(now_ns)
         waits = self._settings.acknowledge == "application" and self._unsure
         answer_ns = int(self._settings.answer_s * SECOND_NS)
         self._answer_by_ns = now_ns + answer_ns if waits else None
@@ -239,7 +231,7 @@ class Uplink:
             return
         self._airborne.add(row.id)
         self._sent[row.epoch] = max(row.sequence, self._sent.get(row.epoch, -1))
-        self._progress_ns = max(self._progress_ns, now_ns)
+        self._repeats.moved(now_ns)
 
     def not_published(self, row: Row, now_ns: int) -> None:
         """Note that ``row`` from ``take`` cannot be sent now, as if the broker had refused it."""
@@ -260,7 +252,7 @@ class Uplink:
         self._refused.discard(flight.row.id)
         if not self._refused:
             self._failures = 0
-        self._progress_ns = max(self._progress_ns, now_ns)
+        self._repeats.moved(now_ns)
         if self._settings.acknowledge == "broker":
             self._landed.append(flight.row)
             self._airborne.add(flight.row.id)  # Until the outbox knows.
@@ -324,11 +316,9 @@ class Uplink:
             self._answer_by_ns = None
             self._unsure = False
         if news:
-            self._progress_ns = now_ns
-            self._fruitless = 0
-            self._repeat_at_ns = None
+            self._repeats.begin(now_ns)
         elif not retained and self._outstanding():
-            self._asked_again(now_ns)
+            self._repeats.asked(now_ns)
         return news
 
     # Backfills.
@@ -435,14 +425,10 @@ class Uplink:
     def _repeat(self, now_ns: int) -> None:
         """Send again what lacks its acknowledgement: once all of it, then the oldest only."""
         self.counters.repeated += 1
-        self._repeat_at_ns = None
-        self._repeated_ns = now_ns
-        self._progress_ns = now_ns
         sent_to = self._cursor
         self._rewind(0)
-        if self._fruitless:
+        if not self._repeats.repeated(now_ns):
             self._probe = _Probe(sent_to, self._window)
-        self._fruitless += 1
 
     def _probed(self, probe: _Probe, row: Row) -> bool:
         """Count a row of a probe; after the last one go on behind what was sent before."""
@@ -463,22 +449,7 @@ class Uplink:
             return None
         if self._more or self._ready or self._live_in_flight or not self._outstanding():
             return None
-        due_ns = self._progress_ns + self._patience_ns
-        return due_ns if self._repeat_at_ns is None else min(due_ns, self._repeat_at_ns)
-
-    def _asked_again(self, now_ns: int) -> None:
-        """Take an acknowledgement without news for what it is: the integrator began anew.
-
-        It says after each birth and each start what it has; that it lacks what was sent means
-        that this never arrived. What is under way gets a second to be acknowledged first.
-        """
-        at_ns = now_ns + SECOND_NS
-        if self._repeated_ns is not None:
-            longest_ns = max(self._patience_ns, REPEAT_MIN_NS)
-            pause_ns = min(longest_ns, REPEAT_MIN_NS << min(max(self._fruitless - 1, 0), 8))
-            at_ns = max(at_ns, self._repeated_ns + pause_ns)
-        if self._repeat_at_ns is None:
-            self._repeat_at_ns = at_ns
+        return self._repeats.due_ns()
 
     def _parse(self, payload: bytes) -> dict[str, int] | None:
         try:
