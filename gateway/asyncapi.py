@@ -22,7 +22,7 @@ import msgspec
 
 from drivers.instore import codec
 from drivers.instore.driver import SUBSCRIPTIONS
-from gateway import schema_docs, upstream, upstream_desk
+from gateway import schema_docs, upstream_desk, upstream_status
 from gateway.domain import commands, events
 from gateway.upstream_inputs import COMMAND_ID
 from gateway.version import VERSION
@@ -297,7 +297,7 @@ def _upstream(document: _Document) -> None:
         f"{root}/status",
         action="send",
         server="upstream",
-        payload=_ref(upstream.Status.__name__),
+        payload=_ref(upstream_status.Status.__name__),
         summary="Birth and will of the gateway.",
         retain=True,
     )
@@ -337,7 +337,7 @@ def _schemas() -> Json:
         codec.ScanPayload,
         codec.DoorPayload,
         codec.StatusPayload,
-        upstream.Status,
+        upstream_status.Status,
         upstream_desk.ReplyMessage,
     ]
     _, parts = _components([*payloads, *COMMANDS.values(), *events.ALL], _REF)
@@ -350,7 +350,7 @@ def _schemas() -> Json:
             "description": "Names the command; a repeat is answered and not done again.",
         }
         schema["required"] = [*schema["required"], "id"]
-    parts[upstream.Status.__name__]["properties"]["v"] = {"const": 1}
+    parts[upstream_status.Status.__name__]["properties"]["v"] = {"const": 1}
     envelope = envelope_schema()
     del envelope["$schema"], envelope["$id"]
     return {**parts, "CloudEvent": envelope, **_LINK_SCHEMAS}

@@ -8,7 +8,7 @@ from functools import cache
 from types import ModuleType
 
 from drivers.instore import codec
-from gateway import upstream
+from gateway import upstream_status
 from gateway.domain import commands, events, store
 
 
@@ -16,7 +16,7 @@ from gateway.domain import commands, events, store
 def field_texts() -> dict[str, dict[str, str]]:
     """Return the text below each field, by class and field, inherited ones included."""
     texts: dict[str, dict[str, str]] = {}
-    for module in (store, events, commands, codec, upstream):
+    for module in (store, events, commands, codec, upstream_status):
         texts |= _module_texts(module, texts)
     return texts
 

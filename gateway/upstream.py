@@ -20,11 +20,11 @@ from drivers.ports import Clock
 from gateway.clock import SteadyClock
 from gateway.database import Database
 from gateway.domain.effects import Backfill, Reply
-from gateway.envelope import sequence_text
 from gateway.outbox import TRIM_BITE, Acknowledged
 from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_desk import Desk, backfill_reply, message_of, short_message_of
 from gateway.upstream_doubts import Doubts
+from gateway.upstream_status import StatusBoard
 
 log = logging.getLogger(__name__)
 
@@ -51,25 +51,6 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     def root(self) -> str:
         """Return the topic that all of this gateway's topics begin with."""
         return f"shelfgate/v1/{self.store}/{self.gateway}"
-
-
-class Status(msgspec.Struct, kw_only=True):
-    """The retained birth, its refreshes, and the will."""
-
-    v: int = 1
-    state: Literal["online", "offline"]
-    epoch: str
-    sequence: str | msgspec.UnsetType = msgspec.UNSET
-    """Last committed in the epoch; absent from the will, and while there is none."""
-    backlog: int | msgspec.UnsetType = msgspec.UNSET
-    """Events without acknowledgement; absent from the will, which is written beforehand."""
-    oldest_age_s: float | msgspec.UnsetType | None = msgspec.UNSET
-    """Age of the oldest of them; None when there is none, absent from the will."""
-    degraded: list[str]
-    """Parts that do not work as they should."""
-    counters: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
-    """Counts since the start of the daemon that are not 0; absent from the will."""
-    version: str
 
 
 class Counters(msgspec.Struct):
@@ -123,9 +104,9 @@ class Upstream:
         self._wake = asyncio.Event()
         self._online = False
         self._connected = False
-        self._degraded: list[str] = []
-        self._status_due = False
-        self._status_at_ns = 0
+        self._board = StatusBoard(
+            database, clock, version=config.version, every_s=config.status_every_s
+        )
         self._news: dict[str, int] = {}
         self._recorded_ns = 0
         self._beside: dict[int, int] = {}  # What has no PUBACK beside events, since when.
@@ -148,9 +129,7 @@ class Upstream:
 
     def set_degraded(self, parts: Sequence[str]) -> None:
         """Say which parts do not work as they should; told upstream when it changes."""
-        if list(parts) != self._degraded:
-            self._degraded = list(parts)
-            self._status_due = True
+        if self._board.set_degraded(parts):
             self._wake.set()
 
     def publish_reply(self, reply: Reply) -> None:
@@ -223,7 +202,7 @@ class Upstream:
             subscriptions=[(f"{self._config.root}/ack", 1), (f"{self._config.root}/commands/+", 1)],
             will=Will(
                 topic=f"{self._config.root}/status",
-                payload=self._status("offline"),
+                payload=self._board.will(self._parts()),
                 delay_s=WILL_DELAY_S,
             ),
             on_message=self._on_message,
@@ -235,7 +214,7 @@ class Upstream:
             connection.when_gone(self._wake.set)
             self._connected = True
             self._doubts.connected()
-            self._status_due = True
+            self._board.due = True
             self.uplink.connected(self._now_ns(), receive_maximum=connection.receive_maximum)
             try:
                 while True:
@@ -271,8 +250,7 @@ class Upstream:
         await self._record()
         await self._doubts.record(self.uplink, self._database)
         if self._draining and self._farewell is None and self.uplink.idle:
-            payload = self._status("offline", await self._database.backlog())
-            self._farewell = self._publish_status(connection, payload)
+            self._farewell = await self._publish_status(connection, "offline")
             if self._farewell is None:  # It will never be heard.
                 self._farewell = -1
                 self._drained.set()
@@ -282,7 +260,7 @@ class Upstream:
         now_ns = self._now_ns()
         due = [self.uplink.deadline_ns(now_ns), self._beside_stall_ns(now_ns)]
         if self._has_room(connection):
-            due.append(self._status_at_ns)
+            due.append(self._board.at_ns)
         if self._news or self.uplink.landed():
             due.append(self._recorded_ns + RECORD_EVERY_NS)
         mark_ns = self.uplink.backfills.progress_due_ns()
@@ -382,7 +360,7 @@ class Upstream:
         )
         self._news.update({one.epoch: one.sequence for one in news})
         if self._doubts.look(self.uplink, message.payload, self._database.path):
-            self._status_due = True
+            self._board.due = True
         self._wake.set()
 
     # Status, replies, link.
@@ -393,7 +371,7 @@ class Upstream:
         if refusing == self._refusing:
             return
         self._refusing = refusing
-        self._status_due = True
+        self._board.due = True
         if refusing:
             log.warning("Broker refuses events (%s). Check its access rules and limits", why)
         else:
@@ -410,18 +388,14 @@ class Upstream:
     async def _refresh_status(self, connection: Connection) -> None:
         now_ns = self._now_ns()
         if self._farewell is not None:
-            self._status_at_ns = now_ns + 1_000_000_000
+            self._board.at_ns = now_ns + 1_000_000_000
             return
-        if not self._status_due and now_ns < self._status_at_ns:
+        if not self._board.is_due(now_ns) or not self._has_room(connection):
             return
-        if not self._has_room(connection):
-            return
-        self._status_due = False
-        self._status_at_ns = now_ns + int(self._config.status_every_s * 1e9)
+        self._board.said(now_ns)
         self.counters.malformed_topics += connection.malformed
         connection.malformed = 0
-        payload = self._status("online", await self._database.backlog())
-        self._publish_status(connection, payload)
+        await self._publish_status(connection, "online")
         now = self._clock.stamp()
         # By age only while UTC is beyond doubt: a clock ten years ahead would leave no history.
         utc_ns = now.utc_ns if self._steady.steady(now) else 0
@@ -429,7 +403,11 @@ class Upstream:
             if await self._database.trim(utc_ns) < TRIM_BITE:
                 break
 
-    def _publish_status(self, connection: Connection, payload: bytes) -> int | None:
+    async def _publish_status(
+        self, connection: Connection, state: Literal["online", "offline"]
+    ) -> int | None:
+        backlog = await self._database.backlog()
+        payload = self._board.message(state, backlog, self._parts(), self._counts())
         topic = f"{self._config.root}/status"
         return self._publish_other(connection, topic, payload, retain=True)
 
@@ -454,38 +432,17 @@ class Upstream:
         stall_ns = int(self._config.uplink.stall_s * 1e9)
         return next(iter(self._beside.values()), now_ns) + stall_ns
 
-    def _status(
-        self, state: Literal["online", "offline"], backlog: tuple[int, int | None] | None = None
-    ) -> bytes:
-        epoch = self._database.epoch
-        assert epoch is not None, "begin_epoch comes before the uplink"
-        status = Status(
-            state=state,
-            epoch=epoch.epoch,
-            degraded=[
-                *self._degraded,
-                *self._doubts.parts,
-                *(["uplink"] if self._refusing else []),
-            ],
-            version=self._config.version,
-        )
-        if backlog is not None:
-            tail, age_s = self._database.tails.get(epoch.epoch), None
-            if backlog[1] is not None:
-                age_s = round(max(0.0, (self._clock.stamp().utc_ns - backlog[1]) / 1e9), 1)
-            status.sequence = msgspec.UNSET if tail is None else sequence_text(tail)
-            status.backlog, status.oldest_age_s = backlog[0], age_s
-            status.counters = self._counts()
-        return msgspec.json.encode(status)
+    def _parts(self) -> list[str]:
+        """Return what does not work as it should of the link itself."""
+        return [*self._doubts.parts, *(["uplink"] if self._refusing else [])]
 
     def _counts(self) -> dict[str, int]:
-        counts = {
+        return {
             **msgspec.structs.asdict(self.counters),
             **msgspec.structs.asdict(self.uplink.counters),
             **msgspec.structs.asdict(self.desk.counters),
             **self._others(),
         }
-        return {name: count for name, count in counts.items() if count}
 
     def _tell_link(self) -> None:
         online = self.uplink.online(self._now_ns())

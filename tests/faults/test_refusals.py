@@ -153,7 +153,7 @@ def test_no_more_is_in_flight_than_the_broker_takes_whatever_it_is(tmp_path, rec
             await one.commit(30)
             for number in range(20):
                 one.upstream.publish_reply(Reply(f"c-{number}", "ok", ""))
-            one.upstream._status_at_ns = 0  # Overdue, and no room for it.
+            one.upstream._board.at_ns = 0  # Overdue, and no room for it.
             one.upstream.set_degraded(["camera/c1"])
             waiting = True
             while waiting:
