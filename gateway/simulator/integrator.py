@@ -10,7 +10,6 @@ outbox, so that it can be a witness: it counts what came, what came again, and w
 import argparse
 import asyncio
 import re
-import secrets
 import signal
 import sqlite3
 import sys
@@ -18,16 +17,16 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
-
-import msgspec
 
 from drivers.errors import DriverError
 from drivers.mqtt.client import Connection, Message, MqttConfig, Tls, connect
 from gateway.config import ConfigError, read_secret
-from gateway.simulator.asking import LOOK_S, Asker, Wish
-from gateway.simulator.ledger import Ledger, Summary, number, same_event, summary
+from gateway.simulator.asking import LOOK_S
+from gateway.simulator.integrator_core import IntegratorCore
+from gateway.simulator.ledger import Ledger, Summary, same_event, summary
 from gateway.simulator.proof import prove, report
 
 __all__ = ["Ledger", "Summary", "main", "run_integrator", "same_event", "summary"]
@@ -42,12 +41,6 @@ UNPROVABLE: Final = 3
 """Exit status when the end of an epoch is known to nobody; 2 is wrong arguments."""
 
 _TOPIC: Final = re.compile(r"shelfgate/v1/([^/]+)/([^/]+)/(events|status|replies)(?:/.*)?")
-
-
-class _Birth(msgspec.Struct):
-    state: str
-    epoch: str
-    sequence: str | None = None
 
 
 async def run_integrator(
@@ -70,9 +63,8 @@ async def run_integrator(
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, "integrator") as executor:
         ledger = await loop.run_in_executor(executor, Ledger, database_path)
-        integrator = _Integrator(ledger, executor)
-        if ask:
-            integrator.asking = _Asking(Path(database_path), look_s)
+        look = partial(prove, database_path) if ask else None
+        integrator = _Integrator(IntegratorCore(ledger, prove=look, look_s=look_s), executor)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pass_on(stop, integrator.wake), name="integrator.stop")
@@ -95,27 +87,25 @@ async def _pass_on(stop: asyncio.Event, wake: asyncio.Event) -> None:
 class _Integrator:
     """Messages in, acknowledgements out."""
 
-    def __init__(self, ledger: Ledger, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, core: IntegratorCore, executor: ThreadPoolExecutor) -> None:
         self.wake = asyncio.Event()
-        self._ledger = ledger
+        self.core = core
         self._executor = executor
         self._payloads: list[bytes] = []
         self._topics: dict[str, str] = {}
         self._births: dict[str, list[bytes]] = {}
         self._replies: list[tuple[str, bytes]] = []
-        self.asking: _Asking | None = None
 
     async def connection(self, config: MqttConfig, stop: asyncio.Event) -> None:
         async with connect(
             config,
-            subscriptions=(*SUBSCRIPTIONS, *((REPLIES,) if self.asking else ())),
+            subscriptions=(*SUBSCRIPTIONS, *((REPLIES,) if self.core.asks else ())),
             on_message=self._on_message,
         ) as connection:
             connection.when_gone(self.wake.set)
             while not stop.is_set():
                 with suppress(TimeoutError):
-                    wait_s = None if self.asking is None else self.asking.wait_s()
-                    async with asyncio.timeout(wait_s):
+                    async with asyncio.timeout(self.core.wait_s(time.monotonic())):
                         await self.wake.wait()
                 self.wake.clear()
                 connection.raise_if_gone()
@@ -148,13 +138,9 @@ class _Integrator:
         if self._payloads:
             self.wake.set()
         loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(self._executor, self._step, payloads, births)
-        wishes: list[Wish] = []
-        if self.asking is not None:
-            answered, wishes = await loop.run_in_executor(
-                self._executor, self.asking.step, self._ledger, replies
-            )
-            answers |= answered
+        answers, wishes = await loop.run_in_executor(
+            self._executor, self.core.turn, payloads, births, replies, time.monotonic()
+        )
         for source, answer in answers.items():
             if source in self._topics:
                 connection.publish(f"{self._topics[source]}/ack", answer, qos=1, retain=True)
@@ -162,61 +148,6 @@ class _Integrator:
             if wish.source in self._topics:
                 topic = f"{self._topics[wish.source]}/commands/backfill"
                 connection.publish(topic, wish.payload, qos=1)
-
-    def _step(self, payloads: list[bytes], births: dict[str, list[bytes]]) -> dict[str, bytes]:
-        for source, statuses in births.items():
-            for status in statuses:
-                if self._note_birth(source, status) and self.asking is not None:
-                    self.asking.look_at_all()
-        sources = births.keys() | (self._ledger.store(payloads) if payloads else set())
-        return {source: self._ledger.acknowledgement(source) for source in sources}
-
-    def _note_birth(self, source: str, payload: bytes) -> bool:
-        """Take in a status; return whether it tells of another epoch than before."""
-        try:
-            birth = msgspec.json.decode(payload, type=_Birth)
-            reached = None if birth.sequence is None else number(birth.sequence)
-        except (ValueError, RecursionError):
-            return False
-        return self._ledger.note_birth(source, birth.epoch, reached)
-
-
-class _Asking:
-    """Looks for what is missing now and then, and asks for it."""
-
-    def __init__(self, database_path: Path, look_s: float) -> None:
-        self._path = database_path
-        self._look_s = look_s
-        self._asker = Asker(lambda: f"ask-{secrets.token_hex(8)}", look_s=look_s)
-        self._look_at_s = 0.0
-        self._thorough = True
-
-    def wait_s(self) -> float:
-        return max(0.0, self._look_at_s - time.monotonic())
-
-    def look_at_all(self) -> None:
-        """Look next time even where the ledger sees no gap."""
-        self._thorough = True
-
-    def step(
-        self, ledger: Ledger, replies: list[tuple[str, bytes]]
-    ) -> tuple[dict[str, bytes], list[Wish]]:
-        """Return acknowledgements that answers changed, and what to ask for."""
-        now_s = time.monotonic()
-        answered = {}
-        for source, payload in replies:
-            gone = self._asker.reply(source, payload, now_s)
-            if gone is not None:
-                ledger.note_gone(gone.source, gone.epoch, gone.ranges)
-                answered[source] = ledger.acknowledgement(source)
-        if now_s < self._look_at_s:
-            return answered, []
-        self._look_at_s = now_s + self._look_s
-        if not (self._thorough or ledger.lacks_some()):
-            return answered, []
-        proofs = prove(self._path)
-        self._thorough = any(proof.wanted for proof in proofs)
-        return answered, self._asker.look(proofs, now_s)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 
 The broker forgets all that it holds when it is killed, as one without persistence does: events
 that it had acknowledged and not delivered yet are gone. The integrator is the reference
-integrator's ledger.
+integrator without its network.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ import msgspec
 
 from drivers.errors import DeviceGoneError
 from drivers.mqtt.client import Message
-from gateway.simulator.asking import LOOK_S, Asker
+from gateway.simulator.asking import LOOK_S
+from gateway.simulator.integrator_core import IntegratorCore
 from gateway.simulator.ledger import Ledger
 from gateway.simulator.proof import prove_in
 
@@ -237,7 +238,7 @@ class Broker:
 
 @dataclass(slots=True)
 class Integrator:
-    """The reference integrator's ledger behind the broker."""
+    """The reference integrator behind the broker, its network left out."""
 
     broker: Broker
     root: str
@@ -249,11 +250,14 @@ class Integrator:
     ever: set[tuple[str, int]] = field(default_factory=set)
     """What it had before it was set back."""
     backup: sqlite3.Connection | None = None
-    thorough: bool = False
-    asker: Asker = field(init=False)
+    core: IntegratorCore = field(init=False)
 
     def __post_init__(self) -> None:
-        self.asker = Asker(self._name)
+        self.core = IntegratorCore(
+            self.ledger,
+            prove=lambda: [prove_in(self.ledger._connection, self.source)],
+            name=self._name,
+        )
 
     def _name(self) -> str:
         self.commands += 1
@@ -262,26 +266,24 @@ class Integrator:
     def receive(self, batch: Sequence[tuple[str, bytes]]) -> None:
         """Store events in one transaction; answer births and what was stored."""
         events = [payload for topic, payload in batch if "/events/" in topic]
-        birth = False
-        now_s = asyncio.get_running_loop().time()
-        for topic, payload in batch:
-            if topic.endswith("/status"):
-                birth = True
-                status = msgspec.json.decode(payload)
-                sequence = status.get("sequence")
-                self.thorough |= self.ledger.note_birth(
-                    self.source, status["epoch"], None if sequence is None else int(sequence)
-                )
-            elif "/replies/" in topic:
-                gone = self.asker.reply(self.source, payload, now_s)
-                if gone is not None:
-                    self.ledger.note_gone(gone.source, gone.epoch, gone.ranges)
-                    birth = True
+        statuses = [payload for topic, payload in batch if topic.endswith("/status")]
+        replies = [(self.source, payload) for topic, payload in batch if "/replies/" in topic]
         self.received += len(events)
-        if events:
-            self.ledger.store(events)
-        if events or birth:
-            self.acknowledge()
+        self._turn(events, statuses, replies)
+
+    def _turn(
+        self,
+        events: Sequence[bytes] = (),
+        statuses: Sequence[bytes] = (),
+        replies: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        now_s = asyncio.get_running_loop().time()
+        told = {self.source: statuses} if statuses else {}
+        answers, wishes = self.core.turn(events, told, replies, now_s)
+        for answer in answers.values():
+            self.broker.publish(f"{self.root}/ack", answer, retain=True)
+        for wish in wishes:
+            self.broker.publish(f"{self.root}/commands/backfill", wish.payload)
 
     def acknowledge(self) -> None:
         """Publish what is stored."""
@@ -299,11 +301,8 @@ class Integrator:
         """Look for what is missing now and then, and ask for it."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if not self.up or not (self.thorough or self.ledger.lacks_some()):
-                continue
-            proof = prove_in(self.ledger._connection, self.source)
-            for wish in self.asker.look([proof], asyncio.get_running_loop().time()):
-                self.broker.publish(f"{self.root}/commands/backfill", wish.payload)
+            if self.up:
+                self._turn()
 
     def keep(self) -> None:
         """Make a backup."""
@@ -315,7 +314,7 @@ class Integrator:
         assert self.backup is not None
         self.ever |= self.stored().keys()
         self.ledger._connection = self.backup
-        self.thorough = True
+        self.core.look_at_all()
         self.reconnected()
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.mqtt.client import Message, MqttConfig, Tls, connect
-from gateway.simulator.integrator import Ledger, _Asking, _Integrator, main, summary
+from gateway.simulator.integrator import Ledger, _Integrator, main, summary
+from gateway.simulator.integrator_core import IntegratorCore
+from gateway.simulator.proof import prove
 from tests.brokers import MOSQUITTO_PASSWD, mosquitto, needs_mosquitto, run
 from tests.certificates import certificate, tls_lines
 from tests.payloads import SOURCE, dropped, event, started
@@ -187,27 +190,26 @@ def status(epoch, sequence):
 
 
 def test_a_new_epoch_makes_it_look_even_where_the_ledger_sees_no_gap(ledger, tmp_path):
-    integrator = _Integrator(ledger, None)
-    integrator.asking = asking = _Asking(tmp_path / "i.db", 0.0)
+    core = IntegratorCore(ledger, prove=partial(prove, tmp_path / "i.db"), look_s=0.0)
     ledger.store([started("a", 0), event("a", 3)])
-    integrator._step([], {SOURCE: [status("a", 3)]})
+    core.take([], {SOURCE: [status("a", 3)]})
     ledger.note_gone(SOURCE, "a", [(1, 2)])
     for _ in range(3):
-        assert asking.step(ledger, []) == ({}, []), "it is gone"
-    integrator._step([started("b", 0, "a", 3)], {SOURCE: [status("b", 0)]})
+        assert core.ask([], 0.0) == ({}, []), "it is gone"
+    core.take([started("b", 0, "a", 3)], {SOURCE: [status("b", 0)]})
     assert not ledger.lacks_some()
-    assert asking.step(ledger, []) == ({}, []), "it may be under way"
-    _, [wish] = asking.step(ledger, [])
+    assert core.ask([], 0.0) == ({}, []), "it may be under way"
+    _, [wish] = core.ask([], 0.0)
     assert json.loads(wish.payload)["from"] == f"{1:020d}"
 
 
 def test_every_status_counts_though_several_come_at_once(ledger):
     """The last of an epoch says its end; what cannot be read harms none."""
-    integrator = _Integrator(ledger, None)
+    integrator = _Integrator(IntegratorCore(ledger), None)
     odd = (b"{}", b'{"x":' + b"[" * 100_000, status("z", 2**63))
     for payload in (status("a", 7), *odd, status("b", 0)):
         integrator._on_message(Message("shelfgate/v1/store/gw/status", payload, True, 1, 1))
-    integrator._step([started("b", 0)], integrator._births)
+    integrator.core.take([started("b", 0)], integrator._births)
     reached = ledger._connection.execute("SELECT epoch, sequence FROM reached").fetchall()
     assert sorted(reached) == [("a", 7), ("b", 0)]
 
