@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from drivers.mqtt.embedded import start_broker, stop_broker
+
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 MOSQUITTO = shutil.which("mosquitto", path=PATH)
 MOSQUITTO_PASSWD = shutil.which("mosquitto_passwd", path=PATH)
@@ -71,6 +73,47 @@ async def mosquitto(folder, *lines, port=None):
         yield broker
     finally:
         await broker.kill()
+
+
+class Embedded:
+    """The embedded broker, with the methods of ``Mosquitto``."""
+
+    def __init__(self, _folder):
+        self.port = free_port()
+        self.process = None
+
+    async def start(self):
+        self.process = await start_broker(self.port)
+
+    async def kill(self):
+        self.process.kill()
+        await stop_broker(self.process)
+
+
+@asynccontextmanager
+async def broker_of(kind, folder):
+    broker = kind(folder)
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        await broker.kill()
+
+
+KINDS = {
+    "embedded": (Embedded, 4),
+    "mosquitto-3.1.1": (Mosquitto, 4),
+    "mosquitto-5": (Mosquitto, 5),
+}
+
+
+def on(name, *more, label=""):
+    """Return the parameters of a test on one broker."""
+    marks = [needs_mosquitto] if name.startswith("mosquitto") else []
+    return pytest.param(*KINDS[name], *more, id=f"{label}{name}", marks=marks)
+
+
+every_broker = pytest.mark.parametrize(("kind", "protocol"), [on(name) for name in KINDS])
 
 
 def run(coroutine, limit_s=50):

@@ -7,48 +7,12 @@ import os
 import signal
 import sqlite3
 import sys
-from contextlib import asynccontextmanager, closing
-
-import pytest
+from contextlib import closing
 
 from drivers.mqtt.client import connect
-from drivers.mqtt.embedded import start_broker, stop_broker
 from gateway.simulator.integrator import summary
-from tests.brokers import Mosquitto, free_port, needs_mosquitto, run
+from tests.brokers import Embedded, broker_of, every_broker, free_port, run
 from tests.e2e.upstream_parts import ROOT, gateway, integrator, mqtt
-
-
-class Embedded:
-    """The embedded broker, with the methods of ``Mosquitto``."""
-
-    def __init__(self, _folder):
-        self.port = free_port()
-        self.process = None
-
-    async def start(self):
-        self.process = await start_broker(self.port)
-
-    async def kill(self):
-        self.process.kill()
-        await stop_broker(self.process)
-
-
-BROKERS = [
-    pytest.param(Embedded, 4, id="embedded"),
-    pytest.param(Mosquitto, 4, id="mosquitto-3.1.1", marks=needs_mosquitto),
-    pytest.param(Mosquitto, 5, id="mosquitto-5", marks=needs_mosquitto),
-]
-both_brokers = pytest.mark.parametrize(("kind", "protocol"), BROKERS)
-
-
-@asynccontextmanager
-async def broker_of(kind, folder):
-    broker = kind(folder)
-    await broker.start()
-    try:
-        yield broker
-    finally:
-        await broker.kill()
 
 
 def stored(folder):
@@ -62,7 +26,7 @@ def committed(folder):
         return connection.execute("SELECT epoch, sequence FROM events").fetchall()
 
 
-@both_brokers
+@every_broker
 def test_a_broker_that_is_killed_and_returns_loses_and_repeats_nothing(tmp_path, kind, protocol):
     async def main():
         async with (
@@ -105,7 +69,7 @@ def test_an_integrator_that_was_away_gets_what_it_missed(tmp_path):
     run(main())
 
 
-@both_brokers
+@every_broker
 def test_with_broker_the_puback_is_enough(tmp_path, kind, protocol):
     async def main():
         async with (

@@ -7,15 +7,11 @@ a gap, and the link was told down and up again.
 
 import asyncio
 import random
-import sqlite3
-from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import pytest
 
-from drivers.mqtt.embedded import start_broker, stop_broker
-from gateway.simulator.delivery import compare
-from tests.brokers import Mosquitto, free_port, needs_mosquitto, run
-from tests.e2e.upstream_parts import gateway, integrator, mqtt
+from tests.brokers import every_broker, on, run
+from tests.faults.network_scene import complete, scene
 from tests.faults.proxy import (
     BLACK_HOLE,
     DEAF,
@@ -25,91 +21,8 @@ from tests.faults.proxy import (
     RESET,
     SLOW,
     Fault,
-    proxied,
 )
 from tests.faults.quick_time import run_quick
-from tests.virtual_time import LoopClock
-
-
-class Embedded:
-    """The embedded broker, with the methods of ``Mosquitto``."""
-
-    def __init__(self, _folder):
-        self.port = free_port()
-        self.process = None
-
-    async def start(self):
-        self.process = await start_broker(self.port)
-
-    async def kill(self):
-        self.process.kill()
-        await stop_broker(self.process)
-
-
-KINDS = {
-    "embedded": (Embedded, 4),
-    "mosquitto-3.1.1": (Mosquitto, 4),
-    "mosquitto-5": (Mosquitto, 5),
-}
-
-
-def on(name, *more, label=""):
-    """Return the parameters of a test on one broker."""
-    marks = [needs_mosquitto] if name.startswith("mosquitto") else []
-    return pytest.param(*KINDS[name], *more, id=f"{label}{name}", marks=marks)
-
-
-brokers = pytest.mark.parametrize(("kind", "protocol"), [on(name) for name in KINDS])
-
-
-class Scene:
-    """A gateway whose broker is behind a proxy, and an integrator next to the broker."""
-
-    def __init__(self, folder, broker, protocol, proxy, stack):
-        self.folder = folder
-        self.broker = broker
-        self.proxy = proxy
-        self.gateway = None
-        self._protocol = protocol
-        self._stack = stack
-
-    async def open_gateway(self, **uplink):
-        config = mqtt(self.proxy.port, "gw", protocol=self._protocol)
-        uplink = {"clock": LoopClock(), "progress_s": 30.0, **uplink}
-        self.gateway = await self._stack.enter_async_context(gateway(self.folder, config, **uplink))
-        return self.gateway
-
-    async def open_integrator(self):
-        config = mqtt(self.broker.port, "integrator", protocol=self._protocol)
-        await self._stack.enter_async_context(integrator(self.folder, config))
-
-    async def over(self):
-        """Wait until everything is acknowledged."""
-        await self.gateway.commit(1)
-        await self.gateway.delivered()
-
-
-@asynccontextmanager
-async def scene(folder, kind, protocol, *, seed=0):
-    broker = kind(folder)
-    await broker.start()
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(broker.kill)
-        proxy = await stack.enter_async_context(proxied(broker.port, seed=seed))
-        yield Scene(folder, broker, protocol, proxy, stack)
-
-
-def complete(folder):
-    """Hold the integrator's database against the gateway's; return what was delivered how."""
-    delivery = compare(folder / "gateway.db", folder / "integrator.db")
-    assert delivery.good, delivery
-    assert delivery.committed == delivery.stored
-    with closing(sqlite3.connect(folder / "integrator.db")) as connection:
-        rows = connection.execute("SELECT epoch, sequence FROM events ORDER BY 1, 2").fetchall()
-    for epoch in {epoch for epoch, _ in rows}:
-        numbers = [number for one, number in rows if one == epoch]
-        assert numbers == list(range(len(numbers)))
-    return delivery
 
 
 def scenario(folder, kind, protocol, play, *, seed=0, run=run_quick, **uplink):
@@ -137,7 +50,7 @@ def scenario(folder, kind, protocol, play, *, seed=0, run=run_quick, **uplink):
     return run(main())
 
 
-@brokers
+@every_broker
 def test_a_broker_that_refuses(tmp_path, kind, protocol):
     async def play(at, one):
         await at.proxy.set(REFUSE)
@@ -152,7 +65,7 @@ def test_a_broker_that_refuses(tmp_path, kind, protocol):
     assert links[:2] == [True, False]
 
 
-@brokers
+@every_broker
 def test_a_broker_that_resets_each_connection(tmp_path, kind, protocol):
     async def play(at, one):
         await at.proxy.set(RESET)
@@ -168,7 +81,7 @@ def test_a_broker_that_resets_each_connection(tmp_path, kind, protocol):
     assert connections >= 2
 
 
-@brokers
+@every_broker
 def test_a_broker_that_accepts_and_never_answers(tmp_path, kind, protocol):
     async def play(at, one):
         await at.proxy.set(BLACK_HOLE)
@@ -208,7 +121,7 @@ def test_a_link_that_falls_silent_is_told_down_and_dialled_anew(tmp_path, kind, 
     assert links[1] is False
 
 
-@brokers
+@every_broker
 def test_what_is_committed_between_the_cut_and_its_detection_arrives(tmp_path, kind, protocol):
     """The seconds that other gateways lose: the cable is out, and nobody knows yet."""
 
@@ -232,7 +145,7 @@ def test_what_is_committed_between_the_cut_and_its_detection_arrives(tmp_path, k
     assert links.count(False) >= 5
 
 
-@brokers
+@every_broker
 def test_a_network_that_is_slow_and_tears_packets_apart(tmp_path, kind, protocol):
     async def play(at, one):
         await at.proxy.set(SLOW)
@@ -245,7 +158,7 @@ def test_a_network_that_is_slow_and_tears_packets_apart(tmp_path, kind, protocol
     assert delivery.repeated == 0
 
 
-@brokers
+@every_broker
 def test_a_broker_that_is_killed_after_it_acknowledged(tmp_path, kind, protocol):
     """It kept nothing: what it had acknowledged and not passed on is sent again."""
 

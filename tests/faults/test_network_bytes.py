@@ -5,9 +5,10 @@ import asyncio
 
 import pytest
 
+from tests.brokers import on
+from tests.faults.network_scene import complete, scene
 from tests.faults.proxy import Fault
 from tests.faults.quick_time import run_quick
-from tests.faults.test_network import complete, on, scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
