@@ -11,6 +11,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.domain.engine import Engine
+from tests.gateway.config.files import STORE
 from tests.small_store import samples, small_store, started
 
 ROOT = Path(__file__).parents[2]
@@ -207,35 +208,9 @@ def seeds():
         "envelope": [jsonb(EVENT)],
         "tail": [jsonb(event) for event in (EVENT, CART, FELT)],
         "settings": files("docs/samples/settings.toml"),
-        "store": [file[:5_000] for file in files("fixtures/stores/demo.toml")]
-        + [STORE_FILE.encode()],
+        "store": [file[:5_000] for file in files("fixtures/stores/demo.toml")] + [STORE.encode()],
         "planogram": [b"plate,gtin\ng1.s1.p1,4006381333931\ng1.s1.p2,96385074\n"],
         "journal": [body, gzip.compress(head + body.partition(b"\n")[2]), whole],
         "snapshot": [state],
         "database": files(*sorted(f"fixtures/databases/{name}" for name in databases())),
     }
-
-
-STORE_FILE = """version = 1
-[store]
-name = "corner"
-[[product]]
-gtin = "4006381333931"
-name = "Pen"
-unit_g = 8
-[[gondola]]
-name = "g1"
-[[gondola.shelf]]
-name = "g1.s1"
-front_mm = [0, 0, 1000, 0]
-z_mm = 800
-depth_mm = 350
-plates = 4
-[[facing]]
-gtin = "4006381333931"
-plates = ["g1.s1.p1", "g1.s1.p2"]
-[[camera]]
-name = "c1"
-size_px = [640, 480]
-floor_points = [[10, 10, 0, 0], [600, 10, 2000, 0], [600, 400, 2000, -1500], [10, 400, 0, -1500]]
-"""
