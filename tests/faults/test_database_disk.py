@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The disk refuses: full before, within and after a commit, read-only, torn away under the feet."""
 
-import asyncio
 import errno
 import os
 import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import tempfile
@@ -20,8 +18,9 @@ from gateway.database import Batch, DatabaseError, open_database
 from gateway.database_errors import explaining
 from gateway.domain.inputs import StateRow
 from tests.brokers import run
+from tests.faults.children import limited
+from tests.faults.database_parts import dump
 from tests.faults.power import Images, lay, take
-from tests.faults.test_database_kills import dump
 from tests.made import lost
 
 NOW_NS = 1_795_277_998_412_345_678
@@ -69,26 +68,6 @@ def test_a_full_database_takes_nothing_half_and_goes_on_when_there_is_room(tmp_p
 
     run(main())
     assert whole(path, 2) == 4
-
-
-def limited(work, bytes_max):
-    """Run something in a process whose files may not grow beyond a size; return what it says."""
-    read_fd, write_fd = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, resource.RLIM_INFINITY))
-            os.write(write_fd, asyncio.run(work()).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(write_fd)
-    with os.fdopen(read_fd, "rb") as said:
-        words = said.read().decode()
-    assert os.waitpid(pid, 0)[1] == 0, "the child failed"
-    return words
 
 
 @pytest.mark.parametrize("more", [*range(0, 12_000, 997), 32, 33, 4_152, 4_153])

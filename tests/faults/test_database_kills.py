@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process is killed at every statement of every transaction: all of it is there, or nothing."""
 
-import asyncio
 import os
 import shutil
 import signal
 import sqlite3
-import traceback
 from contextlib import closing
 
 import aiosqlite
@@ -21,6 +19,8 @@ from gateway.history import Progress
 from gateway.outbox import MIGRATIONS
 from tests.brokers import run
 from tests.databases import FOLDER, SOURCE
+from tests.faults.children import in_child
+from tests.faults.database_parts import dump
 from tests.faults.power import lay, take
 from tests.made import lost, session
 
@@ -36,18 +36,6 @@ def opened(path):
 
 def rows(*values):
     return [StateRow("token", f"t{n}", msgspec.Raw(value)) for n, value in enumerate(values)]
-
-
-def dump(path):
-    """Return everything that a database holds."""
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        return {
-            table: sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
-            for (table,) in tables.fetchall()
-        }
 
 
 class Killer:
@@ -74,26 +62,6 @@ class Killer:
             return result
 
         return killing
-
-
-def in_child(work):
-    """Run something in a process of its own; return whether it came to its end."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            asyncio.run(work())
-            status = 0
-        finally:
-            if status:
-                traceback.print_exc()
-            os._exit(status)
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return False
-    assert os.WEXITSTATUS(status) == 0, "the child failed"
-    return True
 
 
 def kills():

@@ -12,20 +12,24 @@ import msgspec
 import pytest
 
 from gateway import mending, outbox, recovery
-from gateway.database import Batch, DatabaseError, open_database
+from gateway.database import Batch, DatabaseError
 from gateway.losses import Lost, missing
 from gateway.outbox import run_sync
-from tests.brokers import run
 from tests.databases import FOLDER, SOURCE, make
+from tests.faults.children import in_child, limited
+from tests.faults.database_parts import (
+    NOW_NS,
+    PAGE,
+    aside,
+    held,
+    opened,
+    root,
+    spoilt,
+    start,
+)
 from tests.faults.power import Images, lay, take
-from tests.faults.test_database_disk import limited
-from tests.faults.test_database_kills import in_child
-from tests.made import lost, started
+from tests.made import lost
 from tests.schema_check import check_event
-
-NOW_NS = 1_795_277_998_412_345_678
-PAGE = 4_096
-ASIDE = "a.db.corrupt-*"
 
 
 @pytest.fixture(scope="module")
@@ -34,49 +38,6 @@ def story(tmp_path_factory):
     path = tmp_path_factory.mktemp("story") / "a.db"
     make(path)
     return take(path), held(path)
-
-
-def held(path):
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return {
-            table: sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
-            for table in ("events", "state", "epochs", "backfills")
-        }
-
-
-def root(images, name):
-    with closing(sqlite3.connect(":memory:")) as connection:
-        # Without a write-ahead log, which no database in memory has.
-        connection.deserialize(images.db[:18] + b"\x01\x01" + images.db[20:])
-        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
-        [(page,)] = connection.execute(query, (name,))
-    return page
-
-
-def spoilt(images, page, content=b"\xa5" * PAGE):
-    at = PAGE * (page - 1)
-    return Images(images.db[:at] + content + images.db[at + PAGE :], images.wal)
-
-
-def opened(path, **other):
-    options = {"store": SOURCE.store, "gateway": SOURCE.gateway} | other
-    return open_database(path, **options)
-
-
-def start(path, **other):
-    """Start as the daemon does; return the recovery, the epoch and the events committed."""
-
-    async def main():
-        async with await opened(path, **other) as database:
-            epoch = await database.begin_epoch(NOW_NS)
-            batch = Batch(events=[started(epoch, 1)], online=True, utc_ns=NOW_NS)
-            return database.recovery, epoch, (await database.commit(batch)).rows
-
-    return run(main())
-
-
-def aside(path):
-    return sorted(one for one in path.parent.glob(ASIDE) if not one.name.endswith("-wal"))
 
 
 # What is carried over.

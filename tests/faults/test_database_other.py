@@ -17,8 +17,8 @@ from gateway.outbox import run_sync
 from gateway.recovery import read_side
 from tests.brokers import run
 from tests.databases import FOLDER, SOURCE, make
+from tests.faults.children import limited
 from tests.faults.power import take
-from tests.faults.test_database_disk import limited
 from tests.made import lost, started
 
 NOW_NS = 1_795_277_998_412_345_678

@@ -15,8 +15,8 @@ from gateway.domain.inputs import StateRow
 from gateway.outbox import run_sync
 from tests.brokers import run
 from tests.databases import SOURCE
+from tests.faults.database_parts import dump
 from tests.faults.power import Images, cut_short, lay, take, torn
-from tests.faults.test_database_kills import dump
 from tests.made import lost
 
 NOW_NS = 1_795_277_998_412_345_678

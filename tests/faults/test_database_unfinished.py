@@ -13,8 +13,8 @@ from gateway.database import DatabaseError
 from gateway.domain.inputs import Recovery
 from gateway.losses import RECOVERY
 from tests.databases import SOURCE, make
+from tests.faults.database_parts import PAGE, aside, held, root, spoilt, start
 from tests.faults.power import Images, lay, take
-from tests.faults.test_database_mending import PAGE, aside, held, root, spoilt, start
 
 
 @pytest.fixture(scope="module")

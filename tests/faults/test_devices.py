@@ -16,6 +16,7 @@ from gateway.domain.people import MIXED_MAX, PERSONS_MAX, PLACES_MAX, TRACKS_MAX
 from gateway.domain.presence import SILENT_NS_MAX, UNHEARD_NS_MAX
 from gateway.domain.sessions import COUNT_MAX
 from gateway.intake import Intake
+from tests.faults.accounts import explained_g, told
 from tests.gateway.domain.scene import (
     BLOCK,
     JAM,
@@ -32,28 +33,6 @@ from tests.virtual_time import LoopClock, run_virtual
 MS = 1_000_000
 S = 1_000_000_000
 SHELF, CAMERA = "shelf/g1.s1", "camera/over"
-
-
-def told(scene):
-    """Return the drops that were told, and those still to be, by device and reason."""
-    counts = Counter()
-    for one in scene.named("inputs.dropped"):
-        counts[one["device"], one["reason"]] += one["count"]
-    for key, count in scene.state.drops.items():
-        device, _, reason = key.rpartition(" ")
-        counts[device, reason] += count
-    return +counts
-
-
-def explained_g(scene, plate):
-    """Return the sum of a plate's weight changes that were told, once each."""
-    changes = {}
-    for name in ("item.picked", "item.put-back", "review.requested", "shelf.changed-unattended"):
-        for one in scene.named(name):
-            for weight in one["weights"]:
-                if weight["plate"] == plate:
-                    changes[one["change"]] = weight["delta_g"]
-    return sum(changes.values())
 
 
 # Restarts

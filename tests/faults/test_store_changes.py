@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.inputs import StoreChanged
 from gateway.domain.store import Calibration, Facing
-from tests.faults.test_devices import explained_g, told
+from tests.faults.accounts import explained_g, told
 from tests.gateway.domain.scene import CRISPS, JAM, OIL, TEA, UNIT_G, Scene, corner_store
 
 LIES = {"g1.s1.p0": CRISPS, "g1.s1.p2": TEA, "g1.s1.p3": JAM, "g2.s1.p0": OIL}

@@ -15,8 +15,8 @@ from gateway.domain.engine import Engine
 from gateway.domain.inputs import GatewayGap, GatewayStarted
 from gateway.domain.output import rfc3339
 from gateway.domain.timekeeping import STEADY_NS
+from tests.gateway.domain.eventful import eventful
 from tests.gateway.domain.scene import EXIT_MM, JAM, TEA, Scene, names
-from tests.gateway.domain.test_determinism import eventful
 
 S = 1_000_000_000
 YEAR_S = 365 * 86_400

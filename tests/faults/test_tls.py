@@ -21,7 +21,7 @@ from gateway.config import Settings
 from gateway.config import Tls as TlsTable
 from tests.brokers import mosquitto, needs_mosquitto, run
 from tests.certificates import certificate, revocations, tls_lines, write_key
-from tests.gateway.config.test_pages import keys_of
+from tests.gateway.config.keys import keys_of
 
 ROOT = Path(__file__).parents[2]
 

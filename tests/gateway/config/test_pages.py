@@ -2,7 +2,6 @@
 """The documents tell every key, and no key that there is not."""
 
 import re
-from typing import get_args
 
 import msgspec
 import pytest
@@ -19,10 +18,10 @@ from gateway.config import (
     load_settings,
     load_store,
 )
-from gateway.config_read import _strip, _structs_of
 from gateway.config_tables import KEYS, TABLES, StoreTable
 from gateway.domain.inputs import EngineSettings
 from tests.gateway.config.files import ROOT
+from tests.gateway.config.keys import keys_of
 
 
 @pytest.mark.parametrize("name", ["settings", "store"])
@@ -30,16 +29,6 @@ def test_the_documented_samples_are_right(name):
     sample = ROOT / "docs" / "samples" / f"{name}.toml"
     load = load_store if name == "store" else load_settings
     load(sample)
-
-
-def keys_of(cls):
-    """Return every key of a struct and of those in it."""
-    for field in msgspec.structs.fields(cls):
-        yield field.encode_name
-        plain = _strip(field.type)[0]
-        for part in (plain, *(_strip(argument)[0] for argument in get_args(plain))):
-            for struct in _structs_of(part):
-                yield from keys_of(struct)
 
 
 def told_keys(page):
