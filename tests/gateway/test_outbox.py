@@ -50,6 +50,7 @@ class World(RuleBasedStateMachine):
         self.again = set()  # Of them, those that the broker took again
         self.done = set()  # Commands whose backfill is done
         self.accepted = set()
+        self.to_send = 0  # Rows of all accepted backfills; some they share with the live ones.
         self.connection = None
         self.start()
 
@@ -192,6 +193,7 @@ class World(RuleBasedStateMachine):
         if answer.state != "sending":
             return
         self.accepted.add(command)
+        self.to_send += int(answer.last) - first + 1
         rows = self.connection.execute(
             "SELECT epoch, sequence FROM events WHERE epoch = ? AND acknowledged = 1"
             " AND sequence BETWEEN ? AND ?",
@@ -328,7 +330,7 @@ class World(RuleBasedStateMachine):
         if not self.connected:
             self.connect(65_535)
         pending = outbox.backlog()
-        for _ in range(100 + 4 * self.number + 10 * len(self.promised)):
+        for _ in range(100 + 4 * self.number + 10 * self.to_send):
             self.turn("nothing")
             while self.transit:
                 self.broker_takes(arrives=True)
