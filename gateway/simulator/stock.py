@@ -47,6 +47,9 @@ class TrueAct:
         start_ns: The hand touched the plate.
         end_ns: The weight had changed completely.
         misplaced: The product does not belong on these plates.
+        lift_ns: The weight began to change; None where nobody noted it.
+        hand: Whose hand did it, where it was not the shopper's own.
+        undecidable: No observer with these sensors could tell who did it.
     """
 
     shopper: str
@@ -57,6 +60,9 @@ class TrueAct:
     start_ns: int
     end_ns: int
     misplaced: bool = False
+    lift_ns: int | None = None
+    hand: str | None = None
+    undecidable: bool = False
 
 
 @dataclass(slots=True)

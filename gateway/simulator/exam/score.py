@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The score: answers against the truth, summed over cases.
+
+What counts is the first ``cart.closed`` of each visit. A unit is right when product and shopper
+are; what is billed and not right is wrong, whoever took it; what was taken and not billed is
+missing, also when a review is open about it. Acts that no observer could decide are scored apart.
+"""
+
+from collections.abc import Iterable
+from math import ceil
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from gateway.simulator.exam.answers import Answer, Decision
+from gateway.simulator.stock import TrueAct, Truth
+
+MARGIN_NS: Final = 750_000_000
+"""A decision is about an act when their times are no further apart and they share a plate."""
+REVIEWED: Final = 0.05
+"""Share of the lines that are reviewed, the least certain first."""
+BINS: Final = 10
+"""Bins of the calibration, with equal numbers of lines."""
+
+
+class Pair(msgspec.Struct, array_like=True):
+    """One shopper and product: how many units were truly taken, and how many were billed."""
+
+    true: int
+    billed: int
+    undecidable: bool
+
+
+class Sure(msgspec.Struct, array_like=True):
+    """Something that was concluded with a probability.
+
+    ``fixes`` are the numbers of the pairs that are right once a person has looked at it.
+    """
+
+    probability: float
+    line: bool
+    right: bool
+    fixes: list[int]
+
+
+class Acts(msgspec.Struct, array_like=True):
+    """Counts of true acts."""
+
+    all: int = 0
+    found: int = 0
+    product: int = 0
+    """Found, with the right product, count and direction."""
+    shopper: int = 0
+    """And with the right shopper."""
+
+
+class Result(msgspec.Struct):
+    """One case, judged."""
+
+    kind: str
+    condition: str
+    seed: int
+    pairs: list[Pair]
+    sure: list[Sure]
+    acts: Acts
+    seconds: list[float]
+    """From each found act's lift to the first word of it."""
+
+    @property
+    def wrong(self) -> int:
+        """Units that are wrong or missing."""
+        return sum(abs(pair.true - pair.billed) for pair in self.pairs if not pair.undecidable)
+
+
+class Calibration(msgspec.Struct):
+    """How far lines' probabilities can be trusted.
+
+    Attributes:
+        lines: How many.
+        right: Share that was right.
+        expected_error: Expected calibration error, over bins of equal numbers of lines.
+        brier_skill: 1 is perfect, 0 as good as always saying the base rate; None if all are alike.
+        bins: For each bin: mean probability, share right, lines.
+    """
+
+    lines: int
+    right: float
+    expected_error: float
+    brier_skill: float | None
+    bins: list[tuple[float, float, int]]
+
+
+class Figures(msgspec.Struct):
+    """Everything about some cases.
+
+    Attributes:
+        cases: How many.
+        precision: Share of billed units that are right.
+        recall: Share of taken units that are billed right.
+        f1: Harmonic mean of both.
+        reviewed_f1: F1 once the least certain ``REVIEWED`` of the lines were looked at.
+        undecidable_f1: F1 of the pairs with acts that nobody could decide; None without any.
+        found: Share of true acts that were noticed.
+        product: Of these, with the right product and count.
+        shopper: Of these, with the right shopper.
+        reviews: Reviews asked for, for each true act.
+        seconds: Median and 95 % of the time from lift to the first word.
+        calibration: Of the lines.
+    """
+
+    cases: int
+    units: int
+    precision: float
+    recall: float
+    f1: float
+    reviewed_f1: float
+    undecidable_f1: float | None
+    found: float
+    product: float
+    shopper: float
+    reviews: float
+    seconds: tuple[float, float] | None
+    calibration: Calibration | None
+
+
+def judge(
+    answer: Answer, truth: Truth, *, kind: str = "", condition: str = "", seed: int = 0
+) -> Result:
+    """Hold an answer against the truth."""
+    keys: dict[tuple[str, str], int] = {}
+    pairs: list[Pair] = []
+    undecidable = {(act.shopper, act.gtin) for act in truth.acts if act.undecidable}
+    shoppers = sorted({*truth.baskets, *answer.receipts})
+    for shopper in shoppers:
+        true = truth.baskets.get(shopper, {})
+        billed = answer.receipts.get(shopper, {})
+        acted = [act.gtin for act in truth.acts if act.shopper == shopper]
+        for gtin in sorted({*true, *billed, *acted}):
+            keys[shopper, gtin] = len(pairs)
+            quantity = billed[gtin].quantity if gtin in billed else 0
+            pairs.append(Pair(true.get(gtin, 0), quantity, (shopper, gtin) in undecidable))
+    about = [[act for act in truth.acts if _about(one, act)] for one in answer.decisions]
+    result = Result(kind, condition, seed, pairs, [], Acts(), [])
+    _judge_acts(result, answer, truth, about)
+    for shopper, lines in answer.receipts.items():
+        for gtin, line in lines.items():
+            pair = pairs[keys[shopper, gtin]]
+            if pair.undecidable:
+                continue
+            fixes = {keys[shopper, gtin]}
+            for decision, acts in zip(answer.decisions, about, strict=True):
+                if any(one.shopper == shopper and one.gtin == gtin for one in decision.claims):
+                    fixes |= _touched(keys, decision, acts)
+            right = pair.true == pair.billed
+            result.sure.append(Sure(line.probability, True, right, sorted(fixes)))
+    for decision, acts in zip(answer.decisions, about, strict=True):
+        if decision.open:
+            fixes = _touched(keys, decision, acts)
+            result.sure.append(Sure(decision.probability, False, False, sorted(fixes)))
+    return result
+
+
+def _about(decision: Decision, act: TrueAct) -> bool:
+    early, late = decision.since_ns - MARGIN_NS, decision.until_ns + MARGIN_NS
+    return (
+        act.start_ns <= late and act.end_ns >= early and not decision.plates.isdisjoint(act.plates)
+    )
+
+
+def _touched(keys: dict[tuple[str, str], int], decision: Decision, acts: list[TrueAct]) -> set[int]:
+    """Return the pairs that a person who looks at a decision sets right."""
+    named = {(one.shopper or "", one.gtin) for one in decision.claims}
+    named |= {(act.shopper, act.gtin) for act in acts}
+    return {keys[pair] for pair in named if pair in keys}
+
+
+def _judge_acts(result: Result, answer: Answer, truth: Truth, about: list[list[TrueAct]]) -> None:
+    for act in truth.acts:
+        decisions = [one for one, acts in zip(answer.decisions, about, strict=True) if act in acts]
+        claims = [
+            claim
+            for one in decisions
+            for claim in one.claims
+            if (claim.gtin, claim.quantity, claim.direction)
+            == (act.gtin, act.quantity, act.direction)
+        ]
+        owner = act.shopper if act.shopper in truth.baskets else None
+        result.acts.all += 1
+        result.acts.found += bool(decisions)
+        result.acts.product += bool(claims)
+        result.acts.shopper += any(claim.shopper == owner for claim in claims)
+        if decisions and act.lift_ns is not None:
+            told_ns = min(one.told_ns for one in decisions)
+            result.seconds.append(round((told_ns - act.lift_ns) / 1e9, 3))
+
+
+def figures(results: Iterable[Result]) -> Figures:
+    """Sum up some cases."""
+    found = list(results)
+    fixed = _reviewed(found)
+    acts = [sum(column) for column in zip(*(_row(one.acts) for one in found), strict=True)]
+    plain = [pair for one in found for pair in one.pairs if not pair.undecidable]
+    hard = [pair for one in found for pair in one.pairs if pair.undecidable]
+    precision, recall, f1 = _f1(plain)
+    every, noticed, product, shopper = acts or [0, 0, 0, 0]
+    seconds = [value for one in found for value in one.seconds]
+    reviews = sum(not one.line for result in found for one in result.sure)
+    return Figures(
+        cases=len(found),
+        units=sum(pair.true for pair in plain),
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        reviewed_f1=_f1(fixed)[2],
+        undecidable_f1=_f1(hard)[2] if hard else None,
+        found=noticed / every if every else 1.0,
+        product=product / noticed if noticed else 1.0,
+        shopper=shopper / product if product else 1.0,
+        reviews=reviews / every if every else 0.0,
+        seconds=(float(np.median(seconds)), float(np.percentile(seconds, 95))) if seconds else None,
+        calibration=calibration([one for result in found for one in result.sure if one.line]),
+    )
+
+
+def _row(acts: Acts) -> tuple[int, int, int, int]:
+    return acts.all, acts.found, acts.product, acts.shopper
+
+
+def _f1(pairs: list[Pair]) -> tuple[float, float, float]:
+    """Return precision, recall and F1 of units; of nothing at all, 1."""
+    right = sum(min(pair.true, pair.billed) for pair in pairs)
+    billed, true = sum(pair.billed for pair in pairs), sum(pair.true for pair in pairs)
+    precision = right / billed if billed else 1.0
+    recall = right / true if true else 1.0
+    return precision, recall, 2 * right / (billed + true) if billed + true else 1.0
+
+
+def _reviewed(results: list[Result]) -> list[Pair]:
+    """Return the decidable pairs once the least certain of the lines were looked at.
+
+    Open reviews are looked at in the same order, and count as lines do.
+    """
+    every = [(one, number) for number, result in enumerate(results) for one in result.sure]
+    budget = ceil(REVIEWED * sum(one.line for one, _ in every))
+    least = sorted(every, key=lambda item: item[0].probability)[:budget]
+    fixed = {(number, pair) for one, number in least for pair in one.fixes}
+    return [
+        Pair(pair.true, pair.true, False) if (number, index) in fixed else pair
+        for number, result in enumerate(results)
+        for index, pair in enumerate(result.pairs)
+        if not pair.undecidable
+    ]
+
+
+def calibration(lines: list[Sure]) -> Calibration | None:
+    """Return how well probabilities match what was right; None without lines."""
+    if not lines:
+        return None
+    ordered = sorted(lines, key=lambda one: one.probability)
+    said = np.array([one.probability for one in ordered])
+    was = np.array([float(one.right) for one in ordered])
+    bins = []
+    error = 0.0
+    for part in np.array_split(np.arange(len(ordered)), min(BINS, len(ordered))):
+        mean, share = float(said[part].mean()), float(was[part].mean())
+        error += len(part) / len(ordered) * abs(mean - share)
+        bins.append((round(mean, 4), round(share, 4), len(part)))
+    base = float(was.mean())
+    spread = base * (1.0 - base)
+    skill = 1.0 - float(((said - was) ** 2).mean()) / spread if spread > 0 else None
+    return Calibration(len(ordered), base, error, skill, bins)
