@@ -188,6 +188,14 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         "shelfgate demo --seed 7",
         None,
     )
+    exam = _command(
+        commands,
+        "evaluate",
+        "Measure how well the engine tells who took what: on an exam of made-up cases, or on a "
+        "journal of which the truth is known.",
+        "shelfgate evaluate --suite --cases 50",
+        None,
+    )
     model = _command(
         commands,
         "model",
@@ -205,6 +213,11 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
 
         demo.add_arguments(show)
         show.set_defaults(run=lambda args: asyncio.run(demo.run_demo(args)))
+    elif wanted == "evaluate":
+        from gateway.simulator.exam import evaluate  # noqa: PLC0415
+
+        evaluate.add_arguments(exam)
+        exam.set_defaults(run=evaluate.run_evaluate)
     elif wanted == "model":
         from vision.yolo.cli import add_parsers  # noqa: PLC0415
 

@@ -452,6 +452,7 @@ def replay(
     on_event: Callable[[int, Event], None],
     *,
     store: Store | None = None,
+    on_input: Callable[[int, AnyInput], None] | None = None,
 ) -> Replayed:
     """Fold segments through engines; each begins where its snapshot was taken.
 
@@ -459,6 +460,7 @@ def replay(
         paths: Segments, in the order in which they were written.
         on_event: Called with each event and its causing input's number, in order.
         store: Takes the place of the store in every ``gateway-started``.
+        on_input: Called with each input and its number, before the events that it makes.
 
     Raises:
         OSError: A file cannot be read.
@@ -482,6 +484,8 @@ def replay(
                 )
             if store is not None and isinstance(item, GatewayStarted):
                 item = msgspec.structs.replace(item, store=store)  # noqa: PLW2901
+            if on_input is not None:
+                on_input(number, item)
             for event in engine.step(number, item).events:
                 on_event(number, event)
                 events += 1

@@ -27,8 +27,8 @@ import psutil
 
 from gateway.simulator.keys import TokenMaker
 from gateway.simulator.proof import prove, report
+from gateway.simulator.store_files import write_store
 from tests.acceptance import delivery_faults
-from tests.bench.recording import write_store
 from tests.brokers import MOSQUITTO, free_port
 from tests.e2e.helpers import GATEWAY, Daemon, Program, accepts, until
 from tests.faults.busy_store import busy_store

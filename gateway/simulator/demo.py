@@ -27,11 +27,11 @@ from gateway.config import ConfigError, load_store
 from gateway.domain.store import Store
 from gateway.simulator.delivery import compare
 from gateway.simulator.demo_settings import ROOT, bridges, settings_text
-from gateway.simulator.devices import Witness, read_witness
 from gateway.simulator.keys import JWKS_NAME
 from gateway.simulator.processes import Child, ReadySocket, accepts, free_ports
 from gateway.simulator.receipts import Books, Interval, judge, keep_books, read_payloads
 from gateway.simulator.screen import Screen
+from gateway.simulator.witness import Witness, read_witness
 
 START_S = 30.0
 """Longest wait for each part to come up."""

@@ -23,10 +23,11 @@ from gateway.domain.store import Shelf, Store
 from gateway.simulator.keys import TokenMaker
 from gateway.simulator.lines import Bridge, EntryScanner, Line
 from gateway.simulator.sensors import PERIOD_US, SAMPLES_PER_BLOCK, Cells, Flaws, rounded
-from gateway.simulator.stock import FloatArray, TrueAct
+from gateway.simulator.stock import FloatArray
 from gateway.simulator.telling import Links, Teller
 from gateway.simulator.watching import OVERHEAD, Watcher
 from gateway.simulator.wire import Device
+from gateway.simulator.witness import witness_of, write_witness
 from gateway.simulator.world import Traffic, World
 
 BRIDGE_SPS = 80
@@ -78,17 +79,6 @@ class SimulateConfig:
 
 class SimulationError(Exception):
     """The simulation cannot go on; says why."""
-
-
-class Witness(msgspec.Struct, frozen=True, kw_only=True):
-    """What the truth file holds. Times: CLOCK_BOOTTIME, nanoseconds."""
-
-    over: bool
-    acts: list[TrueAct]
-    baskets: dict[str, dict[str, int]]
-    scans: dict[str, int]
-    entered_ns: dict[str, int]
-    left_ns: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -364,24 +354,4 @@ class Simulation:
         if news == self._told:
             return
         self._told = news
-        content = msgspec.json.encode(
-            Witness(
-                over=self.world.over,
-                acts=truth.acts,
-                baskets=truth.baskets,
-                scans=truth.scans,
-                entered_ns=truth.entered_ns,
-                left_ns=truth.left_ns,
-            )
-        )
-        fresh = path.with_suffix(".new")
-        fresh.write_bytes(content)
-        fresh.replace(path)
-
-
-def read_witness(path: Path) -> Witness | None:
-    """Read a truth file; None before there is one."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Witness)
-    except FileNotFoundError:
-        return None
+        write_witness(path, witness_of(truth, over=self.world.over))

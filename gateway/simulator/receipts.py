@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.simulator.devices import Witness
 from gateway.simulator.stock import TrueAct
+from gateway.simulator.witness import Witness
 
 Interval = tuple[int, int]
 """From and to: CLOCK_BOOTTIME, nanoseconds."""

@@ -9,8 +9,8 @@ from typing import IO
 
 from gateway.domain.store import Store
 from gateway.simulator.delivery import FAULTS, Delivery
-from gateway.simulator.devices import Witness
 from gateway.simulator.receipts import Books, Verdict
+from gateway.simulator.witness import Witness
 from gateway.tail import COLOURS
 
 

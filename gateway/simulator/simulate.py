@@ -4,8 +4,6 @@
 import argparse
 import asyncio
 import logging
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -14,12 +12,16 @@ from gateway.config import ConfigError, load_store
 from gateway.domain.store import Store
 from gateway.simulator.demo_settings import device_tables, entry_table
 from gateway.simulator.devices import SimulateConfig, Simulation, SimulationError
+from gateway.simulator.exam.command import add_case_arguments, run_script
+from gateway.simulator.standing import listen, say, stop_signal
 from gateway.simulator.world import Traffic
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``shelfgate simulate`` takes."""
-    parser.add_argument("--store", type=Path, required=True, help="store file")
+    parser.add_argument(
+        "--store", type=Path, help="store file; with --script it is written if it is not there"
+    )
     parser.add_argument(
         "--broker", default="127.0.0.1:1883", help="host[:port] of the broker (%(default)s)"
     )
@@ -61,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--open-doors", action="store_true", help="let shoppers in without the gateway's word"
     )
+    add_case_arguments(parser)
     parser.add_argument("--truth", type=Path, help="write what really happened to this JSON file")
     parser.add_argument(
         "--held",
@@ -77,6 +80,8 @@ async def run_simulate(args: argparse.Namespace) -> int:
         argument is wrong.
     """
     try:
+        if args.script is not None:
+            return await run_script(args, _broker(args), _truth(args.truth))
         config = _config(args)
         simulation = Simulation(config)
     except ConfigError as error:
@@ -87,12 +92,9 @@ async def run_simulate(args: argparse.Namespace) -> int:
         return 2
     if not args.quiet:
         _show_settings(config)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_signal()
     if config.held:
-        _listen(loop, simulation, stop)
+        listen(simulation.begin, stop)
     try:
         await simulation.run(stop)
     except SimulationError as error:
@@ -106,29 +108,14 @@ def _show_settings(config: SimulateConfig) -> None:
     tables = [entry_table(config.keys.resolve())]
     if config.lines is not None:
         tables += device_tables(config.store, config.lines.resolve(), config.bridges)
-    _say("For the daemon's settings:\n\n" + "\n".join(tables))
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _listen(loop: asyncio.AbstractEventLoop, simulation: Simulation, stop: asyncio.Event) -> None:
-    """Let a line on standard input begin the run, and its end stop it."""
-    descriptor = sys.stdin.fileno()
-
-    def readable() -> None:
-        if os.read(descriptor, 4_096):
-            simulation.begin()
-        else:
-            loop.remove_reader(descriptor)
-            stop.set()
-
-    loop.add_reader(descriptor, readable)
+    say("For the daemon's settings:\n\n" + "\n".join(tables))
 
 
 def _config(args: argparse.Namespace) -> SimulateConfig:
+    if args.store is None:
+        raise ValueError("--store: missing. Name the store file")
+    if args.render is not None or args.dry_run:
+        raise ValueError("--render, --dry-run: they go with --script. Name a script")
     if args.shoppers < 0:
         raise ValueError(f"--shoppers {args.shoppers}: negative. Give 0 for no end, or a number")
     if args.at_once < 1:
@@ -147,7 +134,7 @@ def _config(args: argparse.Namespace) -> SimulateConfig:
         open_doors=args.open_doors,
         held=args.held,
         truth=_truth(args.truth),
-        say=(lambda _line: None) if args.quiet else _say,
+        say=(lambda _line: None) if args.quiet else say,
     )
 
 

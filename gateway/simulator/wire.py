@@ -41,6 +41,8 @@ class Device:
         """
         self.name = name
         self.boot = secrets.token_hex(8)
+        self.online = asyncio.Event()
+        """Set while it has a connection."""
         self._root = f"shelfgate/v1/{store}/{name}"
         self._subscriptions = subscriptions
         self._on_message = on_message
@@ -68,18 +70,20 @@ class Device:
             qos: 0 or 1.
             ago_ms: How long ago what it says began.
         """
-        payload = msgspec.json.encode(
-            {
-                "v": 1,
-                "boot": self.boot,
-                "seq": self._seq,
-                "t_ms": max(0, self.t_ms() - ago_ms),
-                **fields,
-            }
-        )
+        numbered = {
+            "v": 1,
+            "boot": self.boot,
+            "seq": self._seq,
+            "t_ms": max(0, self.t_ms() - ago_ms),
+        }
         self._seq += 1
+        self.pass_on(leaf, {**numbered, **fields}, qos=qos)
+
+    def pass_on(self, leaf: str, fields: Mapping[str, object], *, qos: Literal[0, 1]) -> None:
+        """Send a message as it is if there is a connection: it was numbered before."""
         if self._connection is None:
             return
+        payload = msgspec.json.encode(fields)
         try:
             self._connection.publish(f"{self._root}/{leaf}", payload, qos=qos)
         except DriverError:
@@ -121,6 +125,7 @@ class Device:
         ) as connection:
             connection.publish(topic, self._status("online"), qos=1, retain=True)
             self._connection = connection
+            self.online.set()
             if links is not None:
                 links.came_up(self.name)
             try:
@@ -130,6 +135,7 @@ class Device:
                 raise
             finally:
                 self._connection = None
+                self.online.clear()
 
     def _status(self, state: str) -> bytes:
         return msgspec.json.encode({"v": 1, "state": state, "fw": FIRMWARE, "boot": self.boot})

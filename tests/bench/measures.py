@@ -18,7 +18,8 @@ import psutil
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import People, Samples, Tick
 from gateway.simulator.keys import TokenMaker
-from tests.bench.recording import recorded, started, write_journal, write_messages, write_store
+from gateway.simulator.store_files import write_store
+from tests.bench.recording import recorded, started, write_journal, write_messages
 from tests.e2e.helpers import Program, Witness, accepts, closed, daemon, outside_broker, until
 
 WARM_S = 6.0

@@ -2,26 +2,19 @@
 """A nano-store's stretch of time: its store file, its messages, and its journal."""
 
 import json
-from pathlib import Path
 
 import msgspec
 
 from gateway.domain.inputs import (
-    DeviceStatus,
-    DoorState,
     EngineSettings,
-    EntryScanned,
     GatewayStarted,
-    People,
-    Samples,
     Stamp,
 )
 from gateway.journal import Header, encode_line
+from gateway.simulator.messages import sent
 from gateway.simulator.stores import nano_store
 from gateway.simulator.virtual import START_MONO_NS, START_UTC_NS, virtual_inputs
 from gateway.simulator.world import Traffic
-
-NUMBERED = ("boot", "seq", "t_ms")
 
 
 def recorded(duration_s, *, seed=1, shoppers=10, plates=306, cameras=3):
@@ -71,79 +64,14 @@ def write_messages(path, store, inputs):
     count = 0
     with path.open("w") as file:
         for item in inputs:
-            message = _message(item)
+            message = sent(item)
             if message is None:
                 continue
-            leaf, qos, payload = message
-            topic = f"shelfgate/v1/{store.name}/{leaf}"
-            line = [item.at.mono_ns - START_MONO_NS, topic, qos, leaf.endswith("status"), payload]
+            for name in ("host_boot", "host_mono_ms"):  # Of another host than the one it plays on.
+                message.fields.pop(name, None)
+            topic = f"shelfgate/v1/{store.name}/{message.device}/{message.leaf}"
+            at_ns = item.at.mono_ns - START_MONO_NS
+            line = [at_ns, topic, message.qos, message.retain, message.fields]
             file.write(json.dumps(line, separators=(",", ":")) + "\n")
             count += 1
     return count
-
-
-def _message(item):
-    match item:
-        case Samples():
-            more = {"period_us": item.period_us, "unit": item.unit, "w": item.w}
-            return f"{item.device}/samples", 0, {"v": 1, **_numbered(item), **more}
-        case People():
-            more = {"people": msgspec.to_builtins(item.people)}
-            return f"{item.device}/people", 0, {"v": 1, **_numbered(item), **more}
-        case DoorState():
-            return f"{item.device}/state", 1, {"v": 1, **_numbered(item), "open": item.open}
-        case EntryScanned():
-            return f"{item.device}/scan", 1, {"v": 1, **_numbered(item), "shopper": item.shopper}
-        case DeviceStatus():
-            payload = {"v": 1, "state": item.state, "fw": item.fw, "boot": item.boot}
-            return f"{item.device}/status", 1, payload
-    return None
-
-
-def _numbered(item):
-    return {name: getattr(item, name) for name in NUMBERED if getattr(item, name) is not None}
-
-
-def store_toml(store):
-    """Return a store as its file says it."""
-    parts = [f"version = 1\n[store]\nname = {_toml(store.name)}\n"]
-    keys = ("gtin", "name", "unit_g", "tolerance_g")
-    parts += [_table("[[product]]", product, keys) for product in store.products.values()]
-    for gondola in dict.fromkeys(shelf.gondola for shelf in store.shelves):
-        parts.append(f"[[gondola]]\nname = {_toml(gondola)}\n")
-        for shelf in store.shelves:
-            if shelf.gondola != gondola:
-                continue
-            keys = ("name", "front_mm", "z_mm", "depth_mm")
-            parts.append(_table("[[gondola.shelf]]", shelf, keys))
-            parts += [
-                _table("[[gondola.shelf.plate]]", plate, ("name", "offset_mm", "width_mm"))
-                for plate in shelf.plates
-            ]
-    parts += [_table("[[facing]]", facing, ("gtin", "plates")) for facing in store.facings]
-    parts += [_table("[[zone]]", zone, ("name", "kind", "x_mm", "y_mm")) for zone in store.zones]
-    parts += [f"[[door]]\nname = {_toml(door)}\n" for door in store.doors]
-    parts += [_table("[[scanner]]", one, ("name", "zone", "door")) for one in store.scanners]
-    for camera in store.cameras:
-        points = [[*point.px, *point.mm] for point in camera.floor_points]
-        size = [int(side) for side in camera.size_px]
-        parts.append(
-            f"[[camera]]\nname = {_toml(camera.name)}\nsize_px = {_toml(size)}\n"
-            f"floor_points = {_toml(points)}\n"
-        )
-    return "\n".join(parts)
-
-
-def _table(head, thing, keys):
-    lines = [f"{key} = {_toml(getattr(thing, key))}" for key in keys]
-    return "\n".join([head, *lines, ""])
-
-
-def _toml(value):
-    """Return a value as TOML: of what stores hold, JSON is TOML too."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
-
-
-def write_store(path: Path, store):
-    """Write a store file."""
-    path.write_text(store_toml(store))

@@ -7,9 +7,10 @@ import json
 import pytest
 
 from gateway.config import load_store
+from gateway.simulator.store_files import write_store
 from tests.bench import __main__ as bench
 from tests.bench.measures import percentile
-from tests.bench.recording import recorded, write_store
+from tests.bench.recording import recorded
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load_store
-from gateway.simulator.devices import read_witness
 from gateway.simulator.keys import TokenMaker
 from gateway.simulator.receipts import judge, keep_books
+from gateway.simulator.witness import read_witness
 from tests.e2e.helpers import Program, Witness, closed, daemon, now_ns, outside_broker, until
 from tests.schema_check import check_event
 

@@ -4,7 +4,6 @@
 import hashlib
 import heapq
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -260,16 +259,3 @@ def stamp(mono_ns: int) -> Stamp:
     """Return an instant as the intake would stamp it."""
     utc_ns = START_UTC_NS + (mono_ns - START_NS)
     return Stamp(mono_ns=mono_ns, utc_ns=utc_ns, utc_trusted=True, utc_error_ms=5, boot=BOOT)
-
-
-def all_cases(conditions: list[Condition], seeds: range) -> Iterator[tuple[str, Condition, int]]:
-    """Yield the cases of a suite: of five, three play one script alone and two are mixed."""
-    kinds = list(KINDS)
-    for condition in conditions:
-        alone = 0
-        for number, seed in enumerate(seeds):
-            if number % 5 < 3:
-                yield kinds[alone % len(kinds)], condition, seed
-                alone += 1
-            else:
-                yield MIXED, condition, seed

@@ -160,17 +160,17 @@ CALM: Final = Condition(
     ),
     goods=Goods(catalogue=0.012, catalogue_max=0.03, unit=0.005, shift_mm=10.0),
     eyes=Eyes(
-        wrist_mm=(25.0, 35.0),
+        wrist_mm=(32.0, 48.0),
         wrist_sway=0.4,
         missed=0.05,
-        missed_inside=0.06,
+        missed_inside=0.08,
         missed_s=0.2,
         floor_mm=50.0,
         unseen=0.005,
         breaks_per_min=0.1,
         swap=0.004,
         pass_mm=450.0,
-        mistaken=0.03,
+        mistaken=0.04,
         look_noise=0.06,
         late_s=(0.1, 0.15),
         jitter_s=0.01,
@@ -178,7 +178,7 @@ CALM: Final = Condition(
         stop=0.0,
         stop_s=(1.0, 1.0),
     ),
-    crowd=Crowd(company=0.15, hidden=0.1, knock=0.02, lean=0.03),
+    crowd=Crowd(company=0.4, hidden=0.1, knock=0.02, lean=0.03),
 )
 
 TYPICAL: Final = Condition(
@@ -202,7 +202,7 @@ TYPICAL: Final = Condition(
     ),
     goods=Goods(catalogue=0.022, catalogue_max=0.08, unit=0.01, shift_mm=22.0),
     eyes=Eyes(
-        wrist_mm=(35.0, 55.0),
+        wrist_mm=(40.0, 60.0),
         wrist_sway=0.5,
         missed=0.08,
         missed_inside=0.2,
@@ -220,7 +220,7 @@ TYPICAL: Final = Condition(
         stop=0.05,
         stop_s=(1.0, 2.0),
     ),
-    crowd=Crowd(company=0.25, hidden=0.2, knock=0.08, lean=0.1),
+    crowd=Crowd(company=0.3, hidden=0.2, knock=0.08, lean=0.1),
 )
 
 HARSH: Final = Condition(

@@ -247,17 +247,17 @@ class _Planogram:
             before_g = product.unit_g
 
     def _bag_g(self) -> float:
-        return round(float(self._rng.uniform(90.0, 220.0)))
+        return float(round(self._rng.uniform(90.0, 220.0)))
 
     def _unit_g(self, before_g: float | None) -> float:
         """Return a product's weight, given its neighbour's."""
         chance = self._rng.random()
         if before_g is not None and chance < SAME_WEIGHT:
-            return round(before_g * float(self._rng.uniform(0.97, 1.03)))
+            return float(round(before_g * self._rng.uniform(0.97, 1.03)))
         if before_g is not None and chance < SAME_WEIGHT + HALF_WEIGHT:
             ratio = 2.0 if before_g < 550.0 else 0.5
-            return round(before_g * ratio * float(self._rng.uniform(0.98, 1.02)))
-        return round(math.exp(self._rng.uniform(math.log(45.0), math.log(1_100.0))))
+            return float(round(before_g * ratio * self._rng.uniform(0.98, 1.02)))
+        return float(round(math.exp(self._rng.uniform(math.log(45.0), math.log(1_100.0)))))
 
 
 def _product(number: int, unit_g: float, *, bag: bool) -> Product:
@@ -279,8 +279,8 @@ def _store(rng: np.random.Generator, shelves: list[Shelf], planogram: _Planogram
         shelves=tuple(shelves),
         facings=tuple(planogram.facings),
         zones=(
-            Zone(name="in", kind="entry", x_mm=(low - 2_300, low - 400), y_mm=(-700, 700)),
-            Zone(name="out", kind="exit", x_mm=(high + 400, high + 2_300), y_mm=(-700, 700)),
+            Zone(name="in", kind="entry", x_mm=(low - 2_300, low - 400), y_mm=(-700.0, 700.0)),
+            Zone(name="out", kind="exit", x_mm=(high + 400, high + 2_300), y_mm=(-700.0, 700.0)),
         ),
         scanners=(Scanner(name=SCANNER, zone="in", door=DOOR),),
         doors=(DOOR,),

@@ -362,7 +362,7 @@ def reach_beside(stage: Stage, actor: Actor, spot: Spot, lift_s: float) -> None:
     """Let a hand be in the shelf near a spot at a time, touch, and leave with nothing."""
     side = 1.0 if stage.chance(0.5) else -1.0
     wide_mm = len(stage.room.layout.shelf_plates[spot.shelf]) * stage.room.plate_mm
-    at_mm = spot.at_mm + side * stage.span((240.0, 480.0))
+    at_mm = spot.at_mm + side * stage.span((200.0, 450.0))
     if not 0.0 < at_mm < wide_mm:
         at_mm = 2 * spot.at_mm - at_mm
     beside = Spot(spot.shelf, min(max(at_mm, 30.0), wide_mm - 30.0))

@@ -16,8 +16,8 @@ import pytest
 
 from gateway.journal import segments
 from gateway.simulator.demo import add_arguments, run_demo
-from gateway.simulator.devices import read_witness
 from gateway.simulator.integrator import summary
+from gateway.simulator.witness import read_witness
 from tests.acceptance import cut_faults, delivery_faults, replay_faults
 
 

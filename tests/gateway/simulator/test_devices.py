@@ -19,10 +19,11 @@ from drivers.mqtt.embedded import embedded_broker
 from gateway.clock import OsClock
 from gateway.config import load_store
 from gateway.domain.inputs import DeviceStatus, DoorState, People, Samples
-from gateway.simulator.devices import SimulateConfig, Simulation, read_witness
+from gateway.simulator.devices import SimulateConfig, Simulation
 from gateway.simulator.processes import free_ports
 from gateway.simulator.simulate import run_simulate
 from gateway.simulator.wire import Device
+from gateway.simulator.witness import read_witness
 from gateway.simulator.world import Traffic
 
 DEMO = Path(__file__).parents[3] / "fixtures" / "stores" / "demo.toml"

@@ -4,9 +4,9 @@
 import msgspec
 import pytest
 
-from gateway.simulator.devices import Witness
 from gateway.simulator.receipts import judge, keep_books
 from gateway.simulator.stock import TrueAct
+from gateway.simulator.witness import Witness
 
 S = 1_000_000_000
 

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``shelfgate evaluate``: how well the engine tells who took what."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.domain.events import Event
+from gateway.domain.inputs import AnyInput
+from gateway.journal import JournalError, replay
+from gateway.simulator.exam.cases import ALL_KINDS
+from gateway.simulator.exam.conditions import CONDITIONS
+from gateway.simulator.exam.examinee import EventReader
+from gateway.simulator.exam.report import document, single, table, worst
+from gateway.simulator.exam.score import Result, figures, judge
+from gateway.simulator.exam.suite import CASES, EXAMINEES, SEEDS, Plan, Results, run
+from gateway.simulator.stock import Truth
+from gateway.simulator.witness import Witness, read_witness
+
+if TYPE_CHECKING:  # Drawing needs a library that is not always there.
+    from gateway.simulator.exam.plots import Plots
+
+TOLD_S = 10.0
+"""Without a terminal, progress is told this often."""
+
+
+class EvaluateError(Exception):
+    """The evaluation cannot be made; says why, and what to do."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``shelfgate evaluate`` takes."""
+    parser.add_argument("journal", nargs="*", type=Path, help="segments of a journal, in order")
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="what really happened in it")
+    parser.add_argument(
+        "--suite",
+        nargs="?",
+        choices=sorted(SEEDS),
+        const="tuning",
+        help="sit the exam instead, on these seeds (%(const)s): figures are reported of the others",
+    )
+    parser.add_argument("--cases", type=int, default=CASES, help="of each condition (%(default)s)")
+    parser.add_argument(
+        "--condition", action="append", choices=list(CONDITIONS), help="may repeat; default all"
+    )
+    parser.add_argument("--kind", choices=ALL_KINDS, help="only this script")
+    parser.add_argument(
+        "--who", action="append", choices=list(EXAMINEES), help="may repeat; default all"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--plot", type=Path, metavar="DIR", help="draw a reliability diagram and the worst cases"
+    )
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """Run ``shelfgate evaluate``.
+
+    Returns:
+        The exit status: 1 if a file cannot be used, 2 if the arguments do not go together.
+    """
+    wrong = _misused(args)
+    if wrong is not None:
+        sys.stderr.write(f"{wrong}\n")
+        return 2
+    try:
+        draw = _plotter(args.plot)
+        if args.suite is not None:
+            _suite(args, draw)
+        else:
+            _recording(args, draw)
+    except (EvaluateError, JournalError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _misused(args: argparse.Namespace) -> str | None:
+    if args.suite is None and not args.journal:
+        return "evaluate: nothing to evaluate. Give --suite, or a journal with --truth"
+    if args.suite is not None and (args.journal or args.truth):
+        return "--suite: sits made-up cases. Leave the journal and --truth out"
+    if args.suite is None and args.truth is None:
+        return f"{args.journal[0]}: no truth to hold it against. Give --truth FILE"
+    if args.cases < 1:
+        return f"--cases {args.cases}: none. Give 1 or more"
+    if args.jobs < 1:
+        return f"--jobs {args.jobs}: none. Give 1 or more"
+    return None
+
+
+def _suite(args: argparse.Namespace, draw: "Plots | None") -> None:
+    plan = Plan(
+        conditions=tuple(name for name in CONDITIONS if name in (args.condition or CONDITIONS)),
+        first_seed=SEEDS[args.suite],
+        cases=args.cases,
+        kind=args.kind,
+        examinees=tuple(name for name in EXAMINEES if name in (args.who or EXAMINEES)),
+    )
+    began_s = time.monotonic()
+    results = run(plan, jobs=args.jobs, progress=_progress(plan.total))
+    took_s = time.monotonic() - began_s
+    if args.json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document(plan, results))))
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write(f"{table(plan, results)}\n\n{_worst_lines(plan, results)}")
+        sys.stdout.write(f"{plan.total} cases, seeds of {args.suite}, in {took_s:.0f} s\n")
+    if draw is not None:
+        draw.suite(plan, results)
+
+
+def _worst_lines(plan: Plan, results: list[Results]) -> str:
+    who = plan.examinees[0]
+    lines = [f"Worst cases of {who}: units wrong or missing, and how to see them"]
+    lines += [
+        f"{one.wrong:>4}  shelfgate simulate --script {one.kind} --condition {one.condition}"
+        f" --seed {one.seed} --render case.mp4"
+        for one in worst(results, who)
+    ]
+    return "\n".join([*lines, "", ""])
+
+
+def _recording(args: argparse.Namespace, draw: "Plots | None") -> None:
+    witness = _truth(args.truth)
+    result = judge_recording(args.journal, witness)
+    if args.json:
+        found = {"result": result, "figures": figures([result])}
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    else:
+        sys.stdout.write(f"{single(result)}\n")
+    if draw is not None:
+        draw.reliability({"recording": {"engine": [result]}})
+
+
+def judge_recording(journal: list[Path], witness: Witness) -> Result:
+    """Replay a journal and hold what the engine makes of it against the truth.
+
+    Raises:
+        EvaluateError: A file cannot be read.
+        JournalError: A file is no journal.
+    """
+    reader = EventReader()
+    cause: list[AnyInput] = []
+
+    def step(_number: int, item: AnyInput) -> None:
+        cause[:] = [item]
+
+    def take(_number: int, event: Event) -> None:
+        reader.take(event, cause[0])
+
+    try:
+        replay(journal, take, on_input=step)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise EvaluateError(f"{error.filename}: {reason}. Check the path") from None
+    truth = Truth(acts=witness.acts, baskets=witness.baskets)
+    return judge(reader.answer, truth, kind="recording")
+
+
+def _truth(path: Path) -> Witness:
+    try:
+        witness = read_witness(path)
+    except (OSError, ValueError) as error:
+        remedy = "Give a truth file as docs/accuracy.md describes it"
+        raise EvaluateError(f"{path}: {error}. {remedy}") from None
+    if witness is None:
+        raise EvaluateError(f"{path}: no such file. Give the truth file of this journal")
+    return witness
+
+
+def _plotter(directory: Path | None) -> "Plots | None":
+    if directory is None:
+        return None
+    try:
+        from gateway.simulator.exam.plots import Plots  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        remedy = "Install shelfgate[plots]"
+        raise EvaluateError(f"--plot: {error.name} is missing. {remedy}") from None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"--plot {directory}: cannot be made ({error.strerror})"
+        raise EvaluateError(f"{problem}. Name a directory that you may write") from None
+    return Plots(directory)
+
+
+def _progress(total: int) -> Callable[[int], None]:
+    """Return what tells how far the work is: one changing line on a terminal, else now and then."""
+    terminal = sys.stderr.isatty()
+    told_s = [time.monotonic()]
+
+    def tell(done: int) -> None:
+        if terminal:
+            sys.stderr.write(f"\r{done} of {total} cases" + ("\n" if done == total else ""))
+            sys.stderr.flush()
+        elif time.monotonic() - told_s[0] > TOLD_S:
+            told_s[0] = time.monotonic()
+            sys.stderr.write(f"{done} of {total} cases\n")
+
+    return tell

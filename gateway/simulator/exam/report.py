@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exam's results: tables for people, a document for programs."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.simulator.exam.cases import ALL_KINDS
+from gateway.simulator.exam.score import Figures, Result, figures
+from gateway.simulator.exam.suite import Plan, Results
+from gateway.version import VERSION
+
+HEAD = ("precision", "recall", "F1", "reviewed", "found", "product", "shopper", "reviews")
+WORST = 10
+
+
+def of(results: Iterable[Results], who: str, **only: str) -> list[Result]:
+    """Return one examinee's results, of one condition or kind if those are given."""
+    return [
+        one[who]
+        for one in results
+        if all(getattr(one[who], name) == value for name, value in only.items())
+    ]
+
+
+def table(plan: Plan, results: Sequence[Results]) -> str:
+    """Return everything as text: figures by condition, then F1 by script."""
+    lines = [_row("", "", [*HEAD, "seconds", "ECE", "Brier"])]
+    for condition in plan.conditions:
+        for who in plan.examinees:
+            found = figures(of(results, who, condition=condition))
+            lines.append(figures_row(condition, who, found))
+        lines.append("")
+    lines += ["F1 by script, and units taken", "", *_by_kind(plan, results)]
+    return "\n".join(lines)
+
+
+def figures_row(condition: str, who: str, found: Figures) -> str:
+    """Return one examinee's figures as a line of the table."""
+    numbers = [
+        f"{value:.3f}"
+        for value in (
+            found.precision,
+            found.recall,
+            found.f1,
+            found.reviewed_f1,
+            found.found,
+            found.product,
+            found.shopper,
+            found.reviews,
+        )
+    ]
+    seconds = "" if found.seconds is None else f"{found.seconds[0]:.1f}/{found.seconds[1]:.1f}"
+    scale = found.calibration
+    error = "" if scale is None else f"{scale.expected_error:.3f}"
+    skill = "" if scale is None or scale.brier_skill is None else f"{scale.brier_skill:.2f}"
+    return _row(condition, who, [*numbers, seconds, error, skill])
+
+
+def single(result: Result) -> str:
+    """Return the figures of one recording as text."""
+    found = figures([result])
+    lines = [
+        _row("", "", [*HEAD, "seconds", "ECE", "Brier"]),
+        figures_row("recording", "engine", found),
+        "",
+        f"{found.units} units taken, {result.wrong} wrong or missing",
+    ]
+    return "\n".join(lines)
+
+
+def worst(results: Iterable[Results], who: str, count: int = WORST) -> list[Result]:
+    """Return the cases with most units wrong or missing."""
+    ranked = sorted((one[who] for one in results), key=lambda result: -result.wrong)
+    return [result for result in ranked[:count] if result.wrong]
+
+
+def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
+    """Return everything as plain values."""
+    conditions: dict[str, Any] = {}
+    for condition in plan.conditions:
+        conditions[condition] = {}
+        for who in plan.examinees:
+            mine = of(results, who, condition=condition)
+            kinds = {one.kind for one in mine}
+            conditions[condition][who] = {
+                "all": msgspec.to_builtins(figures(mine)),
+                "kinds": {
+                    kind: msgspec.to_builtins(figures([one for one in mine if one.kind == kind]))
+                    for kind in ALL_KINDS
+                    if kind in kinds
+                },
+            }
+    return {
+        "version": VERSION,
+        "seeds": [plan.first_seed, plan.first_seed + plan.cases - 1],
+        "cases": plan.total,
+        "conditions": conditions,
+        "worst": [
+            {"kind": one.kind, "condition": one.condition, "seed": one.seed, "wrong": one.wrong}
+            for one in worst(results, plan.examinees[0])
+        ],
+    }
+
+
+def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
+    head = "".join(
+        f"{condition:>9}" + " " * 9 * (len(plan.examinees) - 1) + "  units"
+        for condition in plan.conditions
+    )
+    under = "".join(
+        "".join(f"{who.split()[0]:>9}" for who in plan.examinees) + " " * 7 for _ in plan.conditions
+    )
+    lines = [f"{'':<22}{head}", f"{'':<22}{under}"]
+    known = {one[plan.examinees[0]].kind for one in results}
+    for kind in ALL_KINDS:
+        if kind not in known:
+            continue
+        cells = ""
+        for condition in plan.conditions:
+            units = 0
+            for who in plan.examinees:
+                found = figures(of(results, who, condition=condition, kind=kind))
+                units = found.units
+                cells += f"{found.f1:>9.2f}" if found.cases else f"{'':>9}"
+            cells += f"{units:>7}"
+        lines.append(f"{kind:<22}{cells}")
+    return lines
+
+
+def _row(condition: str, who: str, cells: Sequence[str]) -> str:
+    row = "".join(f"{cell:>10}" for cell in cells)
+    return f"{condition:<10}{who:<14}{row}".rstrip()
