@@ -53,6 +53,8 @@ LINGER_S: Final = 2.0
 STOCK_MM: Final = 150.0
 BESIDE_PX: Final = 40
 """From a body's middle to its name."""
+FAR_STEPS: Final = 1
+"""Words that moved on by more lines are tied to what they are about."""
 SIGHT: Final[Colour] = (165, 150, 130)
 """Of the outline of what a camera sees."""
 
@@ -76,12 +78,21 @@ class Said(NamedTuple):
 
 
 class Label(NamedTuple):
-    """Words that want to be at a place, and make room for others: downwards, or upwards if -1."""
+    """Words that want to be at a place, and make room for others.
+
+    Attributes:
+        at_px: The middle of the line they stand on.
+        words: What to write.
+        colour: Of the letters.
+        way: Where they make room first: 1 downwards, -1 upwards.
+        mark_px: What they are about: a line leads there from words that had to go far.
+    """
 
     at_px: PointPx
     words: str
     colour: Colour
-    way: int
+    way: int = 1
+    mark_px: PointPx | None = None
 
 
 class Overhead:
@@ -170,7 +181,7 @@ class Overhead:
                     ring(image, self.px(x, y, z), 9, look.TRUTH)
             x, y = bodies.floor_mm[number]
             at, way = self.px(x, y, 0.0), self._way(y)
-            yield Label((at[0], at[1] + 5 + way * BESIDE_PX), actor.name, look.TRUTH, way)
+            yield Label((at[0], at[1] + 5 + way * BESIDE_PX), actor.name, look.TRUTH, way, at)
 
     def _acts(self, image: Image, now_s: float) -> Iterator[Label]:
         """Outline the plates of the latest acts, and yield their names."""
@@ -217,7 +228,7 @@ class Overhead:
         more = "" if len(self._case.frames) == 1 else f" {camera}"
         way = self._way(person.floor_mm[1])
         place = (at[0], at[1] + 5 + way * BESIDE_PX)
-        yield Label(place, f"#{person.track}{more}", colour, way)
+        yield Label(place, f"#{person.track}{more}", colour, way, at)
 
     def _hands(self, image: Image, said: Said) -> Iterator[PointPx]:
         """Mark somebody's wrists, over all else, and yield their places."""
@@ -296,7 +307,7 @@ class Overhead:
                 x, y = self.px(x1, (y0 + y1) / 2, z)
                 x += text_width_px(name, 14, bold=True) + 16
             x -= text_width_px(name, 14, bold=True) / 2 + 8
-            _write(image, [Label((x, y + 5), name, look.WORDS, 1)], [])
+            _write(image, [Label((x, y + 5), name, look.WORDS)], [])
 
     def _outline(self, image: Image, box_mm: BoxPx, colour: Colour) -> None:
         x0, y0, x1, y1 = box_mm
@@ -401,6 +412,8 @@ def _write(image: Image, labels: list[Label], taken: list[BoxPx]) -> None:
             if not any(_overlap(place, other) for other in taken):
                 break
         taken = [*taken, place]
+        if label.mark_px is not None and not 0 <= steps <= FAR_STEPS:
+            polyline(image, [(x, y - 5), label.mark_px], label.colour)
         bar(image, place, (0, 0, 0), opacity=0.6)
         text(image, (x, y), label.words, label.colour, anchor="middle", bold=True)
 

@@ -29,7 +29,7 @@ CALM_SAMPLES: Final = 5
 """A median over so many, 0.08 s, leaves out wild samples: they decide no scale."""
 HEAD_PX: Final = 26
 LEFT_PX: Final = 132
-RIGHT_PX: Final = 70
+RIGHT_PX: Final = 78
 """Room for words beside a strip."""
 
 Floats = npt.NDArray[np.float64]

@@ -231,9 +231,9 @@ def test_labels_make_room_for_one_another():
     from gateway.simulator.exam.overhead import Label, _write
 
     alone, both = blank((400, 300), (0, 0, 90)), blank((400, 300), (0, 0, 90))
-    _write(alone, [Label((200, 150), "shopper-1", look.TRUTH, 1)], [])
+    _write(alone, [Label((200, 150), "shopper-1", look.TRUTH)], [])
     first = alone.copy()
-    _write(both, [Label((200, 150), name, look.TRUTH, 1) for name in ("shopper-1", "#7", "#8")], [])
+    _write(both, [Label((200, 150), name, look.TRUTH) for name in ("shopper-1", "#7", "#8")], [])
     written = (first != (0, 0, 90)).any(axis=2)
     assert (both[written] == first[written]).all()
     rows = np.flatnonzero((both != (0, 0, 90)).any(axis=(1, 2)))
