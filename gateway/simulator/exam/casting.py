@@ -13,6 +13,7 @@ from gateway.simulator.exam.conditions import Condition
 from gateway.simulator.exam.room import build, ends, middle
 from gateway.simulator.exam.scenes import KINDS, Kind
 from gateway.simulator.exam.stage import LONGEST_S, Stage
+from gateway.simulator.layout import Point2, distance_mm
 
 MIXED: Final = "mixed"
 FIRST_S: Final = 3.0
@@ -21,6 +22,8 @@ LAST_S: Final = LONGEST_S - 40.0
 """Nobody begins another scene after this."""
 SHOPPERS: Final = (0.15, 0.35, 0.2, 0.15, 0.1, 0.05)
 """Probabilities of one to six shoppers in a mixed case."""
+FOLLOW_S: Final = (0.7, 2.5)
+"""How closely people follow each other out."""
 EVERYDAY: Final = {
     "one": 7.0,
     "row": 2.0,
@@ -31,7 +34,7 @@ EVERYDAY: Final = {
     "bag": 1.0,
 }
 """How often scripts are played in mixed cases: most of what people do at shelves is ordinary."""
-SELDOM: Final = 0.15
+SELDOM: Final = 0.2
 """How often each of the others is."""
 SCENES: Final = (2, 5)
 """Fewest and most scenes that each shopper of a mixed case plays."""
@@ -43,6 +46,7 @@ class Director:
 
     stage: Stage
     door_free_s: float = FIRST_S
+    exit_free_s: float = 0.0
 
     def come_in(self, *, together: str = "") -> list[Actor]:
         """Let a shopper come in through the door, with a companion if there is one."""
@@ -79,9 +83,7 @@ class Director:
         """Let somebody of the staff come from the back, who has no token."""
         stage = self.stage
         x, y = self._back()
-        actor = self._actor("staff-1", 0.5, owner="staff-1")
-        actor.at_mm = (x, y)
-        actor.wait(0.0)
+        actor = self._actor("staff-1", 0.5, owner="staff-1", at_mm=(x, y))
         actor.walk((x, 0.0))
         actor.wait(stage.span((0.0, 2.0)))
         return actor
@@ -96,7 +98,7 @@ class Director:
             return  # One at a time: there is not much room.
         stage.hidden.append((actor.now_s, actor.now_s + 9.0))
         x, y = self._back()
-        actor.walk((x, stage.span((-200.0, 200.0))))
+        stage.walk_off(actor, (x, stage.span((-200.0, 200.0))))
         actor.walk((x, y))
         actor.wait(self.stage.span((1.0, 5.0)))
         actor.walk((x, self.stage.span((-200.0, 200.0))))
@@ -107,7 +109,11 @@ class Director:
         exit_zone = stage.room.store.zones[1]
         lane_mm = stage.span((-300.0, 300.0))
         actor.wait(stage.span((0.3, 2.0)))
-        actor.walk((actor.at_mm[0] * 0.7 + exit_zone.x_mm[0] * 0.3, lane_mm))
+        # Right behind one another, but not through one another.
+        walk_s = distance_mm(actor.at_mm, ends(stage.room)[1]) / actor.speed_mm_s
+        actor.wait_until(self.exit_free_s - walk_s)
+        self.exit_free_s = actor.now_s + walk_s + stage.span(FOLLOW_S)
+        stage.walk_off(actor, (actor.at_mm[0] * 0.7 + exit_zone.x_mm[0] * 0.3, lane_mm))
         actor.walk((exit_zone.x_mm[0] + 300.0, lane_mm))
         actor.walk(ends(stage.room)[1])
         owner = stage.owners[actor.name]
@@ -149,22 +155,31 @@ class Director:
                 done = True
         return done
 
-    def _actor(self, name: str, now_s: float, *, owner: str, child: bool = False) -> Actor:
+    def _actor(
+        self,
+        name: str,
+        now_s: float,
+        *,
+        owner: str,
+        child: bool = False,
+        at_mm: Point2 | None = None,
+    ) -> Actor:
         stage = self.stage
-        aside = stage.span((-300.0, 300.0))
-        x, y = ends(stage.room)[0]
-        actor = Actor(name, (x, y + aside), now_s, stage.rng, child=child)
+        if at_mm is None:
+            x, y = ends(stage.room)[0]
+            at_mm = (x, y + stage.span((-300.0, 300.0)))
+        actor = Actor(name, at_mm, now_s, stage.rng, child=child)
         stage.actors.append(actor)
         stage.owners[name] = owner
         stage.held[name] = []
         return actor
 
     def _back(self) -> tuple[float, float]:
-        """Return a place behind the first gondola, beyond every camera's view."""
+        """Return a place behind the gondolas, beyond every camera's view."""
         boxes = self.stage.room.layout.boxes
-        x0, _, x1, y1 = boxes[0]
-        x = x0 - 250.0 if self.stage.chance(0.5) else x1 + 250.0
-        return x, y1 + 500.0
+        low, high = min(box[0] for box in boxes), max(box[2] for box in boxes)
+        x = low - 250.0 if self.stage.chance(0.5) else high + 250.0
+        return x, max(box[3] for box in boxes) + 500.0
 
     def _lean(self, shelf: int, at_s: float) -> None:
         """Lean on a shelf's edge: all its plates feel it, one way or the other."""

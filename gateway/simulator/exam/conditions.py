@@ -75,7 +75,7 @@ class Eyes:
     Attributes:
         wrist_mm: Standard deviation of a wrist's place along each axis.
         wrist_sway: Share of that error's variance that changes slowly.
-        missed: Share of frames without a given wrist, in the open.
+        missed: Share of frames without a given wrist, in the open: one value a body and camera.
         missed_inside: The same while the hand is in a shelf.
         missed_s: Mean length of a run of misses.
         floor_mm: Standard deviation of where a body stands.
@@ -94,8 +94,8 @@ class Eyes:
 
     wrist_mm: Span
     wrist_sway: float
-    missed: float
-    missed_inside: float
+    missed: Span
+    missed_inside: Span
     missed_s: float
     floor_mm: float
     unseen: float
@@ -162,8 +162,8 @@ CALM: Final = Condition(
     eyes=Eyes(
         wrist_mm=(32.0, 48.0),
         wrist_sway=0.4,
-        missed=0.05,
-        missed_inside=0.08,
+        missed=(0.0, 0.1),
+        missed_inside=(0.02, 0.14),
         missed_s=0.2,
         floor_mm=50.0,
         unseen=0.005,
@@ -204,8 +204,8 @@ TYPICAL: Final = Condition(
     eyes=Eyes(
         wrist_mm=(40.0, 60.0),
         wrist_sway=0.5,
-        missed=0.08,
-        missed_inside=0.2,
+        missed=(0.02, 0.14),
+        missed_inside=(0.05, 0.35),
         missed_s=0.3,
         floor_mm=80.0,
         unseen=0.015,
@@ -220,7 +220,7 @@ TYPICAL: Final = Condition(
         stop=0.05,
         stop_s=(1.0, 2.0),
     ),
-    crowd=Crowd(company=0.3, hidden=0.2, knock=0.08, lean=0.1),
+    crowd=Crowd(company=0.35, hidden=0.2, knock=0.08, lean=0.1),
 )
 
 HARSH: Final = Condition(
@@ -246,8 +246,8 @@ HARSH: Final = Condition(
     eyes=Eyes(
         wrist_mm=(40.0, 80.0),
         wrist_sway=0.5,
-        missed=0.15,
-        missed_inside=0.3,
+        missed=(0.05, 0.25),
+        missed_inside=(0.1, 0.5),
         missed_s=0.4,
         floor_mm=100.0,
         unseen=0.03,

@@ -190,7 +190,7 @@ def build(rng: np.random.Generator, goods: Goods) -> Room:
 def _shelves(rng: np.random.Generator, plate_mm: float) -> list[Shelf]:
     """Return two gondolas of two shelves: face to face, side by side, or across and apart."""
     wide = PLATES_PER_SHELF * plate_mm
-    half = float(rng.uniform(750.0, 1_000.0))
+    half = float(rng.uniform(850.0, 1_100.0))
     first = (-wide / 2, half, wide / 2, half)
     fronts = {
         0: (first, (wide / 2, -half, -wide / 2, -half)),

@@ -16,7 +16,7 @@ Scene = Callable[[Stage, Cast], None]
 
 NEAR: Final = 0.04
 """Two weights within this part of each other are hard to tell apart."""
-ARM_MM: Final = 550.0
+ARM_MM: Final = 450.0
 """How far to the side one reaches from where one stands."""
 
 
@@ -292,7 +292,7 @@ def _meet(
 ) -> float:
     """Bring two before spots; return when both are there."""
     for actor, spot, aside_mm in zip(cast[:2], spots, asides_mm, strict=True):
-        stage.approach(actor, spot, aside_mm)
+        stage.approach(actor, spot, aside_mm, beside=cast)
     meet_s = max(actor.now_s for actor in cast[:2]) + 0.8
     for actor in cast[:2]:
         actor.wait_until(meet_s - 0.7)
@@ -360,11 +360,9 @@ def reached_past(stage: Stage, cast: Cast) -> None:
 
 def reach_beside(stage: Stage, actor: Actor, spot: Spot, lift_s: float) -> None:
     """Let a hand be in the shelf near a spot at a time, touch, and leave with nothing."""
-    side = 1.0 if stage.chance(0.5) else -1.0
+    side = 1.0 if stage.along_mm(actor, spot.shelf) > spot.at_mm else -1.0
     wide_mm = len(stage.room.layout.shelf_plates[spot.shelf]) * stage.room.plate_mm
     at_mm = spot.at_mm + side * stage.span((200.0, 450.0))
-    if not 0.0 < at_mm < wide_mm:
-        at_mm = 2 * spot.at_mm - at_mm
     beside = Spot(spot.shelf, min(max(at_mm, 30.0), wide_mm - 30.0))
     work_s = stage.span((0.4, 1.6))
     arrives, _ = stage.hand(actor, beside, work_s, at_s=lift_s - stage.span((0.0, work_s)))
@@ -379,7 +377,7 @@ def handed_over(stage: Stage, cast: Cast) -> None:
     spot = spot_of(units[0])
     stage.take(giver, units)
     held = stage.held[giver.name][-1]
-    stage.approach(taker, spot, 550.0)
+    stage.approach(taker, spot, 550.0, beside=cast)
     stage.hand_over(giver, taker, held)
     if stage.chance(0.5):
         stage.approach(taker, spot)

@@ -88,8 +88,9 @@ def _see(stage: Stage, camera: Camera, actor: Actor, times_s: Floats) -> _Seen:
     sigma_mm = float(rng.uniform(*eyes.wrist_mm))
     wrists = bodies.wrists_mm + _errors(rng, (count, 2, 3), sigma_mm, eyes.wrist_sway)
     found = np.empty((count, 2), dtype=bool)
+    open_share, inside_share = stage.span(eyes.missed), stage.span(eyes.missed_inside)
     for side in (0, 1):
-        share = np.where(bodies.inside[:, side], eyes.missed_inside, eyes.missed)
+        share = np.where(bodies.inside[:, side], inside_share, open_share)
         found[:, side] = ~_runs(rng, share, eyes.missed_s)
     looks = actor.look + rng.normal(0.0, eyes.look_noise, (count, LOOK))
     return _Seen(
