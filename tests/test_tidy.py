@@ -148,6 +148,23 @@ def test_upstream_hops_do_not_import_downstream_ones():
                 assert allowed or name == "drivers", f"{name_of(path)} imports {name}"
 
 
+EXAM_MAY_KNOW = {"inputs", "store", "gtin"}
+"""Of the domain: contracts, no way of deciding."""
+EXAM_RUNS_THE_ENGINE = {"examinee.py": {"engine", "events"}, "evaluate.py": {"events"}}
+
+
+def test_the_exam_shares_nothing_with_the_engine_but_the_contracts():
+    """Otherwise it would flatter whatever the engine assumes."""
+    files = [path for path in sources("gateway") if "gateway/simulator/exam/" in name_of(path)]
+    assert len(files) > 15
+    for path in files:
+        allowed = EXAM_MAY_KNOW | EXAM_RUNS_THE_ENGINE.get(path.name, set())
+        for name in imports_of(path):
+            if under(name, "gateway.domain") and name != "gateway.domain":
+                module = name.split(".")[2]
+                assert module in allowed, f"{name_of(path)} imports {name}"
+
+
 ROOTS = {"gateway/app.py", "gateway/cli.py", "gateway/vision_link.py"}
 """Where things are put together: the daemon, the command line, the vision worker's process."""
 

@@ -243,13 +243,6 @@ def polyline(
     cv2.polylines(image, pieces, closed, colour, width_px, cv2.LINE_AA, BITS)
 
 
-def polygon(image: Image, points_px: npt.ArrayLike, colour: Colour) -> None:
-    """Fill a convex polygon of ``(n, 2)`` points."""
-    points = np.asarray(points_px, dtype=np.float64).reshape(-1, 2)
-    if np.isfinite(points).all():
-        cv2.fillConvexPoly(image, _fixed(points), colour, cv2.LINE_AA, BITS)
-
-
 def _fixed(points_px: npt.ArrayLike) -> npt.NDArray[np.int32]:
     cut = np.clip(np.asarray(points_px, dtype=np.float64), -FAR_PX, FAR_PX)
     return np.asarray(np.round(cut * 2**BITS), dtype=np.int32)

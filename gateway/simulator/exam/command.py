@@ -86,8 +86,9 @@ def _write_store(case: Case, path: Path) -> None:
 def _render(case: Case, path: Path, *, quiet: bool) -> int:
     try:
         from gateway.simulator.exam.picture import film  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        sys.stderr.write(f"--render: {error.name} is missing. Install shelfgate[vision]\n")
+        from vision.film import FilmError  # noqa: PLC0415
+    except ImportError as error:
+        sys.stderr.write(f"--render: {error}. Install shelfgate[vision]\n")
         return 1
 
     def progress(share: float) -> None:
@@ -95,5 +96,9 @@ def _render(case: Case, path: Path, *, quiet: bool) -> int:
             sys.stderr.write(f"\r{share:4.0%}" + ("\n" if share >= 1.0 else ""))
             sys.stderr.flush()
 
-    film(case, path, progress=progress)
+    try:
+        film(case, path, progress=progress)
+    except FilmError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0

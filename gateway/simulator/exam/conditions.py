@@ -17,7 +17,8 @@ class Scales:
     """Load cells, what they stand on, and the line to them.
 
     Attributes:
-        noise_g: Median over the plates of the standard deviation of quiet noise over 2 s.
+        noise_g: Median over the plates of the standard deviation of quiet noise; over 2 s it is a
+            sixth less, for part of it is slow.
         noise_spread: Standard deviation of its logarithm; a quarter of real plates is above 1.25 g.
         noise_max_g: Its greatest value.
         drift_g_per_min: Standard deviation of a random walk after a minute.
@@ -142,7 +143,7 @@ class Condition:
 CALM: Final = Condition(
     name="calm",
     scales=Scales(
-        noise_g=0.8,
+        noise_g=0.96,
         noise_spread=0.35,
         noise_max_g=3.0,
         drift_g_per_min=0.4,
@@ -184,7 +185,7 @@ CALM: Final = Condition(
 TYPICAL: Final = Condition(
     name="typical",
     scales=Scales(
-        noise_g=0.84,
+        noise_g=0.95,
         noise_spread=0.59,
         noise_max_g=8.0,
         drift_g_per_min=1.5,
@@ -226,7 +227,7 @@ TYPICAL: Final = Condition(
 HARSH: Final = Condition(
     name="harsh",
     scales=Scales(
-        noise_g=1.0,
+        noise_g=1.2,
         noise_spread=0.75,
         noise_max_g=10.0,
         drift_g_per_min=4.0,

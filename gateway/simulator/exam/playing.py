@@ -30,6 +30,7 @@ class PlayConfig:
         truth: File for what really happens; None: nowhere.
         say: Takes a readable line for each thing that happens.
         held: Waits for ``Player.begin`` before anybody comes.
+        pace: How many times faster than in real time; a daemon would misdate what it hears then.
     """
 
     broker: MqttConfig
@@ -37,6 +38,7 @@ class PlayConfig:
     truth: Path | None = None
     say: Callable[[str], None] = lambda _line: None
     held: bool = False
+    pace: float = 1.0
 
 
 class Player:
@@ -83,7 +85,8 @@ class Player:
         self._write_truth(origin_ns)
         began_s = time.monotonic()
         for at_ns, message in self._messages:
-            wait_s = began_s + (at_ns - START_NS) / 1e9 - time.monotonic()
+            due_s = began_s + (at_ns - START_NS) / 1e9 / self._config.pace
+            wait_s = due_s - time.monotonic()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             self._send(message, origin_ns, boot, teller)

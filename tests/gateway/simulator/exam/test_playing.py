@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A case played to a real broker, read by the product's own codec."""
+
+import asyncio
+from collections import Counter
+
+from drivers.instore.codec import Known, Rejected, Scanned, decode
+from drivers.mqtt.client import connect
+from drivers.mqtt.config import MqttConfig
+from drivers.mqtt.embedded import embedded_broker
+from gateway.clock import OsClock
+from gateway.config import load_store
+from gateway.domain.inputs import DeviceStatus, People, Samples
+from gateway.simulator.exam.cases import make_case
+from gateway.simulator.exam.conditions import HARSH
+from gateway.simulator.exam.playing import PlayConfig, Player
+from gateway.simulator.processes import free_ports
+from gateway.simulator.store_files import write_store
+from gateway.simulator.witness import read_witness
+
+PACE = 60.0
+
+
+async def played(case, folder, lines):
+    """Play a case twice; return what the codec makes of what a subscriber hears."""
+    [port] = free_ports(1)
+    known, clock, found = Known.of(case.store), OsClock(), []
+
+    def take(message):
+        stamp = clock.stamp()
+        found.append(
+            decode(known, message.topic, message.payload, retained=message.retain, stamp=stamp)
+        )
+
+    def config(name):
+        return MqttConfig(host="127.0.0.1", port=port, client_id=name, protocol=4, clean=True)
+
+    async with embedded_broker(port):
+        topic = f"shelfgate/v1/{case.store.name}/#"
+        async with connect(config("ear"), subscriptions=[(topic, 1)], on_message=take) as ear:
+            for _ in range(2):
+                player = Player(
+                    case,
+                    PlayConfig(
+                        broker=config("set by each device"),
+                        keys=folder / "keys",
+                        truth=folder / "truth.json",
+                        say=lines.append,
+                        pace=PACE,
+                    ),
+                )
+                await player.run(asyncio.Event())
+            ear.raise_if_gone()
+    return found
+
+
+def test_a_case_is_heard_as_it_was_made(tmp_path):
+    case = make_case("bag", HARSH, 2)
+    lines = []
+    heard = asyncio.run(played(case, tmp_path, lines))
+    refused = [item for item in heard if isinstance(item, Rejected)]
+    assert not refused
+    made = Counter(type(item) for item in case.inputs())
+    kinds = Counter(type(item) for item in heard)
+    assert kinds[Samples] >= 1.9 * made[Samples]  # QoS 0 may be dropped when played this fast.
+    assert kinds[People] >= 1.9 * made[People]
+    assert kinds[Scanned] == 2 * len(case.stage.scans)
+    assert kinds[DeviceStatus] >= 14
+    boots = {item.boot for item in heard if isinstance(item, Samples)}
+    assert len(boots) == 2 * len(case.store.shelves), "a second time is no repetition"
+    assert any("takes" in line for line in lines)
+    witness = read_witness(tmp_path / "truth.json")
+    assert witness.baskets == case.truth.baskets
+    lifts = [act.lift_ns - witness.acts[0].lift_ns for act in witness.acts]
+    assert lifts == [act.lift_ns - case.truth.acts[0].lift_ns for act in case.truth.acts]
+
+
+def test_a_store_file_holds_what_the_case_has(tmp_path):
+    for seed in range(1, 9):
+        case = make_case("one", HARSH, seed)
+        path = tmp_path / f"{seed}.toml"
+        write_store(path, case.store)
+        assert load_store(path) == case.store
+        assert load_store(path).version == case.store.version

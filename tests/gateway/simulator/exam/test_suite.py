@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The suite is calibrated: as hard as published systems found stores to be, and not impossible."""
+
+import os
+
+import pytest
+
+from gateway.simulator.exam.conditions import CONDITIONS
+from gateway.simulator.exam.report import of, table, worst
+from gateway.simulator.exam.score import figures
+from gateway.simulator.exam.suite import SEEDS, Plan, run
+
+PUBLISHED = {"calm": 0.84, "typical": 0.79, "harsh": 0.75}
+"""F1 of the best published system's decisions on an independent simulation of the same sort."""
+ORACLE = "nearest wrist"
+
+
+def quietly(_done):
+    pass
+
+
+@pytest.fixture(scope="module")
+def reported():
+    plan = Plan(first_seed=SEEDS["reporting"], examinees=("baseline", ORACLE, "attentive"))
+    return run(plan, jobs=min(os.cpu_count() or 1, 4), progress=quietly)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_the_baseline_scores_what_was_published(reported, condition):
+    found = figures(of(reported, "baseline", condition=condition))
+    assert found.cases == 200
+    assert found.f1 == pytest.approx(PUBLISHED[condition], abs=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_hands_alone_do_not_decide(reported, condition):
+    assert figures(of(reported, ORACLE, condition=condition)).f1 < 0.985
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_what_there_is_to_see_is_enough(reported, condition):
+    assert figures(of(reported, "attentive", condition=condition)).f1 > 0.975
+
+
+def test_sets_of_seeds_do_not_overlap():
+    tuning, reporting = Plan(), Plan(first_seed=SEEDS["reporting"])
+    seeds = [{seed for _, _, seed in plan.names()} for plan in (tuning, reporting)]
+    assert not seeds[0] & seeds[1]
+    assert reporting.first_seed - tuning.first_seed >= 10_000
+
+
+def test_every_script_is_played_in_every_condition():
+    played = list(Plan().names())
+    assert len(played) == Plan().total == 600
+    assert len(set(played)) == 600
+    for condition in CONDITIONS:
+        assert {kind for kind, name, _ in played if name == condition} >= {"mixed", "crossed"}
+        assert len({kind for kind, name, _ in played if name == condition}) == 25
+
+
+def test_processes_change_nothing():
+    plan = Plan(conditions=("typical",), cases=8, examinees=("engine", "baseline"))
+    told = []
+    alone = run(plan, jobs=1, progress=told.append)
+    together = run(plan, jobs=2, progress=quietly)
+    assert alone == together
+    assert told == [5, 8]
+    text = table(plan, alone)
+    assert "typical   engine" in text
+    assert "mixed" in text
+    ranked = worst(alone, "engine")
+    assert [one.wrong for one in ranked] == sorted((one.wrong for one in ranked), reverse=True)
