@@ -105,25 +105,18 @@ def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
 
 
 def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
-    head = "".join(
-        f"{condition:>9}" + " " * 9 * (len(plan.examinees) - 1) + "  units"
-        for condition in plan.conditions
-    )
-    under = "".join(
-        "".join(f"{who.split()[0]:>9}" for who in plan.examinees) + " " * 7 for _ in plan.conditions
-    )
-    lines = [f"{'':<22}{head}", f"{'':<22}{under}"]
+    whose = "".join(f"{who.partition('-')[0]:>10}" for who in plan.examinees) + f"{'units':>7}"
+    head = "".join(f"{condition:>{len(whose)}}" for condition in plan.conditions)
+    lines = [f"{'':<22}{head}", f"{'':<22}{whose * len(plan.conditions)}"]
     known = {one[plan.examinees[0]].kind for one in results}
-    for kind in ALL_KINDS:
-        if kind not in known:
-            continue
+    for kind in (kind for kind in ALL_KINDS if kind in known):
         cells = ""
         for condition in plan.conditions:
             units = 0
             for who in plan.examinees:
                 found = figures(of(results, who, condition=condition, kind=kind))
                 units = found.units
-                cells += f"{found.f1:>9.2f}" if found.cases else f"{'':>9}"
+                cells += f"{found.f1:>10.2f}" if found.cases else f"{'':>10}"
             cells += f"{units:>7}"
         lines.append(f"{kind:<22}{cells}")
     return lines

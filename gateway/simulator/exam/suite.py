@@ -25,7 +25,7 @@ CASES: Final = 200
 EXAMINEES: Final[dict[str, Callable[[Case], Answer]]] = {
     "engine": lambda case: sit(case.store, case.inputs()),
     "baseline": lambda case: baseline.decide(case.store, case.inputs()),
-    "nearest wrist": oracle.nearest,
+    "nearest-wrist": oracle.nearest,
     "attentive": oracle.attentive,
 }
 """Who sits the exam: shelfgate, the published way, and two oracles."""

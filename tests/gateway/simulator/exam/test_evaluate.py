@@ -57,6 +57,18 @@ def test_a_recording_is_judged_as_its_case_is(recording, capsys):
     assert "units taken" in capsys.readouterr().out
 
 
+def test_receipts_alone_can_be_judged(recording, tmp_path, capsys):
+    """A truth that somebody wrote by hand may have no acts."""
+    folder, case = recording
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"baskets": case.truth.baskets}))
+    assert main(["evaluate", str(folder / "j.jsonl"), "--truth", str(truth), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["figures"]
+    expected = judge(sit(case.store, case.inputs()), case.truth)
+    assert found["units"] == sum(pair.true for pair in expected.pairs)
+    assert found["seconds"] is None
+
+
 def test_a_suite_is_one_document(capsys):
     arguments = ["evaluate", "--suite", "--cases", "2", "--condition", "calm", "--jobs", "1"]
     assert main([*arguments, "--who", "engine", "--json"]) == 0

@@ -12,7 +12,7 @@ from gateway.simulator.exam.suite import SEEDS, Plan, run
 
 PUBLISHED = {"calm": 0.84, "typical": 0.79, "harsh": 0.75}
 """F1 of the best published system's decisions on an independent simulation of the same sort."""
-ORACLE = "nearest wrist"
+ORACLE = "nearest-wrist"
 
 
 def quietly(_done):
