@@ -22,6 +22,13 @@ LAST_S: Final = LONGEST_S - 40.0
 """Nobody begins another scene after this."""
 SHOPPERS: Final = (0.15, 0.35, 0.2, 0.15, 0.1, 0.05)
 """Probabilities of one to six shoppers in a mixed case."""
+HIDDEN_S: Final = 9.0
+"""How long the way behind a gondola, a stay there and the way back take at most."""
+COME_S: Final = 4.0
+"""How long before an act somebody sets out to stand beside it."""
+BESIDE_MM: Final = 450.0
+REACH_S: Final = 0.6
+"""Who arrives later than this before an act is too late to reach in beside it."""
 FOLLOW_S: Final = (0.7, 2.5)
 """How closely people follow each other out."""
 EVERYDAY: Final = {
@@ -91,14 +98,10 @@ class Director:
     def go_back(self, actor: Actor) -> None:
         """Walk behind a gondola, out of sight, for some seconds."""
         stage = self.stage
-        if any(
-            since_s < actor.now_s + 9.0 and actor.now_s < until_s
-            for since_s, until_s in stage.hidden
-        ):
-            return  # One at a time: there is not much room.
-        stage.hidden.append((actor.now_s, actor.now_s + 9.0))
+        if not stage.floor.hide(actor.now_s, actor.now_s + HIDDEN_S):
+            return
         x, y = self._back()
-        stage.walk_off(actor, (x, stage.span((-200.0, 200.0))))
+        stage.floor.leave(actor, (x, stage.span((-200.0, 200.0))))
         actor.walk((x, y))
         actor.wait(self.stage.span((1.0, 5.0)))
         actor.walk((x, self.stage.span((-200.0, 200.0))))
@@ -107,14 +110,14 @@ class Director:
         """Walk out through the exit."""
         stage = self.stage
         exit_zone = stage.room.store.zones[1]
-        lane_mm = stage.span((-300.0, 300.0))
+        aside_mm = stage.span((-300.0, 300.0))
         actor.wait(stage.span((0.3, 2.0)))
         # Right behind one another, but not through one another.
         walk_s = distance_mm(actor.at_mm, ends(stage.room)[1]) / actor.speed_mm_s
         actor.wait_until(self.exit_free_s - walk_s)
         self.exit_free_s = actor.now_s + walk_s + stage.span(FOLLOW_S)
-        stage.walk_off(actor, (actor.at_mm[0] * 0.7 + exit_zone.x_mm[0] * 0.3, lane_mm))
-        actor.walk((exit_zone.x_mm[0] + 300.0, lane_mm))
+        stage.floor.leave(actor, (actor.at_mm[0] * 0.7 + exit_zone.x_mm[0] * 0.3, aside_mm))
+        actor.walk((exit_zone.x_mm[0] + 300.0, aside_mm))
         actor.walk(ends(stage.room)[1])
         owner = stage.owners[actor.name]
         if owner in stage.truth.baskets:
@@ -136,7 +139,7 @@ class Director:
             if stage.chance(crowd.hidden) and actor.name != "staff-1":
                 self.go_back(actor)
 
-    def accompany(self, actor: Actor, before: int) -> bool:
+    def accompany(self, actor: Actor, before: int) -> None:
         """Let somebody stand beside who acts, reach in near, and take nothing.
 
         Args:
@@ -144,16 +147,13 @@ class Director:
             before: Number of the first touch that may be accompanied.
         """
         stage = self.stage
-        done = False
         for touch in stage.touches[before:]:
-            if touch.owner == stage.owners[actor.name] or touch.at_s - 4.0 < actor.now_s:
+            if touch.owner == stage.owners[actor.name] or touch.at_s - COME_S < actor.now_s:
                 continue
-            actor.wait_until(touch.at_s - 4.0)
-            stage.approach(actor, touch.spot, 450.0 if stage.chance(0.5) else -450.0)
-            if actor.now_s < touch.at_s - 0.6:
+            actor.wait_until(touch.at_s - COME_S)
+            stage.floor.approach(actor, touch.spot, BESIDE_MM if stage.chance(0.5) else -BESIDE_MM)
+            if actor.now_s < touch.at_s - REACH_S:
                 scenes.reach_beside(stage, actor, touch.spot, touch.at_s)
-                done = True
-        return done
 
     def _actor(
         self,

@@ -85,7 +85,7 @@ def alike(stage: Stage, at_s: float, ratio: float) -> tuple[list[Unit], Spot] | 
 
 def _one(stage: Stage, actor: Actor) -> list[Unit]:
     units = some(stage, actor.now_s)
-    stage.approach(actor, spot_of(units[0]))
+    stage.floor.approach(actor, spot_of(units[0]))
     return units
 
 
@@ -115,7 +115,7 @@ def several_same(stage: Stage, cast: Cast) -> None:
     """Two or three of one product at once."""
     (actor,) = cast
     units = some(stage, actor.now_s, int(stage.rng.integers(2, 4)))
-    stage.approach(actor, spot_of(units[0]))
+    stage.floor.approach(actor, spot_of(units[0]))
     stage.take(actor, units)
 
 
@@ -141,7 +141,7 @@ def near_weights(stage: Stage, cast: Cast) -> None:
     (actor,) = cast
     found = alike(stage, actor.now_s, 1.0)
     units = found[0][:1] if found else some(stage, actor.now_s)
-    stage.approach(actor, spot_of(units[0]))
+    stage.floor.approach(actor, spot_of(units[0]))
     stage.take(actor, units)
 
 
@@ -151,7 +151,7 @@ def large_or_two_small(stage: Stage, cast: Cast) -> None:
     double = stage.chance(0.5)
     found = alike(stage, actor.now_s, 2.0 if double else 0.5)
     units = found[0][: 2 if double else 1] if found else some(stage, actor.now_s, 2)
-    stage.approach(actor, spot_of(units[0]))
+    stage.floor.approach(actor, spot_of(units[0]))
     stage.take(actor, units)
 
 
@@ -175,12 +175,12 @@ def misplace(stage: Stage, cast: Cast) -> Unit:
     actor = cast[0]
     found = alike(stage, actor.now_s, 1.0) if stage.chance(0.5) else None
     units = found[0][:1] if found else some(stage, actor.now_s)
-    stage.approach(actor, spot_of(units[0]))
+    stage.floor.approach(actor, spot_of(units[0]))
     stage.take(actor, units)
     held = stage.held[actor.name][-1:]
     wrong = found[1] if found else stage.room.home(_other(stage, held[0].gtin))
     if wrong.shelf != units[0].shelf or abs(wrong.at_mm - units[0].at_mm) > ARM_MM:
-        stage.approach(actor, wrong)
+        stage.floor.approach(actor, wrong)
     actor.wait(stage.span((0.5, 2.0)))
     return stage.put(actor, held, wrong)[0]
 
@@ -235,7 +235,7 @@ def bag(stage: Stage, cast: Cast) -> None:
     units = stage.room.standing(bags[int(stage.rng.integers(len(bags)))], actor.now_s)
     if not units:
         return
-    stage.approach(actor, spot_of(units[0]))
+    stage.floor.approach(actor, spot_of(units[0]))
     stage.take(actor, units[: int(stage.rng.integers(1, 3))])
     if stage.chance(0.4):
         actor.wait(stage.span((0.5, 2.0)))
@@ -292,7 +292,7 @@ def _meet(
 ) -> float:
     """Bring two before spots; return when both are there."""
     for actor, spot, aside_mm in zip(cast[:2], spots, asides_mm, strict=True):
-        stage.approach(actor, spot, aside_mm, beside=cast)
+        stage.floor.approach(actor, spot, aside_mm, beside=cast)
     meet_s = max(actor.now_s for actor in cast[:2]) + 0.8
     for actor in cast[:2]:
         actor.wait_until(meet_s - 0.7)
@@ -360,7 +360,7 @@ def reached_past(stage: Stage, cast: Cast) -> None:
 
 def reach_beside(stage: Stage, actor: Actor, spot: Spot, lift_s: float) -> None:
     """Let a hand be in the shelf near a spot at a time, touch, and leave with nothing."""
-    side = 1.0 if stage.along_mm(actor, spot.shelf) > spot.at_mm else -1.0
+    side = 1.0 if stage.floor.along_mm(actor, spot.shelf) > spot.at_mm else -1.0
     wide_mm = len(stage.room.layout.shelf_plates[spot.shelf]) * stage.room.plate_mm
     at_mm = spot.at_mm + side * stage.span((200.0, 450.0))
     beside = Spot(spot.shelf, min(max(at_mm, 30.0), wide_mm - 30.0))
@@ -377,10 +377,10 @@ def handed_over(stage: Stage, cast: Cast) -> None:
     spot = spot_of(units[0])
     stage.take(giver, units)
     held = stage.held[giver.name][-1]
-    stage.approach(taker, spot, 550.0, beside=cast)
+    stage.floor.approach(taker, spot, 550.0, beside=cast)
     stage.hand_over(giver, taker, held)
     if stage.chance(0.5):
-        stage.approach(taker, spot)
+        stage.floor.approach(taker, spot)
         stage.put(taker, [held], spot)
     elif stage.chance(0.5):
         stage.take(taker, some(stage, taker.now_s, near=spot) or _one(stage, taker))
@@ -398,7 +398,7 @@ def on_the_floor(stage: Stage, cast: Cast) -> None:
     stage.held[dropper.name].remove(held)
     if stage.chance(0.5):
         finder.wait_until(dropper.now_s + stage.span((0.5, 3.0)))
-        stage.approach(finder, spot)
+        stage.floor.approach(finder, spot)
         stage.lay_down(finder)
         stage.held[finder.name].append(held)
         stage.put(finder, [held], spot)
@@ -410,7 +410,7 @@ def misplaced_then_taken(stage: Stage, cast: Cast) -> None:
     """Put back in a wrong place, and taken from there by somebody else."""
     unit = misplace(stage, cast[:1])
     cast[1].wait_until(cast[0].now_s + stage.span((0.0, 2.0)))
-    stage.approach(cast[1], spot_of(unit), 300.0)
+    stage.floor.approach(cast[1], spot_of(unit), 300.0)
     stage.take(cast[1], [unit])
 
 
@@ -430,7 +430,7 @@ def restock(stage: Stage, cast: Cast) -> None:
     shopper, staff = cast[0], cast[-1]
     gtin = _other(stage, "")
     home = stage.room.home(gtin)
-    stage.approach(staff, home, -300.0)
+    stage.floor.approach(staff, home, -300.0)
     for _ in range(int(stage.rng.integers(2, 5))):
         weight_g = stage.room.makes[gtin].weight_g
         fresh = [
@@ -445,7 +445,7 @@ def restock(stage: Stage, cast: Cast) -> None:
         stage.put(staff, fresh, Spot(home.shelf, home.at_mm + float(stage.rng.normal(0.0, 15.0))))
         staff.wait(stage.span((0.5, 1.5)))
     units = some(stage, shopper.now_s, near=home) or some(stage, shopper.now_s)
-    stage.approach(shopper, spot_of(units[0]), 250.0)
+    stage.floor.approach(shopper, spot_of(units[0]), 250.0)
     stage.take(shopper, units)
 
 

@@ -6,7 +6,6 @@ Loads are sampled at the scales' rate for a whole case at once.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
 
@@ -15,8 +14,8 @@ import numpy.typing as npt
 
 from gateway.simulator.exam.actors import Actor, Reach
 from gateway.simulator.exam.conditions import Condition, Span
+from gateway.simulator.exam.floor import Floor
 from gateway.simulator.exam.room import Room, Spot, Unit
-from gateway.simulator.layout import Point2, distance_mm
 from gateway.simulator.stock import TrueAct, Truth
 
 Floats = npt.NDArray[np.float64]
@@ -25,21 +24,6 @@ START_NS: Final = 1_000_000_000
 """The case's beginning on the gateway's clock."""
 RATE_HZ: Final = 60
 LONGEST_S: Final = 240.0
-STAND_MM: Final = 370.0
-ROOM_MM: Final = 500.0
-"""Two who stand come no nearer than this, if there is any other place."""
-STEPS_MM: Final = (0.0, -125.0, 125.0, -250.0, 250.0)
-"""How far aside of where one would stand there may be room."""
-WAITS_S: Final = (0.0, 2.0, 4.0, 6.0, 9.0, 12.0)
-"""How long one waits for room."""
-STAY_S: Final = 7.0
-"""How long one means to stand before a shelf."""
-STEP_MM: Final = 150.0
-"""A place nearer than this is where one stands already."""
-DETOUR_MM: Final = 400.0
-"""To a place farther than this one walks along the aisle."""
-PASS_MM: Final = (420.0, 600.0)
-"""How far from those who stand at a shelf."""
 SAME_S: Final = 0.5
 """Two hands on the same product within this time cannot be told apart by any observer."""
 
@@ -73,15 +57,6 @@ class Shake(NamedTuple):
     fade_s: float
 
 
-class Stand(NamedTuple):
-    """Somebody's place before a shelf, from when to when."""
-
-    name: str
-    since_s: float
-    until_s: float
-    at_mm: Point2
-
-
 class Touch(NamedTuple):
     """A hand that changed a weight: what undecidable acts are found by."""
 
@@ -100,6 +75,7 @@ class Stage:
     condition: Condition
     rng: np.random.Generator
     loads_g: Floats = field(init=False)
+    floor: Floor = field(init=False)
     actors: list[Actor] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)
     """Whose cart an actor's hands fill: of a group, whoever scanned. Staff has none."""
@@ -108,11 +84,9 @@ class Stage:
     scans: list[tuple[float, str]] = field(default_factory=list)
     shakes: list[Shake] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
-    stands: list[Stand] = field(default_factory=list)
-    hidden: list[Span] = field(default_factory=list)
-    """When somebody is out of sight."""
 
     def __post_init__(self) -> None:
+        self.floor = Floor(self.room, self.rng, self.actors)
         self.loads_g = np.zeros((int(LONGEST_S * RATE_HZ), len(self.room.layout.plates)))
         for unit in self.room.units:
             for plate, share in unit.shares:
@@ -127,111 +101,6 @@ class Stage:
     def chance(self, probability: float) -> bool:
         """Return whether something that happens with this probability does."""
         return bool(self.rng.random() < probability)
-
-    # People.
-
-    def approach(
-        self, actor: Actor, spot: Spot, aside_mm: float = 0.0, beside: Sequence[Actor] = ()
-    ) -> None:
-        """Walk to where one reaches a spot from, along the aisle if it is far.
-
-        Whoever stands there with nothing to do makes room; for others one waits a little.
-
-        Args:
-            actor: Who.
-            spot: Before what.
-            aside_mm: How far beside it.
-            beside: Who stays where they are.
-        """
-        target, wait_s = self._stand(actor, spot, aside_mm)
-        actor.wait(wait_s)
-        self._leave_stand(actor)
-        self._make_room(actor, target, beside)
-        if distance_mm(actor.at_mm, target) > STEP_MM:
-            if distance_mm(actor.at_mm, target) > DETOUR_MM:
-                # Behind whoever stands at this shelf.
-                behind_mm = target[1] - math.copysign(self.span(PASS_MM), target[1])
-                actor.walk((actor.at_mm[0] * 0.8 + target[0] * 0.2, behind_mm))
-                actor.walk((target[0], behind_mm))
-            actor.walk(target)
-        x, y = self.room.layout.plates[self.room.plate_of(spot)].inward
-        actor.face(math.atan2(y, x))
-        self.stands.append(Stand(actor.name, actor.now_s, math.inf, actor.at_mm))
-        actor.wait(self.span((0.15, 0.6)))
-
-    def walk_off(self, actor: Actor, to_mm: Point2) -> None:
-        """Walk away from wherever one stands."""
-        self._leave_stand(actor)
-        actor.walk(to_mm)
-
-    def along_mm(self, actor: Actor, shelf: int) -> float:
-        """Return where somebody stands along a shelf's front."""
-        x0, y0, _ = self.room.point(Spot(shelf, 0.0), inward_mm=0.0, above_mm=0.0)
-        x1, y1, _ = self.room.point(Spot(shelf, 1.0), inward_mm=0.0, above_mm=0.0)
-        return (actor.at_mm[0] - x0) * (x1 - x0) + (actor.at_mm[1] - y0) * (y1 - y0)
-
-    def _idles(self, name: str, at_s: float) -> Actor | None:
-        """Return who stands somewhere with nothing planned at a time."""
-        for actor in self.actors:
-            if actor.name == name and actor.now_s <= at_s:
-                return actor
-        return None
-
-    def _make_room(self, actor: Actor, target: Point2, beside: Sequence[Actor]) -> None:
-        """Let those step aside who only stand about where somebody wants to stand."""
-        arrives_s = actor.now_s + distance_mm(actor.at_mm, target) / actor.speed_mm_s
-        for one in list(self.stands):
-            other = self._idles(one.name, arrives_s)
-            if (
-                other is None
-                or other is actor
-                or other in beside
-                or one.until_s < math.inf
-                or distance_mm(one.at_mm, target) >= ROOM_MM
-            ):
-                continue
-            other.wait_until(arrives_s - 1.2)
-            x, y = other.at_mm
-            side = math.copysign(self.span((550.0, 750.0)), x - target[0])
-            self._leave_stand(other)
-            refuge = (x + side, y - math.copysign(self.span(PASS_MM), y))
-            other.walk(refuge)
-            self.stands.append(Stand(other.name, other.now_s, math.inf, refuge))
-
-    def _leave_stand(self, actor: Actor) -> None:
-        for number in range(len(self.stands) - 1, -1, -1):
-            one = self.stands[number]
-            if one.name == actor.name and one.until_s == math.inf:
-                self.stands[number] = one._replace(until_s=actor.now_s)
-
-    def _stand(self, actor: Actor, spot: Spot, aside_mm: float) -> tuple[Point2, float]:
-        """Return a place before a spot where there is room, and how long to wait for it."""
-
-        def place(aside: float) -> Point2:
-            moved = Spot(spot.shelf, spot.at_mm + aside)
-            x, y, _ = self.room.point(moved, inward_mm=-STAND_MM, above_mm=0.0)
-            return x, y
-
-        walk_s = distance_mm(actor.at_mm, place(aside_mm)) / actor.speed_mm_s
-        best: tuple[float, Point2, float] | None = None
-        for wait_s in WAITS_S:
-            since_s = actor.now_s + wait_s + walk_s
-            others = [
-                one.at_mm
-                for one in self.stands
-                if one.name != actor.name
-                and one.since_s < since_s + STAY_S
-                and since_s < one.until_s
-                and not (one.until_s == math.inf and self._idles(one.name, since_s))
-            ]
-            for step_mm in STEPS_MM:
-                point = place(aside_mm + step_mm)
-                gap_mm = min((distance_mm(point, other) for other in others), default=9_999.0)
-                burden = max(ROOM_MM - gap_mm, 0.0) + 0.1 * abs(step_mm) + 20.0 * wait_s
-                if best is None or burden < best[0]:
-                    best = (burden, point, wait_s)
-        assert best is not None, "there are places to choose from"
-        return best[1], best[2]
 
     # Hands.
 
