@@ -11,7 +11,10 @@ from gateway.simulator.exam.score import Figures, Result, figures
 from gateway.simulator.exam.suite import Plan, Results
 from gateway.version import VERSION
 
-HEAD = ("precision", "recall", "F1", "reviewed", "found", "product", "shopper", "reviews")
+HEAD = (
+    *("precision", "recall", "F1", "reviewed", "apart", "found", "product", "shopper", "reviews"),
+    *("seconds", "ECE", "Brier"),
+)
 WORST = 10
 
 
@@ -26,7 +29,7 @@ def of(results: Iterable[Results], who: str, **only: str) -> list[Result]:
 
 def table(plan: Plan, results: Sequence[Results]) -> str:
     """Return everything as text: figures by condition, then F1 by script."""
-    lines = [_row("", "", [*HEAD, "seconds", "ECE", "Brier"])]
+    lines = [_row("", "", HEAD)]
     for condition in plan.conditions:
         for who in plan.examinees:
             found = figures(of(results, who, condition=condition))
@@ -39,12 +42,13 @@ def table(plan: Plan, results: Sequence[Results]) -> str:
 def figures_row(condition: str, who: str, found: Figures) -> str:
     """Return one examinee's figures as a line of the table."""
     numbers = [
-        f"{value:.3f}"
+        "" if value is None else f"{value:.3f}"
         for value in (
             found.precision,
             found.recall,
             found.f1,
             found.reviewed_f1,
+            found.undecidable_f1,
             found.found,
             found.product,
             found.shopper,
@@ -62,7 +66,7 @@ def single(result: Result) -> str:
     """Return the figures of one recording as text."""
     found = figures([result])
     lines = [
-        _row("", "", [*HEAD, "seconds", "ECE", "Brier"]),
+        _row("", "", HEAD),
         figures_row("recording", "engine", found),
         "",
         f"{found.units} units taken, {result.wrong} wrong or missing",

@@ -3,6 +3,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -92,13 +93,19 @@ def run(plan: Plan, *, jobs: int, progress: Callable[[int], None]) -> list[Resul
     # One thread each: more would only contend for the cores that the processes have.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=_leave_interrupts) as pool:
         try:
             found = pool.map(sit_some, bites, [plan.examinees] * len(bites))
             return _gather(found, progress)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _leave_interrupts() -> None:
+    """Let Ctrl-C end the parent, which ends its processes in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _gather(bites: Iterator[bytes], progress: Callable[[int], None]) -> list[Results]:
