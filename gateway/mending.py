@@ -20,8 +20,6 @@ from gateway.salvage import Salvaged, salvage, seen_in
 
 APPLICATION_ID: Final = 0x73686766  # "shgf"; what `file` and other programs see.
 CHUNK: Final = 2**22
-NEWER_MAX: Final = 20
-"""A schema further ahead than this is not a newer one, but damage."""
 PARTS: Final = ("", "-wal", "-journal")
 
 
@@ -131,13 +129,15 @@ def _first_page() -> bytes:
 def _known_version(old: sqlite3.Connection, path: Path) -> int:
     known = len(outbox.MIGRATIONS)
     try:
-        version = version_of(old)
+        versions = versions_of(old)
     except sqlite3.DatabaseError:
         return known
-    if known < version <= known + NEWER_MAX:
+    if not versions or not contiguous(versions):
+        return known
+    if len(versions) > known:
         remedy = "Install that version again"
         raise DatabaseError(f"{path}: damaged, and made by a newer version. {remedy}")
-    return version if 0 < version <= known else known
+    return len(versions)
 
 
 def _refuse_others(old: sqlite3.Connection, path: Path, source: Source) -> None:
@@ -161,10 +161,15 @@ def open_old(path: Path) -> sqlite3.Connection:
     )
 
 
-def version_of(connection: sqlite3.Connection) -> int:
-    """Return how many migrations a database has had."""
-    [(version,)] = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version")
-    return int(version)
+def versions_of(connection: sqlite3.Connection) -> list[int]:
+    """Return the schema versions that a database has had, one for each migration."""
+    rows = connection.execute("SELECT version FROM schema_version ORDER BY version")
+    return [version for (version,) in rows]
+
+
+def contiguous(versions: list[int]) -> bool:
+    """Tell whether schema versions follow one another from 1, as every migration leaves them."""
+    return versions == list(range(1, len(versions) + 1))
 
 
 def sync_directory(folder: Path) -> None:

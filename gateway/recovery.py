@@ -32,12 +32,13 @@ from gateway.mending import (
     CHUNK,
     PARTS,
     beside,
+    contiguous,
     discard,
     mend,
     open_old,
     owners_alone,
     sync_directory,
-    version_of,
+    versions_of,
 )
 from gateway.outbox import Program, Statement
 from gateway.salvage import decodes
@@ -282,7 +283,10 @@ def _examine(connection: sqlite3.Connection, size: int) -> str | None:
     for (found,) in connection.execute(f"PRAGMA {check}(1)"):
         if found != "ok":
             return " ".join(str(found).split())
-    version = version_of(connection) if "schema_version" in tables else 0
+    versions = versions_of(connection) if "schema_version" in tables else []
+    if not contiguous(versions):
+        return "names schema versions that do not follow one another"
+    version = len(versions)
     lacking = {"meta", "epochs", "events", "state"} - tables
     if version and lacking:
         return f"has no table {min(lacking)}"

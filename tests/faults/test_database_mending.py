@@ -254,6 +254,23 @@ def test_a_damaged_database_of_a_newer_version_is_refused_and_stays(story, tmp_p
     assert take(path) == damaged
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["whole", "damaged elsewhere too"])
+@pytest.mark.parametrize("number", [-3, 3, 15, 9_000])
+def test_a_version_that_cannot_be_is_damage_and_no_newer_one(story, tmp_path, number, elsewhere):
+    """Every migration adds the next number: one that stands alone has rotted."""
+    images, _ = story
+    path = tmp_path / "a.db"
+    lay(images, path)
+    known = len(outbox.MIGRATIONS)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        changed = "UPDATE schema_version SET version = ? WHERE version = ?"
+        connection.execute(changed, (known + number, known))
+    if elsewhere:
+        lay(spoilt(take(path), root(images, "sqlite_autoindex_events_1")), path)
+    start(path)
+    assert len(aside(path)) == 1
+
+
 def test_what_is_set_aside_is_never_overwritten(story, tmp_path):
     images, _ = story
     path = tmp_path / "a.db"
