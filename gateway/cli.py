@@ -204,10 +204,10 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         None,
     )
     if wanted == "simulate":
-        from gateway.simulator import simulate  # noqa: PLC0415
+        from gateway.simulator.simulate import add_arguments, simulate  # noqa: PLC0415
 
-        simulate.add_arguments(simulation)
-        simulation.set_defaults(run=lambda args: asyncio.run(simulate.run_simulate(args)))
+        add_arguments(simulation)
+        simulation.set_defaults(run=simulate)
     elif wanted == "demo":
         from gateway.simulator import demo  # noqa: PLC0415
 

@@ -12,7 +12,12 @@ from gateway.config import ConfigError, load_store
 from gateway.domain.store import Store
 from gateway.simulator.demo_settings import device_tables, entry_table
 from gateway.simulator.devices import SimulateConfig, Simulation, SimulationError
-from gateway.simulator.exam.command import add_case_arguments, run_script
+from gateway.simulator.exam.command import (
+    add_case_arguments,
+    refuse_options,
+    render_script,
+    run_script,
+)
 from gateway.simulator.standing import listen, say, stop_signal
 from gateway.simulator.world import Traffic
 
@@ -72,6 +77,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def simulate(args: argparse.Namespace) -> int:
+    """Run ``shelfgate simulate``, or draw a case; return the exit status."""
+    if args.script is not None and args.render is not None:
+        try:
+            refuse_options(args)
+        except ValueError as error:
+            sys.stderr.write(f"simulate: {error}\n")
+            return 2
+        return render_script(args)
+    return asyncio.run(run_simulate(args))
+
+
 async def run_simulate(args: argparse.Namespace) -> int:
     """Run ``shelfgate simulate``.
 
@@ -80,6 +97,7 @@ async def run_simulate(args: argparse.Namespace) -> int:
         argument is wrong.
     """
     try:
+        refuse_options(args)
         if args.script is not None:
             return await run_script(args, _broker(args), _truth(args.truth))
         config = _config(args)
@@ -87,7 +105,11 @@ async def run_simulate(args: argparse.Namespace) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        sys.stderr.write(f"simulate: {error.filename}: {reason}. Name a path that you may write\n")
+        return 2
+    except ValueError as error:
         sys.stderr.write(f"simulate: {error}\n")
         return 2
     if not args.quiet:
@@ -114,8 +136,6 @@ def _show_settings(config: SimulateConfig) -> None:
 def _config(args: argparse.Namespace) -> SimulateConfig:
     if args.store is None:
         raise ValueError("--store: missing. Name the store file")
-    if args.render is not None or args.dry_run:
-        raise ValueError("--render, --dry-run: they go with --script. Name a script")
     if args.shoppers < 0:
         raise ValueError(f"--shoppers {args.shoppers}: negative. Give 0 for no end, or a number")
     if args.at_once < 1:
@@ -207,7 +227,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Simulate a store's devices.")
     add_arguments(parser)
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
-    return asyncio.run(run_simulate(parser.parse_args()))
+    return simulate(parser.parse_args())
 
 
 if __name__ == "__main__":

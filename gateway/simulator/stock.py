@@ -8,8 +8,9 @@ and the weight changes over some tenths of a second.
 import math
 import random
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +24,8 @@ UNIT_SPREAD = 0.005
 SHELF_FILL_G = 9_000.0
 """No facing is stocked with more than this, nor with more than ``UNITS_MAX``."""
 UNITS_MAX = 14
+QUANTITY_MAX = 10_000
+"""Of one act or line of a truth; more is a slip of the pen."""
 UNITS_MIN = 5
 
 
@@ -34,8 +37,7 @@ class Unit:
     weight_g: float
 
 
-@dataclass(frozen=True, slots=True)
-class TrueAct:
+class TrueAct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What really happened; times are on the clock of the world's origin.
 
     Attributes:
@@ -54,7 +56,7 @@ class TrueAct:
 
     shopper: str
     gtin: str
-    quantity: int
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]
     direction: Literal["pick", "put-back"]
     plates: tuple[str, ...]
     start_ns: int

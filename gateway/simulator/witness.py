@@ -5,19 +5,20 @@ The simulator writes one; whoever records a real store by hand writes the same (
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
-from gateway.simulator.stock import TrueAct, Truth
+from gateway.simulator.stock import QUANTITY_MAX, TrueAct, Truth
 
 
-class Witness(msgspec.Struct, frozen=True, kw_only=True):
+class Witness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the truth file holds. Times: CLOCK_BOOTTIME, nanoseconds."""
 
     over: bool = True
     """Everybody who was to come has left; until then the file grows."""
     acts: list[TrueAct] = []
-    baskets: dict[str, dict[str, int]]
+    baskets: dict[str, dict[str, Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]]]
     """By shopper: units by GTIN when the shopper left."""
     scans: dict[str, int] = {}
     entered_ns: dict[str, int] = {}

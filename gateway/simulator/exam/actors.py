@@ -131,11 +131,6 @@ class Actor:
         self.reaches.append(reach)
         self.wait_until(reach.times_s[3])
 
-    def where(self, at_s: float) -> Point2:
-        """Return the floor point at a time."""
-        body = self.bodies(np.array([at_s]))
-        return float(body.floor_mm[0, 0]), float(body.floor_mm[0, 1])
-
     def bodies(self, times_s: Floats) -> Bodies:
         """Return the body at instants, in order of time."""
         ts, xs, ys = np.array(sorted(self._path, key=lambda point: point[0])).T

@@ -49,7 +49,8 @@ class Answer:
     """Everything that counts.
 
     Attributes:
-        receipts: By shopper: the lines by GTIN of the first ``cart.closed`` of each visit.
+        receipts: By shopper: the lines by GTIN of the first ``cart.closed`` of each visit; of
+            several visits the sum.
         decisions: In the order in which they were first told.
     """
 

@@ -128,7 +128,8 @@ def _decide(
             quantity = min(quantity, line.quantity)
         sign = 1 if total < 0 else -1
         cart[gtin] = Billed(line.quantity + sign * quantity, min(line.probability, probability))
-        claims = [Claim(shopper, gtin, quantity, "pick" if total < 0 else "put-back")]
+        if quantity:
+            claims = [Claim(shopper, gtin, quantity, "pick" if total < 0 else "put-back")]
     end_ns = int(weights.times_ns[min(step.last + WINDOW, len(weights.times_ns) - 1)])
     felt = np.flatnonzero(np.abs(delta) > 0.15 * np.abs(delta).max())
     answer.decisions.append(

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -166,7 +167,7 @@ class _Wires:
             self._push(arrival_ns, block)
             if rng.random() < scales.repeated:
                 again_ns = arrival_ns + int(rng.uniform(1e6, scales.late_s * 1e9))
-                self._push(again_ns, _again(block, again_ns))
+                self._push(again_ns, msgspec.structs.replace(block, at=stamp(again_ns)))
 
     def _people(self, camera: str, frames: list[Frame]) -> None:
         """Send a camera's frames, but those while it is stopped."""
@@ -240,19 +241,6 @@ class _Wires:
 def _random(name: str) -> np.random.Generator:
     """Return random numbers that a name decides."""
     return np.random.default_rng(list(hashlib.blake2b(name.encode(), digest_size=16).digest()))
-
-
-def _again(block: Samples, at_ns: int) -> Samples:
-    return Samples(
-        at=stamp(at_ns),
-        device=block.device,
-        boot=block.boot,
-        seq=block.seq,
-        t_ms=block.t_ms,
-        period_us=block.period_us,
-        unit=block.unit,
-        w=block.w,
-    )
 
 
 def stamp(mono_ns: int) -> Stamp:

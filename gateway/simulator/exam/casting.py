@@ -16,12 +16,13 @@ from gateway.simulator.exam.stage import LONGEST_S, Stage
 from gateway.simulator.layout import Point2, distance_mm
 
 MIXED: Final = "mixed"
+STAFF: Final = "staff-1"
 FIRST_S: Final = 3.0
 """When the first shopper comes: the shelves have settled by then."""
 LAST_S: Final = LONGEST_S - 40.0
 """Nobody begins another scene after this."""
 SHOPPERS: Final = (0.15, 0.35, 0.2, 0.15, 0.1, 0.05)
-"""Probabilities of one to six shoppers in a mixed case."""
+"""Probabilities of one to six shoppers in a mixed case, companions counted, staff not."""
 HIDDEN_S: Final = 9.0
 """How long the way behind a gondola, a stay there and the way back take at most."""
 COME_S: Final = 4.0
@@ -90,7 +91,7 @@ class Director:
         """Let somebody of the staff come from the back, who has no token."""
         stage = self.stage
         x, y = self._back()
-        actor = self._actor("staff-1", 0.5, owner="staff-1", at_mm=(x, y))
+        actor = self._actor(STAFF, 0.5, owner=STAFF, at_mm=(x, y))
         actor.walk((x, 0.0))
         actor.wait(stage.span((0.0, 2.0)))
         return actor
@@ -136,7 +137,7 @@ class Director:
             if stage.chance(crowd.lean):
                 self._lean(touch.spot.shelf, touch.at_s)
         for actor in cast:
-            if stage.chance(crowd.hidden) and actor.name != "staff-1":
+            if stage.chance(crowd.hidden) and actor.name != STAFF:
                 self.go_back(actor)
 
     def accompany(self, actor: Actor, before: int) -> None:
@@ -292,9 +293,13 @@ def _scene(
 def _leave(director: Director, actors: list[Actor]) -> None:
     """Let everybody go, companions with whom they came; some right behind one another."""
     stage = director.stage
-    for owner in dict.fromkeys(stage.owners[actor.name] for actor in actors):
-        party = [actor for actor in actors if stage.owners[actor.name] == owner]
-        if owner == "staff-1":
+    parties = [
+        [actor for actor in actors if stage.owners[actor.name] == owner]
+        for owner in dict.fromkeys(stage.owners[actor.name] for actor in actors)
+    ]
+    # Who is done first leaves first, while others still shop.
+    for party in sorted(parties, key=lambda party: max(actor.now_s for actor in party)):
+        if party[0].name == STAFF:
             director.go_back(party[0])
             continue
         together_s = max(actor.now_s for actor in party)

@@ -41,18 +41,41 @@ def add_case_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-async def run_script(args: argparse.Namespace, broker: MqttConfig, truth: Path | None) -> int:
-    """Play or draw a case; return the exit status.
+def refuse_options(args: argparse.Namespace) -> None:
+    """Refuse what would be left undone without a word.
 
     Raises:
         ValueError: Arguments that do not go together.
+    """
+    if args.script is None:
+        if args.render is not None or args.dry_run:
+            raise ValueError("--render, --dry-run: they are of a script. Give --script too")
+        return
+    if args.render is not None and (args.store or args.dry_run or args.truth):
+        raise ValueError("--render: draws and plays nothing. Leave --store and --truth out")
+    if args.render is None and args.store is None:
+        raise ValueError("--store: missing. Name a file for the case's store")
+    if args.seed < 0:
+        raise ValueError(f"--seed {args.seed}: negative. Give 0 or more")
+
+
+def render_script(args: argparse.Namespace) -> int:
+    """Draw a case; return the exit status."""
+    case = make_case(args.script, CONDITIONS[args.condition], args.seed)
+    status = _render(case, args.render, quiet=args.quiet)
+    if not status and not args.quiet:
+        say(f"{args.render}: {case.name}, {case.length_s:.0f} s")
+    return status
+
+
+async def run_script(args: argparse.Namespace, broker: MqttConfig, truth: Path | None) -> int:
+    """Play a case; return the exit status.
+
+    Raises:
+        ValueError: The store file is another's.
         OSError: A file cannot be written.
     """
     case = make_case(args.script, CONDITIONS[args.condition], args.seed)
-    if args.render is not None:
-        return _render(case, args.render, quiet=args.quiet)
-    if args.store is None:
-        raise ValueError("--store: missing. Name a file for the case's store")
     _write_store(case, args.store)
     TokenMaker.in_directory(case.store.name, args.keys)  # The daemon reads its public part.
     if not args.quiet:
@@ -72,13 +95,16 @@ async def run_script(args: argparse.Namespace, broker: MqttConfig, truth: Path |
     if args.held:
         listen(player.begin, stop)
     await player.run(stop)
+    if truth is not None and not args.quiet:
+        say(f"{truth}: what really happened{' until it was stopped' if stop.is_set() else ''}")
     return 0
 
 
 def _write_store(case: Case, path: Path) -> None:
     if path.exists():
         if load_store(path).version != case.store.version:
-            raise ValueError(f"--store {path}: is another store. Name a file that is not there")
+            problem = f"--store {path}: is not the store of {case.name}"
+            raise ValueError(f"{problem}. Name a file that is not there")
         return
     write_store(path, case.store)
 
@@ -88,7 +114,10 @@ def _render(case: Case, path: Path, *, quiet: bool) -> int:
         from gateway.simulator.exam.picture import film  # noqa: PLC0415
         from vision.film import FilmError  # noqa: PLC0415
     except ImportError as error:
-        sys.stderr.write(f"--render: {error}. Install shelfgate[vision]\n")
+        if (error.name or "").startswith(("gateway", "vision")):
+            raise
+        remedy = "Install shelfgate[vision], and libgl1 libglib2.0-0 libxcb1 where they lack"
+        sys.stderr.write(f"--render: {error}. {remedy}\n")
         return 1
 
     def progress(share: float) -> None:

@@ -143,7 +143,7 @@ class Condition:
 CALM: Final = Condition(
     name="calm",
     scales=Scales(
-        noise_g=0.96,
+        noise_g=0.94,
         noise_spread=0.35,
         noise_max_g=3.0,
         drift_g_per_min=0.4,
@@ -169,9 +169,9 @@ CALM: Final = Condition(
         floor_mm=50.0,
         unseen=0.005,
         breaks_per_min=0.1,
-        swap=0.004,
+        swap=0.01,
         pass_mm=450.0,
-        mistaken=0.04,
+        mistaken=0.02,
         look_noise=0.06,
         late_s=(0.1, 0.15),
         jitter_s=0.01,
@@ -179,7 +179,7 @@ CALM: Final = Condition(
         stop=0.0,
         stop_s=(1.0, 1.0),
     ),
-    crowd=Crowd(company=0.4, hidden=0.1, knock=0.02, lean=0.03),
+    crowd=Crowd(company=0.3, hidden=0.1, knock=0.02, lean=0.03),
 )
 
 TYPICAL: Final = Condition(
@@ -211,7 +211,7 @@ TYPICAL: Final = Condition(
         floor_mm=80.0,
         unseen=0.015,
         breaks_per_min=0.4,
-        swap=0.008,
+        swap=0.016,
         pass_mm=450.0,
         mistaken=0.03,
         look_noise=0.09,
@@ -221,7 +221,7 @@ TYPICAL: Final = Condition(
         stop=0.05,
         stop_s=(1.0, 2.0),
     ),
-    crowd=Crowd(company=0.35, hidden=0.2, knock=0.08, lean=0.1),
+    crowd=Crowd(company=0.32, hidden=0.2, knock=0.08, lean=0.1),
 )
 
 HARSH: Final = Condition(
@@ -235,7 +235,7 @@ HARSH: Final = Condition(
         missing=1e-4,
         neighbour=(0.01, 0.05),
         everywhere=0.01,
-        footstep_g=3.0,
+        footstep_g=2.5,
         shake_g=5.0,
         brush_g=6.0,
         lost=0.006,
@@ -245,15 +245,15 @@ HARSH: Final = Condition(
     ),
     goods=Goods(catalogue=0.025, catalogue_max=0.08, unit=0.015, shift_mm=24.0),
     eyes=Eyes(
-        wrist_mm=(40.0, 80.0),
+        wrist_mm=(40.0, 74.0),
         wrist_sway=0.5,
         missed=(0.05, 0.25),
         missed_inside=(0.1, 0.5),
         missed_s=0.4,
         floor_mm=100.0,
         unseen=0.03,
-        breaks_per_min=0.6,
-        swap=0.012,
+        breaks_per_min=0.5,
+        swap=0.02,
         pass_mm=500.0,
         mistaken=0.05,
         look_noise=0.12,
@@ -263,7 +263,7 @@ HARSH: Final = Condition(
         stop=0.12,
         stop_s=(1.5, 4.0),
     ),
-    crowd=Crowd(company=0.35, hidden=0.3, knock=0.12, lean=0.1),
+    crowd=Crowd(company=0.33, hidden=0.3, knock=0.1, lean=0.12),
 )
 
 CONDITIONS: Final = {condition.name: condition for condition in (CALM, TYPICAL, HARSH)}

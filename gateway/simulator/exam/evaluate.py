@@ -14,18 +14,20 @@ import msgspec
 from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput
 from gateway.journal import JournalError, replay
+from gateway.simulator.exam.answers import Answer
 from gateway.simulator.exam.cases import ALL_KINDS
 from gateway.simulator.exam.conditions import CONDITIONS
 from gateway.simulator.exam.examinee import EventReader
-from gateway.simulator.exam.report import document, single, table, worst
+from gateway.simulator.exam.report import document, receipts, single, table, worst
 from gateway.simulator.exam.score import Result, figures, judge
-from gateway.simulator.exam.suite import CASES, EXAMINEES, SEEDS, Plan, Results, run
+from gateway.simulator.exam.suite import CASES, CASES_MAX, EXAMINEES, SEEDS, Plan, Results, run
 from gateway.simulator.stock import Truth
 from gateway.simulator.witness import Witness, read_witness
 
 if TYPE_CHECKING:  # Drawing needs a library that is not always there.
     from gateway.simulator.exam.plots import Plots
 
+JOBS_MAX = 256
 TOLD_S = 10.0
 """Without a terminal, progress is told this often."""
 
@@ -91,10 +93,12 @@ def _misused(args: argparse.Namespace) -> str | None:
         return "--suite: sits made-up cases. Leave the journal and --truth out"
     if args.suite is None and args.truth is None:
         return f"{args.journal[0]}: no truth to hold it against. Give --truth FILE"
-    if args.cases < 1:
-        return f"--cases {args.cases}: none. Give 1 or more"
-    if args.jobs < 1:
-        return f"--jobs {args.jobs}: none. Give 1 or more"
+    for name in ("condition", "kind", "who"):
+        if args.suite is None and getattr(args, name) is not None:
+            return f"--{name}: chooses cases of the suite. Leave it out, or give --suite"
+    for name, most in (("cases", CASES_MAX), ("jobs", JOBS_MAX)):
+        if not 1 <= getattr(args, name) <= most:
+            return f"--{name} {getattr(args, name)}: out of range. Give 1 to {most}"
     return None
 
 
@@ -117,6 +121,7 @@ def _suite(args: argparse.Namespace, draw: "Plots | None") -> None:
         sys.stdout.write(f"{plan.total} cases, seeds of {args.suite}, in {took_s:.0f} s\n")
     if draw is not None:
         draw.suite(plan, results)
+        _told_drawn(draw)
 
 
 def _worst_lines(plan: Plan, results: list[Results]) -> str:
@@ -132,39 +137,76 @@ def _worst_lines(plan: Plan, results: list[Results]) -> str:
 
 def _recording(args: argparse.Namespace, draw: "Plots | None") -> None:
     witness = _truth(args.truth)
-    result = judge_recording(args.journal, witness)
+    answer, result = judge_recording(args.journal, witness)
     if args.json:
-        found = {"result": result, "figures": figures([result])}
+        found = {
+            "figures": figures([result]),
+            "receipts": {
+                name: {gtin: line.quantity for gtin, line in lines.items()}
+                for name, lines in answer.receipts.items()
+            },
+            "truth": witness.baskets,
+        }
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     else:
-        sys.stdout.write(f"{single(result)}\n")
+        sys.stdout.write(f"{single(result)}\n\n{receipts(answer, witness.baskets)}\n")
     if draw is not None:
         draw.reliability({"recording": {"engine": [result]}})
+        _told_drawn(draw)
 
 
-def judge_recording(journal: list[Path], witness: Witness) -> Result:
+def judge_recording(journal: list[Path], witness: Witness) -> tuple[Answer, Result]:
     """Replay a journal and hold what the engine makes of it against the truth.
 
     Raises:
-        EvaluateError: A file cannot be read.
+        EvaluateError: A file cannot be read, or the truth is of another recording.
         JournalError: A file is no journal.
     """
     reader = EventReader()
-    cause: list[AnyInput] = []
+    cause: AnyInput | None = None
 
     def step(_number: int, item: AnyInput) -> None:
-        cause[:] = [item]
+        nonlocal cause
+        cause = item
+        reader.note_store(item)
 
     def take(_number: int, event: Event) -> None:
-        reader.take(event, cause[0])
+        assert cause is not None, "no event without its input"
+        reader.take(event, cause)
 
     try:
-        replay(journal, take, on_input=step)
+        done = replay(journal, take, on_input=step)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise EvaluateError(f"{error.filename}: {reason}. Check the path") from None
+    _refuse_other(journal[0], witness, reader, (done.first_mono_ns or 0, done.last_mono_ns or 0))
     truth = Truth(acts=witness.acts, baskets=witness.baskets)
-    return judge(reader.answer, truth, kind="recording")
+    return reader.answer, judge(reader.answer, truth, kind="recording")
+
+
+def _refuse_other(
+    journal: Path, witness: Witness, reader: EventReader, spanned_ns: tuple[int, int]
+) -> None:
+    """Refuse a truth that cannot be of this journal: it would be scored as nonsense."""
+    strangers = sorted(witness.baskets.keys() - reader.shoppers)
+    if strangers:
+        known = ", ".join(sorted(reader.shoppers)) or "nobody"
+        remedy = f"Came in: {known}"
+        raise EvaluateError(f"{journal}: {strangers[0]} of the truth did not come in. {remedy}")
+    gtins = {act.gtin for act in witness.acts}
+    gtins |= {gtin for basket in witness.baskets.values() for gtin in basket}
+    unknown = sorted(gtins - reader.gtins)
+    if unknown:
+        remedy = "Give GTINs of 14 digits, as the store file has them"
+        raise EvaluateError(f"{journal}: its store has no {unknown[0]} of the truth. {remedy}")
+    for act in witness.acts:
+        if not spanned_ns[0] <= act.start_ns <= act.end_ns <= spanned_ns[1]:
+            problem = f"an act of {act.shopper} in the truth at {act.start_ns} is not within it"
+            raise EvaluateError(f"{journal}: {problem}. Give CLOCK_BOOTTIME, in nanoseconds")
+
+
+def _told_drawn(draw: "Plots") -> None:
+    sys.stderr.write("".join(f"{path}\n" for path in draw.made))
 
 
 def _truth(path: Path) -> Witness:
@@ -184,6 +226,8 @@ def _plotter(directory: Path | None) -> "Plots | None":
     try:
         from gateway.simulator.exam.plots import Plots  # noqa: PLC0415
     except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("matplotlib"):
+            raise
         remedy = "Install shelfgate[plots]"
         raise EvaluateError(f"--plot: {error.name} is missing. {remedy}") from None
     try:

@@ -3,13 +3,15 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
+from math import ceil
 from typing import Any
 
 import msgspec
 
 from gateway.domain.engine import Engine
 from gateway.domain.events import Event
-from gateway.domain.inputs import AnyInput, EngineSettings, GatewayStarted
+from gateway.domain.inputs import AnyInput, EngineSettings, GatewayStarted, StoreChanged
 from gateway.domain.store import Store
 from gateway.simulator.exam.answers import Answer, Claim, Decision
 from gateway.simulator.exam.cases import stamp
@@ -22,7 +24,16 @@ def sit(store: Store, inputs: Iterable[AnyInput]) -> Answer:
     """Return what the engine makes of a case."""
     engine = Engine()
     reader = EventReader()
-    started = GatewayStarted(
+    for number, item in enumerate([started(store), *inputs], start=1):
+        for event in engine.step(number, item).events:
+            reader.take(event, item)
+        engine.changed_rows()
+    return reader.answer
+
+
+def started(store: Store) -> GatewayStarted:
+    """Return the input that begins a case."""
+    return GatewayStarted(
         at=stamp(START_NS - 1_000_000),
         gateway="exam",
         version="exam",
@@ -33,11 +44,6 @@ def sit(store: Store, inputs: Iterable[AnyInput]) -> Answer:
         store=store,
         state=[],
     )
-    for number, item in enumerate([started, *inputs], start=1):
-        for event in engine.step(number, item).events:
-            reader.take(event, item)
-        engine.changed_rows()
-    return reader.answer
 
 
 class EventReader:
@@ -45,6 +51,10 @@ class EventReader:
 
     def __init__(self) -> None:
         self.answer = Answer()
+        self.shoppers: set[str] = set()
+        """Who came in."""
+        self.gtins: set[str] = set()
+        """Products of the store."""
         self._shoppers: dict[str, str] = {}
         self._decisions: dict[str, Decision] = {}
         self._revisions: dict[str, int] = {}
@@ -55,12 +65,18 @@ class EventReader:
         match event.name:
             case "session.started":
                 self._shoppers[data["session"]] = event.shopper or data["session"]
+                self.shoppers.add(self._shoppers[data["session"]])
             case "item.picked" | "item.put-back" | "attribution.revised":
                 self._decide(data, cause)
             case "review.requested":
                 self._ask(data, cause)
             case "cart.closed":
                 self._close(data)
+
+    def note_store(self, item: AnyInput) -> None:
+        """Learn what the store sells from an input that brings one."""
+        if isinstance(item, GatewayStarted | StoreChanged):
+            self.gtins |= item.store.products.keys()
 
     def _decide(self, data: dict[str, Any], cause: AnyInput) -> None:
         name = data["change"]
@@ -71,7 +87,7 @@ class EventReader:
             for act in data["acts"]
         ]
         known = self._decisions.get(name)
-        if known is None or known.open:
+        if known is None:
             self._decisions[name] = known = self._decision(data, cause)
         if data["revision"] >= self._revisions.get(name, 0):
             self._revisions[name] = data["revision"]
@@ -98,7 +114,7 @@ class EventReader:
         shopper = self._shoppers.get(data["session"], data["session"])
         self.answer.receipts.setdefault(shopper, {})
         for line in data["lines"]:
-            quantity = int(line["quantity"])
+            quantity = ceil(Decimal(line["quantity"]))  # What is weighed counts as one.
             self.answer.bill(shopper, line["gtin"], quantity, line["probability"])
 
 

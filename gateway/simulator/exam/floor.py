@@ -19,6 +19,11 @@ STEPS_MM: Final = (0.0, -125.0, 125.0, -250.0, 250.0)
 """How far aside of where one would stand there may be room."""
 WAITS_S: Final = (0.0, 2.0, 4.0, 6.0, 9.0, 12.0)
 """How long one waits for room."""
+STEP_COST: Final = 0.1
+WAIT_COST: Final = 20.0
+"""What a millimetre aside and a second of waiting are worth, in millimetres of room."""
+NOTICE_S: Final = 1.2
+"""How long before somebody arrives one makes room."""
 STAY_S: Final = 7.0
 """How long one means to stand before a shelf."""
 STEP_MM: Final = 150.0
@@ -116,7 +121,7 @@ class Floor:
                 or distance_mm(one.at_mm, target) >= ROOM_MM
             ):
                 continue
-            other.wait_until(arrives_s - 1.2)
+            other.wait_until(arrives_s - NOTICE_S)
             x, y = other.at_mm
             side = math.copysign(self._span(ASIDE_MM), x - target[0])
             self._leave_stand(other)
@@ -152,8 +157,8 @@ class Floor:
             ]
             for step_mm in STEPS_MM:
                 point = place(aside_mm + step_mm)
-                gap_mm = min((distance_mm(point, other) for other in others), default=9_999.0)
-                burden = max(ROOM_MM - gap_mm, 0.0) + 0.1 * abs(step_mm) + 20.0 * wait_s
+                gap_mm = min((distance_mm(point, other) for other in others), default=ROOM_MM)
+                burden = max(ROOM_MM - gap_mm, 0.0) + STEP_COST * abs(step_mm) + WAIT_COST * wait_s
                 if best is None or burden < best[0]:
                     best = (burden, point, wait_s)
         assert best is not None, "there are places to choose from"

@@ -7,7 +7,6 @@ Truth is gold or painted; what sensors say is in all other bright colours.
 from typing import Final
 
 from gateway.simulator.exam.cases import Case
-from gateway.simulator.exam.stage import START_NS
 from gateway.simulator.stock import TrueAct
 from vision.figure import Colour
 
@@ -31,11 +30,6 @@ TRACKS: Final[tuple[Colour, ...]] = (
     (255, 120, 170),  # violet
 )
 """Tracks take turns."""
-
-
-def case_s(at_ns: int) -> float:
-    """Return an instant of the truth in seconds of the case."""
-    return (at_ns - START_NS) / 1e9
 
 
 def told(act: TrueAct, case: Case) -> tuple[str, str]:

@@ -14,20 +14,19 @@ from typing import Final
 import numpy as np
 
 from gateway.simulator.exam.answers import Answer, Billed, Claim, Decision
-from gateway.simulator.exam.baseline import HAND_MM, nearest_shopper
+from gateway.simulator.exam.baseline import HAND_MM, LOOK_NS, nearest_shopper
 from gateway.simulator.exam.cases import Case
 from gateway.simulator.exam.recording import record
-from gateway.simulator.exam.stage import START_NS
+from gateway.simulator.exam.stage import seconds
 from gateway.simulator.layout import Point3
 from gateway.simulator.stock import TrueAct
 
-LOOK_NS: Final = 350_000_000
 WIDEN_S: Final = 0.1
 FLANK_S: Final = 0.7
 """A hidden hand was on its way so long before and after."""
 FLANK_WEIGHT: Final = 0.5
 DURING_WEIGHT: Final = 3.0
-STAND_MM: Final = 750.0
+REACH_MM: Final = 750.0
 FEET_MM: Final = 200.0
 HAND_ERROR_MM: Final = 110.0
 FAR_MM: Final = 999.0
@@ -67,14 +66,14 @@ def _answer(case: Case, who: Callable[[TrueAct, dict[str, Counter[str]]], str | 
     carts: dict[str, Counter[str]] = {shopper: Counter() for shopper in case.truth.baskets}
     for act in sorted(case.truth.acts, key=lambda act: act.end_ns):
         shopper = who(act, carts)
-        claims = []
-        if shopper in carts:
+        shopper = shopper if shopper in carts else None
+        if shopper is not None:
             cart = carts[shopper]
             if act.direction == "pick":
                 cart[act.gtin] += act.quantity
             else:
                 cart[act.gtin] = max(cart[act.gtin] - act.quantity, 0)
-            claims = [Claim(shopper, act.gtin, act.quantity, act.direction)]
+        claims = [Claim(shopper, act.gtin, act.quantity, act.direction)]
         answer.decisions.append(
             Decision(frozenset(act.plates), act.start_ns, act.end_ns, act.end_ns, claims)
         )
@@ -98,8 +97,7 @@ def _likelihoods(case: Case, act: TrueAct) -> dict[str, float]:
     A hand seen at the place counts for it, one seen elsewhere against it, a hidden one not at all;
     on the way there and back a hand can only count for it.
     """
-    since_s = ((act.lift_ns or act.start_ns) - START_NS) / 1e9
-    until_s = (act.end_ns - START_NS) / 1e9
+    since_s, until_s = seconds(act.lift_ns or act.start_ns), seconds(act.end_ns)
     place = np.array(_place(case, act))
     during: dict[str, list[float]] = {}
     around: dict[str, float] = {}
@@ -111,7 +109,7 @@ def _likelihoods(case: Case, act: TrueAct) -> dict[str, float]:
         for name, person in zip(frame.names, frame.people, strict=True):
             if person.floor_mm is not None:
                 far_mm = float(np.hypot(*(np.array(person.floor_mm) - place[:2])))
-                feet.setdefault(name, []).append(_fits(max(far_mm - STAND_MM, 0.0), FEET_MM))
+                feet.setdefault(name, []).append(_fits(max(far_mm - REACH_MM, 0.0), FEET_MM))
             hands = np.array([wrist.mm for wrist in person.wrists]).reshape(-1, 3)
             near_mm = np.linalg.norm(hands - place, axis=1).min(initial=FAR_MM)
             says = _fits(float(near_mm), HAND_ERROR_MM)

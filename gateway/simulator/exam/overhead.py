@@ -18,6 +18,7 @@ from gateway.simulator.camera import colour_of, scene_of
 from gateway.simulator.exam import look
 from gateway.simulator.exam.actors import STRIDE_MM, Actor, Bodies, Floats
 from gateway.simulator.exam.cases import Case
+from gateway.simulator.exam.stage import seconds
 from gateway.simulator.layout import view_box
 from gateway.simulator.stock import TrueAct
 from vision.figure import Body, Colour
@@ -362,14 +363,14 @@ def _holdings(case: Case) -> Iterator[Holding]:
     actors = {actor.name: actor for actor in case.stage.actors}
     for act in case.truth.acts:
         name = act.hand or act.shopper
-        lift_s = look.case_s(act.start_ns if act.lift_ns is None else act.lift_ns)
+        lift_s = seconds(act.start_ns if act.lift_ns is None else act.lift_ns)
         side = _side(actors[name], lift_s)
         if side is None:
             continue
         if act.direction == "pick":
-            yield Holding(name, side, lift_s, look.case_s(act.end_ns) + HOLD_S, act.gtin)
+            yield Holding(name, side, lift_s, seconds(act.end_ns) + HOLD_S, act.gtin)
         else:
-            yield Holding(name, side, look.case_s(act.start_ns) - HOLD_S, lift_s, act.gtin)
+            yield Holding(name, side, seconds(act.start_ns) - HOLD_S, lift_s, act.gtin)
 
 
 def _side(actor: Actor, at_s: float) -> int | None:
@@ -397,7 +398,7 @@ def _track_colours(case: Case) -> dict[tuple[str, str], Colour]:
 
 
 def _shown(act: TrueAct, now_s: float) -> bool:
-    return look.case_s(act.start_ns) <= now_s <= look.case_s(act.end_ns) + LINGER_S
+    return seconds(act.start_ns) <= now_s <= seconds(act.end_ns) + LINGER_S
 
 
 def _write(image: Image, labels: list[Label], taken: list[BoxPx]) -> None:

@@ -2,7 +2,7 @@
 """A film of a case, so that a person can see what the sensors saw, beside what really happened.
 
 Above, the store; beside it, the acts while they happen, and a legend; below, what plates read.
-Whoever wants a film imports this module, which needs OpenCV; no other module of the exam does.
+Whoever wants a film imports this module, which needs OpenCV, as do ``overhead`` and ``strips``.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import numpy as np
 from gateway.simulator.exam import look
 from gateway.simulator.exam.cases import Case
 from gateway.simulator.exam.overhead import Overhead
+from gateway.simulator.exam.stage import seconds
 from gateway.simulator.exam.strips import Strips
 from vision.film import Film, bar, blank, cross, dot, polyline, ring, text, text_width_px
 from vision.rendering import Image
@@ -97,7 +98,7 @@ class Picture:
     def _happening(self, now_s: float) -> list[tuple[float, float, str, str]]:
         """Return acts and scans of now: start, end, and two texts, in order."""
         found = [
-            (look.case_s(act.start_ns), look.case_s(act.end_ns), *look.told(act, self._case))
+            (seconds(act.start_ns), seconds(act.end_ns), *look.told(act, self._case))
             for act in self._case.truth.acts
         ]
         found += [
@@ -163,8 +164,8 @@ def _foot(image: Image, case: Case) -> None:
         bar(image, (x, y, x + 1, y + 6), look.QUIET)
         text(image, (x, SIZE_WH[1] - 3), f"{second} s", look.QUIET, size_px=11, anchor="middle")
     for act in case.truth.acts:
-        low = _foot_x(look.case_s(act.start_ns), case.length_s)
-        high = _foot_x(look.case_s(act.end_ns), case.length_s)
+        low = _foot_x(seconds(act.start_ns), case.length_s)
+        high = _foot_x(seconds(act.end_ns), case.length_s)
         bar(image, (low, y - 6, max(high, low + 3), y + 3), look.TRUTH)
 
 

@@ -2,22 +2,30 @@
 """Plays one case of the exam against a broker in real time, as its devices would."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from drivers.mqtt.config import MqttConfig
 from gateway.clock import read_boot
-from gateway.domain.inputs import AnyInput, DeviceStatus
+from gateway.domain.inputs import DeviceStatus
 from gateway.simulator.exam.cases import Case
-from gateway.simulator.exam.stage import START_NS
+from gateway.simulator.exam.stage import START_NS, seconds
 from gateway.simulator.keys import TokenMaker
 from gateway.simulator.messages import Sent, sent
 from gateway.simulator.stock import Truth
 from gateway.simulator.telling import Links, Teller
 from gateway.simulator.wire import Device
 from gateway.simulator.witness import witness_of, write_witness
+
+log = logging.getLogger(__name__)
+
+DOOR_S = 7.0
+"""A door that stays shut so long after a scan has nobody who would open it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +56,25 @@ class Player:
         self._case = case
         self._config = config
         self._tokens = TokenMaker.in_directory(case.store.name, config.keys)
-        self._messages = [(item.at.mono_ns, message) for item, message in _messages(case)]
-        names = [item.device for item in case.inputs() if isinstance(item, DeviceStatus)]
-        self._devices = {name: Device(case.store.name, name) for name in names}
+        items = case.inputs()
+        # Births they send by themselves.
+        self._messages = [
+            (item.at.mono_ns, message)
+            for item in items
+            if (message := sent(item)) is not None and not message.retain
+        ]
+        names = [item.device for item in items if isinstance(item, DeviceStatus)]
+        self._devices = {
+            name: Device(
+                case.store.name,
+                name,
+                subscriptions=("open",) if name.startswith("door/") else (),
+                on_message=self._asked_to_open,
+            )
+            for name in names
+        }
+        self._scanned_ns: int | None = None
+        self._warned = False
         self._acts = sorted(case.truth.acts, key=lambda act: act.end_ns)
         self._begin = asyncio.Event()
         if not config.held:
@@ -82,19 +106,45 @@ class Player:
         origin_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         boot = read_boot()
         teller = Teller(self._case.store, self._config.say)
-        self._write_truth(origin_ns)
         began_s = time.monotonic()
+        told = -1
         for at_ns, message in self._messages:
-            due_s = began_s + (at_ns - START_NS) / 1e9 / self._config.pace
+            due_s = began_s + seconds(at_ns) / self._config.pace
             wait_s = due_s - time.monotonic()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
+            if message.leaf == "scan":
+                self._scanned_ns = at_ns
             self._send(message, origin_ns, boot, teller)
-            teller.tell(self._so_far(at_ns))
+            now = self._so_far(at_ns)
+            teller.tell(now)
+            self._warn_of_doors(at_ns)
+            news = len(now.acts) + len(now.entered_ns) + len(now.left_ns)
+            if news != told:
+                told = news
+                self._write_truth(now, origin_ns - START_NS, over=False)
+        self._write_truth(self._case.truth, origin_ns - START_NS, over=True)
+
+    def _asked_to_open(self, _leaf: str, _payload: bytes) -> None:
+        self._scanned_ns = None
+
+    def _warn_of_doors(self, now_ns: int) -> None:
+        """Say once that no daemon answers: the case goes on all the same."""
+        if self._scanned_ns is None or now_ns - self._scanned_ns < DOOR_S * 1e9:
+            return
+        self._scanned_ns = None
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "Nobody opened the door within %.0f s of a scan. Check that the daemon runs with"
+                " this store file, reaches this broker and has the [entry] of these keys",
+                DOOR_S,
+            )
 
     def _send(self, message: Sent, origin_ns: int, boot: str, teller: Teller) -> None:
-        device, fields = self._devices[message.device], message.fields
-        fields["boot"] = device.boot  # A case that is played twice is no repetition.
+        device = self._devices[message.device]
+        # A case that is played twice is no repetition.
+        fields = {**message.fields, "boot": device.boot}
         if "shopper" in fields:
             shopper = fields.pop("shopper")
             fields["text"] = self._tokens.token(shopper)
@@ -106,27 +156,33 @@ class Player:
         device.pass_on(message.leaf, fields, qos=message.qos)
 
     def _so_far(self, now_ns: int) -> Truth:
-        """Return what has happened up to a time of the case, for people to read."""
+        """Return what has happened up to a time of the case."""
         truth = self._case.truth
+        acts = [act for act in self._acts if act.end_ns <= now_ns]
+        entered_ns = {name: at for name, at in truth.entered_ns.items() if at <= now_ns}
+        baskets: dict[str, dict[str, int]] = {name: {} for name in entered_ns}
+        for act in acts:
+            basket = baskets.get(act.shopper)
+            if basket is None:
+                continue
+            sign = 1 if act.direction == "pick" else -1
+            basket[act.gtin] = basket.get(act.gtin, 0) + sign * act.quantity
+            if not basket[act.gtin]:
+                del basket[act.gtin]
         return Truth(
-            acts=[act for act in self._acts if act.end_ns <= now_ns],
-            baskets={
-                name: truth.baskets[name]
-                for name, entered_ns in truth.entered_ns.items()
-                if entered_ns <= now_ns
-            },
-            entered_ns={n: at_ns for n, at_ns in truth.entered_ns.items() if at_ns <= now_ns},
-            left_ns={n: at_ns for n, at_ns in truth.left_ns.items() if at_ns <= now_ns},
+            acts=acts,
+            baskets=baskets,
+            scans={name: truth.scans[name] for name in entered_ns},
+            entered_ns=entered_ns,
+            left_ns={name: at for name, at in truth.left_ns.items() if at <= now_ns},
         )
 
-    def _write_truth(self, origin_ns: int) -> None:
-        """Write the truth, on the clock of this host."""
+    def _write_truth(self, truth: Truth, shift_ns: int, *, over: bool) -> None:
+        """Write a truth, on the clock of this host."""
         if self._config.truth is None:
             return
-        shift_ns = origin_ns - START_NS
-        truth = self._case.truth
         acts = [
-            replace(
+            msgspec.structs.replace(
                 act,
                 start_ns=act.start_ns + shift_ns,
                 end_ns=act.end_ns + shift_ns,
@@ -141,12 +197,4 @@ class Player:
             entered_ns={name: at_ns + shift_ns for name, at_ns in truth.entered_ns.items()},
             left_ns={name: at_ns + shift_ns for name, at_ns in truth.left_ns.items()},
         )
-        write_witness(self._config.truth, witness_of(moved, over=True))
-
-
-def _messages(case: Case) -> Iterator[tuple[AnyInput, Sent]]:
-    """Yield what the devices send after their births, which they send by themselves."""
-    for item in case.inputs():
-        message = sent(item)
-        if message is not None and not message.retain:
-            yield item, message
+        write_witness(self._config.truth, witness_of(moved, over=over))

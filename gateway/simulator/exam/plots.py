@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plots of the exam: a reliability diagram, and what the scales read in the worst cases."""
 
+import logging
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,10 @@ from gateway.simulator.exam.cases import Case, make_case
 from gateway.simulator.exam.conditions import CONDITIONS
 from gateway.simulator.exam.report import of, worst
 from gateway.simulator.exam.score import Result, figures
-from gateway.simulator.exam.stage import RATE_HZ, START_NS
+from gateway.simulator.exam.stage import RATE_HZ, seconds
 from gateway.simulator.exam.suite import EXAMINEES, Plan, Results
 
+logging.getLogger("matplotlib").setLevel(logging.WARNING)  # It tells of its font cache.
 DRAWN = 4
 """Worst cases that are drawn."""
 LEAST_G = 15.0
@@ -33,6 +35,7 @@ class Plots:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.made: list[Path] = []
 
     def suite(self, plan: Plan, results: Sequence[Results]) -> None:
         """Draw everything about a suite."""
@@ -74,6 +77,7 @@ class Plots:
     def _write(self, figure: Figure, name: str) -> Path:
         path = self._directory / name
         figure.savefig(path)
+        self.made.append(path)
         return path
 
 
@@ -113,7 +117,7 @@ def _shelf(axes: Axes, case: Case, answer: Answer, number: int) -> None:
     for act in case.truth.acts:
         if names.isdisjoint(act.plates):
             continue
-        at_s = _seconds(act.lift_ns or act.start_ns)
+        at_s = seconds(act.lift_ns or act.start_ns)
         axes.axvline(at_s, color="tab:green", linewidth=0.8)
         sign = "-" if act.direction == "pick" else "+"
         text = f"{_who(act.hand or act.shopper)} {sign}{act.quantity} {_name(case, act.gtin)}"
@@ -122,9 +126,9 @@ def _shelf(axes: Axes, case: Case, answer: Answer, number: int) -> None:
         if names.isdisjoint(decision.plates):
             continue
         axes.axvspan(
-            _seconds(decision.since_ns), _seconds(decision.until_ns), color="tab:red", alpha=0.12
+            seconds(decision.since_ns), seconds(decision.until_ns), color="tab:red", alpha=0.12
         )
-        at_s = _seconds(decision.since_ns)
+        at_s = seconds(decision.since_ns)
         axes.text(
             at_s,
             low - 0.1 * room,
@@ -172,7 +176,3 @@ def _name(case: Case, gtin: str) -> str:
 
 def _who(name: str | None) -> str:
     return "nobody" if name is None else name.replace("shopper-", "s")
-
-
-def _seconds(at_ns: int) -> float:
-    return (at_ns - START_NS) / 1e9

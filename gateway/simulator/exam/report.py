@@ -1,29 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exam's results: tables for people, a document for programs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from gateway.simulator.exam.answers import Answer
 from gateway.simulator.exam.cases import ALL_KINDS
 from gateway.simulator.exam.score import Figures, Result, figures
 from gateway.simulator.exam.suite import Plan, Results
 from gateway.version import VERSION
 
 HEAD = (
-    *("precision", "recall", "F1", "reviewed", "apart", "found", "product", "shopper", "reviews"),
-    *("seconds", "ECE", "Brier"),
+    *("precision", "recall", "F1", "+-", "reviewed", "apart", "found", "product", "shopper"),
+    *("reviews", "seconds", "ECE", "Brier"),
 )
 WORST = 10
 
 
-def of(results: Iterable[Results], who: str, **only: str) -> list[Result]:
-    """Return one examinee's results, of one condition or kind if those are given."""
+def of(
+    results: Iterable[Results], who: str, *, condition: str, kind: str | None = None
+) -> list[Result]:
+    """Return one examinee's results of one condition, of one script if that is given."""
     return [
         one[who]
         for one in results
-        if all(getattr(one[who], name) == value for name, value in only.items())
+        if one[who].condition == condition and kind in {None, one[who].kind}
     ]
 
 
@@ -47,6 +50,7 @@ def figures_row(condition: str, who: str, found: Figures) -> str:
             found.precision,
             found.recall,
             found.f1,
+            found.f1_error,
             found.reviewed_f1,
             found.undecidable_f1,
             found.found,
@@ -69,9 +73,33 @@ def single(result: Result) -> str:
         _row("", "", HEAD),
         figures_row("recording", "engine", found),
         "",
-        f"{found.units} units taken, {result.wrong} wrong or missing",
+        f"Units: {found.units} taken, {result.wrong} wrong or missing",
     ]
     return "\n".join(lines)
+
+
+def receipts(answer: Answer, baskets: Mapping[str, Mapping[str, int]]) -> str:
+    """Return each shopper's receipt beside the truth, and what waits for a review."""
+    lines = []
+    for shopper in sorted({*baskets, *answer.receipts}):
+        took = baskets.get(shopper, {})
+        billed = {gtin: one.quantity for gtin, one in answer.receipts.get(shopper, {}).items()}
+        if shopper not in answer.receipts:
+            lines.append(f"{shopper}: no receipt; took {_units(took)}")
+        elif billed == took:
+            lines.append(f"{shopper}: right: {_units(took)}")
+        else:
+            lines.append(f"{shopper}: billed {_units(billed)}; took {_units(took)}")
+    waiting = [
+        f"review ({one.probability:.2f}): {', '.join(sorted(one.plates))}"
+        for one in answer.decisions
+        if one.open
+    ]
+    return "\n".join([*lines, *waiting])
+
+
+def _units(units: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} x {gtin}" for gtin, count in sorted(units.items())) or "nothing"
 
 
 def worst(results: Iterable[Results], who: str, count: int = WORST) -> list[Result]:
@@ -109,7 +137,7 @@ def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
 
 
 def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
-    whose = "".join(f"{who.partition('-')[0]:>10}" for who in plan.examinees) + f"{'units':>7}"
+    whose = "".join(f"{who:>14}" for who in plan.examinees) + f"{'units':>7}"
     head = "".join(f"{condition:>{len(whose)}}" for condition in plan.conditions)
     lines = [f"{'':<22}{head}", f"{'':<22}{whose * len(plan.conditions)}"]
     known = {one[plan.examinees[0]].kind for one in results}
@@ -120,7 +148,7 @@ def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
             for who in plan.examinees:
                 found = figures(of(results, who, condition=condition, kind=kind))
                 units = found.units
-                cells += f"{found.f1:>10.2f}" if found.cases else f"{'':>10}"
+                cells += f"{found.f1:>14.2f}" if found.units else f"{'':>14}"
             cells += f"{units:>7}"
         lines.append(f"{kind:<22}{cells}")
     return lines

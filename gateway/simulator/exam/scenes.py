@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from gateway.simulator.exam.actors import Actor
 from gateway.simulator.exam.room import Spot, Unit
-from gateway.simulator.exam.stage import BRISK, SLOW, Held, Stage
+from gateway.simulator.exam.stage import BRISK, SLOW, Held, Pace, Stage
 
 Cast = list[Actor]
 Scene = Callable[[Stage, Cast], None]
@@ -39,8 +39,8 @@ class Kind(NamedTuple):
 # What to take.
 
 
-def some(stage: Stage, at_s: float, count: int = 1, near: Spot | None = None) -> list[Unit]:
-    """Return units of one product in its place, by default of any; near a spot if one is given."""
+def some(stage: Stage, at_s: float, count: int = 1, near: Unit | None = None) -> list[Unit]:
+    """Return units of one product in its place: of any, or of another one near a unit."""
     room = stage.room
     gtins = list(room.makes)
     stage.rng.shuffle(gtins)
@@ -48,7 +48,9 @@ def some(stage: Stage, at_s: float, count: int = 1, near: Spot | None = None) ->
     for gtin in gtins:
         home = room.home(gtin)
         if near is not None and (
-            home.shelf != near.shelf or not 60.0 < abs(home.at_mm - near.at_mm) < ARM_MM
+            gtin == near.gtin
+            or home.shelf != near.shelf
+            or not 60.0 < abs(home.at_mm - near.at_mm) < ARM_MM
         ):
             continue
         units = room.standing(gtin, at_s, home.shelf)[:count]
@@ -101,7 +103,7 @@ def row(stage: Stage, cast: Cast) -> None:
     """Several items quickly, one after another, from one place."""
     (actor,) = cast
     units = _one(stage, actor)
-    first = spot_of(units[0])
+    first = units[0]
     stage.take(actor, units, BRISK)
     for _ in range(int(stage.rng.integers(2, 4))):
         more = some(stage, actor.now_s, near=first) or some(stage, actor.now_s)
@@ -123,7 +125,7 @@ def several_different(stage: Stage, cast: Cast) -> None:
     """Two products at once, one in each hand."""
     (actor,) = cast
     units = _one(stage, actor)
-    other = some(stage, actor.now_s, near=spot_of(units[0]))
+    other = some(stage, actor.now_s, near=units[0])
     both = sorted([units[0], *other[:1]], key=lambda unit: unit.at_mm)
     began_s = actor.now_s
     lift_s = 0.0
@@ -167,7 +169,7 @@ def put_back(stage: Stage, cast: Cast) -> None:
     stage.put(actor, held, Spot(before.shelf, before.at_mm + aside))
     if stage.chance(0.5):
         actor.wait(stage.span((0.2, 0.8)))
-        stage.take(actor, some(stage, actor.now_s, near=before) or _one(stage, actor))
+        stage.take(actor, some(stage, actor.now_s, near=units[0]) or _one(stage, actor))
 
 
 def misplace(stage: Stage, cast: Cast) -> Unit:
@@ -212,14 +214,15 @@ def held_long(stage: Stage, cast: Cast) -> None:
     """Held on the plate for ten seconds, then taken or left."""
     (actor,) = cast
     units = _one(stage, actor)
-    hold_s = stage.span((8.0, 12.0))
-    arrives, side = stage.hand(actor, spot_of(units[0]), hold_s, wander_mm=25.0)
-    force_g = -units[0].weight_g * stage.span((0.2, 0.8))
-    stage.press(units[0].shares, arrives + 0.1, hold_s - 0.3, force_g, hold=True)
+    hold_s, lifted = stage.span((8.0, 12.0)), stage.span((0.2, 0.8))
+    force_g = -units[0].weight_g * lifted
     if stage.chance(0.5):
-        # The same hand, which never left.
-        actor.now_s = arrives + hold_s - 0.45
-        stage.take(actor, units, BRISK, side=side)
+        lift_s = stage.take(actor, units, Pace((hold_s, hold_s), BRISK.change_s), lifted=lifted)
+        since_s, release = lift_s - hold_s, False
+    else:
+        since_s, _ = stage.hand(actor, spot_of(units[0]), hold_s, wander_mm=25.0)
+        release = True
+    stage.press(units[0].shares, since_s, hold_s, force_g, hold=True, release=release)
 
 
 def slowly(stage: Stage, cast: Cast) -> None:
@@ -319,7 +322,7 @@ def _two_products(stage: Stage, cast: Cast, apart_mm: float) -> tuple[list[Unit]
     best: tuple[float, list[Unit], list[Unit]] | None = None
     for _ in range(12):
         left = some(stage, now_s)
-        right = some(stage, now_s, near=spot_of(left[0]))
+        right = some(stage, now_s, near=left[0])
         if not right:
             continue
         gap = right[0].at_mm - left[0].at_mm
@@ -383,7 +386,7 @@ def handed_over(stage: Stage, cast: Cast) -> None:
         stage.floor.approach(taker, spot)
         stage.put(taker, [held], spot)
     elif stage.chance(0.5):
-        stage.take(taker, some(stage, taker.now_s, near=spot) or _one(stage, taker))
+        stage.take(taker, some(stage, taker.now_s, near=units[0]) or _one(stage, taker))
 
 
 def on_the_floor(stage: Stage, cast: Cast) -> None:
@@ -444,7 +447,8 @@ def restock(stage: Stage, cast: Cast) -> None:
         stage.held[staff.name] += fresh
         stage.put(staff, fresh, Spot(home.shelf, home.at_mm + float(stage.rng.normal(0.0, 15.0))))
         staff.wait(stage.span((0.5, 1.5)))
-    units = some(stage, shopper.now_s, near=home) or some(stage, shopper.now_s)
+    beside = some(stage, shopper.now_s, near=stage.room.standing(gtin, shopper.now_s)[0])
+    units = beside or some(stage, shopper.now_s)
     stage.floor.approach(shopper, spot_of(units[0]), 250.0)
     stage.take(shopper, units)
 

@@ -6,9 +6,10 @@ Loads are sampled at the scales' rate for a whole case at once.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -26,6 +27,11 @@ RATE_HZ: Final = 60
 LONGEST_S: Final = 240.0
 SAME_S: Final = 0.5
 """Two hands on the same product within this time cannot be told apart by any observer."""
+
+
+def seconds(at_ns: int) -> float:
+    """Return an instant of the gateway's clock as seconds of the case."""
+    return (at_ns - START_NS) / 1e9
 
 
 class Pace(NamedTuple):
@@ -152,8 +158,19 @@ class Stage:
         *,
         at_s: float | None = None,
         side: int | None = None,
+        lifted: float = 0.0,
     ) -> float:
-        """Take units with one hand; return when their weight began to change."""
+        """Take units with one hand; return when their weight began to change.
+
+        Args:
+            actor: Who; stands there.
+            units: What; nobody may have taken it.
+            pace: How.
+            at_s: When the hand arrives, if that is not too early.
+            side: 0 left, 1 right.
+            lifted: Share of the weight that was off the plate before: held, not yet taken.
+        """
+        assert all(unit.gone_s == math.inf for unit in units), "a unit is taken once"
         spot = Spot(units[0].shelf, units[0].at_mm)
         hold_s, change_s = self.span(pace.hold_s), self.span(pace.change_s)
         work_s = hold_s + change_s + self.span((0.0, 0.15))
@@ -162,7 +179,7 @@ class Stage:
         owner = self.owners.get(actor.name, actor.name)
         for unit in units:
             unit.gone_s = lift_s
-            self.change(unit, lift_s, change_s, sign=-1)
+            self.change(unit, lift_s, change_s, sign=-1, begun=lifted)
             self.held[actor.name].append(Held(unit.gtin, unit.weight_g, owner))
         self._grip(units, arrives, hold_s)
         self._note(actor, owner, "pick", units, (arrives, lift_s, lift_s + change_s))
@@ -193,6 +210,9 @@ class Stage:
             units.append(unit)
         self._grip(units, down_s + change_s, 0.2)
         self._note(actor, held[0].owner, "put-back", units, (arrives, down_s, down_s + change_s))
+        for other in self.actors:
+            if other.name == held[0].owner:
+                other.wait_until(actor.now_s)  # A receipt cannot know what comes after it.
         return units
 
     def lay_down(self, actor: Actor) -> None:
@@ -219,7 +239,9 @@ class Stage:
 
     # Forces.
 
-    def change(self, unit: Unit, start_s: float, for_s: float, *, sign: int) -> None:
+    def change(
+        self, unit: Unit, start_s: float, for_s: float, *, sign: int, begun: float = 0.0
+    ) -> None:
         """Let a unit's weight come or go, smoothly or in fits, and the plates ring after it."""
         first = self.index(start_s)
         count = max(int(for_s * RATE_HZ), 2)
@@ -229,7 +251,8 @@ class Stage:
             # Slowly means in fits: it stops, gives a little, stops again.
             pushes = np.repeat(self.rng.gamma(0.7, 1.0, count // 8 + 1), 8)[:count]
             profile = np.cumsum(pushes) / pushes.sum()
-        if sign < 0 and self.chance(0.3):
+        profile = begun + (1.0 - begun) * profile
+        if sign < 0 and not begun and self.chance(0.3):
             profile = profile - self.span((0.0, 0.15)) * np.sin(math.pi * u)
         ring_s = 0.5
         t = np.arange(int(ring_s * RATE_HZ)) / RATE_HZ
@@ -249,15 +272,21 @@ class Stage:
         force_g: float,
         *,
         hold: bool = False,
+        release: bool = True,
     ) -> None:
-        """Press on plates for a while: a bump, or with ``hold`` a restless plateau."""
+        """Press on plates for a while: a bump, or with ``hold`` a restless plateau.
+
+        Without ``release`` the plateau ends at once: something else goes on from there.
+        """
         first = self.index(start_s)
         count = max(int(for_s * RATE_HZ), 2)
         u = np.linspace(0.0, 1.0, count)
         shape = np.sin(math.pi * u)
         if hold:
             edge = max(int(0.25 * RATE_HZ), 1)
-            shape = np.clip(np.minimum(np.arange(count), np.arange(count)[::-1]) / edge, 0.0, 1.0)
+            shape = np.clip(np.arange(count) / edge, 0.0, 1.0)
+            if release:
+                shape = np.minimum(shape, shape[::-1])
             t = np.arange(count) / RATE_HZ
             sway = sum(
                 self.span((0.02, 0.12)) * np.sin(2 * math.pi * f * t + self.span((0.0, 6.28)))
@@ -284,7 +313,7 @@ class Stage:
     def _grip(self, units: list[Unit], at_s: float, for_s: float) -> None:
         """Let a hand lean on what it grips, and shake the shelf."""
         force_g = self.span((-40.0, 150.0))
-        self.press(units[0].shares, at_s, max(for_s, 0.08), force_g)
+        self.press(units[0].shares, at_s, min(max(for_s, 0.08), 0.6), force_g)
         self.shake(
             units[0].shelf, at_s, self.condition.scales.shake_g * self.span((0.3, 1.5)), 0.35
         )
@@ -350,4 +379,5 @@ class Stage:
                 ):
                     marked |= {one.act, other.act}
         for act in marked:
-            self.truth.acts[act] = replace(self.truth.acts[act], undecidable=True)
+            marking = self.truth.acts[act]
+            self.truth.acts[act] = msgspec.structs.replace(marking, undecidable=True)

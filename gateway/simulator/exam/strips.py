@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gateway.simulator.camera import colour_of
 from gateway.simulator.exam import look
 from gateway.simulator.exam.cases import Case
-from gateway.simulator.exam.stage import RATE_HZ
+from gateway.simulator.exam.stage import RATE_HZ, seconds
 from vision.film import BoxPx, bar, blank, polyline, text
 from vision.rendering import Image
 
@@ -52,7 +52,7 @@ class Strips:
         numbers = {place.name: n for n, place in enumerate(case.stage.room.layout.plates)}
         for act in case.truth.acts:
             for name in act.plates:
-                span = (look.case_s(act.start_ns), look.case_s(act.end_ns))
+                span = (seconds(act.start_ns), seconds(act.end_ns))
                 self._acts[numbers[name]].append(span)
         self._empty = _frame(case, size_wh, self._boxes)
         self._names = [_label(case, number) for number in range(len(self._boxes))]

@@ -23,6 +23,8 @@ from gateway.simulator.exam.score import Result, judge
 SEEDS: Final = {"tuning": 1, "reporting": 10_001}
 """First seed of each set. Nothing is ever tuned on the cases of ``reporting``."""
 CASES: Final = 200
+CASES_MAX: Final = 10_000
+"""Of a condition: one more would be a case of the other set."""
 EXAMINEES: Final[dict[str, Callable[[Case], Answer]]] = {
     "engine": lambda case: sit(case.store, case.inputs()),
     "baseline": lambda case: baseline.decide(case.store, case.inputs()),

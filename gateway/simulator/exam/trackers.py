@@ -66,7 +66,9 @@ def watch(stage: Stage, camera: Camera, length_s: float) -> list[Frame]:
     frames = []
     for index, at_s in enumerate(times_s):
         frame = Frame(float(at_s), [])
-        for number, one in enumerate(seen):
+        # In no order that would tell who is who.
+        for number in rng.permutation(len(seen)):
+            one = seen[number]
             if one.visible[index]:
                 track = tracks[number][index]
                 frame.people.append(
@@ -92,7 +94,9 @@ def _see(stage: Stage, camera: Camera, actor: Actor, times_s: Floats) -> _Seen:
     for side in (0, 1):
         share = np.where(bodies.inside[:, side], inside_share, open_share)
         found[:, side] = ~_runs(rng, share, eyes.missed_s)
-    looks = actor.look + rng.normal(0.0, eyes.look_noise, (count, LOOK))
+    # Every camera has its own light; and how one looks changes as one turns.
+    light = rng.normal(0.0, eyes.look_noise / 2, LOOK)
+    looks = actor.look + light + _errors(rng, (count, LOOK), eyes.look_noise, 0.5)
     return _Seen(
         actor=actor,
         bodies=bodies,
@@ -117,14 +121,12 @@ def _runs(rng: np.random.Generator, share: Floats, mean_s: float) -> Bools:
     return missing
 
 
-def _errors(
-    rng: np.random.Generator, shape: tuple[int, ...], sigma_mm: float, sway: float
-) -> Floats:
+def _errors(rng: np.random.Generator, shape: tuple[int, ...], sigma: float, sway: float) -> Floats:
     """Return errors of which a share of the variance changes slowly."""
-    white = rng.normal(0.0, sigma_mm * np.sqrt(1.0 - sway), shape)
+    white = rng.normal(0.0, sigma * np.sqrt(1.0 - sway), shape)
     keep = float(np.exp(-FRAME_S / SWAY_S))
-    pushes = rng.normal(0.0, sigma_mm * np.sqrt(sway * (1.0 - keep**2)), shape)
-    state = rng.normal(0.0, sigma_mm * np.sqrt(sway), shape[1:])
+    pushes = rng.normal(0.0, sigma * np.sqrt(sway * (1.0 - keep**2)), shape)
+    state = rng.normal(0.0, sigma * np.sqrt(sway), shape[1:])
     slow = np.empty(shape)
     for index in range(shape[0]):
         state = keep * state + pushes[index]

@@ -3,35 +3,22 @@
 
 import json
 
+import msgspec
 import pytest
 
 from gateway.cli import main
-from gateway.domain.inputs import EngineSettings, GatewayStarted
 from gateway.journal import Header, encode_line
-from gateway.simulator.exam.cases import make_case, stamp
+from gateway.simulator.exam.cases import make_case
 from gateway.simulator.exam.conditions import CALM, TYPICAL
-from gateway.simulator.exam.examinee import sit
-from gateway.simulator.exam.score import judge
-from gateway.simulator.exam.stage import START_NS
+from gateway.simulator.exam.examinee import sit, started
+from gateway.simulator.exam.score import figures, judge
 from gateway.simulator.witness import witness_of, write_witness
 
 
 def write_journal(path, case):
-    started = GatewayStarted(
-        at=stamp(START_NS - 1_000_000),
-        gateway="gw",
-        version="0",
-        epoch="a" * 32,
-        previous_epoch=None,
-        previous_sequence=None,
-        settings=EngineSettings(),
-        store=case.store,
-        state=[],
-    )
-    lines = [encode_line(n, item) for n, item in enumerate([started, *case.inputs()], start=1)]
-    head = json.dumps({"journal": 1, "number": 1, "snapshot": None}).encode()
-    assert json.loads(head)["journal"] == Header(number=1).journal
-    path.write_bytes(b"\n".join([head, b"".join(lines)]))
+    items = [started(case.store), *case.inputs()]
+    lines = [encode_line(number, item) for number, item in enumerate(items, start=1)]
+    path.write_bytes(msgspec.json.encode(Header(number=1)) + b"\n" + b"".join(lines))
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +36,35 @@ def test_a_recording_is_judged_as_its_case_is(recording, capsys):
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     expected = judge(sit(case.store, case.inputs()), case.truth)
-    assert found["result"]["pairs"] == [
-        [pair.true, pair.billed, pair.undecidable] for pair in expected.pairs
-    ]
+    assert found["figures"]["f1"] == figures([expected]).f1
     assert found["figures"]["found"] == 1.0
+    assert found["truth"] == case.truth.baskets
     assert main(arguments) == 0
-    assert "units taken" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    for shopper in case.truth.baskets:
+        assert f"{shopper}: " in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda truth: truth["baskets"].update({"shoper-1": {}}), "did not come in. Came in: sh"),
+        (lambda truth: truth["baskets"]["shopper-1"].update({"952139": 1}), "14 digits"),
+        (lambda truth: truth["acts"][0].update(start_ns=5, end_ns=9), "CLOCK_BOOTTIME"),
+        (lambda truth: truth["acts"][0].update(quantity=-1), "docs/accuracy.md"),
+        (lambda truth: truth["acts"][0].update(undecidible=True), "docs/accuracy.md"),
+        (lambda truth: truth["baskets"]["shopper-1"].update({"x": 10**26}), "docs/accuracy.md"),
+    ],
+)
+def test_a_truth_of_something_else_is_refused(recording, tmp_path, capsys, change, word):
+    """Otherwise it would be scored, as nonsense."""
+    folder, _ = recording
+    truth = json.loads((folder / "truth.json").read_bytes())
+    change(truth)
+    other = tmp_path / "truth.json"
+    other.write_text(json.dumps(truth))
+    assert main(["evaluate", str(folder / "j.jsonl"), "--truth", str(other)]) == 1
+    assert word in capsys.readouterr().err
 
 
 def test_receipts_alone_can_be_judged(recording, tmp_path, capsys):
@@ -67,6 +77,7 @@ def test_receipts_alone_can_be_judged(recording, tmp_path, capsys):
     expected = judge(sit(case.store, case.inputs()), case.truth)
     assert found["units"] == sum(pair.true for pair in expected.pairs)
     assert found["seconds"] is None
+    assert found["found"] is found["product"] is found["shopper"] is None
 
 
 def test_a_suite_is_one_document(capsys):
@@ -100,6 +111,7 @@ def test_plots_show_reliability_and_the_worst_cases(tmp_path, capsys):
         (["--suite", "tuning", "--truth", "t.json"], "Leave the journal"),
         (["--suite", "--cases", "0"], "--cases 0"),
         (["--suite", "--jobs", "0"], "--jobs 0"),
+        (["j.jsonl", "--truth", "t.json", "--kind", "bag"], "--kind"),
     ],
 )
 def test_arguments_that_do_not_go_together(arguments, word, capsys):
@@ -138,8 +150,9 @@ def test_a_script_writes_its_store_once(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--dry-run"], "--store"),
-        (["--store", "s.toml", "--render", "x.mp4"], "Name a script"),
+        (["--dry-run"], "Give --script too"),
+        (["--store", "s.toml", "--render", "x.mp4"], "Give --script too"),
+        (["--script", "bag", "--render", "x.mp4", "--dry-run"], "Leave --store"),
         (["--script", "bag"], "Name a file for the case's store"),
     ],
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from gateway.simulator.exam.cases import make_case  # noqa: E402
 from gateway.simulator.exam.conditions import CALM, HARSH, TYPICAL  # noqa: E402
 from gateway.simulator.exam.overhead import Overhead  # noqa: E402
 from gateway.simulator.exam.picture import SIZE_WH, STORE_WH, Picture, film  # noqa: E402
+from gateway.simulator.exam.stage import seconds  # noqa: E402
 from gateway.simulator.exam.strips import SHOWN_S, Strips  # noqa: E402
 from gateway.simulator.exam.trackers import Frame  # noqa: E402
 from vision.film import FilmError, blank  # noqa: E402
@@ -167,7 +169,7 @@ def test_bodies_are_painted_where_they_are(case):
 
 def test_plates_of_an_act_are_outlined_while_it_happens(case):
     act = case.truth.acts[0]
-    start_s, end_s = look.case_s(act.start_ns), look.case_s(act.end_ns)
+    start_s, end_s = seconds(act.start_ns), seconds(act.end_ns)
     quiet = dataclasses.replace(case, frames={}, truth=dataclasses.replace(case.truth, acts=[act]))
     overhead = Overhead(quiet, np.array([start_s - 0.1, end_s, end_s + 5.0]), STORE_WH)
     place = next(p for p in case.stage.room.layout.plates if p.name == act.plates[0])
@@ -180,12 +182,12 @@ def test_plates_of_an_act_are_outlined_while_it_happens(case):
 def test_what_was_picked_is_in_the_hand_for_a_while():
     case = make_case("one", CALM, 3)
     act = case.truth.acts[0]
-    end_s = look.case_s(act.end_ns)
+    end_s = seconds(act.end_ns)
     quiet = dataclasses.replace(case, frames={})
-    overhead = Overhead(quiet, np.array([look.case_s(act.start_ns) - 0.3, end_s, 60.0]), STORE_WH)
+    overhead = Overhead(quiet, np.array([seconds(act.start_ns) - 0.3, end_s, 60.0]), STORE_WH)
     held = [
         [overhead._held(act.shopper, side, at_s) for side in (0, 1)]
-        for at_s in (look.case_s(act.start_ns), end_s, end_s + 3.0)
+        for at_s in (seconds(act.start_ns), end_s, end_s + 3.0)
     ]
     assert held[0] == held[2] == [None, None]
     assert sorted(held[1], key=str) == sorted([None, colour_of(act.gtin)], key=str)
@@ -199,7 +201,7 @@ def test_acts_are_told_in_words():
     what, where = look.told(picks[0], case)
     assert what == f"shopper-1 picks {picks[0].quantity} \N{MULTIPLICATION SIGN} {name}"
     assert where == f"from {look.plates_named(picks[0].plates)}"
-    unsure = dataclasses.replace(back, undecidable=True, hand="child-1")
+    unsure = msgspec.structs.replace(back, undecidable=True, hand="child-1")
     what, where = look.told(unsure, case)
     assert what == f"child-1 puts back 1 \N{MULTIPLICATION SIGN} {name} for shopper-1"
     assert where.endswith(", misplaced, undecidable")
@@ -212,7 +214,7 @@ def test_acts_are_told_in_words():
 def test_acts_are_told_while_they_happen_and_some_time_after(case):
     picture = Picture(case, 10)
     act = case.truth.acts[0]
-    start, end = (look.case_s(at_ns) for at_ns in (act.start_ns, act.end_ns))
+    start, end = (seconds(at_ns) for at_ns in (act.start_ns, act.end_ns))
     what, _ = look.told(act, case)
     told = {
         at_s: [line[2] for line in picture._happening(at_s)]
@@ -300,7 +302,7 @@ def test_gaps_and_wild_samples_decide_no_scale(case):
 
 def test_a_true_act_is_shaded_in_its_plates_strips(case):
     act = case.truth.acts[0]
-    now_s = look.case_s(act.end_ns) + 1.0
+    now_s = seconds(act.end_ns) + 1.0
     with_act = Strips(case, STRIPS_WH)
     without = Strips(
         dataclasses.replace(case, truth=dataclasses.replace(case.truth, acts=[])), STRIPS_WH
@@ -309,5 +311,5 @@ def test_a_true_act_is_shaded_in_its_plates_strips(case):
     for number, place in enumerate(case.stage.room.layout.plates):
         differs = (strip_of(with_act, shaded, number) != strip_of(without, plain, number)).any()
         acts = [one for one in case.truth.acts if place.name in one.plates]
-        expected = any(now_s - SHOWN_S < look.case_s(one.start_ns) < now_s for one in acts)
+        expected = any(now_s - SHOWN_S < seconds(one.start_ns) < now_s for one in acts)
         assert differs == expected, place.name

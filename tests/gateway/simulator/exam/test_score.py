@@ -65,6 +65,57 @@ def test_a_right_receipt_is_right():
     assert found.seconds == (1.0, 1.0)
 
 
+def test_one_wide_decision_repairs_nothing_and_finds_little():
+    acts = [act(f"s{n}", "x", at_s=10 + n, plates=(f"p{n}",)) for n in range(6)]
+    wide = Decision(
+        plates=frozenset(f"p{n}" for n in range(6)),
+        since_ns=9 * SECOND,
+        until_ns=20 * SECOND,
+        told_ns=30 * SECOND,
+        claims=[],
+        open=True,
+        probability=0.1,
+    )
+    found = f1(answer({one.shopper: {} for one in acts}, wide), truth(*acts))
+    assert found.found == pytest.approx(1 / 6)
+    assert found.reviewed_f1 < 0.5
+
+
+def test_nothing_is_told_before_it_happens():
+    early = decision(Claim("a", "x", 1, "pick"))
+    early.told_ns = 9 * SECOND
+    assert f1(answer({"a": {"x": 1}}, early), truth(act("a", "x"))).found == 0.0
+
+
+@pytest.mark.parametrize("claim", [("a", "x", 2, "pick"), ("a", "x", 1, "put-back")])
+def test_a_product_is_right_with_its_count_and_direction(claim):
+    found = f1(answer({"a": {"x": 1}}, decision(Claim(*claim))), truth(act("a", "x")))
+    assert (found.found, found.product) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("line", [Billed(0, 0.9), Billed(-2, 0.9), Billed(1, 1.5)])
+def test_an_answer_bills_what_can_be_billed(line):
+    with pytest.raises(ValueError, match="Bill what was taken"):
+        judge(Answer(receipts={"a": {"x": line}}), truth(act("a", "x")))
+
+
+def test_what_staff_did_is_right_when_nobody_is_charged():
+    real = Truth(acts=[act("staff-1", "x")], baskets={"a": {}})
+    assert f1(answer({"a": {}}, decision()), real).shopper == 1.0
+    claim = Claim("a", "x", 1, "pick")
+    assert f1(answer({"a": {"x": 1}}, decision(claim)), real).shopper == 0.0
+
+
+def test_only_the_units_that_nobody_could_decide_are_apart():
+    both = truth(
+        act("a", "x", undecidable=True), act("b", "x", undecidable=True), act("a", "x", 3, at_s=20)
+    )
+    missed = f1(answer({"a": {"x": 1}, "b": {"x": 1}}), both)
+    assert missed.recall == pytest.approx(1 / 3)
+    assert missed.undecidable_f1 == pytest.approx(2 / 3)
+    assert f1(answer({"a": {"x": 40}, "b": {}}), both).precision < 0.1
+
+
 def test_a_bystander_who_is_charged_is_wrong_and_the_taker_is_missing():
     claim = Claim("b", "x", 1, "pick")
     found = f1(answer({"a": {}, "b": {"x": 1}}, decision(claim)), truth(act("a", "x"), others="b"))
@@ -101,6 +152,26 @@ def test_acts_that_nobody_could_decide_are_scored_apart():
     assert found.f1 == 1.0
     assert found.undecidable_f1 == pytest.approx(0.5)
     assert found.calibration.lines == 1
+    assert found.found == 0.0, "of the acts that somebody could decide"
+    lonely = truth(act("a", "x", undecidable=True), act("b", "x", undecidable=True))
+    found = f1(answer({"a": {}, "b": {}}, decision(open=True, probability=0.5)), lonely)
+    assert (found.found, found.reviews, found.seconds) == (None, None, None)
+
+
+def test_one_claim_is_about_one_act():
+    """Two who take the same are not both found right by one decision."""
+    both = truth(act("a", "x"), act("b", "x"))
+    found = f1(answer({"a": {"x": 1}, "b": {}}, decision(Claim("a", "x", 1, "pick"))), both)
+    assert (found.found, found.product, found.shopper) == (0.5, 1.0, 1.0)
+
+
+def test_the_error_of_f1_grows_with_how_much_cases_differ():
+    right = judge(answer({"a": {"x": 1}}), truth(act("a", "x")))
+    wrong = judge(answer({"a": {}}), truth(act("a", "x")))
+    assert figures([right] * 50).f1_error == 0.0
+    few, many = figures([right, wrong] * 5).f1_error, figures([right, wrong] * 50).f1_error
+    assert 0.1 < few < 0.25
+    assert many == pytest.approx(few / 10**0.5)
 
 
 def test_a_decision_elsewhere_or_at_another_time_has_not_found_an_act():
