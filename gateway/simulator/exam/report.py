@@ -137,9 +137,9 @@ def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
 
 
 def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
-    whose = "".join(f"{who:>14}" for who in plan.examinees) + f"{'units':>7}"
-    head = "".join(f"{condition:>{len(whose)}}" for condition in plan.conditions)
-    lines = [f"{'':<22}{head}", f"{'':<22}{whose * len(plan.conditions)}"]
+    whose = "".join(f"{who.partition('-')[0]:>9}" for who in plan.examinees) + f"{'units':>7}"
+    head = "".join(f"   {condition:<{len(whose) - 3}}" for condition in plan.conditions)
+    lines = [f"{'':<22}{head}".rstrip(), f"{'':<22}{whose * len(plan.conditions)}"]
     known = {one[plan.examinees[0]].kind for one in results}
     for kind in (kind for kind in ALL_KINDS if kind in known):
         cells = ""
@@ -148,7 +148,7 @@ def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
             for who in plan.examinees:
                 found = figures(of(results, who, condition=condition, kind=kind))
                 units = found.units
-                cells += f"{found.f1:>14.2f}" if found.units else f"{'':>14}"
+                cells += f"{found.f1:>9.2f}" if found.units else f"{'':>9}"
             cells += f"{units:>7}"
         lines.append(f"{kind:<22}{cells}")
     return lines
