@@ -137,7 +137,7 @@ def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
 
 
 def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
-    whose = "".join(f"{who.partition('-')[0]:>9}" for who in plan.examinees) + f"{'units':>7}"
+    whose = "".join(f"{who.partition('-')[0]:>10}" for who in plan.examinees) + f"{'units':>7}"
     head = "".join(f"   {condition:<{len(whose) - 3}}" for condition in plan.conditions)
     lines = [f"{'':<22}{head}".rstrip(), f"{'':<22}{whose * len(plan.conditions)}"]
     known = {one[plan.examinees[0]].kind for one in results}
@@ -148,7 +148,7 @@ def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
             for who in plan.examinees:
                 found = figures(of(results, who, condition=condition, kind=kind))
                 units = found.units
-                cells += f"{found.f1:>9.2f}" if found.units else f"{'':>9}"
+                cells += f"{found.f1:>10.2f}" if found.units else f"{'':>10}"
             cells += f"{units:>7}"
         lines.append(f"{kind:<22}{cells}")
     return lines
