@@ -45,6 +45,7 @@ _EVENT: Final = (
     "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns, acknowledged"
 )
 _FIELDS: Final = 9
+_PAYLOAD: Final = 5
 
 
 class Salvaged(msgspec.Struct):
@@ -167,15 +168,19 @@ class _Salvage:
             self._chain.append((begun, 0, self._newest(), UNKNOWN))
 
     def events(self) -> None:
-        columns = f"{_EVENT}, crc" if self._has_crc() else _EVENT
-        for row in self._walk("events", "position", columns.partition(", ")[2], PROBES_MAX):
+        read = f"{_EVENT}, crc" if self._has_crc(self._old) else _EVENT
+        sums = self._has_crc(self._new)
+        columns = f"{_EVENT}, crc" if sums else _EVENT
+        for row in self._walk("events", "position", read.partition(", ")[2], PROBES_MAX):
             if not self._fits(row[:_FIELDS], *row[_FIELDS:]):
                 self.done.complete = False
                 continue
             epoch, sequence = row[1], row[2]
             if all(epoch != known for known, *_ in self._chain):
                 self._adopt(epoch, row[0])
-            if self._insert("events", columns, row):
+            # One that had no checksum gets one: what rots from now on is seen.
+            sealed = (*row[:_FIELDS], crc32(row[_PAYLOAD])) if sums else row[:_FIELDS]
+            if self._insert("events", columns, sealed):
                 self.done.events += 1
                 self._have.setdefault(epoch, set()).add(sequence)
                 self._first[epoch] = min(row[0], self._first.get(epoch, row[0]))
@@ -298,11 +303,11 @@ class _Salvage:
             else:
                 return
 
-    def _has_crc(self) -> bool:
-        """Tell whether both databases keep checksums; a first page made anew knows of none."""
+    def _has_crc(self, database: sqlite3.Connection) -> bool:
+        """Tell whether a database keeps checksums."""
         query = "SELECT 1 FROM pragma_table_info('events') WHERE name = 'crc'"
         try:
-            return all(one.execute(query).fetchone() is not None for one in (self._old, self._new))
+            return database.execute(query).fetchone() is not None
         except sqlite3.DatabaseError:
             return False
 
