@@ -2,8 +2,8 @@
 """Carries over, row by row, what can be read of a damaged database.
 
 A row comes over whole or not at all: an event whose payload agrees with its columns, a row of the
-durable state that decodes. How far each epoch went is looked for in the bytes of the files too, so
-that what is lost can be named.
+durable state that decodes. Which events there were is looked for in the index of their sequences
+and in the bytes of the files too, so that what is lost can be named.
 """
 
 import re
@@ -189,9 +189,10 @@ class _Salvage:
         """Write the epochs with how far each went, and what of them is lost."""
         lost: list[Lost] = []
         older = False
+        indexed = self._indexed()
         for ordinal, (epoch, started, previous, told) in enumerate(self._chain, 1):
             have = self._have.get(epoch, set())
-            traces = _plausible(have | seen.get(epoch, set()))
+            traces = _plausible(have | seen.get(epoch, set()) | indexed.get(epoch, set()))
             reached = max((*traces, UNKNOWN if told is None else told))
             # An epoch that is known to have made nothing leaves the chain.
             nothing = told is None and reached == UNKNOWN and self.done.complete
@@ -302,6 +303,20 @@ class _Salvage:
                 self.done.complete = False
             else:
                 return
+
+    def _indexed(self) -> dict[str, set[int]]:
+        """Return the sequences, by epoch, that the index names: it may outlive their events."""
+        found: dict[str, set[int]] = {}
+        for order in ("", " DESC"):
+            query = f"SELECT epoch, sequence FROM events ORDER BY epoch{order}, sequence{order}"  # noqa: S608
+            try:
+                for epoch, sequence in self._old.execute(query):
+                    if isinstance(epoch, str) and isinstance(sequence, int) and sequence >= 0:
+                        found.setdefault(epoch, set()).add(sequence)
+            except sqlite3.DatabaseError:  # Of itself it costs nothing.
+                continue
+            break
+        return found
 
     def _has_crc(self, database: sqlite3.Connection) -> bool:
         """Tell whether a database keeps checksums."""

@@ -105,6 +105,31 @@ def test_lost_events_are_named_and_the_epochs_end_is_known_from_the_bytes(story,
     assert "lost with" not in caplog.text
 
 
+def test_events_that_left_nothing_but_their_place_in_an_index_are_named(story, tmp_path):
+    """The first ones: without the index they would pass for history that was trimmed."""
+    images, was = story
+    path = tmp_path / "a.db"
+    first = was["events"][0][1]
+    damaged = images
+    for number in range(2):
+        said = f'"sequence":"{number:020d}","epoch":"{first}"'.encode()
+        page = damaged.db.find(said) // PAGE + 1
+        damaged = spoilt(damaged, page) if page else damaged  # Both may stand on one.
+    assert said not in damaged.db
+    lay(damaged, path)
+    found, _, rows = start(path)
+    assert found.events_kept
+    now = {(row[1], row[2]) for row in held(path)["events"]}
+    named = {
+        (one["epoch"], number)
+        for one in (check_event(row.payload)["data"] for row in rows[1:])
+        for ranged in one["ranges"]
+        for number in range(int(ranged["first"]), int(ranged["last"]) + 1)
+    }
+    assert {(first, 0), (first, 1)} <= named
+    assert named == {(row[1], row[2]) for row in was["events"]} - now
+
+
 def _without_first_page(images):
     return Images(bytes(PAGE) + images.db[PAGE:])
 
