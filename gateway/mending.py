@@ -17,6 +17,7 @@ from gateway.envelope import Source
 from gateway.losses import RECOVERY
 from gateway.outbox import run_sync
 from gateway.salvage import Salvaged, salvage, seen_in
+from gateway.schema import CHECKSUMS
 
 APPLICATION_ID: Final = 0x73686766  # "shgf"; what `file` and other programs see.
 CHUNK: Final = 2**22
@@ -89,41 +90,68 @@ def _salvaged(path: Path, source: Source, name: str, begun: str | None, draft: P
 
 
 def _readable(path: Path) -> sqlite3.Connection:
-    """Open a damaged database; where not even its first page can be used, a copy with a new one."""
+    """Open a damaged database; where that fails, a copy of it with another first page.
+
+    SQLite opens no file that is shorter than its first page says. With what the file is in its
+    place that page serves; only where it does not is one made anew.
+    """
     there = path.exists() and path.stat().st_size > 0
-    connection = open_old(path) if there else None
+    connection = _with_schema(path) if there else None
     if connection is not None:
-        try:
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        except (sqlite3.DatabaseError, UnicodeDecodeError):  # The latter from SQLite's own words.
-            connection.close()
-        else:
-            return connection
+        return connection
     copy = beside(path, ".mending-old")
-    page = _first_page()
+    anew = _first_page()
+    own = b""
     with open(copy, "wb", opener=owners_alone) as new:
-        new.write(page)
         if there:
             with path.open("rb") as old:
-                old.seek(len(page))
+                own = old.read(len(anew))
+                new.write(_sized_by_file(own))
                 copyfileobj(old, new, CHUNK)
     wal = beside(path, "-wal")
     if wal.exists():
         with wal.open("rb") as old, open(beside(copy, "-wal"), "wb", opener=owners_alone) as new:
             copyfileobj(old, new, CHUNK)
+    if len(own) == len(anew):
+        connection = _with_schema(copy)
+        if connection is not None:
+            return connection
+        beside(copy, "-shm").unlink(missing_ok=True)
+    with copy.open("r+b") as new:
+        new.write(anew)
     return open_old(copy)
 
 
+def _with_schema(path: Path) -> sqlite3.Connection | None:
+    """Open a database if it tells which tables it has."""
+    connection = open_old(path)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except (sqlite3.DatabaseError, UnicodeDecodeError):  # The latter from SQLite's own words.
+        connection.close()
+        return None
+    return connection
+
+
 def _first_page() -> bytes:
-    """Return the first page of a database of schema 1: tables stay where they were made."""
+    """Return the first page of a database: tables stay where they were made.
+
+    What later versions added stands elsewhere in a database that was migrated; but columns stand
+    in their rows, and the checksums are needed.
+    """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         fresh.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         fresh.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")
         run_sync(fresh, outbox.MIGRATIONS[0]())
+        fresh.execute(CHECKSUMS)
         page = bytearray(fresh.serialize()[:4_096])
     page[18:20] = b"\x02\x02"  # With a write-ahead log.
-    page[28:32] = bytes(4)  # The size is that of the file.
-    return bytes(page)
+    return _sized_by_file(page)
+
+
+def _sized_by_file(page: bytes | bytearray) -> bytes:
+    """Return a first page that leaves the size of the database to the file."""
+    return bytes(page[:28]) + bytes(4) + bytes(page[32:])
 
 
 def _known_version(old: sqlite3.Connection, path: Path) -> int:

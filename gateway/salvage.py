@@ -2,8 +2,8 @@
 """Carries over, row by row, what can be read of a damaged database.
 
 A row comes over whole or not at all: an event whose payload agrees with its columns, a row of the
-durable state that decodes. How far each epoch went is looked for in the bytes of the files too, so
-that what is lost can be named.
+durable state that decodes. Which events there were is looked for in the index of their sequences
+and in the bytes of the files too, so that what is lost can be named.
 """
 
 import re
@@ -45,6 +45,7 @@ _EVENT: Final = (
     "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns, acknowledged"
 )
 _FIELDS: Final = 9
+_PAYLOAD: Final = 5
 
 
 class Salvaged(msgspec.Struct):
@@ -167,15 +168,19 @@ class _Salvage:
             self._chain.append((begun, 0, self._newest(), UNKNOWN))
 
     def events(self) -> None:
-        columns = f"{_EVENT}, crc" if self._has_crc() else _EVENT
-        for row in self._walk("events", "position", columns.partition(", ")[2], PROBES_MAX):
+        read = f"{_EVENT}, crc" if self._has_crc(self._old) else _EVENT
+        sums = self._has_crc(self._new)
+        columns = f"{_EVENT}, crc" if sums else _EVENT
+        for row in self._walk("events", "position", read.partition(", ")[2], PROBES_MAX):
             if not self._fits(row[:_FIELDS], *row[_FIELDS:]):
                 self.done.complete = False
                 continue
             epoch, sequence = row[1], row[2]
             if all(epoch != known for known, *_ in self._chain):
                 self._adopt(epoch, row[0])
-            if self._insert("events", columns, row):
+            # One that had no checksum gets one: what rots from now on is seen.
+            sealed = (*row[:_FIELDS], crc32(row[_PAYLOAD])) if sums else row[:_FIELDS]
+            if self._insert("events", columns, sealed):
                 self.done.events += 1
                 self._have.setdefault(epoch, set()).add(sequence)
                 self._first[epoch] = min(row[0], self._first.get(epoch, row[0]))
@@ -184,9 +189,10 @@ class _Salvage:
         """Write the epochs with how far each went, and what of them is lost."""
         lost: list[Lost] = []
         older = False
+        indexed = self._indexed()
         for ordinal, (epoch, started, previous, told) in enumerate(self._chain, 1):
             have = self._have.get(epoch, set())
-            traces = _plausible(have | seen.get(epoch, set()))
+            traces = _plausible(have | seen.get(epoch, set()) | indexed.get(epoch, set()))
             reached = max((*traces, UNKNOWN if told is None else told))
             # An epoch that is known to have made nothing leaves the chain.
             nothing = told is None and reached == UNKNOWN and self.done.complete
@@ -298,11 +304,25 @@ class _Salvage:
             else:
                 return
 
-    def _has_crc(self) -> bool:
-        """Tell whether both databases keep checksums; a first page made anew knows of none."""
+    def _indexed(self) -> dict[str, set[int]]:
+        """Return the sequences, by epoch, that the index names: it may outlive their events."""
+        found: dict[str, set[int]] = {}
+        for order in ("", " DESC"):
+            query = f"SELECT epoch, sequence FROM events ORDER BY epoch{order}, sequence{order}"  # noqa: S608
+            try:
+                for epoch, sequence in self._old.execute(query):
+                    if isinstance(epoch, str) and isinstance(sequence, int) and sequence >= 0:
+                        found.setdefault(epoch, set()).add(sequence)
+            except sqlite3.DatabaseError:  # Of itself it costs nothing.
+                continue
+            break
+        return found
+
+    def _has_crc(self, database: sqlite3.Connection) -> bool:
+        """Tell whether a database keeps checksums."""
         query = "SELECT 1 FROM pragma_table_info('events') WHERE name = 'crc'"
         try:
-            return all(one.execute(query).fetchone() is not None for one in (self._old, self._new))
+            return database.execute(query).fetchone() is not None
         except sqlite3.DatabaseError:
             return False
 

@@ -40,6 +40,9 @@ SCHEMA_1: Final = (
     """,
 )
 
+CHECKSUMS: Final = "ALTER TABLE events ADD COLUMN crc INTEGER"
+"""CRC-32 of the payload; NULL: from schema 1."""
+
 SCHEMA_2: Final = (
     """
     CREATE TABLE backfills (
@@ -51,5 +54,5 @@ SCHEMA_2: Final = (
         answer   TEXT    NOT NULL  -- JSON: as it was given when the command was accepted.
     ) STRICT
     """,
-    "ALTER TABLE events ADD COLUMN crc INTEGER",  # CRC-32 of the payload; NULL: from schema 1.
+    CHECKSUMS,
 )

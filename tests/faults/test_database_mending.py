@@ -7,6 +7,7 @@ import shutil
 import signal
 import sqlite3
 from contextlib import closing
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -102,6 +103,96 @@ def test_lost_events_are_named_and_the_epochs_end_is_known_from_the_bytes(story,
     caplog.clear()
     assert start(path)[2][1:] == [], "they are named once"
     assert "lost with" not in caplog.text
+
+
+def test_events_that_left_nothing_but_their_place_in_an_index_are_named(story, tmp_path):
+    """The first ones: without the index they would pass for history that was trimmed."""
+    images, was = story
+    path = tmp_path / "a.db"
+    first = was["events"][0][1]
+    damaged = images
+    for number in range(2):
+        said = f'"sequence":"{number:020d}","epoch":"{first}"'.encode()
+        page = damaged.db.find(said) // PAGE + 1
+        damaged = spoilt(damaged, page) if page else damaged  # Both may stand on one.
+    assert said not in damaged.db
+    lay(damaged, path)
+    found, _, rows = start(path)
+    assert found.events_kept
+    now = {(row[1], row[2]) for row in held(path)["events"]}
+    named = {
+        (one["epoch"], number)
+        for one in (check_event(row.payload)["data"] for row in rows[1:])
+        for ranged in one["ranges"]
+        for number in range(int(ranged["first"]), int(ranged["last"]) + 1)
+    }
+    assert {(first, 0), (first, 1)} <= named
+    assert named == {(row[1], row[2]) for row in was["events"]} - now
+
+
+def _without_first_page(images):
+    return Images(bytes(PAGE) + images.db[PAGE:])
+
+
+def _cut_off(images):
+    """Return it as if its last page, an empty one, were gone."""
+    pages = len(images.db) // PAGE + 1
+    return Images(images.db[:28] + pages.to_bytes(4, "big") + images.db[32:])
+
+
+def _without_an_index(images):
+    return spoilt(images, root(images, "events_pending"))
+
+
+@pytest.mark.parametrize("harm", [_without_first_page, _cut_off, _without_an_index])
+def test_what_rots_after_a_mending_is_seen(story, tmp_path, harm):
+    """The checksums come over too, and what had none gets one."""
+    images, was = story
+    path = tmp_path / "a.db"
+    lay(images, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE events SET crc = NULL WHERE position = 2")
+    lay(harm(take(path)), path)
+    recovery.write_side(path, SOURCE, "00000002" * 4)
+    assert start(path)[0].events_kept == len(was["events"])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        events = connection.execute("SELECT payload, crc FROM events").fetchall()
+        assert all(crc == crc32(payload) for payload, crc in events)
+        rot = "CAST(replace(CAST(payload AS TEXT), 'subject', 'subjekt') AS BLOB)"
+        connection.execute(f"UPDATE events SET payload = {rot} WHERE position = 3")
+        [(epoch, sequence)] = connection.execute(
+            "SELECT epoch, sequence FROM events WHERE position = 3"
+        )
+    found, _, rows = start(path)
+    assert (found.reason, found.events_kept) == ("corrupt", len(events) - 1)
+    data = check_event(rows[-1].payload)["data"]
+    name = f"{sequence:020d}"
+    assert (data["epoch"], data["ranges"]) == (epoch, [{"first": name, "last": name}])
+
+
+def test_a_checksum_is_compared_where_the_first_page_is_gone_too(story, tmp_path):
+    images, was = story
+    path = tmp_path / "a.db"
+    lay(images, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        rot = "CAST(replace(CAST(payload AS TEXT), 'subject', 'subjekt') AS BLOB)"
+        changed = f"UPDATE events SET payload = {rot} WHERE name = 'gateway.started'"
+        number = connection.execute(changed).rowcount
+    lay(_without_first_page(take(path)), path)
+    recovery.write_side(path, SOURCE, "00000002" * 4)
+    assert number
+    assert start(path)[0].events_kept == len(was["events"]) - number
+
+
+def test_a_file_that_is_cut_off_keeps_what_later_versions_added(story, tmp_path):
+    images, _ = story
+    path = tmp_path / "a.db"
+    lay(images, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO backfills VALUES (1, 'c', 'e', 2, 5, '{}')")
+    lay(_cut_off(take(path)), path)
+    start(path)
+    assert held(path)["backfills"] == [(1, "c", "e", 2, 5, "{}")]
 
 
 def test_epochs_that_cannot_be_read_come_from_their_events(story, tmp_path):
