@@ -143,8 +143,8 @@ class Promises:
             if (epoch, sequence) not in self.known:
                 self._note(epoch, sequence, name, payload, shopper)  # Its COMMIT was in doubt.
             # What was told to be given up counts as stored, also where an older copy still has it.
-            known_off = had | self.given_up
-            if acknowledged and (epoch, sequence) not in known_off and not self._day.broker_counts:
+            told = (epoch, sequence) in had or (epoch, sequence) in self.given_up
+            if acknowledged and not told and not self._day.broker_counts:
                 self.break_(f"event {sequence} of {epoch} is off the list and nobody has it")
         for key, event in self.known.items():
             self._still_there(key, event, found.get(key), had)
