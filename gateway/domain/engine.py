@@ -252,7 +252,8 @@ def _shelf(step: Step, name: str, plates: int) -> ShelfState:
 def _tick(step: Step) -> None:
     state = step.state
     changes.decide_due(step)
-    sessions.tick(step)
+    changes.tidy(step)
+    sessions.tick(step, changes.ask_before_closing)
     kept = {person for session in state.sessions.values() for person in session.persons}
     state.people.forget_strangers(kept, step.now_ns)
     presence.watch(step)

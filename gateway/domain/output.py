@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.domain.effects import AnyEffect
 from gateway.domain.events import Clock, Data, Event, SessionStarted, event_id
+from gateway.domain.goods import Known, catalogued
 from gateway.domain.inputs import Stamp
 from gateway.domain.layout import Layout
 from gateway.domain.state import EngineState
@@ -79,6 +80,10 @@ class Step:
         self._names += 1
         cause = f"{self.state.gateway}/{self.state.epoch}/{self.number}/name/{self._names}"
         return blake2b(cause.encode(), digest_size=8).hexdigest()
+
+    def known_weights(self) -> dict[str, Known]:
+        """Return what each product of the store weighs, as far as it is known."""
+        return {gtin: catalogued(product) for gtin, product in self.state.store.products.items()}
 
     def touch(self, kind: str, key: str) -> None:
         """Note that a durable row has to be written."""

@@ -9,6 +9,7 @@ then is forgotten too: what changed since was told already, by the gateway that 
 """
 
 from gateway.domain import events, presence
+from gateway.domain.beliefs import Beliefs
 from gateway.domain.inputs import GatewayStarted, Recovery
 from gateway.domain.output import Step
 from gateway.domain.restock import check_holdings
@@ -66,3 +67,4 @@ def _recovered(step: Step, recovery: Recovery) -> None:
         for key in table:
             step.touch(kind, key)
         table.clear()
+    state.beliefs = Beliefs()

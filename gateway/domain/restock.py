@@ -58,6 +58,8 @@ def check_holdings(step: Step) -> None:
             holding.weighed_g = None if known else holding.weighed_g
             holding.calibration = plates[plate].calibration
             step.touch("holding", plate)
+    for one in step.state.beliefs.beam:
+        one.lying = tuple(item for item in one.lying if item.plate in plates)
 
 
 def _planogram(layout: Layout) -> object:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visits: opened by an entry scan, bound to a person, closed when the person has left."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Final, Literal
 
 from gateway.domain import events
@@ -10,7 +10,7 @@ from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import EntryScanned
 from gateway.domain.output import Step
 from gateway.domain.people import LOST_NS_MAX, Person
-from gateway.domain.state import ClosedCart, Session
+from gateway.domain.state import ClosedCart, Review, Session
 from gateway.domain.timekeeping import forgotten, outlived
 
 CLOSE_WAIT_NS: Final = 800_000_000
@@ -19,6 +19,10 @@ CLOSE_WAIT_NS_MAX: Final = 6_000_000_000
 MOVED_MM: Final = 800.0
 """A person's place is written again after this much walking."""
 CLOSED_CARTS_MAX: Final = 1_000
+CLOSED_HOLD_NS: Final = 90_000_000_000
+"""How long later evidence may still adjust a closed cart."""
+PROBABILITY_KEPT: Final = 0.02
+"""A line whose probability changed by less is not written down for that alone."""
 TOKENS_MAX: Final = 100_000
 """Tokens remembered where no clock says which have expired."""
 STRANGE_TOLD_MAX: Final = 8
@@ -52,6 +56,7 @@ def enter(step: Step, scan: EntryScanned) -> None:
         seen_ns=step.now_ns,
     )
     state.sessions[session.id] = session
+    state.beliefs.join(session.id, {}, {})
     person = _waiting_at(step, scanner, set(bound_persons(step))) or _take_back(step, scanner)
     if person is not None:
         session.persons.append(person.id)
@@ -161,8 +166,13 @@ def seen(step: Step, present: list[str]) -> None:
             step.touch("session", here.id)
 
 
-def tick(step: Step) -> None:
-    """Let sessions end whose persons have left or whose time is over."""
+def tick(step: Step, ask: Callable[[Step, str], None]) -> None:
+    """Let sessions end whose persons have left or whose time is over.
+
+    Args:
+        step: The step.
+        ask: Asks a person about what may still change a session's cart, before it is closed.
+    """
     settings = step.state.settings
     exit_ns = settings.exit_after_ms * 1_000_000
     for session in list(step.state.sessions.values()):
@@ -181,7 +191,13 @@ def tick(step: Step) -> None:
             elif step.now_ns - session.started_ns > settings.visit_max_s * 1_000_000_000:
                 _leave(session, step.now_ns, "too-long")
         if session.leaving_ns is not None and _may_close(step, session.leaving_ns):
+            ask(step, session.id)
             close(step, session)
+    for name, cart in list(step.state.closed.items()):
+        if cart.closed_ns is not None and step.now_ns - cart.closed_ns > CLOSED_HOLD_NS:
+            cart.closed_ns = None
+            step.state.beliefs.leave(name)
+        _forget_if_done(step, name)
 
 
 def _unseen_max_ns(step: Step, session: Session) -> int:
@@ -220,11 +236,14 @@ def open_reviews(step: Step, session: str) -> list[str]:
 
 
 def close(step: Step, session: Session) -> None:
-    """Make the receipt and end the session."""
+    """Make the receipt and end the session; later evidence may still adjust the cart for a while."""
     state = step.state
     confirmed: Literal["online", "offline"] = "online" if state.link_online else "offline"
-    cart = ClosedCart(session=session.id, revision=0, lines=session.lines, confirmed=confirmed)
-    emit_cart(step, cart, session.lines)
+    lines = state.beliefs.lines(session.id)
+    cart = ClosedCart(
+        session=session.id, revision=0, lines=lines, confirmed=confirmed, closed_ns=step.now_ns
+    )
+    _emit_cart(step, cart)
     step.emit(
         events.SessionEnded,
         f"session/{session.id}",
@@ -235,19 +254,66 @@ def close(step: Step, session: Session) -> None:
     step.touch("session", session.id)
     for person in session.persons:
         state.people.forget(person)
-    waits = open_reviews(step, session.id)
-    if waits and step.keep("closed", state.closed, session.id, cart, CLOSED_CARTS_MAX):
-        drop(step, "gateway/carts", "forgotten")
+    oldest = next(iter(state.closed), "")
+    if step.keep("closed", state.closed, session.id, cart, CLOSED_CARTS_MAX):
+        state.beliefs.leave(oldest)
+        if open_reviews(step, oldest):
+            drop(step, "gateway/carts", "forgotten")
 
 
-def emit_cart(step: Step, cart: ClosedCart, lines: Lines, adjusted: str | None = None) -> None:
+def write_carts(step: Step, reason: str, review: Review | None = None) -> None:
+    """Write down every cart as the best explanation has it; adjust those that are closed.
+
+    Args:
+        step: The step.
+        reason: Why, for ``cart.adjusted``.
+        review: The decision that led to it: each closed cart that it may touch says so.
+    """
+    state = step.state
+    for session in state.sessions.values():
+        lines = state.beliefs.lines(session.id)
+        if _differ(session.lines, lines):
+            session.lines = lines
+            step.touch("session", session.id)
+    for name, cart in list(state.closed.items()):
+        told = dict(cart.lines)
+        if cart.closed_ns is not None:
+            cart.lines = state.beliefs.lines(name)
+        concerned = review is not None and name in review.sessions
+        if concerned or _counts(told) != _counts(cart.lines):
+            cart.revision += 1
+            step.touch("closed", name)
+            _emit_cart(step, cart, reason)
+        _forget_if_done(step, name)
+
+
+def _forget_if_done(step: Step, name: str) -> None:
+    """Forget a closed cart that neither evidence nor a review can change any more."""
+    if step.state.closed[name].closed_ns is None and not open_reviews(step, name):
+        del step.state.closed[name]
+        step.touch("closed", name)
+
+
+def _counts(lines: Lines) -> dict[str, int]:
+    return {gtin: line.quantity for gtin, line in lines.items()}
+
+
+def _differ(told: Lines, lines: Lines) -> bool:
+    """Tell whether a cart is worth writing down again."""
+    return _counts(told) != _counts(lines) or any(
+        abs(told[gtin].probability - line.probability) > PROBABILITY_KEPT
+        for gtin, line in lines.items()
+    )
+
+
+def _emit_cart(step: Step, cart: ClosedCart, adjusted: str | None = None) -> None:
     """Make a receipt event: ``cart.closed``, or ``cart.adjusted`` with the reason given."""
     kind = events.CartClosed if adjusted is None else events.CartAdjusted
     extra = {} if adjusted is None else {"reason": adjusted}
     fields: dict[str, object] = {
         "session": cart.session,
         "revision": cart.revision,
-        "lines": receipt(lines, step.state.store, step.state.products),
+        "lines": receipt(cart.lines, step.state.store, step.state.products),
         "open": open_reviews(step, cart.session),
         "confirmed": cart.confirmed,
     }

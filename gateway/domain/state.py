@@ -7,9 +7,11 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 
+from gateway.domain.beliefs import Beliefs
 from gateway.domain.carts import Lines, UsedProduct
 from gateway.domain.devices import Device
 from gateway.domain.events import Act, Candidate, PlateDelta
+from gateway.domain.goods import Lying
 from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
 from gateway.domain.layout import Layout
 from gateway.domain.people import JOIN_NS_MAX, People, Person
@@ -60,6 +62,8 @@ class ClosedCart(msgspec.Struct):
     revision: int
     lines: Lines
     confirmed: Literal["online", "offline"]
+    closed_ns: int | None = None
+    """When, in this start of the daemon; None: in an earlier one."""
 
 
 class Review(msgspec.Struct, frozen=True):
@@ -99,10 +103,11 @@ class Overrides(msgspec.Struct, frozen=True):
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """Acts already told of a change of which a part is under review; a row of kind ``decided``."""
+    """Acts told so far of a change that is under review; a row of kind ``decided``."""
 
     acts: list[Act]
     revision: int
+    """Of the latest event about it; -1: none was made."""
 
 
 class OpenChange(msgspec.Struct):
@@ -151,6 +156,7 @@ class EngineState(msgspec.Struct):
     closed: dict[str, ClosedCart] = {}
     reviews: dict[str, Review] = {}
     decided: dict[str, Decided] = {}
+    beliefs: Beliefs = msgspec.field(default_factory=Beliefs)
     holdings: dict[str, Holding] = {}
     drift_saved_ns: int = 0
     tokens: dict[str, int] = {}
@@ -267,7 +273,25 @@ def begin(started: GatewayStarted) -> EngineState:
         else:
             state.overrides = overrides
             state.store = apply_overrides(state.store, overrides)
+    _believe(state)
     return state
+
+
+def _believe(state: EngineState) -> None:
+    """Begin with what was written down: carts and what lies about are as they were told."""
+    layout = Layout(state.store)
+    unit_g = {gtin: used.product.unit_g for gtin, used in state.products.items()}
+    unit_g |= {gtin: product.unit_g for gtin, product in state.store.products.items()}
+    beliefs = state.beliefs
+    for session in state.sessions.values():
+        beliefs.join(session.id, session.lines, unit_g)
+    beliefs.best.lying = tuple(
+        Lying(gtin, unit_g.get(gtin, 1.0), layout.shelf_of[plate], plate, place.middle_mm)
+        for plate, holding in sorted(state.holdings.items())
+        if (place := layout.plates.get(plate)) is not None
+        for gtin, count in sorted(holding.misplaced.items())
+        for _ in range(count)
+    )
 
 
 def _load(row: StateRow, loaded: dict[str, dict[str, Any]]) -> str | None:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a move may have been: products by weight and place, units that somebody holds by theirs."""
+
+from collections.abc import Iterable, Sequence
+from math import exp, hypot, log, pi
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gateway.domain.layout import FacingPlace
+from gateway.domain.readings import Move
+from gateway.domain.store import Product
+
+QUANTITY_MAX: Final = 4
+FURTHER_UNIT: Final = -1.2
+"""Logarithm of the prior of each further unit in one grip."""
+TAIL: Final = 0.08
+"""Share of units that weigh quite differently from what is known: catalogues have heavy tails."""
+TAIL_WIDER: Final = 3.0
+SHIFT_MM: Final = 30.0
+"""Standard deviation of where goods stand beside their place."""
+LYING_MM: Final = 35.0
+"""Of where something misplaced is felt when it is taken, against when it was put down."""
+OUT_OF_PLACE: Final = -9.0
+"""Logarithm of the likelihood that goods stand at a place where they do not belong."""
+SAME_UNIT: Final = 0.018
+SAME_UNIT_G: Final = 1.5
+"""Standard deviation of a unit's weight when it is put back, against when it was taken."""
+UNKNOWN: Final = -5.5
+"""Of a move of something that is not known at all."""
+UNKNOWN_G: Final = 2_000.0
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """One unit in a cart."""
+
+    gtin: str
+    unit_g: float
+    """What this very unit weighed. 0: one that a person decided was put back, and nobody took."""
+
+    @property
+    def count(self) -> int:
+        """Return what it adds to its line."""
+        return 1 if self.unit_g > 0 else -1
+
+
+class Lying(msgspec.Struct, frozen=True, array_like=True):
+    """A unit that lies where it does not belong."""
+
+    gtin: str
+    unit_g: float
+    shelf: str
+    plate: str
+    x_mm: float
+
+
+class Known(NamedTuple):
+    """What is known of a product's weight."""
+
+    unit_g: float
+    sigma_g: float
+
+
+class Option(NamedTuple):
+    """One thing that a move may have been."""
+
+    loglik: float
+    gtin: str
+    quantity: int
+    misplaced: bool = False
+    lying: tuple[int, ...] = ()
+    """Places in the list of what lies about, of those that were taken."""
+
+
+def weight_loglik(total_g: float, sigma_g: float, expected_g: float, spread_g: float) -> float:
+    """Return the log-likelihood of a weight: normal, with heavy tails."""
+    sigma_g = hypot(sigma_g, spread_g)
+    near = _normal(total_g - expected_g, sigma_g)
+    wide = _normal(total_g - expected_g, TAIL_WIDER * sigma_g)
+    return log((1.0 - TAIL) * near + TAIL * wide + 1e-300)
+
+
+def _normal(far_g: float, sigma_g: float) -> float:
+    z = far_g / sigma_g
+    return exp(-0.5 * min(z * z, 1_000.0)) / (sigma_g * (2 * pi) ** 0.5)
+
+
+def place_loglik(move: Move, facing: FacingPlace) -> float:
+    """Return how well the place of a move fits a facing: about 0 for one that stands there."""
+    far_mm = max(facing.first_mm - move.x_mm, move.x_mm - facing.last_mm, 0.0)
+    beyond = max(far_mm - move.slack_mm, 0.0) / SHIFT_MM
+    return max(-0.5 * beyond**2, OUT_OF_PLACE)
+
+
+def at_home(
+    move: Move, facings: Iterable[FacingPlace], known: dict[str, Known], *, place: bool = True
+) -> list[Option]:
+    """Return what a move may have been of what belongs on its shelf.
+
+    Args:
+        move: What moved.
+        facings: Of its shelf.
+        known: What each product weighs.
+        place: Whether the place counts.
+    """
+    best: dict[tuple[str, int], Option] = {}
+    for facing in facings:
+        weight = known[facing.gtin]
+        fits = place_loglik(move, facing) if place else 0.0
+        for quantity in range(1, QUANTITY_MAX + 1):
+            loglik = fits + FURTHER_UNIT * (quantity - 1)
+            loglik += weight_loglik(
+                abs(move.total_g),
+                move.sigma_g,
+                quantity * weight.unit_g,
+                quantity * weight.sigma_g,
+            )
+            known_so_far = best.get((facing.gtin, quantity))
+            if known_so_far is None or loglik > known_so_far.loglik:
+                best[facing.gtin, quantity] = Option(
+                    loglik, facing.gtin, quantity, misplaced=fits <= OUT_OF_PLACE
+                )
+    return sorted(best.values(), key=lambda one: (-one.loglik, one.gtin, one.quantity))
+
+
+def misplaced_here(move: Move, shelf: str, lying: Sequence[Lying]) -> list[Option]:
+    """Return what a move may have taken of what lies about on its shelf."""
+    found = []
+    for index, one in enumerate(lying):
+        if one.shelf != shelf:
+            continue
+        beyond = max(abs(one.x_mm - move.x_mm) - move.slack_mm, 0.0) / LYING_MM
+        loglik = max(-0.5 * beyond**2, OUT_OF_PLACE) + same_unit(move, one.unit_g)
+        found.append(Option(loglik, one.gtin, 1, misplaced=True, lying=(index,)))
+    return found
+
+
+def same_unit(move: Move, weight_g: float) -> float:
+    """Return the log-likelihood that very units came back, or left again."""
+    spread_g = hypot(SAME_UNIT * weight_g, SAME_UNIT_G)
+    return weight_loglik(abs(move.total_g), move.sigma_g, weight_g, spread_g)
+
+
+def unknown() -> float:
+    """Return the log-likelihood of a move of something that is not known at all."""
+    return UNKNOWN - log(UNKNOWN_G)
+
+
+def catalogued(product: Product) -> Known:
+    """Return what the catalogue says of a product's weight."""
+    return Known(product.unit_g, product.tolerance_g)

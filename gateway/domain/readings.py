@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readings of a change: the ways in which what plates felt may be cut into moves of goods.
+
+A reading knows nothing of people or carts: it is made once, and weighed by every explanation.
+Weighing cannot decide whether a slow hand made one act or several pieces, whether two acted at once
+on the same plates, or whether nothing came of it all; a reading is one such answer, with the
+logarithm of its likelihood.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+from math import log
+from typing import Final, NamedTuple
+
+from gateway.domain.layout import ShelfPlaces
+from gateway.domain.weighing import PlateChange
+
+TOGETHER_NS: Final = 90_000_000
+"""Plates under one unit cross half of their change within this time of each other."""
+TALK_NS: Final = 200_000_000
+TALK: Final = 0.055
+"""Up to this part of a change appears on its neighbours at once, and belongs to nobody."""
+TALK_SIGMA: Final = 0.012
+"""What neighbours add to a total is known no better than this, as a part of it."""
+MOMENTS_MAX: Final = 5
+"""More moments than this are cut in order only."""
+MOMENTS_ALL: Final = 8
+READINGS_MAX: Final = 14
+BLOCK_MAX: Final = 4
+"""Ways to read one group of moments that are kept."""
+WIDTH_MM: Final = 75.0
+"""How wide things are: where one stands that leans on two plates."""
+ACT: Final = -4.0
+TWIN: Final = -1.5
+"""Logarithm of the prior of an act, and on top of it of two who take the same at one moment."""
+SEVERAL: Final = -1.2
+"""Of an act that came in pieces, for each further piece."""
+PAUSE: Final = -0.6
+"""The same, for each second from piece to piece."""
+TOUCH: Final = -2.5
+"""Of a hand that pressed or lifted and left everything as it was."""
+NOISE_G: Final = 3.0
+"""How far a plate's weight may shift for no reason: falls off with this scale."""
+FREE_G: Final = 1_000.0
+"""Sizes of which nothing is known are spread over this much."""
+
+
+class Moment(NamedTuple):
+    """What plates felt at one instant, all of it up or all of it down."""
+
+    felt: tuple[PlateChange, ...]
+    half_ns: int
+
+
+class Move(NamedTuple):
+    """Goods that left a shelf or came to it, at one place and by one hand."""
+
+    plates: tuple[int, ...]
+    """Indices of those under it, in order."""
+    main: int
+    total_g: float
+    """Below 0: they left."""
+    sigma_g: float
+    x_mm: float
+    """Where, along the shelf's front from its start."""
+    slack_mm: float
+    """How far beside it they may well have stood."""
+    since_ns: int
+    half_ns: int
+    until_ns: int
+
+
+class Reading(NamedTuple):
+    """Moves in order, and the logarithm of the likelihood but for what was moved and by whom."""
+
+    loglik: float
+    moves: tuple[Move, ...]
+
+
+def read(changes: Sequence[PlateChange], shelf: ShelfPlaces) -> list[Reading]:
+    """Return the ways to read what one shelf felt, most likely first."""
+    moments = _moments(_heard(changes))
+    cache: dict[tuple[int, ...], list[Reading]] = {}
+
+    def block(group: tuple[int, ...]) -> list[Reading]:
+        if group not in cache:
+            cache[group] = _block([moments[index] for index in group], shelf)
+        return cache[group]
+
+    found: list[Reading] = []
+    for partition in _partitions(len(moments)):
+        parts = [block(group) for group in partition]
+        for chosen in product(*parts):
+            moves = [move for part in chosen for move in part.moves]
+            moves.sort(key=lambda move: (move.half_ns + (400_000_000 if move.total_g > 0 else 0)))
+            found.append(Reading(sum(part.loglik for part in chosen), tuple(moves)))
+    found.sort(key=lambda one: -one.loglik)
+    return found
+
+
+def _heard(changes: Sequence[PlateChange]) -> list[PlateChange]:
+    """Leave out what a plate only felt of its neighbours' load."""
+    kept = []
+    for one in changes:
+        loudest = max(
+            (
+                abs(other.delta_g)
+                for other in changes
+                if abs(other.half_ns - one.half_ns) <= TALK_NS
+                and other.delta_g * one.delta_g > 0
+                and other.plate != one.plate
+            ),
+            default=0.0,
+        )
+        if abs(one.delta_g) > TALK * loudest:
+            kept.append(one)
+    return kept
+
+
+def _moments(changes: Sequence[PlateChange]) -> list[Moment]:
+    """Group what plates felt by the instant at which each crossed half of its change."""
+    groups: list[list[PlateChange]] = []
+    for one in sorted(changes, key=lambda change: (change.half_ns, change.plate)):
+        for group in reversed(groups):
+            if (
+                one.half_ns - group[0].half_ns <= TOGETHER_NS
+                and one.delta_g * group[0].delta_g > 0
+                and all(one.plate != other.plate for other in group)
+                and min(abs(one.plate - other.plate) for other in group) <= 1
+            ):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    groups.sort(key=lambda group: -max(abs(one.delta_g) for one in group))
+    moments = []
+    for group in groups[:MOMENTS_ALL]:
+        largest = max(group, key=lambda one: abs(one.delta_g))
+        felt = tuple(sorted(group, key=lambda one: one.plate))
+        moments.append(Moment(felt, largest.half_ns))
+    return sorted(moments, key=lambda moment: moment.half_ns)
+
+
+def _partitions(count: int) -> Iterator[list[tuple[int, ...]]]:
+    """Yield the ways to group moments: all of a few, of many only runs of neighbours."""
+    if count > MOMENTS_MAX:
+        for cuts in product((False, True), repeat=count - 1):
+            bounds = [0, *(index + 1 for index, cut in enumerate(cuts) if cut), count]
+            yield [tuple(range(low, high)) for low, high in pairwise(bounds)]
+        return
+
+    def grow(index: int, groups: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+        if index == count:
+            yield groups
+            return
+        for place, group in enumerate(groups):
+            yield from grow(index + 1, [*groups[:place], (*group, index), *groups[place + 1 :]])
+        yield from grow(index + 1, [*groups, (index,)])
+
+    yield from grow(0, [])
+
+
+def _block(moments: Sequence[Moment], shelf: ShelfPlaces) -> list[Reading]:
+    """Return the ways to read moments that belong together."""
+    felt = [one for moment in moments for one in moment.felt]
+    plates = sorted({one.plate for one in felt})
+    if any(after - before > 1 for before, after in pairwise(plates)):
+        return []  # One hand works in one place.
+    pieces = len(moments) - 1
+    pause_s = (moments[-1].half_ns - moments[0].half_ns) / 1e9 if pieces else 0.0
+    net: dict[int, float] = dict.fromkeys(plates, 0.0)
+    for one in felt:
+        net[one.plate] += one.delta_g
+    # Sizes that a block leaves free: each observed number but those that its moves explain.
+    free = len(felt) - len(plates)
+    base = -free * log(FREE_G) + (TOUCH if free else 0.0)
+    nothing = base + sum(_noise(net[plate]) for plate in plates)
+    found = [Reading(nothing, ())]
+    if pieces and not free:
+        found = []  # Far apart in time and on other plates: each for itself may be nothing.
+    late = SEVERAL * pieces + PAUSE * pause_s
+    spread = base - (TOUCH if free else 0.0) + late
+    for split in range(len(plates)):
+        # 0: one move; otherwise two, side by side.
+        sides = [plates] if split == 0 else [plates[:split], plates[split:]]
+        moves, loglik = [], spread
+        for side in sides:
+            move, cost = _move(side, net, felt, shelf)
+            moves.append(move)
+            loglik += cost
+        if all(moves):
+            found.append(Reading(loglik, tuple(one for one in moves if one is not None)))
+    if not pieces and len(found) > 1 and len(plates) <= 2:
+        (move,) = found[1].moves
+        half = move._replace(total_g=move.total_g / 2)
+        found.append(Reading(found[1].loglik + ACT + TWIN, (half, half)))
+    found.sort(key=lambda one: -one.loglik)
+    return found[:BLOCK_MAX]
+
+
+def _move(
+    side: Sequence[int], net: dict[int, float], felt: Sequence[PlateChange], shelf: ShelfPlaces
+) -> tuple[Move | None, float]:
+    """Read plates as one move; return it and what the reading costs."""
+    total_g = sum(net[plate] for plate in side)
+    under = [plate for plate in side if net[plate] * total_g > 0]
+    loglik = ACT + sum(_noise(net[plate]) for plate in side if plate not in under)
+    if not under:
+        return None, 0.0
+    main = max(under, key=lambda plate: abs(net[plate]))
+    heavy_g = sum(net[plate] for plate in under)
+    # How a load is shared among plates is not known before.
+    loglik -= (len(under) - 1) * log(max(abs(heavy_g), 20.0))
+    parts = [one for one in felt if one.plate in under]
+    largest = max(parts, key=lambda one: abs(one.delta_g))
+    variance = sum(one.sigma_g**2 for one in parts) + (TALK_SIGMA * heavy_g) ** 2
+    x_mm, slack_mm = _standing(under, net, heavy_g, shelf)
+    return (
+        Move(
+            plates=tuple(under),
+            main=main,
+            total_g=heavy_g,
+            sigma_g=variance**0.5,
+            x_mm=x_mm,
+            slack_mm=slack_mm,
+            since_ns=min(one.since_ns for one in parts),
+            half_ns=largest.half_ns,
+            until_ns=max(one.stable_ns for one in parts),
+        ),
+        loglik,
+    )
+
+
+def _standing(
+    under: Sequence[int], net: dict[int, float], total_g: float, shelf: ShelfPlaces
+) -> tuple[float, float]:
+    """Return where a load stands by how plates share it, and how far beside that it may stand."""
+    places = [shelf.plates[plate] for plate in under]
+    if len(places) == 1:
+        (one,) = places
+        width_mm = one.high_mm - one.low_mm
+        return one.middle_mm, max((width_mm - WIDTH_MM) / 2, 10.0)
+    if len(places) == 2:
+        right = net[under[1]] / total_g
+        return places[0].high_mm + (right - 0.5) * WIDTH_MM, 8.0
+    middle = sum(
+        one.middle_mm * net[plate] / total_g
+        for one, plate in zip(places, under, strict=True)
+    )
+    return middle, 8.0
+
+
+def _noise(shift_g: float) -> float:
+    """Return the logarithm of the likelihood that a plate shifts by so much for no reason."""
+    return -abs(shift_g) / NOISE_G - log(2.0 * NOISE_G)

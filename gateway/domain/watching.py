@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people, planogram and weights say of the moves of one change."""
+
+from math import exp, log
+from typing import Final
+
+from gateway.domain.explanations import Who
+from gateway.domain.goods import Option, at_home, place_loglik, unknown
+from gateway.domain.hands import NOBODY, Hands, Place, evidence, shares
+from gateway.domain.output import Step
+from gateway.domain.readings import Move
+from gateway.domain.sessions import bound_persons
+
+SWAPPED: Final = 0.2
+"""Probability that two persons who were one body to the camera came out as each other."""
+HAND_ASIDE_MM: Final = 25.0
+"""How far to the side of what it takes a wrist is."""
+NEAR: Final = -8.0
+"""Whoever fits worse than this was not at the shelf."""
+UNSEEN_SESSION: Final = -5.0
+"""Evidence for a visit of which nobody has been seen."""
+
+
+class Watching:
+    """Weighs one change's moves by everything but carts, each of them once."""
+
+    def __init__(self, step: Step, shelf: str) -> None:
+        self._step = step
+        self._shelf = shelf
+        self._places = step.layout.shelves[shelf]
+        self._known = step.known_weights()
+        self._without = step.state.settings.without
+        self._bound = {name: session.id for name, session in bound_persons(step).items()}
+        self._hands: dict[Move, list[Hands]] = {}
+        self._home: dict[Move, list[Option]] = {}
+        self.strangers = False
+        """Somebody without a session was near."""
+
+    @property
+    def unseen(self) -> str:
+        """Return why nobody can be named."""
+        state = self._step.state
+        blind = any(not session.persons for session in state.sessions.values())
+        return "no-camera" if blind or not state.people.frame_ns else "nobody-near"
+
+    def hands(self, move: Move) -> list[Hands]:
+        """Return how well each person fits a move."""
+        known = self._hands.get(move)
+        if known is not None:
+            return known
+        place = Place(
+            self._shelf,
+            move.x_mm - move.slack_mm - HAND_ASIDE_MM,
+            move.x_mm + move.slack_mm + HAND_ASIDE_MM,
+        )
+        wrists = "wrists" not in self._without
+        found = []
+        persons = self._step.state.people.persons
+        for person in persons.values():
+            one = evidence(
+                person, self._places, place, move.since_ns, move.until_ns, wrists=wrists
+            )
+            if one is not None:
+                found.append(one)
+        alone = {one.person: one.score for one in found}
+        for index, one in enumerate(found):
+            others = [alone[name] for name in persons[one.person].mixed if name in alone]
+            if others:
+                share = (1.0 - SWAPPED) * exp(one.score) + SWAPPED * exp(max(others))
+                found[index] = one._replace(score=log(share + 1e-12))
+        self._hands[move] = found
+        self.strangers |= any(
+            one.score > NEAR and one.person not in self._bound for one in found
+        )
+        return found
+
+    def seen(self, move: Move) -> bool:
+        """Tell whether anybody may have been at the place of a move."""
+        return any(one.score > NEAR for one in self.hands(move))
+
+    def who(self, move: Move) -> Who:
+        """Return the logarithm of each session's probability to have made a move."""
+        scores: list[tuple[str | None, float]] = [
+            (self._bound.get(one.person), one.score) for one in self.hands(move)
+        ]
+        scores += [
+            (session.id, UNSEEN_SESSION)
+            for session in self._step.state.sessions.values()
+            if not session.persons
+        ]
+        return shares(scores, nobody=NOBODY)
+
+    def home(self, move: Move) -> list[Option]:
+        """Return what a move may have been of what belongs on its shelf."""
+        known = self._home.get(move)
+        if known is None:
+            shares_count = "plate-shares" not in self._without
+            known = at_home(move, self._places.facings, self._known, place=shares_count)
+            self._home[move] = known
+        return known
+
+    def place(self, move: Move, gtin: str) -> float:
+        """Return how well a move's place fits where a product belongs."""
+        if "plate-shares" in self._without:
+            return 0.0
+        fits = [
+            place_loglik(move, facing) for facing in self._places.facings if facing.gtin == gtin
+        ]
+        return max(fits, default=-9.0)
+
+    def bound(self, move: Move) -> float:
+        """Return about the best that any explanation can say of a move."""
+        if move.total_g > 0:
+            return -3.0
+        options = self.home(move)
+        return max(options[0].loglik if options else unknown(), unknown())
