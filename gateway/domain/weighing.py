@@ -2,8 +2,9 @@
 """From noisy samples to settled changes, all plates of a shelf at once.
 
 A plate has a reference, the weight at which it was last stable. It starts to move when it leaves
-the reference or becomes restless, and settles when half a second of samples agree again; the
-difference of the two stable stretches is the change. Slow drift moves the reference silently.
+the reference or becomes restless, and settles when half a second of samples agree again. What lies
+between is cut into stable stretches and steps; each step is a change. Slow drift moves the
+reference silently.
 """
 
 from typing import Final, NamedTuple
@@ -12,19 +13,47 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.domain.segments import Level, Noise, bin_rows, find_steps, half_row
+
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 WINDOW_NS: Final = 500_000_000
 """How long samples must agree before a plate is stable."""
 WINDOW_SAMPLES_MIN: Final = 5
 WINDOW_SAMPLES_MAX: Final = 120
+PARTS: Final = 4
+"""Means over these parts of the window tell a plate that sways from one that is still."""
+HISTORY_NS: Final = 12_000_000_000
+"""Of a longer movement the beginning is forgotten."""
+HISTORY_SAMPLES_MAX: Final = 900
+BEFORE_NS: Final = 400_000_000
+"""How much before a movement is looked at with it."""
 HOLE_NS_MAX: Final = 500_000_000
 """Samples further apart than this do not belong to one window."""
+MISSING_MAX: Final = 3
+"""So many samples of a plate missing in a row are bridged."""
 SIGMA_MIN_G: Final = 0.3
 SIGMA_MAX_G: Final = 15.0
 LEAVE_G: Final = 2.5
 """Least departure from the reference that is movement; grows with the plate's noise."""
-GROUP_WAIT_NS: Final = 2_500_000_000
+LEARN_S: Final = 4.0
+"""Time constant with which a calm plate's noise is learnt."""
+DRIFT_G2_PER_S: Final = 0.1
+"""Variance that a plate's zero gains in a second."""
+SLOW_S: Final = 1.0
+"""Means closer in time than this tell nothing new of a plate's weight."""
+RESTLESS_NS: Final = 1_500_000_000
+"""What moved for longer may be a hand that rests: it has to be still for longer, too."""
+RESTED_NS: Final = 400_000_000
+"""How much longer."""
+SHAKEN_PLATES_MIN: Final = 4
+"""With fewer, a shelf's tremble cannot be told from a hand on one plate."""
+NEAR: Final = 2
+"""Plates so many places apart belong to one episode: a unit may lean on three."""
+NEAR_NS: Final = 400_000_000
+"""Movements that follow each other within this belong to one episode."""
+GROUP_WAIT_NS: Final = 3_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
 
 
@@ -37,16 +66,22 @@ class PlateChange(NamedTuple):
     sigma_g: float
     """Standard deviation of ``delta_g`` from the noise of both stretches."""
     since_ns: int
+    """Start of the transition: the end of the stable stretch before it."""
     stable_ns: int
-    """Start of the stable stretch behind the movement."""
+    """Its end: the start of the stable stretch behind it."""
     after_g: float
-    """The weight it is stable at now."""
+    """The weight of the stretch behind it."""
     unwatched: bool
     """The plate was not weighed throughout: a gap or a lost device lies in between."""
+    half_ns: int = 0
+    """When it had crossed half of the change: the same instant on all plates under one unit."""
 
 
 class ShelfChange(NamedTuple):
-    """Changes of neighbouring plates that overlap in time."""
+    """An episode: what changed on neighbouring plates in movements that overlap or follow closely.
+
+    A plate that changed in steps is in it several times, in order of time.
+    """
 
     plates: list[PlateChange]
     since_ns: int
@@ -58,27 +93,59 @@ class ShelfState(msgspec.Struct):
     """What is remembered of a shelf with ``p`` plates between blocks. Arrays are ``(p,)``."""
 
     window: np.ndarray
-    """``(n, p)`` latest samples, grams."""
+    """``(n, p)`` latest samples, grams: as far back as the oldest movement, and no further."""
+    at_ns: np.ndarray
+    """``(n,)`` when they were taken."""
     reference_g: np.ndarray
     """NaN until stable once."""
+    reference_var_g2: np.ndarray
+    """Variance of ``reference_g``."""
     sigma_g: np.ndarray
     """Noise of one sample; NaN until the first window."""
+    slow_g: np.ndarray
+    """Noise of a whole window's mean."""
+    sway_g: np.ndarray
+    """Standard deviation of the means of a window's parts while the plate is calm."""
     moving: np.ndarray
+    away: np.ndarray
+    """It has been off its reference since it started to move."""
     since_ns: np.ndarray
+    quiet_ns: np.ndarray
+    """Since when a moving plate's windows have agreed; 0: they do not."""
     unwatched: np.ndarray
     end_ns: int = 0
     period_ns: int = 0
     pending: list[PlateChange] = []
 
 
+class _Look(NamedTuple):
+    """What a shelf's latest window says. Arrays are ``(p,)``, NaN where a value is missing."""
+
+    smooth: Floats
+    """``(n, p)`` without single odd samples."""
+    mean_g: Floats
+    last_g: Floats
+    """Mean of its second half."""
+    spread_g: Floats
+    sway_g: Floats
+    shake_g2: float
+    """Variance that the whole shelf trembles with."""
+
+
 def new_shelf(plates: int) -> ShelfState:
     """Return the state of a shelf of which nothing is known."""
     return ShelfState(
         window=np.empty((0, plates)),
+        at_ns=np.empty(0, dtype=np.int64),
         reference_g=np.full(plates, np.nan),
+        reference_var_g2=np.ones(plates),
         sigma_g=np.full(plates, np.nan),
+        slow_g=np.full(plates, np.nan),
+        sway_g=np.full(plates, np.nan),
         moving=np.ones(plates, dtype=bool),
+        away=np.ones(plates, dtype=bool),
         since_ns=np.zeros(plates, dtype=np.int64),
+        quiet_ns=np.zeros(plates, dtype=np.int64),
         unwatched=np.zeros(plates, dtype=bool),
     )
 
@@ -92,10 +159,15 @@ def look_away(state: ShelfState, since_ns: int) -> list[ShelfChange]:
     settled = complete(state)
     known = np.isfinite(state.reference_g)
     state.since_ns[known & ~state.moving] = since_ns
-    state.moving[:] = True
+    state.moving[:] = state.away[:] = True
+    state.quiet_ns[:] = 0
     state.unwatched |= known
-    state.window = state.window[:0]
+    _forget(state)
     return settled
+
+
+def _forget(state: ShelfState) -> None:
+    state.window, state.at_ns = state.window[:0], state.at_ns[:0]
 
 
 def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> list[ShelfChange]:
@@ -110,32 +182,80 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
     length = min(max(-(-WINDOW_NS // period_ns), WINDOW_SAMPLES_MIN), WINDOW_SAMPLES_MAX)
     hole = start_ns - state.end_ns > HOLE_NS_MAX + period_ns
     if period_ns != state.period_ns or (hole and state.period_ns):
-        state.window = state.window[:0]
+        _forget(state)
+        state.quiet_ns[:] = 0
         state.period_ns = period_ns
-    state.end_ns = start_ns + (len(block_g) - 1) * period_ns
-    state.window = np.concatenate((state.window, block_g))[-length:]
+    _append(state, block_g, start_ns, length)
     if len(state.window) < length:
         return []
-    smooth = _median_of_three(state.window)
-    half = len(smooth) // 2
-    first_g, last_g = smooth[:half].mean(axis=0), smooth[half:].mean(axis=0)
-    mean_g, spread_g = smooth.mean(axis=0), smooth.std(axis=0)
+    look = _look(state, length)
+    shake_g2 = look.shake_g2
+    # Comparisons with NaN are false: a plate with a missing value in the window is never quiet.
+    quiet = look.spread_g**2 <= (2.5 * state.sigma_g + 0.4) ** 2 + 4.0 * shake_g2
+    quiet &= look.sway_g**2 <= (2.0 * state.sway_g + 0.2) ** 2 + 0.3 * shake_g2
+    doubt_g2 = state.slow_g**2 + state.reference_var_g2 + 0.05 * shake_g2
+    away = np.abs(look.last_g - state.reference_g) > LEAVE_G + 3.0 * np.sqrt(doubt_g2)
+    starts = ~state.moving & (~quiet | away) & np.isfinite(look.mean_g)
+    if starts.any():
+        _start(state, starts, look)
+    state.away |= state.moving & away
+    if state.moving.any():
+        _settle(state, quiet & state.moving & ~starts, look)
+        _grow(state, look)
+    _track(state, look, quiet & ~state.moving, len(block_g) * period_ns / 1e9)
+    return _complete(state) if state.pending else []
+
+
+def _append(state: ShelfState, block_g: Floats, start_ns: int, length: int) -> None:
+    """Add a block to the window; let go what lies before every movement."""
+    at_ns = start_ns + np.arange(len(block_g)) * state.period_ns
+    state.end_ns = int(at_ns[-1])
+    at_ns = np.concatenate((state.at_ns, at_ns))
+    watched = state.moving & ~state.unwatched & np.isfinite(state.reference_g)
+    from_ns = int(state.since_ns[watched].min()) if watched.any() else state.end_ns
+    from_ns = max(from_ns - WINDOW_NS - BEFORE_NS, state.end_ns - HISTORY_NS)
+    first = min(int(np.searchsorted(at_ns, from_ns)), max(len(at_ns) - length - MISSING_MAX, 0))
+    first = max(first, len(at_ns) - HISTORY_SAMPLES_MAX)
+    state.window = np.concatenate((state.window, block_g))[first:]
+    state.at_ns = at_ns[first:]
+
+
+def _bridged(rows_g: Floats) -> Floats:
+    """Return samples in which a few missing in a row repeat the one before."""
+    numbers = np.arange(len(rows_g))[:, None]
+    known = np.maximum.accumulate(np.where(np.isnan(rows_g), -1, numbers), axis=0)
+    bridged: Floats = np.take_along_axis(rows_g, np.maximum(known, 0), axis=0)
+    bridged[numbers - known > MISSING_MAX] = np.nan
+    return bridged
+
+
+def _look(state: ShelfState, length: int) -> _Look:
+    """Look at the latest window; learn what is still unknown of the plates' noise."""
+    rows_g = state.window[-length - MISSING_MAX :]
+    if np.isnan(rows_g).any():
+        rows_g = _bridged(rows_g)
+    smooth = _median_of_three(rows_g[-length:])
     unknown = np.isnan(state.sigma_g)
     if unknown.any():
-        estimate = _noise_from_differences(smooth)
-        state.sigma_g = np.where(unknown, estimate, state.sigma_g)
-    sigma_g = state.sigma_g
-    # Comparisons with NaN are false: a plate with a missing value in the window is never quiet.
-    quiet = (spread_g <= 2.5 * sigma_g + 0.4) & (np.abs(last_g - first_g) <= 1.5 * sigma_g + 0.8)
-    away = np.abs(last_g - state.reference_g) > LEAVE_G + 3.0 * sigma_g
-    starts = ~state.moving & (~quiet | away) & np.isfinite(mean_g)
-    if starts.any():
-        _start(state, starts, smooth)
-    settles = state.moving & quiet & ~starts
-    if settles.any():
-        _settle(state, settles, mean_g, len(smooth))
-    _track(state, smooth, quiet & ~state.moving, mean_g, spread_g)
-    return _complete(state) if state.pending else []
+        state.sigma_g[unknown] = _noise_from_differences(smooth)[unknown]
+        state.slow_g[unknown] = 0.6 * state.sigma_g[unknown]
+        state.sway_g[unknown] = 0.5 * state.sigma_g[unknown]
+    count, plates = smooth.shape
+    parts = min(PARTS, count)
+    size = count // parts
+    parts_g = smooth[count - parts * size :].reshape(parts, size, plates).mean(axis=1)
+    spread_g, sway_g = smooth.std(axis=0), parts_g.std(axis=0)
+    shake_g2 = 0.0
+    if plates >= SHAKEN_PLATES_MIN:
+        shake_g2 = _median(spread_g**2 - sway_g**2 - state.sigma_g**2)
+    half = parts_g[parts // 2 :].mean(axis=0)
+    return _Look(smooth, smooth.mean(axis=0), half, spread_g, sway_g, shake_g2)
+
+
+def _median(excess_g2: Floats) -> float:
+    """Return what most plates of a shelf tremble by more than they use to, at least 0."""
+    known = excess_g2[np.isfinite(excess_g2)]
+    return max(float(np.median(known)), 0.0) if len(known) else 0.0
 
 
 def _median_of_three(window: Floats) -> Floats:
@@ -152,50 +272,134 @@ def _noise_from_differences(smooth: Floats) -> Floats:
     return estimate
 
 
-def _start(state: ShelfState, starts: NDArray[np.bool_], smooth: Floats) -> None:
-    begin_ns = state.end_ns - (len(smooth) + 1) * state.period_ns
+def _start(state: ShelfState, starts: Flags, look: _Look) -> None:
+    count = len(look.smooth)
+    begin_ns = state.end_ns - (count + 1) * state.period_ns
     for plate in np.flatnonzero(starts):
         limit_g = LEAVE_G + 3.0 * state.sigma_g[plate]
-        left = np.abs(smooth[:, plate] - state.reference_g[plate]) > limit_g
-        index = int(np.argmax(left)) if left.any() else len(smooth) // 2
+        left = np.abs(look.smooth[:, plate] - state.reference_g[plate]) > limit_g
+        index = int(np.argmax(left)) if left.any() else count // 2
         state.since_ns[plate] = begin_ns + index * state.period_ns
     state.moving |= starts
+    state.away &= ~starts
+    state.quiet_ns[starts] = 0
 
 
-def _settle(state: ShelfState, settles: NDArray[np.bool_], mean_g: Floats, count: int) -> None:
-    stable_ns = state.end_ns - (count + 1) * state.period_ns
+def _settle(state: ShelfState, quiet: Flags, look: _Look) -> None:
+    """Let moving plates settle that have been quiet for long enough."""
+    state.quiet_ns[state.moving & ~quiet] = 0
+    state.quiet_ns[quiet & (state.quiet_ns == 0)] = state.end_ns
+    long = state.quiet_ns - WINDOW_NS - state.since_ns > RESTLESS_NS
+    long &= state.away & ~state.unwatched & np.isfinite(state.reference_g)
+    settles = quiet & (~long | (state.end_ns - state.quiet_ns >= RESTED_NS))
     for plate in np.flatnonzero(settles):
-        delta_g = float(mean_g[plate] - state.reference_g[plate])
-        noise_g = float(state.sigma_g[plate])
-        if abs(delta_g) > LEAVE_G + noise_g:  # False for NaN: the first time there is no change.
-            state.pending.append(
-                PlateChange(
-                    plate=int(plate),
-                    delta_g=delta_g,
-                    sigma_g=0.5 + noise_g * (4.0 / count) ** 0.5,
-                    since_ns=int(state.since_ns[plate]),
-                    stable_ns=max(stable_ns, int(state.since_ns[plate])),
-                    after_g=float(mean_g[plate]),
-                    unwatched=bool(state.unwatched[plate]),
-                )
-            )
-    state.reference_g[settles] = mean_g[settles]
+        if np.isnan(state.reference_g[plate]):
+            state.reference_g[plate] = look.mean_g[plate]
+            state.reference_var_g2[plate] = state.slow_g[plate] ** 2
+        elif state.unwatched[plate]:
+            _compare(state, int(plate), look)
+        elif not state.away[plate] or not _divide(state, int(plate), long=bool(long[plate])):
+            # It may have moved by less than a step: what follows counts for more.
+            state.reference_var_g2[plate] += LEAVE_G
     state.moving &= ~settles
     state.unwatched &= ~settles
 
 
-def _track(
-    state: ShelfState, smooth: Floats, calm: NDArray[np.bool_], mean_g: Floats, spread_g: Floats
-) -> None:
-    """Follow drift and noise of calm plates; let a restless plate's noise grow slowly."""
-    step_g = np.clip(0.05 * (mean_g - state.reference_g), -0.1, 0.1)
-    state.reference_g[calm] += step_g[calm]
-    state.sigma_g[calm] += 0.05 * (np.maximum(spread_g, SIGMA_MIN_G) - state.sigma_g)[calm]
-    restless = state.moving & np.isfinite(mean_g)
-    if restless.any():
-        noise_g = _noise_from_differences(smooth)
-        grown_g = np.minimum(state.sigma_g * 1.05, np.maximum(noise_g, state.sigma_g))
-        state.sigma_g[restless] = grown_g[restless]
+def _compare(state: ShelfState, plate: int, look: _Look) -> None:
+    """Compare with before nobody looked: one change, whatever happened meanwhile."""
+    after_g, noise_g = float(look.mean_g[plate]), float(state.sigma_g[plate])
+    delta_g = after_g - float(state.reference_g[plate])
+    stable_ns = state.end_ns - (len(look.smooth) + 1) * state.period_ns
+    since_ns = int(state.since_ns[plate])
+    stable_ns = max(stable_ns, since_ns)
+    if abs(delta_g) > LEAVE_G + noise_g:
+        sigma_g = 0.5 + noise_g * (4.0 / len(look.smooth)) ** 0.5
+        change = PlateChange(plate, delta_g, sigma_g, since_ns, stable_ns, after_g, True, stable_ns)
+        state.pending.append(change)
+    state.reference_g[plate] = after_g
+    state.reference_var_g2[plate] = state.slow_g[plate] ** 2
+
+
+def _divide(state: ShelfState, plate: int, *, long: bool) -> bool:
+    """Cut a plate's movement into steps; return whether there are any."""
+    since_ns = int(state.since_ns[plate]) - BEFORE_NS
+    first = int(np.searchsorted(state.at_ns, since_ns))
+    rows_g, at_ns = state.window[first:, plate], state.at_ns[first:]
+    known = np.isfinite(rows_g)
+    if not known.all():
+        rows_g, at_ns = rows_g[known], at_ns[known]
+    rows_g, at_ns = _median_of_three(rows_g), at_ns[1:-1]
+    rows = bin_rows(len(rows_g), state.period_ns)
+    noise = Noise(2.0 * float(state.sigma_g[plate]) ** 2, float(state.slow_g[plate]) ** 2)
+    before = Level(0, 0, float(state.reference_g[plate]), float(state.reference_var_g2[plate]))
+    shake_g2 = _shaken(state, first, rows, len(rows_g) // rows)
+    steps = find_steps(rows_g, shake_g2, noise, before, rows=rows, period_ns=state.period_ns)
+    for step in steps:
+        begin_ns, stable_ns = int(at_ns[max(step.before.stop - 1, 0)]), int(at_ns[step.after.first])
+        half = half_row(rows_g, step)
+        low = min(int(half), len(at_ns) - 2)
+        half_ns = int(at_ns[low] + (half - low) * (at_ns[low + 1] - at_ns[low]))
+        change = PlateChange(
+            plate=plate,
+            delta_g=step.delta_g,
+            sigma_g=0.3 + step.sigma_g,
+            since_ns=begin_ns,
+            stable_ns=max(stable_ns, begin_ns),
+            after_g=step.after.mean_g,
+            unwatched=False,
+            half_ns=min(max(half_ns, begin_ns), max(stable_ns, begin_ns)),
+        )
+        state.pending.append(change)
+    if steps:
+        state.reference_g[plate] = steps[-1].after.mean_g
+        state.reference_var_g2[plate] = steps[-1].after.var_g2
+    return bool(steps)
+
+
+def _shaken(state: ShelfState, first: int, rows: int, bins: int) -> Floats:
+    """Return ``(bins,)`` variance by which most plates of a shelf trembled, in bins to the end."""
+    plates = state.window.shape[1]
+    part = state.window[first:]
+    part = part[len(part) % rows :]
+    if plates < SHAKEN_PLATES_MIN or rows < 2:
+        return np.zeros(bins)
+    excess_g2 = part.reshape(-1, rows, plates).var(axis=1) - 2.0 * state.sigma_g**2
+    shake_g2 = np.maximum(np.median(np.nan_to_num(excess_g2), axis=1), 0.0)
+    shake_g2 = np.convolve(shake_g2, np.ones(5) / 5.0, "same") if len(shake_g2) >= 5 else shake_g2
+    return np.concatenate((np.zeros(max(bins - len(shake_g2), 0)), shake_g2))[-bins:]
+
+
+def _grow(state: ShelfState, look: _Look) -> None:
+    """Let a restless plate's noise grow slowly, lest it never settle again."""
+    restless = state.moving & np.isfinite(look.mean_g)
+    if not restless.any():
+        return
+    noise_g2 = np.maximum(_noise_from_differences(look.smooth) ** 2 - look.shake_g2, 0.0)
+    grown_g = np.minimum(state.sigma_g * 1.05, np.maximum(np.sqrt(noise_g2), state.sigma_g))
+    state.sigma_g[restless] = grown_g[restless]
+    endless = restless & (state.end_ns - state.since_ns > HISTORY_NS)
+    state.slow_g[endless] = np.minimum(1.05 * state.slow_g, SIGMA_MAX_G)[endless]
+    state.sway_g[endless] = np.minimum(1.05 * state.sway_g, SIGMA_MAX_G)[endless]
+
+
+def _track(state: ShelfState, look: _Look, calm: Flags, elapsed_s: float) -> None:
+    """Follow drift and noise of calm plates."""
+    off_g = look.mean_g - state.reference_g
+    doubt_g2 = state.reference_var_g2 + DRIFT_G2_PER_S * elapsed_s
+    told_g2 = state.slow_g**2 * max(SLOW_S / elapsed_s, 1.0)
+    gain = np.where(calm, doubt_g2 / (doubt_g2 + told_g2), 0.0)
+    state.reference_g += np.where(calm, gain * off_g, 0.0)
+    state.reference_var_g2 = np.where(calm, (1.0 - gain) * doubt_g2, state.reference_var_g2)
+    share = min(elapsed_s / LEARN_S, 0.2)
+    if look.shake_g2 > 0.5:
+        return  # What footsteps and hands shake is not the plates' own noise.
+    for known_g, seen_g2, least_g in (
+        (state.sigma_g, look.spread_g**2, SIGMA_MIN_G),
+        (state.slow_g, (1.3 * off_g) ** 2, 0.15),
+        (state.sway_g, look.sway_g**2, 0.1),
+    ):
+        learnt_g2 = known_g**2 + share * (np.maximum(seen_g2, least_g**2) - known_g**2)
+        known_g[calm] = np.sqrt(learnt_g2)[calm]
 
 
 def complete(state: ShelfState) -> list[ShelfChange]:
@@ -205,27 +409,66 @@ def complete(state: ShelfState) -> list[ShelfChange]:
 
 def _complete(state: ShelfState, *, wait: bool = True) -> list[ShelfChange]:
     """Join pending changes of neighbours; ``wait``: keep back those whose neighbour still moves."""
-    groups: list[list[PlateChange]] = []
-    for change in sorted(state.pending, key=lambda change: change.plate):
-        if groups and change.plate - groups[-1][-1].plate <= 1:
-            groups[-1].append(change)
-        else:
-            groups.append([change])
     complete: list[ShelfChange] = []
-    state.pending = []
-    for group in groups:
-        stable_ns = max(change.stable_ns for change in group)
-        low, high = max(group[0].plate - 1, 0), group[-1].plate + 2
-        still = state.moving[low:high] & (state.since_ns[low:high] < stable_ns)
-        if wait and still.any() and state.end_ns - stable_ns < GROUP_WAIT_NS:
-            state.pending.extend(group)
+    pending, state.pending = state.pending, []
+    for group in _episodes(pending):
+        last_ns = max(change.stable_ns for change in group)
+        if wait and state.end_ns - last_ns < GROUP_WAIT_NS and _goes_on(state, group, last_ns):
+            state.pending += group
             continue
         complete.append(
             ShelfChange(
                 plates=group,
                 since_ns=min(change.since_ns for change in group),
-                stable_ns=stable_ns,
+                stable_ns=last_ns,
                 unwatched=any(change.unwatched for change in group),
             )
         )
     return complete
+
+
+def _goes_on(state: ShelfState, group: list[PlateChange], last_ns: int) -> bool:
+    """Tell whether a plate of an episode, or one near, is still on the move since then."""
+    low, high = max(min(c.plate for c in group) - NEAR, 0), max(c.plate for c in group) + NEAR + 1
+    still = state.moving & state.away & (state.since_ns < last_ns + NEAR_NS)
+    return bool(still[low:high].any())
+
+
+def _episodes(changes: list[PlateChange]) -> list[list[PlateChange]]:
+    """Return changes that are near each other in place and time together, ordered by both."""
+    episodes: list[list[PlateChange]] = []
+    for change in changes:
+        touched = [one for one in episodes if any(_near(change, other) for other in one)]
+        episodes = [one for one in episodes if one not in touched]
+        episodes.append(sorted([change, *(other for one in touched for other in one)]))
+    for episode in episodes:
+        episode.sort(key=lambda change: (change.plate, change.since_ns))
+    return sorted(episodes, key=lambda episode: (episode[0].since_ns, episode[0].plate))
+
+
+def _near(one: PlateChange, other: PlateChange) -> bool:
+    between_ns = max(one.since_ns, other.since_ns) - min(one.stable_ns, other.stable_ns)
+    return abs(one.plate - other.plate) <= NEAR and between_ns <= NEAR_NS
+
+
+def net(change: ShelfChange) -> list[PlateChange]:
+    """Return what each plate changed in all: one change a plate, in their order."""
+    steps: dict[int, list[PlateChange]] = {}
+    for one in change.plates:
+        steps.setdefault(one.plate, []).append(one)
+    return [_summed(steps[plate]) for plate in sorted(steps)]
+
+
+def _summed(steps: list[PlateChange]) -> PlateChange:
+    """Return the steps of one plate as one."""
+    first, last = steps[0], steps[-1]
+    if first is last:
+        return first
+    largest = max(steps, key=lambda one: abs(one.delta_g))
+    return last._replace(
+        delta_g=sum(one.delta_g for one in steps),
+        sigma_g=((first.sigma_g**2 + last.sigma_g**2) / 2.0) ** 0.5,
+        since_ns=first.since_ns,
+        half_ns=largest.half_ns,
+        unwatched=any(one.unwatched for one in steps),
+    )
