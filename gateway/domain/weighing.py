@@ -27,6 +27,8 @@ PARTS: Final = 4
 HISTORY_NS: Final = 12_000_000_000
 """Of a longer movement the beginning is forgotten."""
 HISTORY_SAMPLES_MAX: Final = 900
+ENDLESS_NS: Final = 12_000_000_000
+"""Nobody holds a thing on a plate for longer: it has become noisy."""
 BEFORE_NS: Final = 400_000_000
 """How much before a movement is looked at with it."""
 HOLE_NS_MAX: Final = 500_000_000
@@ -53,6 +55,9 @@ NEAR: Final = 2
 """Plates so many places apart belong to one episode: a unit may lean on three."""
 NEAR_NS: Final = 400_000_000
 """Movements that follow each other within this belong to one episode."""
+TRIFLE_G: Final = 35.0
+"""An episode of less is no unit by itself; it waits for what becomes of it."""
+TRIFLE_WAIT_NS: Final = 2_500_000_000
 GROUP_WAIT_NS: Final = 3_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
 
@@ -111,7 +116,7 @@ class ShelfState(msgspec.Struct):
     """It has been off its reference since it started to move."""
     since_ns: np.ndarray
     quiet_ns: np.ndarray
-    """Since when a moving plate's windows have agreed; 0: they do not."""
+    """Since when its windows have agreed; 0: they do not."""
     unwatched: np.ndarray
     end_ns: int = 0
     period_ns: int = 0
@@ -199,6 +204,8 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
     if starts.any():
         _start(state, starts, look)
     state.away |= state.moving & away
+    state.quiet_ns[~quiet] = 0
+    state.quiet_ns[quiet & (state.quiet_ns == 0)] = state.end_ns
     if state.moving.any():
         _settle(state, quiet & state.moving & ~starts, look)
         _grow(state, look)
@@ -214,7 +221,7 @@ def _append(state: ShelfState, block_g: Floats, start_ns: int, length: int) -> N
     watched = state.moving & ~state.unwatched & np.isfinite(state.reference_g)
     from_ns = int(state.since_ns[watched].min()) if watched.any() else state.end_ns
     from_ns = max(from_ns - WINDOW_NS - BEFORE_NS, state.end_ns - HISTORY_NS)
-    first = min(int(np.searchsorted(at_ns, from_ns)), max(len(at_ns) - length - MISSING_MAX, 0))
+    first = min(int(np.searchsorted(at_ns, from_ns)), max(len(at_ns) - 2 * length, 0))
     first = max(first, len(at_ns) - HISTORY_SAMPLES_MAX)
     state.window = np.concatenate((state.window, block_g))[first:]
     state.at_ns = at_ns[first:]
@@ -282,13 +289,10 @@ def _start(state: ShelfState, starts: Flags, look: _Look) -> None:
         state.since_ns[plate] = begin_ns + index * state.period_ns
     state.moving |= starts
     state.away &= ~starts
-    state.quiet_ns[starts] = 0
 
 
 def _settle(state: ShelfState, quiet: Flags, look: _Look) -> None:
     """Let moving plates settle that have been quiet for long enough."""
-    state.quiet_ns[state.moving & ~quiet] = 0
-    state.quiet_ns[quiet & (state.quiet_ns == 0)] = state.end_ns
     long = state.quiet_ns - WINDOW_NS - state.since_ns > RESTLESS_NS
     long &= state.away & ~state.unwatched & np.isfinite(state.reference_g)
     settles = quiet & (~long | (state.end_ns - state.quiet_ns >= RESTED_NS))
@@ -370,16 +374,20 @@ def _shaken(state: ShelfState, first: int, rows: int, bins: int) -> Floats:
 
 
 def _grow(state: ShelfState, look: _Look) -> None:
-    """Let a restless plate's noise grow slowly, lest it never settle again."""
-    restless = state.moving & np.isfinite(look.mean_g)
-    if not restless.any():
+    """Let a restless plate's noise grow slowly, lest it never settle again.
+
+    Not while it is off its reference: that is a hand.
+    """
+    endless = state.end_ns - state.since_ns > ENDLESS_NS
+    grows = state.moving & np.isfinite(look.mean_g) & (~state.away | endless)
+    if not grows.any():
         return
     noise_g2 = np.maximum(_noise_from_differences(look.smooth) ** 2 - look.shake_g2, 0.0)
     grown_g = np.minimum(state.sigma_g * 1.05, np.maximum(np.sqrt(noise_g2), state.sigma_g))
-    state.sigma_g[restless] = grown_g[restless]
-    endless = restless & (state.end_ns - state.since_ns > HISTORY_NS)
-    state.slow_g[endless] = np.minimum(1.05 * state.slow_g, SIGMA_MAX_G)[endless]
-    state.sway_g[endless] = np.minimum(1.05 * state.sway_g, SIGMA_MAX_G)[endless]
+    state.sigma_g[grows] = grown_g[grows]
+    grows &= endless
+    state.slow_g[grows] = np.minimum(1.05 * state.slow_g, SIGMA_MAX_G)[grows]
+    state.sway_g[grows] = np.minimum(1.05 * state.sway_g, SIGMA_MAX_G)[grows]
 
 
 def _track(state: ShelfState, look: _Look, calm: Flags, elapsed_s: float) -> None:
@@ -390,16 +398,27 @@ def _track(state: ShelfState, look: _Look, calm: Flags, elapsed_s: float) -> Non
     gain = np.where(calm, doubt_g2 / (doubt_g2 + told_g2), 0.0)
     state.reference_g += np.where(calm, gain * off_g, 0.0)
     state.reference_var_g2 = np.where(calm, (1.0 - gain) * doubt_g2, state.reference_var_g2)
+    # What moved a moment ago, or what footsteps and hands shake, is not the plates' own noise.
+    calm = calm & (state.end_ns - state.quiet_ns > WINDOW_NS)
+    if look.shake_g2 > 0.5 or not calm.any():
+        return
     share = min(elapsed_s / LEARN_S, 0.2)
-    if look.shake_g2 > 0.5:
-        return  # What footsteps and hands shake is not the plates' own noise.
     for known_g, seen_g2, least_g in (
         (state.sigma_g, look.spread_g**2, SIGMA_MIN_G),
-        (state.slow_g, (1.3 * off_g) ** 2, 0.15),
+        (state.slow_g, _apart_g2(state, look), 0.15),
         (state.sway_g, look.sway_g**2, 0.1),
     ):
         learnt_g2 = known_g**2 + share * (np.maximum(seen_g2, least_g**2) - known_g**2)
         known_g[calm] = np.sqrt(learnt_g2)[calm]
+
+
+def _apart_g2(state: ShelfState, look: _Look) -> Floats:
+    """Return by how much the means of the latest two windows differ, squared."""
+    length = len(look.smooth) + 2
+    before_g = state.window[-2 * length : -length]
+    apart_g = look.mean_g - before_g.mean(axis=0) if len(before_g) else np.zeros(len(look.mean_g))
+    # Fewer than all would be as good, but for one odd sample, and for one that is missing.
+    return np.minimum(np.nan_to_num(apart_g) ** 2, 9.0 * state.slow_g**2)
 
 
 def complete(state: ShelfState) -> list[ShelfChange]:
@@ -408,30 +427,49 @@ def complete(state: ShelfState) -> list[ShelfChange]:
 
 
 def _complete(state: ShelfState, *, wait: bool = True) -> list[ShelfChange]:
-    """Join pending changes of neighbours; ``wait``: keep back those whose neighbour still moves."""
+    """Join pending changes of neighbours; ``wait``: keep back those that may not be over."""
     complete: list[ShelfChange] = []
     pending, state.pending = state.pending, []
     for group in _episodes(pending):
         last_ns = max(change.stable_ns for change in group)
-        if wait and state.end_ns - last_ns < GROUP_WAIT_NS and _goes_on(state, group, last_ns):
+        trifle = _is_trifle(group)
+        if wait and _goes_on(state, group, last_ns, trifle=trifle):
             state.pending += group
-            continue
-        complete.append(
-            ShelfChange(
-                plates=group,
-                since_ns=min(change.since_ns for change in group),
-                stable_ns=last_ns,
-                unwatched=any(change.unwatched for change in group),
-            )
-        )
+        elif not (trifle and _comes_to_nothing(group)):
+            since_ns = min(change.since_ns for change in group)
+            unwatched = any(change.unwatched for change in group)
+            complete.append(ShelfChange(group, since_ns, last_ns, unwatched))
     return complete
 
 
-def _goes_on(state: ShelfState, group: list[PlateChange], last_ns: int) -> bool:
-    """Tell whether a plate of an episode, or one near, is still on the move since then."""
+def _goes_on(state: ShelfState, group: list[PlateChange], last_ns: int, *, trifle: bool) -> bool:
+    """Tell whether an episode may go on: a plate of it, or one near, is on the move."""
+    waited_ns = state.end_ns - last_ns
+    if trifle and waited_ns < TRIFLE_WAIT_NS:
+        return True
+    if waited_ns >= GROUP_WAIT_NS:
+        return False
     low, high = max(min(c.plate for c in group) - NEAR, 0), max(c.plate for c in group) + NEAR + 1
     still = state.moving & state.away & (state.since_ns < last_ns + NEAR_NS)
     return bool(still[low:high].any())
+
+
+def _is_trifle(changes: list[PlateChange]) -> bool:
+    """Tell whether an episode is less than any unit weighs: a hand that leans, or a drift."""
+    if any(change.unwatched for change in changes):
+        return False
+    most_g: dict[int, float] = {}
+    for change in changes:
+        most_g[change.plate] = max(most_g.get(change.plate, 0.0), abs(change.delta_g))
+    return sum(most_g.values()) < TRIFLE_G
+
+
+def _comes_to_nothing(changes: list[PlateChange]) -> bool:
+    """Tell whether all plates weigh again what they did before an episode."""
+    return all(
+        abs(one.delta_g) < LEAVE_G + 3.0 * one.sigma_g
+        for one in net(ShelfChange(changes, 0, 0, unwatched=False))
+    )
 
 
 def _episodes(changes: list[PlateChange]) -> list[list[PlateChange]]:
@@ -440,7 +478,7 @@ def _episodes(changes: list[PlateChange]) -> list[list[PlateChange]]:
     for change in changes:
         touched = [one for one in episodes if any(_near(change, other) for other in one)]
         episodes = [one for one in episodes if one not in touched]
-        episodes.append(sorted([change, *(other for one in touched for other in one)]))
+        episodes.append([change, *(other for one in touched for other in one)])
     for episode in episodes:
         episode.sort(key=lambda change: (change.plate, change.since_ns))
     return sorted(episodes, key=lambda episode: (episode[0].since_ns, episode[0].plate))
@@ -448,6 +486,8 @@ def _episodes(changes: list[PlateChange]) -> list[list[PlateChange]]:
 
 def _near(one: PlateChange, other: PlateChange) -> bool:
     between_ns = max(one.since_ns, other.since_ns) - min(one.stable_ns, other.stable_ns)
+    if one.plate == other.plate and min(abs(one.delta_g), abs(other.delta_g)) < TRIFLE_G:
+        return between_ns <= TRIFLE_WAIT_NS
     return abs(one.plate - other.plate) <= NEAR and between_ns <= NEAR_NS
 
 
