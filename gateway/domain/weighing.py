@@ -37,6 +37,8 @@ MISSING_MAX: Final = 3
 """So many samples of a plate missing in a row are bridged."""
 SIGMA_MIN_G: Final = 0.3
 SIGMA_MAX_G: Final = 15.0
+SLOW_MIN_G: Final = 0.15
+SWAY_MIN_G: Final = 0.1
 LEAVE_G: Final = 2.5
 """Least departure from the reference that is movement; grows with the plate's noise."""
 LEARN_S: Final = 4.0
@@ -58,6 +60,10 @@ NEAR_NS: Final = 400_000_000
 TRIFLE_G: Final = 35.0
 """An episode of less is no unit by itself; it waits for what becomes of it."""
 TRIFLE_WAIT_NS: Final = 2_500_000_000
+FAINT_G: Final = 20.0
+"""What is off its reference by less is no hand that works."""
+FAINT_WAIT_NS: Final = 1_000_000_000
+"""How long a settled change waits for a neighbour that moves as little."""
 GROUP_WAIT_NS: Final = 3_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
 
@@ -115,6 +121,8 @@ class ShelfState(msgspec.Struct):
     away: np.ndarray
     """It has been off its reference since it started to move."""
     since_ns: np.ndarray
+    settled_ns: np.ndarray
+    """When it last did."""
     quiet_ns: np.ndarray
     """Since when its windows have agreed; 0: they do not."""
     unwatched: np.ndarray
@@ -150,6 +158,7 @@ def new_shelf(plates: int) -> ShelfState:
         moving=np.ones(plates, dtype=bool),
         away=np.ones(plates, dtype=bool),
         since_ns=np.zeros(plates, dtype=np.int64),
+        settled_ns=np.zeros(plates, dtype=np.int64),
         quiet_ns=np.zeros(plates, dtype=np.int64),
         unwatched=np.zeros(plates, dtype=bool),
     )
@@ -208,8 +217,10 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
     state.quiet_ns[quiet & (state.quiet_ns == 0)] = state.end_ns
     if state.moving.any():
         _settle(state, quiet & state.moving & ~starts, look)
-        _grow(state, look)
-    _track(state, look, quiet & ~state.moving, len(block_g) * period_ns / 1e9)
+        _grow(state, look, away)
+    elapsed_s = len(block_g) * period_ns / 1e9
+    _track(state, look, quiet & ~state.moving, elapsed_s)
+    _learn(state, look, np.isfinite(look.mean_g) & ~away, elapsed_s)
     return _complete(state) if state.pending else []
 
 
@@ -306,6 +317,7 @@ def _settle(state: ShelfState, quiet: Flags, look: _Look) -> None:
             # It may have moved by less than a step: what follows counts for more.
             state.reference_var_g2[plate] += LEAVE_G
     state.moving &= ~settles
+    state.settled_ns[settles] = state.end_ns
     state.unwatched &= ~settles
 
 
@@ -373,21 +385,24 @@ def _shaken(state: ShelfState, first: int, rows: int, bins: int) -> Floats:
     return np.concatenate((np.zeros(max(bins - len(shake_g2), 0)), shake_g2))[-bins:]
 
 
-def _grow(state: ShelfState, look: _Look) -> None:
+def _grow(state: ShelfState, look: _Look, away: Flags) -> None:
     """Let a restless plate's noise grow slowly, lest it never settle again.
 
-    Not while it is off its reference: that is a hand.
+    Hands sway slowly: only of what trembles in place, or moves for very long, the fast noise grows.
     """
-    endless = state.end_ns - state.since_ns > ENDLESS_NS
-    grows = state.moving & np.isfinite(look.mean_g) & (~state.away | endless)
-    if not grows.any():
-        return
-    noise_g2 = np.maximum(_noise_from_differences(look.smooth) ** 2 - look.shake_g2, 0.0)
-    grown_g = np.minimum(state.sigma_g * 1.05, np.maximum(np.sqrt(noise_g2), state.sigma_g))
-    state.sigma_g[grows] = grown_g[grows]
-    grows &= endless
-    state.slow_g[grows] = np.minimum(1.05 * state.slow_g, SIGMA_MAX_G)[grows]
-    state.sway_g[grows] = np.minimum(1.05 * state.sway_g, SIGMA_MAX_G)[grows]
+    known = state.moving & np.isfinite(look.mean_g)
+    endless = known & (state.end_ns - state.since_ns > ENDLESS_NS)
+    grows = (known & ~away) | endless
+    if grows.any():
+        noise_g2 = np.maximum(_noise_from_differences(look.smooth) ** 2 - look.shake_g2, 0.0)
+        grown_g = np.minimum(state.sigma_g * 1.05, np.maximum(np.sqrt(noise_g2), state.sigma_g))
+        state.sigma_g[grows] = grown_g[grows]
+    smooth = known & (look.spread_g <= 2.5 * state.sigma_g + 0.4)
+    smooth &= state.end_ns - state.since_ns > WINDOW_NS + RESTLESS_NS
+    grows = smooth | endless
+    state.sway_g[grows] = np.minimum(1.05 * state.sway_g, np.maximum(look.sway_g, state.sway_g))[
+        grows
+    ]
 
 
 def _track(state: ShelfState, look: _Look, calm: Flags, elapsed_s: float) -> None:
@@ -398,18 +413,22 @@ def _track(state: ShelfState, look: _Look, calm: Flags, elapsed_s: float) -> Non
     gain = np.where(calm, doubt_g2 / (doubt_g2 + told_g2), 0.0)
     state.reference_g += np.where(calm, gain * off_g, 0.0)
     state.reference_var_g2 = np.where(calm, (1.0 - gain) * doubt_g2, state.reference_var_g2)
+
+
+def _learn(state: ShelfState, look: _Look, still: Flags, elapsed_s: float) -> None:
+    """Learn the noise of plates that are where they were, quiet or not."""
     # What moved a moment ago, or what footsteps and hands shake, is not the plates' own noise.
-    calm = calm & (state.end_ns - state.quiet_ns > WINDOW_NS)
-    if look.shake_g2 > 0.5 or not calm.any():
+    still = still & (state.end_ns - state.settled_ns > 2 * WINDOW_NS)
+    if look.shake_g2 > 0.5 or not still.any():
         return
     share = min(elapsed_s / LEARN_S, 0.2)
     for known_g, seen_g2, least_g in (
         (state.sigma_g, look.spread_g**2, SIGMA_MIN_G),
-        (state.slow_g, _apart_g2(state, look), 0.15),
-        (state.sway_g, look.sway_g**2, 0.1),
+        (state.slow_g, _apart_g2(state, look), SLOW_MIN_G),
+        (state.sway_g, look.sway_g**2, SWAY_MIN_G),
     ):
-        learnt_g2 = known_g**2 + share * (np.maximum(seen_g2, least_g**2) - known_g**2)
-        known_g[calm] = np.sqrt(learnt_g2)[calm]
+        seen_g2 = np.clip(seen_g2, least_g**2, 9.0 * known_g**2)
+        known_g[still] = np.sqrt(known_g**2 + share * (seen_g2 - known_g**2))[still]
 
 
 def _apart_g2(state: ShelfState, look: _Look) -> Floats:
@@ -417,8 +436,7 @@ def _apart_g2(state: ShelfState, look: _Look) -> Floats:
     length = len(look.smooth) + 2
     before_g = state.window[-2 * length : -length]
     apart_g = look.mean_g - before_g.mean(axis=0) if len(before_g) else np.zeros(len(look.mean_g))
-    # Fewer than all would be as good, but for one odd sample, and for one that is missing.
-    return np.minimum(np.nan_to_num(apart_g) ** 2, 9.0 * state.slow_g**2)
+    return np.nan_to_num(apart_g) ** 2
 
 
 def complete(state: ShelfState) -> list[ShelfChange]:
@@ -445,13 +463,13 @@ def _complete(state: ShelfState, *, wait: bool = True) -> list[ShelfChange]:
 def _goes_on(state: ShelfState, group: list[PlateChange], last_ns: int, *, trifle: bool) -> bool:
     """Tell whether an episode may go on: a plate of it, or one near, is on the move."""
     waited_ns = state.end_ns - last_ns
-    if trifle and waited_ns < TRIFLE_WAIT_NS:
+    if waited_ns < (TRIFLE_WAIT_NS if trifle else 0):
         return True
-    if waited_ns >= GROUP_WAIT_NS:
-        return False
     low, high = max(min(c.plate for c in group) - NEAR, 0), max(c.plate for c in group) + NEAR + 1
     still = state.moving & state.away & (state.since_ns < last_ns + NEAR_NS)
-    return bool(still[low:high].any())
+    if waited_ns >= FAINT_WAIT_NS and len(state.window):
+        still &= np.abs(state.window[-1] - state.reference_g) > FAINT_G
+    return waited_ns < GROUP_WAIT_NS and bool(still[low:high].any())
 
 
 def _is_trifle(changes: list[PlateChange]) -> bool:
@@ -486,7 +504,8 @@ def _episodes(changes: list[PlateChange]) -> list[list[PlateChange]]:
 
 def _near(one: PlateChange, other: PlateChange) -> bool:
     between_ns = max(one.since_ns, other.since_ns) - min(one.stable_ns, other.stable_ns)
-    if one.plate == other.plate and min(abs(one.delta_g), abs(other.delta_g)) < TRIFLE_G:
+    earlier = one if one.since_ns < other.since_ns else other
+    if one.plate == other.plate and abs(earlier.delta_g) < TRIFLE_G:
         return between_ns <= TRIFLE_WAIT_NS
     return abs(one.plate - other.plate) <= NEAR and between_ns <= NEAR_NS
 
