@@ -29,7 +29,7 @@ SHORT_COST: Final = 30.0
 STRETCH_BINS_MIN: Final = 3
 STEPS_MAX: Final = 6
 LEAST_G: Final = 2.5
-LEAST_SIGMAS: Final = 3.0
+LEAST_SIGMAS: Final = 2.0
 """A step smaller than ``LEAST_G`` and so many standard deviations is none."""
 SHAKE_SHARE: Final = 0.4
 """Variance of a bin's mean from a tremble, against the tremble's own."""

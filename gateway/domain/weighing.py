@@ -37,6 +37,8 @@ MISSING_MAX: Final = 3
 """So many samples of a plate missing in a row are bridged."""
 SIGMA_MIN_G: Final = 0.3
 SIGMA_MAX_G: Final = 15.0
+SHAKE_MAX_G2: Final = 25.0
+"""A shelf that trembles by more has to calm down before anything on it is stable."""
 SLOW_MIN_G: Final = 0.15
 SWAY_MIN_G: Final = 0.1
 LEAVE_G: Final = 2.5
@@ -59,7 +61,7 @@ NEAR_NS: Final = 400_000_000
 """Movements that follow each other within this belong to one episode."""
 TRIFLE_G: Final = 35.0
 """An episode of less is no unit by itself; it waits for what becomes of it."""
-TRIFLE_WAIT_NS: Final = 2_500_000_000
+TRIFLE_WAIT_NS: Final = 5_000_000_000
 FAINT_G: Final = 20.0
 """What is off its reference by less is no hand that works."""
 FAINT_WAIT_NS: Final = 1_000_000_000
@@ -203,12 +205,12 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
     if len(state.window) < length:
         return []
     look = _look(state, length)
-    shake_g2 = look.shake_g2
+    shake_g2 = min(look.shake_g2, SHAKE_MAX_G2)
     # Comparisons with NaN are false: a plate with a missing value in the window is never quiet.
     quiet = look.spread_g**2 <= (2.5 * state.sigma_g + 0.4) ** 2 + 4.0 * shake_g2
     quiet &= look.sway_g**2 <= (2.0 * state.sway_g + 0.2) ** 2 + 0.3 * shake_g2
     doubt_g2 = state.slow_g**2 + state.reference_var_g2 + 0.05 * shake_g2
-    away = np.abs(look.last_g - state.reference_g) > LEAVE_G + 3.0 * np.sqrt(doubt_g2)
+    away = np.abs(look.last_g - state.reference_g) > LEAVE_G + 2.0 * np.sqrt(doubt_g2)
     starts = ~state.moving & (~quiet | away) & np.isfinite(look.mean_g)
     if starts.any():
         _start(state, starts, look)
@@ -454,7 +456,9 @@ def _complete(state: ShelfState, *, wait: bool = True) -> list[ShelfChange]:
         if wait and _goes_on(state, group, last_ns, trifle=trifle):
             state.pending += group
         elif not (trifle and _comes_to_nothing(group)):
-            since_ns = min(change.since_ns for change in group)
+            # What a hand leant before says nothing of when something was taken.
+            weighty = [one for one in group if abs(one.delta_g) > FAINT_G] or group
+            since_ns = min(change.since_ns for change in weighty)
             unwatched = any(change.unwatched for change in group)
             complete.append(ShelfChange(group, since_ns, last_ns, unwatched))
     return complete
@@ -476,10 +480,18 @@ def _is_trifle(changes: list[PlateChange]) -> bool:
     """Tell whether an episode is less than any unit weighs: a hand that leans, or a drift."""
     if any(change.unwatched for change in changes):
         return False
-    most_g: dict[int, float] = {}
+    first = min(change.plate for change in changes)
+    up_g = [0.0] * (max(change.plate for change in changes) - first + 1 + NEAR)
+    down_g = up_g.copy()
     for change in changes:
-        most_g[change.plate] = max(most_g.get(change.plate, 0.0), abs(change.delta_g))
-    return sum(most_g.values()) < TRIFLE_G
+        side_g = up_g if change.delta_g > 0 else down_g
+        side_g[change.plate - first] += abs(change.delta_g)
+    # A unit leans on three plates at most, and on all of them the same way.
+    return all(
+        sum(side_g[at : at + NEAR + 1]) < TRIFLE_G
+        for side_g in (up_g, down_g)
+        for at in range(len(side_g) - NEAR)
+    )
 
 
 def _comes_to_nothing(changes: list[PlateChange]) -> bool:
