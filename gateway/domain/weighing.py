@@ -62,7 +62,7 @@ NEAR_NS: Final = 400_000_000
 TRIFLE_G: Final = 35.0
 """An episode of less is no unit by itself; it waits for what becomes of it."""
 TRIFLE_WAIT_NS: Final = 5_000_000_000
-FAINT_G: Final = 20.0
+FAINT_G: Final = 25.0
 """What is off its reference by less is no hand that works."""
 FAINT_WAIT_NS: Final = 1_000_000_000
 """How long a settled change waits for a neighbour that moves as little."""
@@ -451,29 +451,32 @@ def _complete(state: ShelfState, *, wait: bool = True) -> list[ShelfChange]:
     complete: list[ShelfChange] = []
     pending, state.pending = state.pending, []
     for group in _episodes(pending):
-        last_ns = max(change.stable_ns for change in group)
+        # What a hand leant by says nothing of when something was taken.
+        weighty = [change for change in group if abs(change.delta_g) > FAINT_G] or group
         trifle = _is_trifle(group)
-        if wait and _goes_on(state, group, last_ns, trifle=trifle):
+        if wait and _goes_on(state, weighty, TRIFLE_WAIT_NS if trifle else 0):
             state.pending += group
         elif not (trifle and _comes_to_nothing(group)):
-            # What a hand leant before says nothing of when something was taken.
-            weighty = [one for one in group if abs(one.delta_g) > FAINT_G] or group
             since_ns = min(change.since_ns for change in weighty)
+            stable_ns = max(change.stable_ns for change in weighty)
             unwatched = any(change.unwatched for change in group)
-            complete.append(ShelfChange(group, since_ns, last_ns, unwatched))
+            complete.append(ShelfChange(group, since_ns, stable_ns, unwatched))
     return complete
 
 
-def _goes_on(state: ShelfState, group: list[PlateChange], last_ns: int, *, trifle: bool) -> bool:
+def _goes_on(state: ShelfState, group: list[PlateChange], least_ns: int) -> bool:
     """Tell whether an episode may go on: a plate of it, or one near, is on the move."""
+    last_ns = max(change.stable_ns for change in group)
     waited_ns = state.end_ns - last_ns
-    if waited_ns < (TRIFLE_WAIT_NS if trifle else 0):
+    if waited_ns < least_ns:
         return True
-    low, high = max(min(c.plate for c in group) - NEAR, 0), max(c.plate for c in group) + NEAR + 1
-    still = state.moving & state.away & (state.since_ns < last_ns + NEAR_NS)
+    near = np.zeros(len(state.moving), dtype=bool)
+    for change in group:
+        near[max(change.plate - NEAR, 0) : change.plate + NEAR + 1] = True
+    still = near & state.moving & state.away & (state.since_ns < last_ns + NEAR_NS)
     if waited_ns >= FAINT_WAIT_NS and len(state.window):
         still &= np.abs(state.window[-1] - state.reference_g) > FAINT_G
-    return waited_ns < GROUP_WAIT_NS and bool(still[low:high].any())
+    return waited_ns < GROUP_WAIT_NS and bool(still.any())
 
 
 def _is_trifle(changes: list[PlateChange]) -> bool:
