@@ -45,6 +45,8 @@ LEAVE_G: Final = 2.5
 """Least departure from the reference that is movement; grows with the plate's noise."""
 LEARN_S: Final = 4.0
 """Time constant with which a calm plate's noise is learnt."""
+LEARN_NS: Final = 600_000_000
+"""How often."""
 DRIFT_G2_PER_S: Final = 0.1
 """Variance that a plate's zero gains in a second."""
 SLOW_S: Final = 1.0
@@ -126,8 +128,10 @@ class ShelfState(msgspec.Struct):
     settled_ns: np.ndarray
     """When it last did."""
     quiet_ns: np.ndarray
-    """Since when its windows have agreed; 0: they do not."""
+    """Since when a moving plate's windows have agreed; 0: they do not."""
     unwatched: np.ndarray
+    learnt_ns: int = 0
+    """When noise was last learnt."""
     end_ns: int = 0
     period_ns: int = 0
     pending: list[PlateChange] = []
@@ -141,10 +145,10 @@ class _Look(NamedTuple):
     mean_g: Floats
     last_g: Floats
     """Mean of its second half."""
-    spread_g: Floats
-    sway_g: Floats
-    shake_g2: float
-    """Variance that the whole shelf trembles with."""
+    spread_g2: Floats
+    """Variance."""
+    sway_g2: Floats
+    """Variance of the means of its parts."""
 
 
 def new_shelf(plates: int) -> ShelfState:
@@ -205,37 +209,54 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
     if len(state.window) < length:
         return []
     look = _look(state, length)
-    shake_g2 = min(look.shake_g2, SHAKE_MAX_G2)
     # Comparisons with NaN are false: a plate with a missing value in the window is never quiet.
-    quiet = look.spread_g**2 <= (2.5 * state.sigma_g + 0.4) ** 2 + 4.0 * shake_g2
-    quiet &= look.sway_g**2 <= (2.0 * state.sway_g + 0.2) ** 2 + 0.3 * shake_g2
-    doubt_g2 = state.slow_g**2 + state.reference_var_g2 + 0.05 * shake_g2
-    away = np.abs(look.last_g - state.reference_g) > LEAVE_G + 2.0 * np.sqrt(doubt_g2)
-    starts = ~state.moving & (~quiet | away) & np.isfinite(look.mean_g)
+    quiet = _quiet(state, look, 0.0)
+    shake_g2 = 0.0
+    if not quiet.all():
+        shake_g2 = _shake(state, look)
+        if shake_g2 > 0.0:
+            quiet = _quiet(state, look, min(shake_g2, SHAKE_MAX_G2))
+    off_g = np.abs(look.last_g - state.reference_g)
+    doubt_g2 = state.slow_g**2 + state.reference_var_g2 + 0.05 * min(shake_g2, SHAKE_MAX_G2)
+    away = off_g > LEAVE_G + 2.0 * np.sqrt(doubt_g2)
+    starts = (away | ~quiet) & ~state.moving & np.isfinite(look.mean_g)
     if starts.any():
         _start(state, starts, look)
-    state.away |= state.moving & away
-    state.quiet_ns[~quiet] = 0
-    state.quiet_ns[quiet & (state.quiet_ns == 0)] = state.end_ns
     if state.moving.any():
+        state.away |= state.moving & away
         _settle(state, quiet & state.moving & ~starts, look)
-        _grow(state, look, away)
-    elapsed_s = len(block_g) * period_ns / 1e9
-    _track(state, look, quiet & ~state.moving, elapsed_s)
-    _learn(state, look, np.isfinite(look.mean_g) & ~away, elapsed_s)
+        _grow(state, look, away, shake_g2)
+    _track(state, look, quiet & ~state.moving, len(block_g) * period_ns / 1e9)
+    if state.end_ns - state.learnt_ns >= LEARN_NS:
+        _learn(state, look, away, shake_g2)
     return _complete(state) if state.pending else []
+
+
+def _quiet(state: ShelfState, look: _Look, shake_g2: float) -> Flags:
+    """Tell which plates are as still as they use to be, given how much the shelf trembles."""
+    spread_g2 = (2.5 * state.sigma_g + 0.4) ** 2
+    sway_g2 = (2.0 * state.sway_g + 0.2) ** 2
+    if shake_g2:
+        spread_g2 += 4.0 * shake_g2
+        sway_g2 += 0.3 * shake_g2
+    still: Flags = (look.spread_g2 <= spread_g2) & (look.sway_g2 <= sway_g2)
+    return still
 
 
 def _append(state: ShelfState, block_g: Floats, start_ns: int, length: int) -> None:
     """Add a block to the window; let go what lies before every movement."""
     at_ns = start_ns + np.arange(len(block_g)) * state.period_ns
-    state.end_ns = int(at_ns[-1])
+    state.end_ns = start_ns + (len(block_g) - 1) * state.period_ns
     at_ns = np.concatenate((state.at_ns, at_ns))
-    watched = state.moving & ~state.unwatched & np.isfinite(state.reference_g)
-    from_ns = int(state.since_ns[watched].min()) if watched.any() else state.end_ns
-    from_ns = max(from_ns - WINDOW_NS - BEFORE_NS, state.end_ns - HISTORY_NS)
-    first = min(int(np.searchsorted(at_ns, from_ns)), max(len(at_ns) - 2 * length, 0))
-    first = max(first, len(at_ns) - HISTORY_SAMPLES_MAX)
+    first = len(at_ns) - 2 * length
+    if state.moving.any():
+        watched = state.moving & ~state.unwatched & np.isfinite(state.reference_g)
+        if watched.any():
+            from_ns = int(state.since_ns[watched].min()) - WINDOW_NS - BEFORE_NS
+            from_ns = max(from_ns, state.end_ns - HISTORY_NS)
+            first = min(int(at_ns.searchsorted(from_ns)), first)
+            first = max(first, len(at_ns) - HISTORY_SAMPLES_MAX)
+    first = max(first, 0)
     state.window = np.concatenate((state.window, block_g))[first:]
     state.at_ns = at_ns[first:]
 
@@ -263,17 +284,25 @@ def _look(state: ShelfState, length: int) -> _Look:
     count, plates = smooth.shape
     parts = min(PARTS, count)
     size = count // parts
-    parts_g = smooth[count - parts * size :].reshape(parts, size, plates).mean(axis=1)
-    spread_g, sway_g = smooth.std(axis=0), parts_g.std(axis=0)
-    shake_g2 = 0.0
-    if plates >= SHAKEN_PLATES_MIN:
-        shake_g2 = _median(spread_g**2 - sway_g**2 - state.sigma_g**2)
-    half = parts_g[parts // 2 :].mean(axis=0)
-    return _Look(smooth, smooth.mean(axis=0), half, spread_g, sway_g, shake_g2)
+    base_g = smooth[0]
+    off_g = smooth[count - parts * size :] - base_g
+    parts_g = np.add.reduce(off_g.reshape(parts, size, plates), axis=1) / size
+    mean_g = np.add.reduce(parts_g) / parts
+    mean_g2 = mean_g * mean_g
+    return _Look(
+        smooth,
+        base_g + mean_g,
+        base_g + np.add.reduce(parts_g[parts // 2 :]) / (parts - parts // 2),
+        np.einsum("ij,ij->j", off_g, off_g) / len(off_g) - mean_g2,
+        np.einsum("ij,ij->j", parts_g, parts_g) / parts - mean_g2,
+    )
 
 
-def _median(excess_g2: Floats) -> float:
-    """Return what most plates of a shelf tremble by more than they use to, at least 0."""
+def _shake(state: ShelfState, look: _Look) -> float:
+    """Return the variance by which most plates of the shelf tremble more than they use to."""
+    if len(state.sigma_g) < SHAKEN_PLATES_MIN:
+        return 0.0
+    excess_g2 = look.spread_g2 - look.sway_g2 - state.sigma_g**2
     known = excess_g2[np.isfinite(excess_g2)]
     return max(float(np.median(known)), 0.0) if len(known) else 0.0
 
@@ -302,10 +331,13 @@ def _start(state: ShelfState, starts: Flags, look: _Look) -> None:
         state.since_ns[plate] = begin_ns + index * state.period_ns
     state.moving |= starts
     state.away &= ~starts
+    state.quiet_ns[starts] = 0
 
 
 def _settle(state: ShelfState, quiet: Flags, look: _Look) -> None:
     """Let moving plates settle that have been quiet for long enough."""
+    state.quiet_ns[~quiet] = 0
+    state.quiet_ns[quiet & (state.quiet_ns == 0)] = state.end_ns
     long = state.quiet_ns - WINDOW_NS - state.since_ns > RESTLESS_NS
     long &= state.away & ~state.unwatched & np.isfinite(state.reference_g)
     settles = quiet & (~long | (state.end_ns - state.quiet_ns >= RESTED_NS))
@@ -387,7 +419,7 @@ def _shaken(state: ShelfState, first: int, rows: int, bins: int) -> Floats:
     return np.concatenate((np.zeros(max(bins - len(shake_g2), 0)), shake_g2))[-bins:]
 
 
-def _grow(state: ShelfState, look: _Look, away: Flags) -> None:
+def _grow(state: ShelfState, look: _Look, away: Flags, shake_g2: float) -> None:
     """Let a restless plate's noise grow slowly, lest it never settle again.
 
     Hands sway slowly: only of what trembles in place, or moves for very long, the fast noise grows.
@@ -396,38 +428,42 @@ def _grow(state: ShelfState, look: _Look, away: Flags) -> None:
     endless = known & (state.end_ns - state.since_ns > ENDLESS_NS)
     grows = (known & ~away) | endless
     if grows.any():
-        noise_g2 = np.maximum(_noise_from_differences(look.smooth) ** 2 - look.shake_g2, 0.0)
+        noise_g2 = np.maximum(_noise_from_differences(look.smooth) ** 2 - shake_g2, 0.0)
         grown_g = np.minimum(state.sigma_g * 1.05, np.maximum(np.sqrt(noise_g2), state.sigma_g))
         state.sigma_g[grows] = grown_g[grows]
-    smooth = known & (look.spread_g <= 2.5 * state.sigma_g + 0.4)
+    smooth = known & (look.spread_g2 <= (2.5 * state.sigma_g + 0.4) ** 2)
     smooth &= state.end_ns - state.since_ns > WINDOW_NS + RESTLESS_NS
     grows = smooth | endless
-    state.sway_g[grows] = np.minimum(1.05 * state.sway_g, np.maximum(look.sway_g, state.sway_g))[
-        grows
-    ]
+    if grows.any():
+        sway_g = np.sqrt(np.maximum(look.sway_g2, 0.0))
+        grown_g = np.minimum(state.sway_g * 1.05, np.maximum(sway_g, state.sway_g))
+        state.sway_g[grows] = grown_g[grows]
 
 
 def _track(state: ShelfState, look: _Look, calm: Flags, elapsed_s: float) -> None:
-    """Follow drift and noise of calm plates."""
-    off_g = look.mean_g - state.reference_g
+    """Follow the drift of calm plates, the faster the surer a window tells it."""
     doubt_g2 = state.reference_var_g2 + DRIFT_G2_PER_S * elapsed_s
     told_g2 = state.slow_g**2 * max(SLOW_S / elapsed_s, 1.0)
-    gain = np.where(calm, doubt_g2 / (doubt_g2 + told_g2), 0.0)
-    state.reference_g += np.where(calm, gain * off_g, 0.0)
-    state.reference_var_g2 = np.where(calm, (1.0 - gain) * doubt_g2, state.reference_var_g2)
+    gain = doubt_g2 / (doubt_g2 + told_g2)
+    tracked_g = state.reference_g + gain * (look.mean_g - state.reference_g)
+    np.copyto(state.reference_g, tracked_g, where=calm)
+    np.copyto(state.reference_var_g2, (1.0 - gain) * doubt_g2, where=calm)
 
 
-def _learn(state: ShelfState, look: _Look, still: Flags, elapsed_s: float) -> None:
+def _learn(state: ShelfState, look: _Look, away: Flags, shake_g2: float) -> None:
     """Learn the noise of plates that are where they were, quiet or not."""
+    elapsed_s = (state.end_ns - state.learnt_ns) / 1e9
+    state.learnt_ns = state.end_ns
     # What moved a moment ago, or what footsteps and hands shake, is not the plates' own noise.
-    still = still & (state.end_ns - state.settled_ns > 2 * WINDOW_NS)
-    if look.shake_g2 > 0.5 or not still.any():
+    still = np.isfinite(look.mean_g) & ~away
+    still &= state.end_ns - state.settled_ns > 2 * WINDOW_NS
+    if shake_g2 > 0.5 or not still.any():
         return
     share = min(elapsed_s / LEARN_S, 0.2)
     for known_g, seen_g2, least_g in (
-        (state.sigma_g, look.spread_g**2, SIGMA_MIN_G),
+        (state.sigma_g, look.spread_g2, SIGMA_MIN_G),
         (state.slow_g, _apart_g2(state, look), SLOW_MIN_G),
-        (state.sway_g, look.sway_g**2, SWAY_MIN_G),
+        (state.sway_g, look.sway_g2, SWAY_MIN_G),
     ):
         seen_g2 = np.clip(seen_g2, least_g**2, 9.0 * known_g**2)
         known_g[still] = np.sqrt(known_g**2 + share * (seen_g2 - known_g**2))[still]
