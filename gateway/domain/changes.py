@@ -24,7 +24,7 @@ from gateway.domain.output import Step
 from gateway.domain.sessions import bound_persons, drop
 from gateway.domain.state import Decided, Holding, OpenChange, Review, Session
 from gateway.domain.store import Product
-from gateway.domain.weighing import PlateChange, ShelfChange
+from gateway.domain.weighing import PlateChange, ShelfChange, net
 
 LOOK_NS: Final = 700_000_000
 """How long a settled change waits for cameras that are late."""
@@ -50,6 +50,7 @@ Reason = Literal["attended", "gateway-down", "device-down"]
 
 def settled(step: Step, shelf: str, change: ShelfChange) -> None:
     """Take a change from the scale; it waits shortly for what the cameras saw of it."""
+    change = change._replace(plates=net(change))
     reason: Reason = "attended"
     if change.unwatched:
         gap_ns = step.state.gap_since_ns

@@ -6,6 +6,7 @@ samples are from their mean, a transition pays for its length only, and every st
 one, a short one more. What a pressing hand sways by is too dear for a stretch, and too long for it.
 """
 
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -111,7 +112,7 @@ def find_steps(
         own_g2 = noise.sample_g2 / ((stop - first) * rows) + noise.slow_g2 + tremble_g2
         levels.append(Level(skipped + first * rows, skipped + stop * rows, mean_g, own_g2))
     levels = _join(levels)
-    return [Step(*pair) for pair in zip(levels, levels[1:], strict=False)]
+    return [Step(*pair) for pair in pairwise(levels)]
 
 
 def _cut(
@@ -168,7 +169,7 @@ def _join(levels: list[Level]) -> list[Level]:
     """Join neighbours that do not differ for sure, and the nearest ones of too many."""
     while len(levels) > 1:
         gaps = []
-        for one, other in zip(levels, levels[1:], strict=False):
+        for one, other in pairwise(levels):
             gap_g = abs(other.mean_g - one.mean_g)
             least_g = LEAST_G + LEAST_SIGMAS * (one.var_g2 + other.var_g2) ** 0.5
             gaps.append((gap_g >= least_g, gap_g, least_g))

@@ -13,7 +13,38 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.domain.segments import Level, Noise, bin_rows, find_steps, half_row
+from gateway.domain.episodes import (
+    FAINT_G,
+    NEAR,
+    NEAR_NS,
+    TRIFLE_WAIT_NS,
+    PlateChange,
+    ShelfChange,
+    comes_to_nothing,
+    episodes,
+    is_trifle,
+    net,
+)
+from gateway.domain.segments import (
+    LEAST_G,
+    LEAST_SIGMAS,
+    Level,
+    Noise,
+    bin_rows,
+    find_steps,
+    half_row,
+)
+
+__all__ = [
+    "PlateChange",
+    "ShelfChange",
+    "ShelfState",
+    "complete",
+    "look_away",
+    "net",
+    "new_shelf",
+    "weigh",
+]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -41,7 +72,7 @@ SHAKE_MAX_G2: Final = 25.0
 """A shelf that trembles by more has to calm down before anything on it is stable."""
 SLOW_MIN_G: Final = 0.15
 SWAY_MIN_G: Final = 0.1
-LEAVE_G: Final = 2.5
+LEAVE_G: Final = LEAST_G
 """Least departure from the reference that is movement; grows with the plate's noise."""
 LEARN_S: Final = 4.0
 """Time constant with which a calm plate's noise is learnt."""
@@ -57,51 +88,10 @@ RESTED_NS: Final = 400_000_000
 """How much longer."""
 SHAKEN_PLATES_MIN: Final = 4
 """With fewer, a shelf's tremble cannot be told from a hand on one plate."""
-NEAR: Final = 2
-"""Plates so many places apart belong to one episode: a unit may lean on three."""
-NEAR_NS: Final = 400_000_000
-"""Movements that follow each other within this belong to one episode."""
-TRIFLE_G: Final = 35.0
-"""An episode of less is no unit by itself; it waits for what becomes of it."""
-TRIFLE_WAIT_NS: Final = 5_000_000_000
-FAINT_G: Final = 25.0
-"""What is off its reference by less is no hand that works."""
 FAINT_WAIT_NS: Final = 1_000_000_000
 """How long a settled change waits for a neighbour that moves as little."""
 GROUP_WAIT_NS: Final = 3_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
-
-
-class PlateChange(NamedTuple):
-    """One plate went from one stable weight to another."""
-
-    plate: int
-    """Index in the shelf's plate order."""
-    delta_g: float
-    sigma_g: float
-    """Standard deviation of ``delta_g`` from the noise of both stretches."""
-    since_ns: int
-    """Start of the transition: the end of the stable stretch before it."""
-    stable_ns: int
-    """Its end: the start of the stable stretch behind it."""
-    after_g: float
-    """The weight of the stretch behind it."""
-    unwatched: bool
-    """The plate was not weighed throughout: a gap or a lost device lies in between."""
-    half_ns: int = 0
-    """When it had crossed half of the change: the same instant on all plates under one unit."""
-
-
-class ShelfChange(NamedTuple):
-    """An episode: what changed on neighbouring plates in movements that overlap or follow closely.
-
-    A plate that changed in steps is in it several times, in order of time.
-    """
-
-    plates: list[PlateChange]
-    since_ns: int
-    stable_ns: int
-    unwatched: bool
 
 
 class ShelfState(msgspec.Struct):
@@ -218,7 +208,7 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
             quiet = _quiet(state, look, min(shake_g2, SHAKE_MAX_G2))
     off_g = np.abs(look.last_g - state.reference_g)
     doubt_g2 = state.slow_g**2 + state.reference_var_g2 + 0.05 * min(shake_g2, SHAKE_MAX_G2)
-    away = off_g > LEAVE_G + 2.0 * np.sqrt(doubt_g2)
+    away = off_g > LEAVE_G + LEAST_SIGMAS * np.sqrt(doubt_g2)
     starts = (away | ~quiet) & ~state.moving & np.isfinite(look.mean_g)
     if starts.any():
         _start(state, starts, look)
@@ -347,7 +337,7 @@ def _settle(state: ShelfState, quiet: Flags, look: _Look) -> None:
             state.reference_var_g2[plate] = state.slow_g[plate] ** 2
         elif state.unwatched[plate]:
             _compare(state, int(plate), look)
-        elif not state.away[plate] or not _divide(state, int(plate), long=bool(long[plate])):
+        elif not state.away[plate] or not _divide(state, int(plate)):
             # It may have moved by less than a step: what follows counts for more.
             state.reference_var_g2[plate] += LEAVE_G
     state.moving &= ~settles
@@ -370,7 +360,7 @@ def _compare(state: ShelfState, plate: int, look: _Look) -> None:
     state.reference_var_g2[plate] = state.slow_g[plate] ** 2
 
 
-def _divide(state: ShelfState, plate: int, *, long: bool) -> bool:
+def _divide(state: ShelfState, plate: int) -> bool:
     """Cut a plate's movement into steps; return whether there are any."""
     since_ns = int(state.since_ns[plate]) - BEFORE_NS
     first = int(np.searchsorted(state.at_ns, since_ns))
@@ -465,8 +455,8 @@ def _learn(state: ShelfState, look: _Look, away: Flags, shake_g2: float) -> None
         (state.slow_g, _apart_g2(state, look), SLOW_MIN_G),
         (state.sway_g, look.sway_g2, SWAY_MIN_G),
     ):
-        seen_g2 = np.clip(seen_g2, least_g**2, 9.0 * known_g**2)
-        known_g[still] = np.sqrt(known_g**2 + share * (seen_g2 - known_g**2))[still]
+        likely_g2 = np.clip(seen_g2, least_g**2, 9.0 * known_g**2)
+        known_g[still] = np.sqrt(known_g**2 + share * (likely_g2 - known_g**2))[still]
 
 
 def _apart_g2(state: ShelfState, look: _Look) -> Floats:
@@ -486,13 +476,13 @@ def _complete(state: ShelfState, *, wait: bool = True) -> list[ShelfChange]:
     """Join pending changes of neighbours; ``wait``: keep back those that may not be over."""
     complete: list[ShelfChange] = []
     pending, state.pending = state.pending, []
-    for group in _episodes(pending):
+    for group in episodes(pending):
         # What a hand leant by says nothing of when something was taken.
         weighty = [change for change in group if abs(change.delta_g) > FAINT_G] or group
-        trifle = _is_trifle(group)
+        trifle = is_trifle(group)
         if wait and _goes_on(state, weighty, TRIFLE_WAIT_NS if trifle else 0):
             state.pending += group
-        elif not (trifle and _comes_to_nothing(group)):
+        elif not (trifle and comes_to_nothing(group)):
             since_ns = min(change.since_ns for change in weighty)
             stable_ns = max(change.stable_ns for change in weighty)
             unwatched = any(change.unwatched for change in group)
@@ -513,72 +503,3 @@ def _goes_on(state: ShelfState, group: list[PlateChange], least_ns: int) -> bool
     if waited_ns >= FAINT_WAIT_NS and len(state.window):
         still &= np.abs(state.window[-1] - state.reference_g) > FAINT_G
     return waited_ns < GROUP_WAIT_NS and bool(still.any())
-
-
-def _is_trifle(changes: list[PlateChange]) -> bool:
-    """Tell whether an episode is less than any unit weighs: a hand that leans, or a drift."""
-    if any(change.unwatched for change in changes):
-        return False
-    first = min(change.plate for change in changes)
-    up_g = [0.0] * (max(change.plate for change in changes) - first + 1 + NEAR)
-    down_g = up_g.copy()
-    for change in changes:
-        side_g = up_g if change.delta_g > 0 else down_g
-        side_g[change.plate - first] += abs(change.delta_g)
-    # A unit leans on three plates at most, and on all of them the same way.
-    return all(
-        sum(side_g[at : at + NEAR + 1]) < TRIFLE_G
-        for side_g in (up_g, down_g)
-        for at in range(len(side_g) - NEAR)
-    )
-
-
-def _comes_to_nothing(changes: list[PlateChange]) -> bool:
-    """Tell whether all plates weigh again what they did before an episode."""
-    return all(
-        abs(one.delta_g) < LEAVE_G + 3.0 * one.sigma_g
-        for one in net(ShelfChange(changes, 0, 0, unwatched=False))
-    )
-
-
-def _episodes(changes: list[PlateChange]) -> list[list[PlateChange]]:
-    """Return changes that are near each other in place and time together, ordered by both."""
-    episodes: list[list[PlateChange]] = []
-    for change in changes:
-        touched = [one for one in episodes if any(_near(change, other) for other in one)]
-        episodes = [one for one in episodes if one not in touched]
-        episodes.append([change, *(other for one in touched for other in one)])
-    for episode in episodes:
-        episode.sort(key=lambda change: (change.plate, change.since_ns))
-    return sorted(episodes, key=lambda episode: (episode[0].since_ns, episode[0].plate))
-
-
-def _near(one: PlateChange, other: PlateChange) -> bool:
-    between_ns = max(one.since_ns, other.since_ns) - min(one.stable_ns, other.stable_ns)
-    earlier = one if one.since_ns < other.since_ns else other
-    if one.plate == other.plate and abs(earlier.delta_g) < TRIFLE_G:
-        return between_ns <= TRIFLE_WAIT_NS
-    return abs(one.plate - other.plate) <= NEAR and between_ns <= NEAR_NS
-
-
-def net(change: ShelfChange) -> list[PlateChange]:
-    """Return what each plate changed in all: one change a plate, in their order."""
-    steps: dict[int, list[PlateChange]] = {}
-    for one in change.plates:
-        steps.setdefault(one.plate, []).append(one)
-    return [_summed(steps[plate]) for plate in sorted(steps)]
-
-
-def _summed(steps: list[PlateChange]) -> PlateChange:
-    """Return the steps of one plate as one."""
-    first, last = steps[0], steps[-1]
-    if first is last:
-        return first
-    largest = max(steps, key=lambda one: abs(one.delta_g))
-    return last._replace(
-        delta_g=sum(one.delta_g for one in steps),
-        sigma_g=((first.sigma_g**2 + last.sigma_g**2) / 2.0) ** 0.5,
-        since_ns=first.since_ns,
-        half_ns=largest.half_ns,
-        unwatched=any(one.unwatched for one in steps),
-    )
