@@ -20,15 +20,17 @@ BINS_MAX: Final = 200
 """Of a longer movement the bins are wider."""
 LAST_NS: Final = 350_000_000
 """The movement is known to end in a stable stretch of at least this length."""
-INDEPENDENCE: Final = 0.5
+INDEPENDENCE: Final = 0.7
 """What a bin tells beside the one before it: part of the noise is slow."""
 FREE_Z: Final = 3.0
 """A bin further off than so many standard deviations is better free than in a stretch."""
 STRETCH_COST: Final = 6.0
-SHORT_COST: Final = 30.0
+SHORT_COST: Final = 25.0
 """On top of it, divided by the stretch's bins."""
 STRETCH_BINS_MIN: Final = 3
 STEPS_MAX: Final = 6
+TOUCH_NS: Final = 800_000_000
+"""What was as before again after less than this was a hand: nobody puts back as fast."""
 LEAST_G: Final = 2.5
 LEAST_SIGMAS: Final = 2.0
 """A step smaller than ``LEAST_G`` and so many standard deviations is none."""
@@ -111,7 +113,7 @@ def find_steps(
         tremble_g2 = float(shake_g2[first:stop].mean()) * SHAKE_SHARE / (stop - first)
         own_g2 = noise.sample_g2 / ((stop - first) * rows) + noise.slow_g2 + tremble_g2
         levels.append(Level(skipped + first * rows, skipped + stop * rows, mean_g, own_g2))
-    levels = _join(levels)
+    levels = _join(_without_touches(_join(levels), TOUCH_NS // period_ns))
     return [Step(*pair) for pair in pairwise(levels)]
 
 
@@ -171,7 +173,7 @@ def _join(levels: list[Level]) -> list[Level]:
         gaps = []
         for one, other in pairwise(levels):
             gap_g = abs(other.mean_g - one.mean_g)
-            least_g = LEAST_G + LEAST_SIGMAS * (one.var_g2 + other.var_g2) ** 0.5
+            least_g = _least_g(one, other)
             gaps.append((gap_g >= least_g, gap_g, least_g))
         index = min(range(len(gaps)), key=lambda at: gaps[at][1] / gaps[at][2])
         if gaps[index][0] and len(levels) <= STEPS_MAX + 1:
@@ -185,6 +187,23 @@ def _join(levels: list[Level]) -> list[Level]:
             joined = _mean(one, other)
         levels[index : index + 2] = [joined]
     return levels
+
+
+def _without_touches(levels: list[Level], rows: int) -> list[Level]:
+    """Leave out stretches of fewer rows that end where they came from."""
+    kept = levels[:2]
+    for level in levels[2:]:
+        before, touched = kept[-2:]
+        back = abs(level.mean_g - before.mean_g) < _least_g(before, level)
+        if back and touched.stop - touched.first < rows:
+            kept.pop()
+        kept.append(level)
+    return kept
+
+
+def _least_g(one: Level, other: Level) -> float:
+    """Return the least difference of two levels that is a step, grams."""
+    return LEAST_G + LEAST_SIGMAS * float((one.var_g2 + other.var_g2) ** 0.5)
 
 
 def _mean(one: Level, other: Level) -> Level:

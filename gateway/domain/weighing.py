@@ -72,6 +72,9 @@ SHAKE_MAX_G2: Final = 25.0
 """A shelf that trembles by more has to calm down before anything on it is stable."""
 SLOW_MIN_G: Final = 0.15
 SWAY_MIN_G: Final = 0.1
+SWAY_TIMES: Final = 2.0
+SWAY_G: Final = 0.2
+"""A plate that sways by so many times as much as it uses to, and this, is not still."""
 LEAVE_G: Final = LEAST_G
 """Least departure from the reference that is movement; grows with the plate's noise."""
 LEARN_S: Final = 4.0
@@ -225,7 +228,7 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
 def _quiet(state: ShelfState, look: _Look, shake_g2: float) -> Flags:
     """Tell which plates are as still as they use to be, given how much the shelf trembles."""
     spread_g2 = (2.5 * state.sigma_g + 0.4) ** 2
-    sway_g2 = (2.0 * state.sway_g + 0.2) ** 2
+    sway_g2 = (SWAY_TIMES * state.sway_g + SWAY_G) ** 2
     if shake_g2:
         spread_g2 += 4.0 * shake_g2
         sway_g2 += 0.3 * shake_g2
