@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
 
+MISSING_MAX: Final = 3
+"""So many samples of a plate missing in a row are bridged."""
 BIN_NS: Final = 50_000_000
 BINS_MAX: Final = 200
 """Of a longer movement the bins are wider."""
@@ -74,6 +76,22 @@ class Step(NamedTuple):
     def sigma_g(self) -> float:
         """Standard deviation of ``delta_g``, grams."""
         return float((self.before.var_g2 + self.after.var_g2) ** 0.5)
+
+
+def bridged(rows_g: Floats) -> Floats:
+    """Return samples in which a few missing in a row repeat the one before."""
+    numbers = np.arange(len(rows_g))[:, None]
+    known = np.maximum.accumulate(np.where(np.isnan(rows_g), -1, numbers), axis=0)
+    filled: Floats = np.take_along_axis(rows_g, np.maximum(known, 0), axis=0)
+    filled[numbers - known > MISSING_MAX] = np.nan
+    return filled
+
+
+def median_of_three(window: Floats) -> Floats:
+    """Return ``(n - 2, p)``: one odd sample among its neighbours vanishes."""
+    a, b, c = window[:-2], window[1:-1], window[2:]
+    middle: Floats = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
+    return middle
 
 
 def bin_rows(rows: int, period_ns: int) -> int:

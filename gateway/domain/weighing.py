@@ -28,11 +28,14 @@ from gateway.domain.episodes import (
 from gateway.domain.segments import (
     LEAST_G,
     LEAST_SIGMAS,
+    MISSING_MAX,
     Level,
     Noise,
     bin_rows,
+    bridged,
     find_steps,
     half_row,
+    median_of_three,
 )
 
 __all__ = [
@@ -64,8 +67,6 @@ BEFORE_NS: Final = 400_000_000
 """How much before a movement is looked at with it."""
 HOLE_NS_MAX: Final = 500_000_000
 """Samples further apart than this do not belong to one window."""
-MISSING_MAX: Final = 3
-"""So many samples of a plate missing in a row are bridged."""
 SIGMA_MIN_G: Final = 0.3
 SIGMA_MAX_G: Final = 15.0
 SHAKE_MAX_G2: Final = 25.0
@@ -254,21 +255,12 @@ def _append(state: ShelfState, block_g: Floats, start_ns: int, length: int) -> N
     state.at_ns = at_ns[first:]
 
 
-def _bridged(rows_g: Floats) -> Floats:
-    """Return samples in which a few missing in a row repeat the one before."""
-    numbers = np.arange(len(rows_g))[:, None]
-    known = np.maximum.accumulate(np.where(np.isnan(rows_g), -1, numbers), axis=0)
-    bridged: Floats = np.take_along_axis(rows_g, np.maximum(known, 0), axis=0)
-    bridged[numbers - known > MISSING_MAX] = np.nan
-    return bridged
-
-
 def _look(state: ShelfState, length: int) -> _Look:
     """Look at the latest window; learn what is still unknown of the plates' noise."""
     rows_g = state.window[-length - MISSING_MAX :]
     if np.isnan(rows_g).any():
-        rows_g = _bridged(rows_g)
-    smooth = _median_of_three(rows_g[-length:])
+        rows_g = bridged(rows_g)
+    smooth = median_of_three(rows_g[-length:])
     unknown = np.isnan(state.sigma_g)
     if unknown.any():
         state.sigma_g[unknown] = _noise_from_differences(smooth)[unknown]
@@ -298,13 +290,6 @@ def _shake(state: ShelfState, look: _Look) -> float:
     excess_g2 = look.spread_g2 - look.sway_g2 - state.sigma_g**2
     known = excess_g2[np.isfinite(excess_g2)]
     return max(float(np.median(known)), 0.0) if len(known) else 0.0
-
-
-def _median_of_three(window: Floats) -> Floats:
-    """Return ``(n - 2, p)``: one odd sample among its neighbours vanishes."""
-    a, b, c = window[:-2], window[1:-1], window[2:]
-    middle: Floats = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
-    return middle
 
 
 def _noise_from_differences(smooth: Floats) -> Floats:
@@ -371,7 +356,7 @@ def _divide(state: ShelfState, plate: int) -> bool:
     known = np.isfinite(rows_g)
     if not known.all():
         rows_g, at_ns = rows_g[known], at_ns[known]
-    rows_g, at_ns = _median_of_three(rows_g), at_ns[1:-1]
+    rows_g, at_ns = median_of_three(rows_g), at_ns[1:-1]
     rows = bin_rows(len(rows_g), state.period_ns)
     noise = Noise(2.0 * float(state.sigma_g[plate]) ** 2, float(state.slow_g[plate]) ** 2)
     before = Level(0, 0, float(state.reference_g[plate]), float(state.reference_var_g2[plate]))
