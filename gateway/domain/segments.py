@@ -122,7 +122,7 @@ def find_steps(
     binned_g = samples_g[skipped:].reshape(-1, rows).mean(axis=1) - before.mean_g
     shake_g2 = shake_g2[-len(binned_g) :]
     var_g2 = noise.sample_g2 / rows + noise.slow_g2 + SHAKE_SHARE * shake_g2
-    last = min(max(round(LAST_NS / (rows * period_ns)), 1), len(binned_g))
+    last = min(max(LAST_NS // (rows * period_ns), 1), len(binned_g))
     base_end, cuts = _cut(binned_g, 1.0 / var_g2, before.var_g2, last)
     levels = [before._replace(stop=skipped + base_end * rows)]
     for first, stop in cuts:

@@ -483,3 +483,13 @@ def test_a_state_goes_on_from_a_copy_of_its_arrays():
     )
     other.now_ns = scale.now_ns
     assert told + other.weigh(samples[48:]) == expected
+
+
+@pytest.mark.parametrize("before", range(20, 25))
+def test_ten_samples_a_second_are_enough(before):
+    scale = Scale(3, noise_g=0.3, period_ns=100_000_000, block=2)
+    samples = scale.samples([900.0] * 3, 6.0)
+    samples[before:, 1] -= 200.0
+    (change,) = scale.weigh(samples)
+    assert [one.plate for one in change.plates] == [1]
+    assert change.plates[0].delta_g == pytest.approx(-200.0, abs=1.5)
