@@ -78,6 +78,8 @@ SWAY_G: Final = 0.2
 """A plate that sways by so many times as much as it uses to, and this, is not still."""
 LEAVE_G: Final = LEAST_G
 """Least departure from the reference that is movement; grows with the plate's noise."""
+GROWTH_PER_S: Final = 0.25
+"""How fast a restless plate's noise grows, as a part of it."""
 LEARN_S: Final = 4.0
 """Time constant with which a calm plate's noise is learnt."""
 LEARN_NS: Final = 600_000_000
@@ -203,6 +205,7 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
     if len(state.window) < length:
         return []
     look = _look(state, length)
+    elapsed_s = len(block_g) * period_ns / 1e9
     # Comparisons with NaN are false: a plate with a missing value in the window is never quiet.
     quiet = _quiet(state, look, 0.0)
     shake_g2 = 0.0
@@ -219,8 +222,8 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
     if state.moving.any():
         state.away |= state.moving & away
         _settle(state, quiet & state.moving & ~starts, look)
-        _grow(state, look, away, shake_g2)
-    _track(state, look, quiet & ~state.moving, len(block_g) * period_ns / 1e9)
+        _grow(state, look, away, shake_g2, elapsed_s)
+    _track(state, look, quiet & ~state.moving, elapsed_s)
     if state.end_ns - state.learnt_ns >= LEARN_NS:
         _learn(state, look, away, shake_g2)
     return _complete(state) if state.pending else []
@@ -265,7 +268,7 @@ def _look(state: ShelfState, length: int) -> _Look:
     if unknown.any():
         state.sigma_g[unknown] = _noise_from_differences(smooth)[unknown]
         state.slow_g[unknown] = 0.6 * state.sigma_g[unknown]
-        state.sway_g[unknown] = 0.5 * state.sigma_g[unknown]
+        state.sway_g[unknown] = 0.7 * state.sigma_g[unknown]
     count, plates = smooth.shape
     parts = min(PARTS, count)
     size = count // parts
@@ -397,24 +400,25 @@ def _shaken(state: ShelfState, first: int, rows: int, bins: int) -> Floats:
     return np.concatenate((np.zeros(max(bins - len(shake_g2), 0)), shake_g2))[-bins:]
 
 
-def _grow(state: ShelfState, look: _Look, away: Flags, shake_g2: float) -> None:
+def _grow(state: ShelfState, look: _Look, away: Flags, shake_g2: float, elapsed_s: float) -> None:
     """Let a restless plate's noise grow slowly, lest it never settle again.
 
     Hands sway slowly: only of what trembles in place, or moves for very long, the fast noise grows.
     """
+    faster = 1.0 + GROWTH_PER_S * elapsed_s
     known = state.moving & np.isfinite(look.mean_g)
     endless = known & (state.end_ns - state.since_ns > ENDLESS_NS)
     grows = (known & ~away) | endless
     if grows.any():
         noise_g2 = np.maximum(_noise_from_differences(look.smooth) ** 2 - shake_g2, 0.0)
-        grown_g = np.minimum(state.sigma_g * 1.05, np.maximum(np.sqrt(noise_g2), state.sigma_g))
+        grown_g = np.minimum(state.sigma_g * faster, np.maximum(np.sqrt(noise_g2), state.sigma_g))
         state.sigma_g[grows] = grown_g[grows]
     smooth = known & (look.spread_g2 <= (2.5 * state.sigma_g + 0.4) ** 2)
     smooth &= state.end_ns - state.since_ns > WINDOW_NS + RESTLESS_NS
     grows = smooth | endless
     if grows.any():
         sway_g = np.sqrt(np.maximum(look.sway_g2, 0.0))
-        grown_g = np.minimum(state.sway_g * 1.05, np.maximum(sway_g, state.sway_g))
+        grown_g = np.minimum(state.sway_g * faster, np.maximum(sway_g, state.sway_g))
         state.sway_g[grows] = grown_g[grows]
 
 
