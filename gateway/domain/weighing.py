@@ -297,7 +297,9 @@ def _shake(state: ShelfState, look: _Look) -> float:
 
 def _noise_from_differences(smooth: Floats) -> Floats:
     """Estimate noise so that a step or a slope in the window hardly shows in it."""
-    differences = np.abs(smooth[2:] - smooth[:-2])
+    # Medians of three share samples, and often are the same one, up to two places apart.
+    lag = min(3, len(smooth) - 1)
+    differences = np.abs(smooth[lag:] - smooth[:-lag])
     estimate: Floats = np.clip(np.median(differences, axis=0) * 1.05, SIGMA_MIN_G, SIGMA_MAX_G)
     return estimate
 
