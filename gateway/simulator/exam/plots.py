@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gateway.domain.inputs import EngineSettings
 from gateway.simulator.exam.answers import Answer, Decision
 from gateway.simulator.exam.cases import Case, make_case
 from gateway.simulator.exam.conditions import CONDITIONS
@@ -46,7 +47,7 @@ class Plots:
             }
         )
         for one in worst(results, plan.examinees[0], DRAWN):
-            self.case(one, plan.examinees[0])
+            self.case(one, plan.examinees[0], plan.settings)
 
     def reliability(self, results: Mapping[str, Mapping[str, Sequence[Result]]]) -> Path:
         """Draw how often lines were right against how sure they were; return the file."""
@@ -57,10 +58,10 @@ class Plots:
             _reliability(axes, condition, by_who)
         return self._write(figure, "reliability.png")
 
-    def case(self, result: Result, who: str) -> Path:
+    def case(self, result: Result, who: str, settings: EngineSettings) -> Path:
         """Draw what the scales read in one case, the truth, and what was decided."""
         case = make_case(result.kind, CONDITIONS[result.condition], result.seed)
-        answer = EXAMINEES[who](case)
+        answer = EXAMINEES[who](case, settings)
         figure = Figure(figsize=(15, 9), layout="constrained")
         axes = figure.subplots(len(case.store.shelves), 1, sharex=True)
         for number, one in enumerate(np.atleast_1d(axes)):

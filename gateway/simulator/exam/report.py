@@ -38,6 +38,8 @@ def table(plan: Plan, results: Sequence[Results]) -> str:
             found = figures(of(results, who, condition=condition))
             lines.append(figures_row(condition, who, found))
         lines.append("")
+    if plan.without:
+        lines += [f"The engine sat it without: {', '.join(plan.without)}", ""]
     lines += ["F1 by script, and units taken", "", *_by_kind(plan, results)]
     return "\n".join(lines)
 
@@ -128,6 +130,7 @@ def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
         "version": VERSION,
         "seeds": [plan.first_seed, plan.first_seed + plan.cases - 1],
         "cases": plan.total,
+        "without": plan.without,
         "conditions": conditions,
         "worst": [
             {"kind": one.kind, "condition": one.condition, "seed": one.seed, "wrong": one.wrong}

@@ -63,6 +63,12 @@ def test_a_mistake_in_the_settings_is_named(folder, added, expected):
     assert any(expected in problem for problem in found), found
 
 
+def test_no_operator_leaves_evidence_out(folder):
+    head = SETTINGS.split("[[device]]", maxsplit=1)[0]
+    found = problems_of(folder, head + "[engine]\nwithout = ['carts']\n", "settings.toml")
+    assert any("engine.without: unknown key" in problem for problem in found), found
+
+
 def test_problems_never_show_a_secret(folder):
     head = SETTINGS.split("[[device]]", maxsplit=1)[0]
     found = problems_of(folder, head + "password = 'hunter2'\n", "settings.toml")
