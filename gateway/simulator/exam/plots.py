@@ -22,7 +22,7 @@ from gateway.simulator.exam.suite import EXAMINEES, Plan, Results
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # It tells of its font cache.
 DRAWN = 4
 """Worst cases that are drawn."""
-LEAST_G = 15.0
+LEAST_DRAWN_G = 15.0
 """A plate that changed less in the whole case is left out."""
 WORDS_MAX = 2
 TITLE_WIDTH = 190
@@ -110,7 +110,7 @@ def _shelf(axes: Axes, case: Case, answer: Answer, number: int) -> None:
     names = {plate.name for plate in shelf.plates}
     shown = case.read_g[:, plates] - np.nanmedian(case.read_g[: 2 * RATE_HZ, plates], axis=0)
     for index in range(len(plates)):
-        if np.nanmax(np.abs(shown[:, index])) > LEAST_G:
+        if np.nanmax(np.abs(shown[:, index])) > LEAST_DRAWN_G:
             axes.plot(times, shown[:, index], linewidth=0.7, label=shelf.plates[index].name)
     low, high = np.nanpercentile(shown, (0.1, 99.9))
     room = max(high - low, 100.0)
