@@ -16,6 +16,8 @@ HEAD = (
     *("precision", "recall", "F1", "+-", "reviewed", "apart", "found", "product", "shopper"),
     *("reviews", "seconds", "ECE", "Brier"),
 )
+SHORT = {"engine": "eng", "baseline": "base", "nearest-wrist": "near", "attentive": "att"}
+"""Examinees as the heads of narrow columns name them."""
 WORST = 10
 
 
@@ -40,7 +42,7 @@ def table(plan: Plan, results: Sequence[Results]) -> str:
         lines.append("")
     if plan.without:
         lines += [f"The engine sat it without: {', '.join(plan.without)}", ""]
-    lines += ["F1 by script, and units taken", "", *_by_kind(plan, results)]
+    lines += [_by_kind_title(plan), "", *_by_kind(plan, results)]
     return "\n".join(lines)
 
 
@@ -139,9 +141,14 @@ def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
     }
 
 
+def _by_kind_title(plan: Plan) -> str:
+    names = ", ".join(f"{SHORT[who]} {who}" for who in plan.examinees)
+    return f"F1 by script, and units taken ({names})"
+
+
 def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
-    whose = "".join(f"{who.partition('-')[0]:>10}" for who in plan.examinees) + f"{'units':>7}"
-    head = "".join(f"   {condition:<{len(whose) - 3}}" for condition in plan.conditions)
+    whose = "".join(f"{SHORT[who]:>5}" for who in plan.examinees) + f"{'units':>6}"
+    head = "".join(f"  {condition:<{len(whose) - 2}}" for condition in plan.conditions)
     lines = [f"{'':<22}{head}".rstrip(), f"{'':<22}{whose * len(plan.conditions)}"]
     known = {one[plan.examinees[0]].kind for one in results}
     for kind in (kind for kind in ALL_KINDS if kind in known):
@@ -151,8 +158,8 @@ def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
             for who in plan.examinees:
                 found = figures(of(results, who, condition=condition, kind=kind))
                 units = found.units
-                cells += f"{found.f1:>10.2f}" if found.units else f"{'':>10}"
-            cells += f"{units:>7}"
+                cells += f"{found.f1:>5.2f}" if found.units else f"{'':>5}"
+            cells += f"{units:>6}"
         lines.append(f"{kind:<22}{cells}")
     return lines
 

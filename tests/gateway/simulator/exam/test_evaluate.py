@@ -148,6 +148,21 @@ def test_files_that_are_not_there_or_not_what_they_should_be(recording, tmp_path
         assert ". " in error
 
 
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        ("simulate", "shelfgate simulate --broker 127.0.0.1:1883 --store"),
+        ("simulate", "shelfgate simulate --script crossed --condition harsh --seed 7 --render"),
+        ("evaluate", "shelfgate evaluate --suite --cases 50"),
+        ("evaluate", "shelfgate evaluate journal/*.gz --truth truth.json"),
+    ],
+)
+def test_the_help_has_an_example_of_each_use_on_a_line(command, example, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"\n  {example}" in capsys.readouterr().out
+
+
 def test_a_script_writes_its_store_once(tmp_path, capsys):
     store, keys = str(tmp_path / "s.toml"), str(tmp_path / "keys")
     call = ["simulate", "--script", "bag", "--store", store, "--keys", keys, "--dry-run"]

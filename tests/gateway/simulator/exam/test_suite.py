@@ -92,6 +92,17 @@ def test_what_is_left_out_is_in_the_input_that_begins_a_case():
     assert b'"without":["look-back"]' in line
 
 
+def test_the_table_by_script_fits_100_columns():
+    plan = Plan(cases=1, kind="misplaced-then-taken")
+    text = table(plan, run(plan, jobs=1, progress=quietly))
+    by_script = f"F1 by script{text.partition('F1 by script')[2]}".splitlines()
+    assert max(len(line) for line in by_script) <= 100
+    [_, _, conditions, heads, row] = by_script
+    assert heads.split() == ["eng", "base", "near", "att", "units"] * 3
+    assert conditions.split() == list(CONDITIONS)
+    assert [len(heads), len(row)] == [100, 100]
+
+
 def test_processes_change_nothing():
     plan = Plan(conditions=("typical",), cases=8, examinees=("engine", "baseline"))
     told = []
@@ -101,6 +112,7 @@ def test_processes_change_nothing():
     assert told == [5, 8]
     text = table(plan, alone)
     assert "typical   engine" in text
-    assert "mixed" in text
+    by_script = text.partition("F1 by script")[2].splitlines()
+    assert any(line.startswith("mixed ") for line in by_script)
     ranked = worst(alone, "engine")
     assert [one.wrong for one in ranked] == sorted((one.wrong for one in ranked), reverse=True)
