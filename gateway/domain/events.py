@@ -285,6 +285,37 @@ class ClockStepped(Data, frozen=True, kw_only=True):
     """The offset that labels events from now on."""
 
 
+class Units(msgspec.Struct, frozen=True):
+    """Some units of one product."""
+
+    gtin: str
+    quantity: int
+    weight_g: float
+    """Of all of them, by the catalogue."""
+
+
+class Alike(msgspec.Struct, frozen=True):
+    """Two products that lie side by side and cannot be told apart by weight."""
+
+    one: Units
+    """Of the heavier product."""
+    other: Units
+    plates: list[str]
+    """Where they meet: plates of one shelf that hold one beside the other, or both."""
+    measurable: bool
+    """Whether smaller tolerances could tell them apart; false where plates are too noisy for it."""
+
+
+class PlanogramAmbiguous(Data, frozen=True, kw_only=True):
+    """The planogram has neighbours that weigh alike; complete for its ``store_version``."""
+
+    NAME: ClassVar[str] = "planogram.ambiguous"
+    pairs: list[Alike]
+    """At most 100, in the store's order."""
+    more: int
+    """How many further pairs there are."""
+
+
 ALL: tuple[type[Data], ...] = (
     SessionStarted,
     ItemPicked,
@@ -304,6 +335,7 @@ ALL: tuple[type[Data], ...] = (
     InputsDropped,
     EventsDropped,
     ClockStepped,
+    PlanogramAmbiguous,
 )
 
 

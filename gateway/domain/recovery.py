@@ -12,7 +12,7 @@ from gateway.domain import events, presence
 from gateway.domain.beliefs import Beliefs
 from gateway.domain.inputs import GatewayStarted, Recovery
 from gateway.domain.output import Step
-from gateway.domain.restock import check_holdings
+from gateway.domain.restock import check_holdings, tell_alike
 from gateway.domain.sessions import tell_drops
 
 
@@ -32,6 +32,7 @@ def started(step: Step, item: GatewayStarted) -> None:
     presence.begin(step)
     if step.state.drops:
         tell_drops(step)
+    tell_alike(step)
 
 
 def _recovered(step: Step, recovery: Recovery) -> None:
