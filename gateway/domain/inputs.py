@@ -171,6 +171,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A session whose persons nobody sees is closed by time after this long."""
     entry_wait_ms: int = 10_000
     """How long a valid entry scan waits for a person in the entry zone."""
+    companions: bool = True
+    """Whoever comes in without a scan, right beside somebody who scanned, shares that session."""
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):

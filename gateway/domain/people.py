@@ -5,7 +5,7 @@ A new track goes to who fits best by place and appearance. Whether two tracks th
 other go on with each other's body is watched (:class:`Doubt`) and mended once it is clear.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from math import hypot
 from typing import Final, NamedTuple
 
@@ -80,8 +80,14 @@ EXCHANGES_MAX: Final = 64
 APPEAR_DOOR: Final = -1.2
 APPEAR_INSIDE: Final = -7.0
 """Logarithm of the density, per square metre, of somebody new appearing."""
+NEWBORN: Final = -6.0
+"""Somebody lost is watched for in somebody new with no less than this to begin with."""
 APPEAR_UNKNOWN: Final = -1_000.0
 """The same where no appearance could tell: who can be joined is."""
+MERGED: Final = 4.0
+"""Logarithm of a likelihood ratio at which somebody new is known for somebody who was lost."""
+STRANGE: Final = -12.0
+"""The same at which that is ruled out."""
 RIVAL: Final = 12.0
 """Somebody who fits a new track worse than this by a logarithm of a likelihood is not doubted."""
 
@@ -102,6 +108,15 @@ class Person(msgspec.Struct):
     """Where the person was when the durable state was last written."""
     looks: Looks = {}
     """What the person looks like to each camera; not in the durable state, learned anew."""
+    first_mm: tuple[float, float] | None = None
+    """Where the person appeared; None once it is known whether through a door."""
+    roam_mm: float = 0.0
+    """How far the person may have walked before that, while the camera showed nothing."""
+    entering: bool = False
+    """Came in through a door, and has not left its zone for the store yet."""
+    party: str | None = None
+    """Whose session the person may share: who scanned nearest, by time and place."""
+    party_cost: float = 0.0
 
     behind: str | None = None
     """Who stood where this person vanished, while this person is out of sight."""
@@ -186,6 +201,15 @@ class Doubt(msgspec.Struct):
     score: float
 
 
+class Newborn(msgspec.Struct):
+    """Somebody new who may be somebody lost: how much better that fits, as a logarithm."""
+
+    person: str
+    camera: str
+    born_ns: int
+    scores: dict[str, float]
+
+
 class Sighting(NamedTuple):
     """A track in the frame at hand."""
 
@@ -210,9 +234,12 @@ class People(msgspec.Struct):
     turned_away: int = 0
     """Sightings of persons beyond ``PERSONS_MAX``, since last asked."""
     doubts: list[Doubt] = []
+    newborns: list[Newborn] = []
     scatter: Scatter = msgspec.field(default_factory=Scatter)
     exchanged: list[tuple[str, str, int]] = []
     """Who turned out to be each other, and since when (ns); for whoever asks, who clears it."""
+    merged: list[tuple[str, str]] = []
+    """Who turned out to be somebody lost, who stays; for whoever asks, who clears it."""
 
     def see(
         self,
@@ -223,6 +250,7 @@ class People(msgspec.Struct):
         *,
         prefix: str,
         doors: Sequence[Zone],
+        bound: Container[str] = (),
     ) -> list[str]:
         """Take in one frame; return the ids of the persons in it, new ones included.
 
@@ -233,6 +261,7 @@ class People(msgspec.Struct):
             at_ns: When the frame was captured.
             prefix: What the names of new persons begin with.
             doors: Where people come in and leave.
+            bound: Who has scanned: nobody else.
         """
         last_ns = self.frame_ns.get(camera, 0)
         self.frame_ns[camera] = max(at_ns, last_ns)
@@ -245,9 +274,10 @@ class People(msgspec.Struct):
                 newcomers.append((track, one))
             else:
                 self._take(here, person, track, one, at_ns)
-        self._join(here, camera, newcomers, at_ns, prefix, doors)
-        blinked = at_ns - last_ns > BLINK_NS
-        self._watch_near(here, camera, at_ns, blinked=blinked)
+        gap_ns = at_ns - last_ns if last_ns else 0
+        self._join(here, camera, newcomers, at_ns, gap_ns, prefix, doors)
+        self._know_again(here, camera, at_ns, bound)
+        self._watch_near(here, camera, at_ns, blinked=gap_ns > BLINK_NS)
         self._weigh(here, camera, at_ns)
         self._learn(here, camera)
         here = {self.by_track[one.track]: one for one in here.values()}
@@ -273,6 +303,7 @@ class People(msgspec.Struct):
         camera: str,
         newcomers: Sequence[tuple[str, PersonSeen]],
         at_ns: int,
+        gap_ns: int,
         prefix: str,
         doors: Sequence[Zone],
     ) -> None:
@@ -314,9 +345,16 @@ class People(msgspec.Struct):
                 self.turned_away += 1
                 continue
             self.count += 1
-            person = Person(id=f"{prefix}{self.count}", floor_mm=one.floor_mm, seen_ns=at_ns)
+            person = Person(
+                id=f"{prefix}{self.count}",
+                floor_mm=one.floor_mm,
+                seen_ns=at_ns,
+                first_mm=one.floor_mm,
+                roam_mm=WALK_MM_PER_S * gap_ns / 1e9 if gap_ns > BLINK_NS else 0.0,
+            )
             self.persons[person.id] = person
             self._take(here, person, track, one, at_ns)
+            self._bear(person, camera, absent, gains[number], anew[number][number], at_ns)
 
     def _same(self, here: Here, name: str, one: PersonSeen) -> bool:
         """Tell whether a track is where somebody of this frame is."""
@@ -369,6 +407,70 @@ class People(msgspec.Struct):
             behind = gains[chosen] - gains[number]
             if number != chosen and abs(behind) < RIVAL and rival.looks and rival.id not in here:
                 self._open(camera, absent[chosen].id, rival.id, at_ns, -max(behind, 0.0))
+
+    def _bear(
+        self,
+        person: Person,
+        camera: str,
+        absent: Sequence[Person],
+        gains: Sequence[float],
+        anew: float,
+        at_ns: int,
+    ) -> None:
+        """Watch whether somebody new is rather somebody lost whom one look did not tell."""
+        scores = {
+            lost.id: max(gain - anew, NEWBORN)
+            for lost, gain in zip(absent, gains, strict=True)
+            if lost.looks and at_ns - lost.seen_ns < LOST_NS_MAX
+        }
+        if scores and len(self.newborns) < DOUBTS_MAX:
+            self.newborns.append(Newborn(person.id, camera, at_ns, scores))
+
+    def _know_again(self, here: Here, camera: str, at_ns: int, bound: Container[str]) -> None:
+        """Let somebody new be somebody lost, where more looks tell so."""
+        left = []
+        for newborn in self.newborns:
+            sighting = here.get(newborn.person)
+            if sighting is not None and newborn.camera == camera:
+                part = _part(sighting.trail)
+                for name in list(newborn.scores):
+                    lost = self.persons.get(name)
+                    if lost is None or name in here:
+                        del newborn.scores[name]
+                        continue
+                    seen = sighting.seen.appearance
+                    gain = self.scatter.fit(lost.looks, camera, seen) or 0.0
+                    beside_mm = self._seen_beside(lost, camera, sighting.trail.floor_mm, at_ns)
+                    if beside_mm is not None:
+                        gain += max(1.0 - 0.5 * (beside_mm / VIEWS_MM) ** 2, -VIEWS_MAX)
+                    newborn.scores[name] += gain * part
+                    if newborn.scores[name] < STRANGE:
+                        del newborn.scores[name]
+            best = max(newborn.scores, key=newborn.scores.__getitem__, default=None)
+            old = at_ns - newborn.born_ns > DOUBT_NS_MAX
+            if best is None or old or newborn.person in bound:
+                continue
+            if newborn.scores[best] > MERGED and best not in here:
+                self._merge(here, newborn.person, best)
+            else:
+                left.append(newborn)
+        self.newborns = [one for one in left if one.person in self.persons]
+
+    def _merge(self, here: Here, name: str, kept: str) -> None:
+        """Let somebody new be somebody else from the beginning."""
+        person, lost = self.persons[name], self.persons[kept]
+        for track in person.tracks:
+            self.by_track[track] = kept
+        lost.tracks |= person.tracks
+        lost.places = sorted([*lost.places, *person.places])
+        lost.wrists = sorted([*lost.wrists, *person.wrists])
+        if person.seen_ns >= lost.seen_ns:
+            lost.floor_mm, lost.seen_ns = person.floor_mm, person.seen_ns
+        if name in here:
+            here[kept] = here.pop(name)
+        del self.persons[name]
+        self.doubts = [doubt for doubt in self.doubts if name not in (doubt.one, doubt.other)]
+        self.merged = [*self.merged[1 - EXCHANGES_MAX :], (name, kept)]
 
     def _strayed(self, person: Person, track: str, one: PersonSeen, at_ns: int) -> bool:
         """Tell whether a known track has jumped to another body: its person is elsewhere."""
@@ -460,9 +562,7 @@ class People(msgspec.Struct):
             if straight is not None and crossed is not None:
                 gain = crossed - straight
             gain += self._other_views(doubt.camera, sighting, mine, theirs, at_ns)
-            since_ns = sighting.trail.seen_ns - sighting.trail.before_ns
-            new_ns = min(since_ns, LOOK_NS) if sighting.trail.before_ns else FIRST_NS
-            total += gain * new_ns / LOOK_NS
+            total += gain * _part(sighting.trail)
         return total
 
     def _other_views(
@@ -470,8 +570,6 @@ class People(msgspec.Struct):
     ) -> float:
         """Return how much better a track's place fits what other cameras see of another body."""
         at_mm = sighting.trail.floor_mm
-        if at_mm is None:
-            return 0.0
         straight_mm, crossed_mm = (
             self._seen_beside(person, camera, at_mm, at_ns) for person in (mine, theirs)
         )
@@ -481,7 +579,7 @@ class People(msgspec.Struct):
         return max(-VIEWS_MAX, min(gain, VIEWS_MAX))
 
     def _seen_beside(
-        self, person: Person, camera: str, at_mm: tuple[float, float], at_ns: int
+        self, person: Person, camera: str, at_mm: tuple[float, float] | None, at_ns: int
     ) -> float | None:
         """Return how far from a place other cameras see somebody right now."""
         found = None
@@ -489,7 +587,7 @@ class People(msgspec.Struct):
             trail = self.trails.get(track)
             if trail is None or trail.camera == camera or at_ns - seen_ns > VIEWS_NS:
                 continue
-            if trail.floor_mm is not None:
+            if trail.floor_mm is not None and at_mm is not None:
                 found = hypot(trail.floor_mm[0] - at_mm[0], trail.floor_mm[1] - at_mm[1])
         return found
 
@@ -550,9 +648,9 @@ class People(msgspec.Struct):
             known = person.looks.get(camera)
             if person.id in unsure and known is not None and known.looks > KNOWN:
                 continue
-            new_ns = min(trail.seen_ns - trail.before_ns, LOOK_NS) if trail.before_ns else FIRST_NS
-            if new_ns > 0:
-                self.scatter.learn(person.looks, camera, seen, new_ns / LOOK_NS)
+            part = _part(trail)
+            if part > 0.0:
+                self.scatter.learn(person.looks, camera, seen, part)
 
     def _mix(self, present: Sequence[str], at_ns: int) -> None:
         """Note who vanished beside whom, and doubt both once they part again.
@@ -588,6 +686,7 @@ class People(msgspec.Struct):
         for track in list(person.tracks):
             self._forget_track(person, track)
         self.doubts = [doubt for doubt in self.doubts if name not in (doubt.one, doubt.other)]
+        self.newborns = [newborn for newborn in self.newborns if newborn.person != name]
 
     def forget_strangers(self, kept: set[str], now_ns: int) -> None:
         """Remove persons that belong to no session and were not seen for long."""
@@ -606,6 +705,12 @@ class People(msgspec.Struct):
             ]
             for track in old[: len(person.tracks) - 1]:
                 self._forget_track(person, track)
+
+
+def _part(trail: Trail) -> float:
+    """Return how much of a new look the latest one of a track is."""
+    new_ns = trail.seen_ns - trail.before_ns if trail.before_ns else FIRST_NS
+    return max(min(new_ns, LOOK_NS), 0) / LOOK_NS
 
 
 def _leap(one: Trail, other: Trail) -> float:
