@@ -25,7 +25,7 @@ LIGHT: Final = 0.5
 NOISE2: Final = 0.1
 APART2: Final = 0.2
 """Squared distance of a look from its body's template, and of two bodies, until learned."""
-LEARN_LOOKS: Final = 20.0
+LEARN_LOOKS: Final = 5.0
 LEARN_LOOKS_MAX: Final = 2_000.0
 """Looks that the first guesses of these count for, and the most that what was learned does."""
 FIT_MAX: Final = 12.0
@@ -67,7 +67,7 @@ class Scatter(msgspec.Struct):
         if known is None or len(known.mean) != len(seen):
             looks[camera] = Look(list(seen), count)
             return
-        if known.looks > KNOWN:
+        if known.looks > 2 * KNOWN:
             found2 = dist(seen, known.mean) ** 2 / (1.0 + 1.0 / known.looks)
             self.noise2 += (found2 - self.noise2) * count / (self.noise_looks + count)
             self.noise_looks = min(self.noise_looks + count, LEARN_LOOKS_MAX)
@@ -91,13 +91,21 @@ class Scatter(msgspec.Struct):
         expected = _expected(looks, camera, len(seen)) if seen else None
         if expected is None or not seen:
             return None
-        found2 = dist(seen, expected.mean) ** 2
-        noise2 = max(self.noise2, 1e-9) * (1.0 + 1.0 / expected.looks)
+        return max(self._ratio(expected, Look(list(seen), 1.0)), -FIT_MAX)
+
+    def match(self, one: Looks, other: Looks, camera: str) -> float:
+        """Return the same of all that a camera saw of one and all that is known of another."""
+        mine = one.get(camera)
+        theirs = _expected(other, camera, len(mine.mean)) if mine is not None else None
+        return self._ratio(mine, theirs) if mine is not None and theirs is not None else 0.0
+
+    def _ratio(self, one: Look, other: Look) -> float:
+        """Return the log-likelihood ratio of two templates being of one body."""
+        found2 = dist(one.mean, other.mean) ** 2
+        noise2 = max(self.noise2, 1e-9) * (1.0 / one.looks + 1.0 / other.looks)
         apart2 = noise2 + max(self.apart2, 1e-9)
-        half = len(seen) / 2
-        same = half * found2 / noise2
-        different = half * found2 / apart2
-        return max(half * log(apart2 / noise2) - same + different, -FIT_MAX)
+        half = len(one.mean) / 2
+        return half * (log(apart2 / noise2) - found2 / noise2 + found2 / apart2)
 
 
 def _expected(looks: Looks, camera: str, size: int) -> Look | None:

@@ -82,12 +82,13 @@ APPEAR_INSIDE: Final = -7.0
 """Logarithm of the density, per square metre, of somebody new appearing."""
 NEWBORN: Final = -6.0
 """Somebody lost is watched for in somebody new with no less than this to begin with."""
+NEVER: Final = -1e9
 APPEAR_UNKNOWN: Final = -1_000.0
 """The same where no appearance could tell: who can be joined is."""
 MERGED: Final = 4.0
 """Logarithm of a likelihood ratio at which somebody new is known for somebody who was lost."""
-STRANGE: Final = -12.0
-"""The same at which that is ruled out."""
+NEWBORN_NS_MAX: Final = 12_000_000_000
+"""So long after somebody new appeared it is still looked for."""
 RIVAL: Final = 12.0
 """Somebody who fits a new track worse than this by a logarithm of a likelihood is not doubted."""
 
@@ -325,9 +326,9 @@ class People(msgspec.Struct):
         ]
         known = {person.id: person for person in absent if person.looks}
         anew = [
-            [-1e9] * number
+            [NEVER] * number
             + [self._appears(one, doors, looks=bool(known))]
-            + [-1e9] * (len(told) - number - 1)
+            + [NEVER] * (len(told) - number - 1)
             for number, (_, one) in enumerate(told)
         ]
         chosen = assign([mine + new for mine, new in zip(gains, anew, strict=True)])
@@ -354,7 +355,7 @@ class People(msgspec.Struct):
             )
             self.persons[person.id] = person
             self._take(here, person, track, one, at_ns)
-            self._bear(person, camera, absent, gains[number], anew[number][number], at_ns)
+            self._bear(person, camera, absent, anew[number][number], at_ns)
 
     def _same(self, here: Here, name: str, one: PersonSeen) -> bool:
         """Tell whether a track is where somebody of this frame is."""
@@ -376,15 +377,13 @@ class People(msgspec.Struct):
         """Return the log-likelihood of a new track being somebody who is not in this frame."""
         assert one.floor_mm is not None
         away_ns = max(at_ns - person.seen_ns, 0)
-        away_s = away_ns / 1e9
-        distance_mm = person.distance_mm(one.floor_mm)
-        if away_ns > LOST_NS_MAX or distance_mm > JOIN_MM + WALK_MM_PER_S * away_s:
-            return -1e9
+        reach_mm = JOIN_MM + WALK_MM_PER_S * away_ns / 1e9
+        if away_ns > LOST_NS_MAX or person.distance_mm(one.floor_mm) > reach_mm:
+            return NEVER
         fit = self.scatter.fit(person.looks, camera, one.appearance)
         if (fit is None or fit < 0.0) and away_ns > JOIN_NS_MAX and _inside(one.floor_mm, doors):
-            return -1e9
-        sigma_mm = JOIN_SIGMA_MM + STRAY_MM_PER_S * away_s
-        return spread_density(distance_mm, sigma_mm) + (fit or 0.0)
+            return NEVER
+        return _nearness(person, one.floor_mm, at_ns) + (fit or 0.0)
 
     def _appears(self, one: PersonSeen, doors: Sequence[Zone], *, looks: bool) -> float:
         """Return the log-likelihood of a new track being of somebody new."""
@@ -409,18 +408,12 @@ class People(msgspec.Struct):
                 self._open(camera, absent[chosen].id, rival.id, at_ns, -max(behind, 0.0))
 
     def _bear(
-        self,
-        person: Person,
-        camera: str,
-        absent: Sequence[Person],
-        gains: Sequence[float],
-        anew: float,
-        at_ns: int,
+        self, person: Person, camera: str, absent: Sequence[Person], anew: float, at_ns: int
     ) -> None:
         """Watch whether somebody new is rather somebody lost whom one look did not tell."""
         scores = {
-            lost.id: max(gain - anew, NEWBORN)
-            for lost, gain in zip(absent, gains, strict=True)
+            lost.id: max(_nearness(lost, person.floor_mm, at_ns) - anew, NEWBORN)
+            for lost in absent
             if lost.looks and at_ns - lost.seen_ns < LOST_NS_MAX
         }
         if scores and len(self.newborns) < DOUBTS_MAX:
@@ -430,31 +423,37 @@ class People(msgspec.Struct):
         """Let somebody new be somebody lost, where more looks tell so."""
         left = []
         for newborn in self.newborns:
-            sighting = here.get(newborn.person)
-            if sighting is not None and newborn.camera == camera:
-                part = _part(sighting.trail)
-                for name in list(newborn.scores):
-                    lost = self.persons.get(name)
-                    if lost is None or name in here:
-                        del newborn.scores[name]
-                        continue
-                    seen = sighting.seen.appearance
-                    gain = self.scatter.fit(lost.looks, camera, seen) or 0.0
-                    beside_mm = self._seen_beside(lost, camera, sighting.trail.floor_mm, at_ns)
-                    if beside_mm is not None:
-                        gain += max(1.0 - 0.5 * (beside_mm / VIEWS_MM) ** 2, -VIEWS_MAX)
-                    newborn.scores[name] += gain * part
-                    if newborn.scores[name] < STRANGE:
-                        del newborn.scores[name]
-            best = max(newborn.scores, key=newborn.scores.__getitem__, default=None)
-            old = at_ns - newborn.born_ns > DOUBT_NS_MAX
-            if best is None or old or newborn.person in bound:
+            if newborn.person in bound or at_ns - newborn.born_ns > NEWBORN_NS_MAX:
                 continue
-            if newborn.scores[best] > MERGED and best not in here:
-                self._merge(here, newborn.person, best)
-            else:
+            if newborn.camera == camera:
+                best = self._recognised(newborn, here, at_ns)
+                if best is not None:
+                    self._merge(here, newborn.person, best)
+                    continue
+            if newborn.scores:
                 left.append(newborn)
-        self.newborns = [one for one in left if one.person in self.persons]
+        self.newborns = [newborn for newborn in left if newborn.person in self.persons]
+
+    def _recognised(self, newborn: Newborn, here: Here, at_ns: int) -> str | None:
+        """Return whom somebody new turned out to be."""
+        sighting = here.get(newborn.person)
+        if sighting is None:
+            return None
+        best: tuple[float, str] | None = None
+        looks = self.persons[newborn.person].looks
+        for name in list(newborn.scores):
+            lost = self.persons.get(name)
+            if lost is None or name in here:
+                del newborn.scores[name]
+                continue
+            beside_mm = self._seen_beside(lost, newborn.camera, sighting.trail.floor_mm, at_ns)
+            if beside_mm is not None:
+                gain = max(1.0 - 0.5 * (beside_mm / VIEWS_MM) ** 2, -VIEWS_MAX)
+                newborn.scores[name] += gain * _part(sighting.trail)
+            score = newborn.scores[name] + self.scatter.match(looks, lost.looks, newborn.camera)
+            if score > MERGED and (best is None or score > best[0]):
+                best = (score, name)
+        return best[1] if best is not None else None
 
     def _merge(self, here: Here, name: str, kept: str) -> None:
         """Let somebody new be somebody else from the beginning."""
@@ -705,6 +704,12 @@ class People(msgspec.Struct):
             ]
             for track in old[: len(person.tracks) - 1]:
                 self._forget_track(person, track)
+
+
+def _nearness(person: Person, at_mm: tuple[float, float], at_ns: int) -> float:
+    """Return how likely a person was to walk to a place since last seen: log, per square metre."""
+    away_s = max(at_ns - person.seen_ns, 0) / 1e9
+    return spread_density(person.distance_mm(at_mm), JOIN_SIGMA_MM + STRAY_MM_PER_S * away_s)
 
 
 def _part(trail: Trail) -> float:
