@@ -77,7 +77,8 @@ DOUBT_NS_MAX: Final = 4_000_000_000
 """What was not settled this long after the two parted stays open."""
 DOUBTS_MAX: Final = 128
 EXCHANGES_MAX: Final = 64
-APPEAR_DOOR: Final = -1.2
+APPEAR_ENTRY: Final = -1.2
+APPEAR_EXIT: Final = -5.0
 APPEAR_INSIDE: Final = -7.0
 """Logarithm of the density, per square metre, of somebody new appearing."""
 NEWBORN: Final = -6.0
@@ -390,7 +391,10 @@ class People(msgspec.Struct):
         assert one.floor_mm is not None
         if not one.appearance or not looks:
             return APPEAR_UNKNOWN
-        return APPEAR_DOOR if _inside(one.floor_mm, doors) else APPEAR_INSIDE
+        kinds = [zone.kind for zone in doors if _inside(one.floor_mm, [zone])]
+        if "entry" in kinds:
+            return APPEAR_ENTRY
+        return APPEAR_EXIT if kinds else APPEAR_INSIDE
 
     def _doubt_rivals(
         self,
@@ -606,6 +610,11 @@ class People(msgspec.Struct):
         for tracks, giver, taker in ((moving[0], one, other), (moving[1], other, one)):
             for track in tracks:
                 self._give(track, giver, taker, doubt.since_ns)
+        for newborn in self.newborns:
+            if newborn.person in (one.id, other.id):
+                # What was learned of somebody that new was learned of the other.
+                self.persons[newborn.person].looks.pop(doubt.camera, None)
+                newborn.scores = dict.fromkeys(newborn.scores, 0.0)
         for person in (one, other):
             person.places.sort()
             person.wrists.sort()
@@ -670,6 +679,11 @@ class People(msgspec.Struct):
                 other.doubt(person.id)
 
     # Comings and goings.
+
+    def unseen_ns(self, person: Person) -> int:
+        """Return for how long somebody was not seen, by the camera that saw them last."""
+        last = max(person.tracks, key=person.tracks.__getitem__, default="")
+        return self.frame_ns.get(last.partition("/")[0], 0) - person.seen_ns
 
     def restore(self, person: Person) -> None:
         """Put back a person that the durable state names."""

@@ -34,6 +34,8 @@ ZONE_EDGE_MM: Final = 300.0
 """Who is first seen this near to an entry zone came in through it."""
 LEFT_MM: Final = 150.0
 """A body has left a zone when it is this far out of it."""
+BLIND_NS_MAX: Final = 6_000_000_000
+"""How long a camera that stopped is waited for when somebody was last seen at the exit."""
 MOVED_MM: Final = 800.0
 """A person's place is written again after this much walking."""
 CLOSED_CARTS_MAX: Final = 1_000
@@ -334,7 +336,11 @@ def tick(step: Step) -> None:
             ]
             unseen_ns = step.now_ns - session.seen_ns
             gone = persons and all(person.inside(step.layout.exit) for person in persons)
-            if gone and unseen_ns > exit_ns:
+            # A camera that says nothing does not say that they are gone.
+            looked = unseen_ns > BLIND_NS_MAX or all(
+                step.state.people.unseen_ns(person) > exit_ns for person in persons
+            )
+            if gone and looked and unseen_ns > exit_ns:
                 _leave(session, session.seen_ns, "exit")
             elif unseen_ns > _unseen_max_ns(step, session):
                 _leave(session, step.now_ns, "unseen" if session.persons else "no-person")
