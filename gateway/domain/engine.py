@@ -221,7 +221,11 @@ class Engine:
         prefix = f"{step.state.epoch[:8]}-"
         doors = [*step.layout.entry, *step.layout.exit]
         people = step.state.people
-        present = people.see(camera, item.boot, item.people, at_ns, prefix=prefix, doors=doors)
+        scanned = sessions.who_scanned(step)
+        present = people.see(
+            camera, item.boot, item.people, at_ns, prefix=prefix, doors=doors, bound=scanned
+        )
+        sessions.corrected(step)
         if people.turned_away:
             sessions.drop(step, item.device, "too-many-people", people.turned_away)
             people.turned_away = 0

@@ -175,8 +175,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """A session whose persons nobody sees is closed by time after this long."""
     entry_wait_ms: int = 10_000
     """How long a valid entry scan waits for a person in the entry zone."""
-    without: tuple[Literal["plate-shares", "wrists", "carts", "look-back"], ...] = ()
-    """Parts of the evidence that are left out, to measure what each is worth; for the exam only."""
+    companions: bool = True
+    """Whoever comes in without a scan, right beside somebody who scanned, shares that session."""
 
 
 class EngineSettings(Tuning, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 """Visits: opened by an entry scan, bound to a person, closed when the person has left."""
 
 from collections.abc import Callable, Container
+from math import hypot
 from typing import Final, Literal
 
 from gateway.domain import events
@@ -11,11 +12,30 @@ from gateway.domain.inputs import EntryScanned
 from gateway.domain.output import Step
 from gateway.domain.people import LOST_NS_MAX, Person
 from gateway.domain.state import ClosedCart, Review, Session
+from gateway.domain.store import Zone
 from gateway.domain.timekeeping import forgotten, outlived
 
 CLOSE_WAIT_NS: Final = 800_000_000
 """A cart stays open this long after the person left: the last change may still settle."""
 CLOSE_WAIT_NS_MAX: Final = 6_000_000_000
+BESIDE_MM: Final = 2_000.0
+"""Who shares somebody's session comes in no farther from them than this."""
+BESIDE_NS: Final = 8_000_000_000
+"""Nor later after the scan."""
+APART_MM: Final = 1_000.0
+APART_NS: Final = 2_000_000_000
+PAST: Final = 2.0
+"""What tells against sharing a session: distance and time, as multiples of these, and having
+passed the scanner already when it read."""
+PARTY_MAX: Final = 4.0
+SCAN_MM: Final = 700.0
+"""Whoever belongs to somebody's party scans only this near to the scanner."""
+ZONE_EDGE_MM: Final = 300.0
+"""Who is first seen this near to an entry zone came in through it."""
+LEFT_MM: Final = 150.0
+"""A body has left a zone when it is this far out of it."""
+BLIND_NS_MAX: Final = 6_000_000_000
+"""How long a camera that stopped is waited for when somebody was last seen at the exit."""
 MOVED_MM: Final = 800.0
 """A person's place is written again after this much walking."""
 CLOSED_CARTS_MAX: Final = 1_000
@@ -59,7 +79,8 @@ def enter(step: Step, scan: EntryScanned) -> None:
     state.beliefs.join(session.id, {}, {})
     person = _waiting_at(step, scanner, set(bound_persons(step))) or _take_back(step, scanner)
     if person is not None:
-        session.persons.append(person.id)
+        _bind(session, person)
+        _note_party(step, session, person)
     step.touch("session", session.id)
     step.emit(
         events.SessionStarted,
@@ -100,18 +121,28 @@ def tell_drops(step: Step) -> None:
     state.drops = {}
 
 
+def _bind(session: Session, person: Person) -> None:
+    session.persons.append(person.id)
+    person.entering, person.party = False, None
+
+
 def _take_back(step: Step, scanner: str) -> Person | None:
-    """Return who stands at the scanner though bound to an earlier scan that nobody was seen at.
+    """Return who stands at the scanner though bound to a session by no scan of their own.
 
     That binding was a guess; whoever is there when the scanner reads is who scanned.
     """
     bound = bound_persons(step)
-    sure = {name for name, session in bound.items() if not session.guessed}
-    person = _waiting_at(step, scanner, sure)
+    person = _waiting_at(step, scanner, who_scanned(step))
     if person is not None and (earlier := bound.get(person.id)) is not None:
         earlier.persons.remove(person.id)
         step.touch("session", earlier.id)
     return person
+
+
+def who_scanned(step: Step) -> set[str]:
+    """Return those who surely scanned: neither guessed nor somebody's companions."""
+    sessions = step.state.sessions.values()
+    return {session.persons[0] for session in sessions if session.persons and not session.guessed}
 
 
 def _waiting_at(step: Step, scanner: str, bound: Container[str]) -> Person | None:
@@ -127,6 +158,7 @@ def _waiting_at(step: Step, scanner: str, bound: Container[str]) -> Person | Non
         if person.id not in bound
         and step.now_ns - person.seen_ns < 1_000_000_000
         and person.inside([zone])
+        and (person.party is None or person.distance_mm(middle_mm) < SCAN_MM)
     ]
     return min(waiting, key=lambda person: person.distance_mm(middle_mm), default=None)
 
@@ -150,9 +182,10 @@ def seen(step: Step, present: list[str]) -> None:
     for session in waiting:
         person = _waiting_at(step, session.scanner, set(bound_persons(step)))
         if person is not None:
-            session.persons.append(person.id)
+            _bind(session, person)
             session.guessed = True
             step.touch("session", session.id)
+    _come_in(step, present)
     bound = bound_persons(step)
     for name in present:
         here = bound.get(name)
@@ -164,6 +197,135 @@ def seen(step: Step, present: list[str]) -> None:
         person = state.people.persons[name]
         if person.moved(MOVED_MM):
             step.touch("session", here.id)
+
+
+def _come_in(step: Step, present: list[str]) -> None:
+    """Settle with whom those came in who leave the entry zone without a scan of their own."""
+    state = step.state
+    bound: dict[str, Session] | None = None
+    for name in present:
+        person = state.people.persons[name]
+        if person.first_mm is None and not person.entering:
+            continue
+        bound = bound_persons(step) if bound is None else bound
+        if person.first_mm is not None:
+            person.entering = name not in bound and _from_door(step, person)
+            person.first_mm = None
+            _find_party(step, person)
+        if name in bound:
+            person.entering = False
+        if not person.entering or _in_zones(person.floor_mm, step.layout.entry, LEFT_MM):
+            continue
+        person.entering = False
+        session = _session_of(step, person)
+        if session is not None:
+            _bind(session, person)
+            step.touch("session", session.id)
+            bound = None
+
+
+def _session_of(step: Step, person: Person) -> Session | None:
+    """Return the session of somebody who came in without being seen to scan."""
+    wait_ns = step.state.settings.entry_wait_ms * 1_000_000
+    for session in reversed(step.state.sessions.values()):
+        if not session.persons and step.now_ns - session.started_ns < wait_ns:
+            session.guessed = True  # No camera saw who scanned.
+            return session
+    if not step.state.settings.companions:
+        return None
+    session = step.state.sessions.get(person.party or "")
+    return session if session is not None and session.leaving_ns is None else None
+
+
+def _note_party(step: Step, session: Session, scanned: Person) -> None:
+    """Note who is beside somebody who scans: they may have come together."""
+    for person in step.state.people.persons.values():
+        if person.entering and step.now_ns - person.seen_ns < BESIDE_NS // 4:
+            _may_share(step, person, session, scanned, 0)
+
+
+def _find_party(step: Step, person: Person) -> None:
+    """Note with whom somebody new may have come who is in already."""
+    for session in step.state.sessions.values():
+        late_ns = step.now_ns - session.started_ns
+        scanned = step.state.people.persons.get(session.persons[0]) if session.persons else None
+        if person.entering and scanned is not None and late_ns < BESIDE_NS:
+            _may_share(step, person, session, scanned, late_ns)
+
+
+def _may_share(
+    step: Step, person: Person, session: Session, scanned: Person, late_ns: int
+) -> None:
+    """Note a session that somebody may share, if it is likelier than what was noted before."""
+    apart_mm = person.distance_mm(scanned.floor_mm)
+    if person.id == scanned.id or apart_mm > BESIDE_MM:
+        return
+    cost = apart_mm / APART_MM + late_ns / APART_NS
+    if not late_ns:
+        born_ns = person.places[0][0] if person.places else step.now_ns
+        cost += min((step.now_ns - born_ns) / APART_NS, PAST)
+        cost += PAST if _ahead(step, person, scanned) else 0.0
+    if cost < PARTY_MAX and (person.party is None or cost < person.party_cost):
+        person.party, person.party_cost = session.id, cost
+
+
+def _ahead(step: Step, person: Person, scanned: Person) -> bool:
+    """Tell whether somebody is farther in the store than who scans, by more than a step."""
+    x_mm, y_mm = _inwards(step, scanned.floor_mm)
+    far_mm = hypot(x_mm, y_mm) or 1.0
+    dx_mm = person.floor_mm[0] - scanned.floor_mm[0]
+    dy_mm = person.floor_mm[1] - scanned.floor_mm[1]
+    return (dx_mm * x_mm + dy_mm * y_mm) / far_mm > SCAN_MM
+
+
+def _inwards(step: Step, from_mm: tuple[float, float]) -> tuple[float, float]:
+    """Return the way from a place to the middle of all plates."""
+    fronts = [place.front_mm for place in step.layout.plates.values()]
+    count = max(len(fronts), 1)
+    x_mm, y_mm = (sum(front[axis] for front in fronts) / count for axis in (0, 1))
+    return x_mm - from_mm[0], y_mm - from_mm[1]
+
+
+def _from_door(step: Step, person: Person) -> bool:
+    """Tell whether somebody new came in through the door: not from the back, as staff does."""
+    first_mm = person.first_mm or person.floor_mm
+    if _in_zones(first_mm, step.layout.entry, ZONE_EDGE_MM + person.roam_mm):
+        return True
+    for zone in step.layout.entry:
+        middle_mm = (sum(zone.x_mm) / 2, sum(zone.y_mm) / 2)
+        x_mm, y_mm = _inwards(step, middle_mm)
+        if (first_mm[0] - middle_mm[0]) * x_mm + (first_mm[1] - middle_mm[1]) * y_mm < 0.0:
+            return True
+    return False
+
+
+def _in_zones(at_mm: tuple[float, float], zones: list[Zone], margin_mm: float) -> bool:
+    """Tell whether a place is in one of the zones or this near to it."""
+    return any(
+        zone.x_mm[0] - margin_mm <= at_mm[0] <= zone.x_mm[1] + margin_mm
+        and zone.y_mm[0] - margin_mm <= at_mm[1] <= zone.y_mm[1] + margin_mm
+        for zone in zones
+    )
+
+
+def corrected(step: Step) -> None:
+    """Follow what the cameras made good: persons who were others all along."""
+    people = step.state.people
+    for gone, kept in people.merged:
+        for session in step.state.sessions.values():
+            if gone in session.persons:
+                session.persons.remove(gone)
+                if kept not in bound_persons(step):
+                    session.persons.append(kept)
+                step.touch("session", session.id)
+    people.merged = []
+    for one, other, since_ns in people.exchanged:
+        renamed = {one: other, other: one}
+        for session in step.state.sessions.values():
+            if session.started_ns > since_ns:  # Who scanned is the body, whatever its name.
+                session.persons = [renamed.get(name, name) for name in session.persons]
+                step.touch("session", session.id)
+    people.exchanged = []
 
 
 def tick(step: Step, ask: Callable[[Step, str], None]) -> None:
@@ -184,7 +346,11 @@ def tick(step: Step, ask: Callable[[Step, str], None]) -> None:
             ]
             unseen_ns = step.now_ns - session.seen_ns
             gone = persons and all(person.inside(step.layout.exit) for person in persons)
-            if gone and unseen_ns > exit_ns:
+            # A camera that says nothing does not say that they are gone.
+            looked = unseen_ns > BLIND_NS_MAX or all(
+                step.state.people.unseen_ns(person) > exit_ns for person in persons
+            )
+            if gone and looked and unseen_ns > exit_ns:
                 _leave(session, session.seen_ns, "exit")
             elif unseen_ns > _unseen_max_ns(step, session):
                 _leave(session, step.now_ns, "unseen" if session.persons else "no-person")
