@@ -102,6 +102,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         return
     beliefs = state.beliefs
     scenery = Scenery(
+        change=change.id,
         shelf=change.shelf,
         plate_names=[place.name for place in shelf.plates],
         who=watching.who,
@@ -218,9 +219,7 @@ def _ask_if_strange(step: Step, one: Attribution, watching: Watching) -> None:
     """Ask at once about what no later change will explain."""
     assert one.told is not None, "it was just told"
     best = one.options[one.told]
-    if any(not act.gtin for act in best):
-        _ask(step, one, "unexplained-weight")
-    elif not best and max(abs(weight.delta_g) for weight in one.weights) > UNTOLD_G_MAX:
+    if not best and max(abs(weight.delta_g) for weight in one.weights) > UNTOLD_G_MAX:
         if abs(sum(weight.delta_g for weight in one.weights)) > UNTOLD_G_MAX:
             _ask(step, one, "unexplained-weight")
     elif any(act.session is None and act.direction == "pick" for act in best):
@@ -263,8 +262,10 @@ def sure_of(step: Step, one: Attribution) -> float:
 
 
 def ask_if_doubtful(step: Step, one: Attribution) -> None:
-    """Ask about a change that is not certain enough."""
-    if not one.asked and sure_of(step, one) < step.state.settings.certainty:
+    """Ask about a change that is not certain enough, or that nothing explains."""
+    if any(load.change == one.change for load in step.state.beliefs.best.loads):
+        _ask(step, one, "unexplained-weight")
+    elif not one.asked and sure_of(step, one) < step.state.settings.certainty:
         _ask(step, one, "uncertain")
 
 

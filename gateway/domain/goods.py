@@ -26,7 +26,10 @@ OUT_OF_PLACE: Final = -9.0
 SAME_UNIT: Final = 0.018
 SAME_UNIT_G: Final = 1.5
 """Standard deviation of a unit's weight when it is put back, against when it was taken."""
-UNKNOWN: Final = -5.5
+SWAY: Final = 0.04
+SWAY_G: Final = 2.0
+"""How evenly a hand presses."""
+UNKNOWN: Final = -5.0
 """Of a move of something that is not known at all."""
 UNKNOWN_G: Final = 2_000.0
 
@@ -52,6 +55,17 @@ class Lying(msgspec.Struct, frozen=True, array_like=True):
     shelf: str
     plate: str
     x_mm: float
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """What a hand, or something unknown, presses or lifts for the time being."""
+
+    change: str
+    shelf: str
+    plates: tuple[int, ...]
+    total_g: float
+    """Below 0: it lifts."""
+    sigma_g: float
 
 
 class Known(NamedTuple):
@@ -139,6 +153,12 @@ def same_unit(move: Move, weight_g: float) -> float:
     """Return the log-likelihood that very units came back, or left again."""
     spread_g = hypot(SAME_UNIT * weight_g, SAME_UNIT_G)
     return weight_loglik(abs(move.total_g), move.sigma_g, weight_g, spread_g)
+
+
+def released(move: Move, load: Load) -> float:
+    """Return the log-likelihood that a load goes as it came: hands do not press evenly."""
+    spread_g = hypot(load.sigma_g, SWAY * load.total_g, SWAY_G)
+    return weight_loglik(move.total_g, move.sigma_g, -load.total_g, spread_g)
 
 
 def unknown() -> float:

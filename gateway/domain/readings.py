@@ -22,6 +22,9 @@ TALK: Final = 0.055
 """Up to this part of a change appears on its neighbours at once, and belongs to nobody."""
 TALK_SIGMA: Final = 0.012
 """What neighbours add to a total is known no better than this, as a part of it."""
+LEAN_G: Final = 38.0
+LEAN_PLATES: Final = 4
+"""So many plates at once, some up and some down and none by more: somebody leant on the shelf."""
 MOMENTS_MAX: Final = 5
 """More moments than this are cut in order only."""
 MOMENTS_ALL: Final = 8
@@ -100,8 +103,11 @@ def read(changes: Sequence[PlateChange], shelf: ShelfPlaces) -> list[Reading]:
 
 def _heard(changes: Sequence[PlateChange]) -> list[PlateChange]:
     """Leave out what a plate only felt of its neighbours' load."""
+    leaning = _leaning(changes)
     kept = []
     for one in changes:
+        if one in leaning:
+            continue
         loudest = max(
             (
                 abs(other.delta_g)
@@ -115,6 +121,21 @@ def _heard(changes: Sequence[PlateChange]) -> list[PlateChange]:
         if abs(one.delta_g) > TALK * loudest:
             kept.append(one)
     return kept
+
+
+def _leaning(changes: Sequence[PlateChange]) -> list[PlateChange]:
+    """Return what plates felt of somebody who leant on the whole shelf, or let it go."""
+    found: list[PlateChange] = []
+    small = [one for one in changes if abs(one.delta_g) <= LEAN_G]
+    for one in small:
+        with_it = [
+            other for other in small if abs(other.half_ns - one.half_ns) <= TOGETHER_NS
+        ]
+        plates = {other.plate for other in with_it}
+        both = any(other.delta_g * one.delta_g < 0 for other in with_it)
+        if len(plates) >= (LEAN_PLATES if both else 2 * LEAN_PLATES):
+            found.append(one)
+    return found
 
 
 def _moments(changes: Sequence[PlateChange]) -> list[Moment]:
@@ -213,6 +234,8 @@ def _move(
     loglik -= (len(under) - 1) * log(max(abs(heavy_g), 20.0))
     parts = [one for one in felt if one.plate in under]
     largest = max(parts, key=lambda one: abs(one.delta_g))
+    # A grip before or a shiver after says little of when the hand was there.
+    telling = [one for one in parts if abs(one.delta_g) > 0.3 * abs(largest.delta_g)]
     variance = sum(one.sigma_g**2 for one in parts) + (TALK_SIGMA * heavy_g) ** 2
     x_mm, slack_mm = _standing(under, net, heavy_g, shelf)
     return (
@@ -223,9 +246,9 @@ def _move(
             sigma_g=variance**0.5,
             x_mm=x_mm,
             slack_mm=slack_mm,
-            since_ns=min(one.since_ns for one in parts),
+            since_ns=min(one.since_ns for one in telling),
             half_ns=largest.half_ns,
-            until_ns=max(one.stable_ns for one in parts),
+            until_ns=max(one.stable_ns for one in telling),
         ),
         loglik,
     )
