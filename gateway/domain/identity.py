@@ -28,6 +28,8 @@ APART2: Final = 0.2
 LEARN_LOOKS: Final = 5.0
 LEARN_LOOKS_MAX: Final = 2_000.0
 """Looks that the first guesses of these count for, and the most that what was learned does."""
+SCALED: Final = 2.0
+"""Looks by which the first guess must have been mended: every tracker has its own scale."""
 LOOK_MAX: Final = 1e6
 """A greater number is no appearance."""
 FIT_MAX: Final = 12.0
@@ -61,6 +63,11 @@ class Scatter(msgspec.Struct):
     """Of two bodies."""
     apart_looks: float = LEARN_LOOKS
 
+    @property
+    def known(self) -> bool:
+        """Whether enough was seen to judge by; until then looks say nothing."""
+        return self.noise_looks >= LEARN_LOOKS + SCALED
+
     def learn(self, looks: Looks, camera: str, seen: Sequence[float], count: float) -> None:
         """Take in a look of a known body: in its template, and in what looks scatter by."""
         known = looks.get(camera)
@@ -88,15 +95,17 @@ class Scatter(msgspec.Struct):
 
         None where nothing can be said.
         """
-        expected = _expected(looks, camera, len(seen)) if seen else None
-        if expected is None or not seen:
+        if not seen or not self.known:
+            return None
+        expected = _expected(looks, camera, len(seen))
+        if expected is None:
             return None
         return max(self._ratio(expected, Look(list(seen), 1.0)), -FIT_MAX)
 
     def match(self, one: Looks, other: Looks, camera: str) -> float | None:
         """Return the same of all that a camera saw of one and all that is known of another."""
         mine = one.get(camera)
-        if mine is None or mine.looks < 1.0:
+        if mine is None or mine.looks < 1.0 or not self.known:
             return None
         theirs = _expected(other, camera, len(mine.mean))
         return self._ratio(mine, theirs) if theirs is not None else None

@@ -51,7 +51,7 @@ def test_another_cameras_light_is_allowed_for():
 
 
 def test_nothing_is_said_of_what_was_not_seen():
-    scatter = Scatter()
+    scatter = Scatter(noise_looks=50.0)
     assert scatter.fit({}, "c1", [0.1, 0.2]) is None
     assert scatter.fit({}, "c1", None) is None
     assert scatter.match({}, {}, "c1") is None
