@@ -14,9 +14,9 @@ from gateway.domain.store import Product
 QUANTITY_MAX: Final = 4
 FURTHER_UNIT: Final = -1.2
 """Logarithm of the prior of each further unit in one grip."""
-TAIL: Final = 0.08
+TAIL: Final = 0.04
 """Share of units that weigh quite differently from what is known: catalogues have heavy tails."""
-TAIL_WIDER: Final = 3.0
+TAIL_WIDER: Final = 2.5
 SHIFT_MM: Final = 30.0
 """Standard deviation of where goods stand beside their place."""
 LYING_MM: Final = 35.0

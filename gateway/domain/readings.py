@@ -9,7 +9,7 @@ logarithm of its likelihood.
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
-from math import log
+from math import lgamma, log
 from typing import Final, NamedTuple
 
 from gateway.domain.layout import ShelfPlaces
@@ -36,14 +36,16 @@ WIDTH_MM: Final = 75.0
 ACT: Final = -4.0
 TWIN: Final = -1.5
 """Logarithm of the prior of an act, and on top of it of two who take the same at one moment."""
-SEVERAL: Final = -1.2
+SEVERAL: Final = -0.8
 """Of an act that came in pieces, for each further piece."""
 PAUSE: Final = -0.6
 """The same, for each second from piece to piece."""
 TOUCH: Final = -2.5
 """Of a hand that pressed or lifted and left everything as it was."""
 NOISE_G: Final = 3.0
-"""How far a plate's weight may shift for no reason: falls off with this scale."""
+NOISE_TAIL_G: Final = 12.0
+"""How far a plate's weight may shift for no reason: falls off with this scale, beyond the tail half
+as fast."""
 FREE_G: Final = 1_000.0
 """Sizes of which nothing is known are spread over this much."""
 
@@ -200,7 +202,9 @@ def _block(moments: Sequence[Moment], shelf: ShelfPlaces) -> list[Reading]:
     if pieces and not free:
         found = []  # Far apart in time and on other plates: each for itself may be nothing.
     late = SEVERAL * pieces + PAUSE * pause_s
-    spread = base - (TOUCH if free else 0.0) + late
+    # A total that came in pieces may have been cut anywhere.
+    moved_g = max(sum(abs(one.delta_g) for one in felt), 20.0)
+    spread = late - free * log(moved_g) + lgamma(free + 1)
     for split in range(len(plates)):
         # 0: one move; otherwise two, side by side.
         sides = [plates] if split == 0 else [plates[:split], plates[split:]]
@@ -275,4 +279,6 @@ def _standing(
 
 def _noise(shift_g: float) -> float:
     """Return the logarithm of the likelihood that a plate shifts by so much for no reason."""
-    return -abs(shift_g) / NOISE_G - log(2.0 * NOISE_G)
+    far_g = abs(shift_g)
+    steep_g = min(far_g, NOISE_TAIL_G)
+    return -steep_g / NOISE_G - (far_g - steep_g) / (2.0 * NOISE_G) - log(2.0 * NOISE_G)

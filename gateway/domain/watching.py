@@ -13,11 +13,11 @@ from gateway.domain.sessions import bound_persons
 
 SWAPPED: Final = 0.2
 """Probability that two persons who were one body to the camera came out as each other."""
-HAND_ASIDE_MM: Final = 25.0
-"""How far to the side of what it takes a wrist is."""
-NEAR: Final = -8.0
+HAND_MM: Final = 10.0
+"""A hand takes things by their middle, this far within where they may stand."""
+NEAR: Final = -9.0
 """Whoever fits worse than this was not at the shelf."""
-UNSEEN_SESSION: Final = -5.0
+UNSEEN_SESSION: Final = -6.0
 """Evidence for a visit of which nobody has been seen."""
 
 
@@ -50,8 +50,8 @@ class Watching:
             return known
         place = Place(
             self._shelf,
-            move.x_mm - move.slack_mm - HAND_ASIDE_MM,
-            move.x_mm + move.slack_mm + HAND_ASIDE_MM,
+            move.x_mm - max(move.slack_mm - HAND_MM, 0.0),
+            move.x_mm + max(move.slack_mm - HAND_MM, 0.0),
         )
         wrists = "wrists" not in self._without
         found = []
