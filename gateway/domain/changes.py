@@ -12,7 +12,7 @@ from gateway.domain.carts import apply
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import Scenery, Sketch, extend
 from gateway.domain.output import Step
-from gateway.domain.readings import READINGS_MAX, Reading, read
+from gateway.domain.readings import READINGS_MAX, Reading, hidden, read
 from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
 from gateway.domain.sessions import write_carts
 from gateway.domain.state import ClosedCart, Decided, Holding, OpenChange, Review
@@ -96,7 +96,10 @@ def _explain(step: Step, change: OpenChange) -> None:
     if "plate-shares" in without:
         felt = [_summed(felt)]
     watching = Watching(step, change.shelf)
-    readings = _plausible(read(felt, shelf), watching)
+    readings = read(felt, shelf)
+    if "plate-shares" not in without:
+        readings += hidden(readings, watching.wide)
+    readings = _plausible(readings, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.unseen)
         return

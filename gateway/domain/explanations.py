@@ -297,7 +297,7 @@ class _Weigher:
         load = Load(
             self._scenery.change, self._scenery.shelf, move.plates, move.total_g, move.sigma_g
         )
-        found = [Choice(unknown(), self._sketch(move, None, "", 0, misplaced=False), load=load)]
+        found = [Choice(unknown(move), self._sketch(move, None, "", 0, misplaced=False), load=load)]
         for option in self._scenery.home(move)[:CHOICES_MAX]:
             unit_g = abs(move.total_g) / option.quantity
             for session, share in who.items():

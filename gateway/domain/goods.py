@@ -25,13 +25,16 @@ OUT_OF_PLACE: Final = -9.0
 """Logarithm of the likelihood that goods stand at a place where they do not belong."""
 SAME_UNIT: Final = 0.018
 SAME_UNIT_G: Final = 1.5
+SAME_PLACE: Final = 0.004
 """Standard deviation of a unit's weight when it is put back, against when it was taken."""
 SWAY: Final = 0.04
 SWAY_G: Final = 2.0
 """How evenly a hand presses."""
-UNKNOWN: Final = -5.0
+UNKNOWN: Final = -4.0
 """Of a move of something that is not known at all."""
-UNKNOWN_G: Final = 2_000.0
+UNKNOWN_G: Final = 20.0
+UNKNOWN_RANGE: Final = 4.0
+"""Small ones are more frequent: spread evenly over the logarithm of their size."""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -151,8 +154,12 @@ def misplaced_here(move: Move, shelf: str, lying: Sequence[Lying]) -> list[Optio
 
 def same_unit(move: Move, weight_g: float) -> float:
     """Return the log-likelihood that very units came back, or left again."""
+    total_g = abs(move.total_g)
     spread_g = hypot(SAME_UNIT * weight_g, SAME_UNIT_G)
-    return weight_loglik(abs(move.total_g), move.sigma_g, weight_g, spread_g)
+    elsewhere = weight_loglik(total_g, move.sigma_g, weight_g, spread_g)
+    # At its own place the same plates weigh it: what they add and what they miss is the same.
+    sigma_g = hypot(move.plain_g, SAME_PLACE * weight_g)
+    return log(0.5 * _normal(total_g - weight_g, sigma_g) + 0.5 * exp(elsewhere) + 1e-300)
 
 
 def released(move: Move, load: Load) -> float:
@@ -161,9 +168,9 @@ def released(move: Move, load: Load) -> float:
     return weight_loglik(move.total_g, move.sigma_g, -load.total_g, spread_g)
 
 
-def unknown() -> float:
+def unknown(move: Move) -> float:
     """Return the log-likelihood of a move of something that is not known at all."""
-    return UNKNOWN - log(UNKNOWN_G)
+    return UNKNOWN - log(UNKNOWN_RANGE * (abs(move.total_g) + UNKNOWN_G))
 
 
 def catalogued(product: Product) -> Known:

@@ -7,9 +7,9 @@ on the same plates, or whether nothing came of it all; a reading is one such ans
 logarithm of its likelihood.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise, product
-from math import lgamma, log
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise, permutations, product
+from math import hypot, lgamma, log
 from typing import Final, NamedTuple
 
 from gateway.domain.layout import ShelfPlaces
@@ -42,10 +42,17 @@ PAUSE: Final = -0.6
 """The same, for each second from piece to piece."""
 TOUCH: Final = -2.5
 """Of a hand that pressed or lifted and left everything as it was."""
+HIDDEN_NS: Final = 1_500_000_000
+HIDDEN: Final = (0.08, 0.6)
+HIDDEN_LEFT_G: Final = 20.0
+HIDDEN_SIGMA: Final = 0.03
+HIDDEN_PRIOR: Final = -2.0
+"""When, and which part of a move, the step of another may hide; what that costs, and how well it is
+known then."""
 NOISE_G: Final = 3.0
 NOISE_TAIL_G: Final = 12.0
-"""How far a plate's weight may shift for no reason: falls off with this scale, beyond the tail half
-as fast."""
+"""How far a plate's weight may shift for no reason: falls off with this scale, beyond the tail less
+fast."""
 FREE_G: Final = 1_000.0
 """Sizes of which nothing is known are spread over this much."""
 
@@ -66,6 +73,8 @@ class Move(NamedTuple):
     total_g: float
     """Below 0: they left."""
     sigma_g: float
+    plain_g: float
+    """The part of sigma that is noise of the plates alone."""
     x_mm: float
     """Where, along the shelf's front from its start."""
     slack_mm: float
@@ -100,6 +109,41 @@ def read(changes: Sequence[PlateChange], shelf: ShelfPlaces) -> list[Reading]:
             moves.sort(key=lambda move: (move.half_ns + (400_000_000 if move.total_g > 0 else 0)))
             found.append(Reading(sum(part.loglik for part in chosen), tuple(moves)))
     found.sort(key=lambda one: -one.loglik)
+    return found
+
+
+def hidden(readings: Sequence[Reading], wide: Callable[[Move], list[float]]) -> list[Reading]:
+    """Return readings in which a plate felt two things at once, side by side.
+
+    Two hands at work hardly let a plate rest in between: a part of what one took is then in the
+    step that the other made.
+
+    Args:
+        readings: Plain ones, most likely first.
+        wide: What units at the place of a move would weigh.
+    """
+    found = []
+    for reading in readings[:READINGS_MAX]:
+        for one, other in permutations(reading.moves, 2):
+            gap = max(one.plates[0] - other.plates[-1], other.plates[0] - one.plates[-1])
+            apart_ns = abs(one.half_ns - other.half_ns)
+            if gap != 1 or apart_ns > HIDDEN_NS or one.total_g * other.total_g < 0:
+                continue
+            sign = 1.0 if one.total_g > 0 else -1.0
+            for unit_g in wide(one):
+                part_g = unit_g - abs(one.total_g)
+                least_g, most_g = (share * unit_g for share in HIDDEN)
+                if not least_g < part_g < min(most_g, abs(other.total_g) - HIDDEN_LEFT_G):
+                    continue
+                # How much is hidden is free: the total says nothing, its parts still do.
+                whole = one._replace(total_g=sign * unit_g, sigma_g=0.4 * abs(one.total_g))
+                rest = other._replace(
+                    total_g=other.total_g - sign * part_g,
+                    sigma_g=hypot(other.sigma_g, HIDDEN_SIGMA * unit_g),
+                )
+                swapped = {one: whole, other: rest}
+                moves = tuple(swapped.get(move, move) for move in reading.moves)
+                found.append(Reading(reading.loglik + HIDDEN_PRIOR, moves))
     return found
 
 
@@ -240,14 +284,15 @@ def _move(
     largest = max(parts, key=lambda one: abs(one.delta_g))
     # A grip before or a shiver after says little of when the hand was there.
     telling = [one for one in parts if abs(one.delta_g) > 0.3 * abs(largest.delta_g)]
-    variance = sum(one.sigma_g**2 for one in parts) + (TALK_SIGMA * heavy_g) ** 2
+    plain_g = sum(one.sigma_g**2 for one in parts) ** 0.5
     x_mm, slack_mm = _standing(under, net, heavy_g, shelf)
     return (
         Move(
             plates=tuple(under),
             main=main,
             total_g=heavy_g,
-            sigma_g=variance**0.5,
+            sigma_g=hypot(plain_g, TALK_SIGMA * heavy_g),
+            plain_g=plain_g,
             x_mm=x_mm,
             slack_mm=slack_mm,
             since_ns=min(one.since_ns for one in telling),
@@ -281,4 +326,4 @@ def _noise(shift_g: float) -> float:
     """Return the logarithm of the likelihood that a plate shifts by so much for no reason."""
     far_g = abs(shift_g)
     steep_g = min(far_g, NOISE_TAIL_G)
-    return -steep_g / NOISE_G - (far_g - steep_g) / (2.0 * NOISE_G) - log(2.0 * NOISE_G)
+    return -steep_g / NOISE_G - (far_g - steep_g) / (1.5 * NOISE_G) - log(2.0 * NOISE_G)

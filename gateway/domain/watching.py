@@ -17,6 +17,8 @@ HAND_MM: Final = 10.0
 """A hand takes things by their middle, this far within where they may stand."""
 NEAR: Final = -9.0
 """Whoever fits worse than this was not at the shelf."""
+PARTLY: Final = -6.0
+"""Where something may stand of which a plate beside has not told."""
 UNSEEN_SESSION: Final = -6.0
 """Evidence for a visit of which nobody has been seen."""
 
@@ -108,9 +110,20 @@ class Watching:
         ]
         return max(fits, default=-9.0)
 
+    def wide(self, move: Move) -> list[float]:
+        """Return what units of which a part may have gone unnoticed at a move would weigh."""
+        return sorted(
+            {
+                quantity * self._known[facing.gtin].unit_g
+                for facing in self._places.facings
+                if place_loglik(move, facing) > PARTLY
+                for quantity in (1, 2, 3)
+            }
+        )
+
     def bound(self, move: Move) -> float:
         """Return about the best that any explanation can say of a move."""
         if move.total_g > 0:
             return -3.0
         options = self.home(move)
-        return max(options[0].loglik if options else unknown(), unknown())
+        return max(options[0].loglik if options else -99.0, unknown(move))
