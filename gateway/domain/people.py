@@ -70,6 +70,8 @@ class People(Recognition, kw_only=True):
     count: int = 0
     frame_ns: dict[str, int] = msgspec.field(default_factory=dict)
     """Time of the latest frame of each camera."""
+    steady_ns: dict[str, int] = msgspec.field(default_factory=dict)
+    """Since when each camera has shown frames without a gap."""
     turned_away: int = 0
     """Sightings of persons beyond ``PERSONS_MAX``, since last asked."""
 
@@ -108,6 +110,8 @@ class People(Recognition, kw_only=True):
             else:
                 self._take(here, person, track, one, at_ns)
         gap_ns = at_ns - last_ns if last_ns else 0
+        if gap_ns > BLINK_NS or camera not in self.steady_ns:
+            self.steady_ns[camera] = at_ns
         self._join(here, newcomers, Frame(camera, at_ns, gap_ns, prefix, doors))
         self._know_again(here, camera, at_ns, bound)
         self._watch_near(here, camera, at_ns, blinked=gap_ns > BLINK_NS)
@@ -284,9 +288,10 @@ class People(Recognition, kw_only=True):
     # Comings and goings.
 
     def unseen_ns(self, person: Person) -> int:
-        """Return for how long somebody was not seen, by the camera that saw them last."""
-        last = max(person.tracks, key=person.tracks.__getitem__, default="")
-        return self.frame_ns.get(last.partition("/")[0], 0) - person.seen_ns
+        """Return for how long the camera that saw somebody last has looked and not seen them."""
+        camera = max(person.tracks, key=person.tracks.__getitem__, default="").partition("/")[0]
+        since_ns = max(person.seen_ns, self.steady_ns.get(camera, 0))
+        return self.frame_ns.get(camera, 0) - since_ns
 
     def restore(self, person: Person) -> None:
         """Put back a person that the durable state names."""
