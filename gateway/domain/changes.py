@@ -225,7 +225,7 @@ def _ask_if_strange(step: Step, one: Attribution, watching: Watching) -> None:
     if not best and max(abs(weight.delta_g) for weight in one.weights) > UNTOLD_G_MAX:
         if abs(sum(weight.delta_g for weight in one.weights)) > UNTOLD_G_MAX:
             _ask(step, one, "unexplained-weight")
-    elif any(act.session is None and act.direction == "pick" for act in best):
+    elif any(act.gtin and act.session is None and act.direction == "pick" for act in best):
         _ask(step, one, "person-without-session" if watching.strangers else "nobody-near")
 
 

@@ -201,6 +201,8 @@ def _assign(begun: Child, moves: Sequence[Move], weigher: "_Weigher", floor: flo
         ]
         grown.sort(key=lambda child: -child.logp)
         partial = grown[:PARTIAL_MAX]
+    if moves and moves[0].twin:  # By one person it would be one act.
+        partial = [one for one in partial if len({act.session for act in one.acts}) == 2]
     return partial
 
 

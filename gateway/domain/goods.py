@@ -12,7 +12,7 @@ from gateway.domain.readings import Move
 from gateway.domain.store import Product
 
 QUANTITY_MAX: Final = 4
-FURTHER_UNIT: Final = -1.2
+FURTHER_UNIT: Final = -1.3
 """Logarithm of the prior of each further unit in one grip."""
 TAIL: Final = 0.04
 """Share of units that weigh quite differently from what is known: catalogues have heavy tails."""

@@ -115,20 +115,21 @@ def _feet(
 
 
 def shares(
-    scores: Iterable[tuple[str | None, float]], *, nobody: float = NOBODY
+    scores: Iterable[tuple[str | None, float]], *, nobody: float = NOBODY, alone: bool = True
 ) -> dict[str | None, float]:
     """Return the logarithm of the probability of each session to have done an act.
 
     Args:
         scores: Session and evidence of each person; a session of several counts by its best.
         nobody: Evidence for somebody without a session whom no camera saw.
+        alone: One of them did it. Otherwise two did: each by itself is as likely as it fits.
     """
     best: dict[str | None, float] = {None: nobody}
     for session, score in scores:
         best[session] = max(score, best.get(session, score))
     most = max(best.values())
     weights = {session: exp(DAMPING * (score - most)) for session, score in best.items()}
-    total = sum(weights.values())
+    total = sum(weights.values()) if alone else 1.0
     known = max(len(weights) - 1, 1)
     return {
         session: log((1.0 - DOUBT) * one / total + (DOUBT / known if session else 1e-9))

@@ -25,16 +25,21 @@ TALK_SIGMA: Final = 0.012
 LEAN_G: Final = 38.0
 LEAN_PLATES: Final = 4
 """So many plates at once, some up and some down and none by more: somebody leant on the shelf."""
+LEAN: Final = -4.0
+LEAN_PLATE: Final = -2.0
+"""Logarithm of the prior of that, and for each plate that felt it."""
 MOMENTS_MAX: Final = 5
 """More moments than this are cut in order only."""
 MOMENTS_ALL: Final = 8
 READINGS_MAX: Final = 14
+UNDER_MAX: Final = 5
+"""One act leans on no more plates than this."""
 BLOCK_MAX: Final = 4
 """Ways to read one group of moments that are kept."""
 WIDTH_MM: Final = 75.0
 """How wide things are: where one stands that leans on two plates."""
 ACT: Final = -4.0
-TWIN: Final = -1.5
+TWIN: Final = 1.0
 """Logarithm of the prior of an act, and on top of it of two who take the same at one moment."""
 SEVERAL: Final = -0.8
 """Of an act that came in pieces, for each further piece."""
@@ -82,6 +87,8 @@ class Move(NamedTuple):
     since_ns: int
     half_ns: int
     until_ns: int
+    twin: bool = False
+    """One of two that only differ by who made them."""
 
 
 class Reading(NamedTuple):
@@ -93,7 +100,18 @@ class Reading(NamedTuple):
 
 def read(changes: Sequence[PlateChange], shelf: ShelfPlaces) -> list[Reading]:
     """Return the ways to read what one shelf felt, most likely first."""
-    moments = _moments(_heard(changes))
+    leaning = _leaning(changes)
+    found = _readings(_heard(changes), shelf)
+    if leaning:
+        rest = _readings(_heard([one for one in changes if one not in leaning]), shelf)
+        cost = LEAN + LEAN_PLATE * len(leaning)
+        found += [one._replace(loglik=one.loglik + cost) for one in rest]
+        found.sort(key=lambda one: -one.loglik)
+    return found
+
+
+def _readings(changes: Sequence[PlateChange], shelf: ShelfPlaces) -> list[Reading]:
+    moments = _moments(changes)
     cache: dict[tuple[int, ...], list[Reading]] = {}
 
     def block(group: tuple[int, ...]) -> list[Reading]:
@@ -149,11 +167,8 @@ def hidden(readings: Sequence[Reading], wide: Callable[[Move], list[float]]) -> 
 
 def _heard(changes: Sequence[PlateChange]) -> list[PlateChange]:
     """Leave out what a plate only felt of its neighbours' load."""
-    leaning = _leaning(changes)
     kept = []
     for one in changes:
-        if one in leaning:
-            continue
         loudest = max(
             (
                 abs(other.delta_g)
@@ -249,22 +264,38 @@ def _block(moments: Sequence[Moment], shelf: ShelfPlaces) -> list[Reading]:
     # A total that came in pieces may have been cut anywhere.
     moved_g = max(sum(abs(one.delta_g) for one in felt), 20.0)
     spread = late - free * log(moved_g) + lgamma(free + 1)
-    for split in range(len(plates)):
-        # 0: one move; otherwise two, side by side.
-        sides = [plates] if split == 0 else [plates[:split], plates[split:]]
+    for sides in _sides(plates):
         moves, loglik = [], spread
         for side in sides:
             move, cost = _move(side, net, felt, shelf)
             moves.append(move)
             loglik += cost
+        loglik += sum(_noise(net[plate]) for plate in plates if plate not in sum(sides, []))
         if all(moves):
             found.append(Reading(loglik, tuple(one for one in moves if one is not None)))
-    if not pieces and len(found) > 1 and len(plates) <= 2:
-        (move,) = found[1].moves
-        half = move._replace(total_g=move.total_g / 2)
-        found.append(Reading(found[1].loglik + ACT + TWIN, (half, half)))
+    if not pieces:
+        found += [_twins(one) for one in found if len(one.moves) == 1]
     found.sort(key=lambda one: -one.loglik)
     return found[:BLOCK_MAX]
+
+
+def _sides(plates: list[int]) -> Iterator[list[list[int]]]:
+    """Yield the plates under one move, or under each of two side by side."""
+    for low in range(len(plates)):
+        for high in range(low + 1, min(low + UNDER_MAX, len(plates)) + 1):
+            yield [plates[low:high]]
+    if len(plates) <= UNDER_MAX:
+        for split in range(1, len(plates)):
+            yield [plates[:split], plates[split:]]
+
+
+def _twins(reading: Reading) -> Reading:
+    """Read one move as two who took the same, one right after the other."""
+    (move,) = reading.moves
+    half_g = move.total_g / 2
+    first = move._replace(total_g=half_g, until_ns=move.half_ns, twin=True)
+    second = move._replace(total_g=half_g, since_ns=move.half_ns, twin=True)
+    return Reading(reading.loglik + ACT + TWIN, (first, second))
 
 
 def _move(

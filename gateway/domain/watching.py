@@ -90,7 +90,7 @@ class Watching:
             for session in self._step.state.sessions.values()
             if not session.persons
         ]
-        return shares(scores, nobody=NOBODY)
+        return shares(scores, nobody=NOBODY, alone=not move.twin)
 
     def home(self, move: Move) -> list[Option]:
         """Return what a move may have been of what belongs on its shelf."""
