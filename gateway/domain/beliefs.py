@@ -11,6 +11,7 @@ from gateway.domain.explanations import (
     Explanation,
     Sketch,
     count,
+    exchanged,
     line_probability,
     marginals,
     merged,
@@ -119,6 +120,29 @@ class Beliefs(msgspec.Struct):
     def options(self, change: str) -> list[tuple[float, tuple[Sketch, ...]]]:
         """Return what a change may have been, likeliest first, with probabilities."""
         return marginals(self.beam, change, self.open[change].options)
+
+    def exchange(
+        self, changes: Sequence[str], one: str, other: str, unit_g: Mapping[str, float]
+    ) -> None:
+        """Let two sessions have done what each other is thought to have done in some changes.
+
+        Args:
+            changes: Which; they are open.
+            one: A session.
+            other: The other.
+            unit_g: What a unit of each product weighs.
+        """
+        for number, belief in enumerate(self.beam):
+            said = [act for name in changes for act in self._said(belief, name)]
+            self.beam[number] = replace(belief, said, exchanged(said, one, other), unit_g)
+        for name in changes:
+            attribution = self.open[name]
+            attribution.options = [exchanged(acts, one, other) for acts in attribution.options]
+            attribution.told = None
+        self.beam = merged(self.beam)
+
+    def _said(self, belief: Explanation, change: str) -> tuple[Sketch, ...]:
+        return self.open[change].options[belief.chosen[change]]
 
     def hold(self, change: str | None, before: Sequence[Sketch], after: Sequence[Sketch],
              unit_g: Mapping[str, float]) -> None:

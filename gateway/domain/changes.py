@@ -14,7 +14,7 @@ from gateway.domain.explanations import Scenery, Sketch, extend
 from gateway.domain.output import Step
 from gateway.domain.readings import READINGS_MAX, Reading, hidden, read
 from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
-from gateway.domain.sessions import write_carts
+from gateway.domain.sessions import bound_persons, write_carts
 from gateway.domain.state import ClosedCart, Decided, Holding, OpenChange, Review
 from gateway.domain.unattended import decide_unattended
 from gateway.domain.watching import Watching
@@ -110,6 +110,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         plate_names=[place.name for place in shelf.plates],
         who=watching.who,
         home=watching.home,
+        known=watching.known,
         place=watching.place,
         carts="carts" not in without,
     )
@@ -161,10 +162,9 @@ def tell(step: Step, reason: str = LATER, review: Review | None = None) -> None:
 
 
 def _tell_one(step: Step, one: Attribution, best: int) -> None:
-    before = () if one.told is None else one.options[one.told]
     one.told = best
     known = [act for act in one.options[best] if act.gtin]
-    if one.revision >= 0 and plain(known) == plain([act for act in before if act.gtin]):
+    if one.revision >= 0 and plain(known) == plain(one.acts):
         return  # By another plate, or in another way: nothing that anybody was told.
     one.acts = acts = [act_of(act, _act_probability(step, one, act)) for act in known]
     for act in acts:
@@ -296,6 +296,25 @@ def tidy(step: Step) -> None:
 
 def _settle(step: Step, change: str) -> None:
     step.state.beliefs.settle(change)
+
+
+def exchanged(step: Step) -> None:
+    """Give to each what the other is thought to have done while a camera took them for each other."""
+    bound = {name: session.id for name, session in bound_persons(step).items()}
+    for one, other, since_ns in step.state.people.exchanged:
+        sessions = (bound.get(one), bound.get(other))
+        if sessions[0] is None or sessions[1] is None or sessions[0] == sessions[1]:
+            continue
+        late = [
+            name
+            for name, change in step.state.beliefs.open.items()
+            if change.since_ns >= since_ns
+            and any(act.session in sessions for option in change.options for act in option)
+        ]
+        if late:
+            products_g = {gtin: one.unit_g for gtin, one in step.known_weights().items()}
+            step.state.beliefs.exchange(late, sessions[0], sessions[1], products_g)
+            tell(step)
 
 
 def decide(step: Step, review: Review, acts: list[Act]) -> None:

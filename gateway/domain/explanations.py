@@ -16,6 +16,7 @@ import msgspec
 from gateway.domain.events import Direction
 from gateway.domain.goods import (
     Item,
+    Known,
     Load,
     Lying,
     Option,
@@ -23,6 +24,7 @@ from gateway.domain.goods import (
     released,
     same_unit,
     unknown,
+    weight_loglik,
 )
 from gateway.domain.readings import Move, Reading
 
@@ -39,7 +41,7 @@ ELSEWHERE: Final = -3.0
 """Logarithm of the prior of a put-back where the product does not belong."""
 RESTOCK: Final = -1.5
 """Of goods that somebody without a cart brings to their place."""
-HANDED_OVER: Final = 0.03
+HANDED_OVER: Final = 0.06
 """Probability that not who took it puts it back."""
 TAKEN_BACK_MAX: Final = 3
 """Most units of one product that are put back at once."""
@@ -48,6 +50,8 @@ RELEASE: Final = -0.7
 LOADS_MAX: Final = 6
 LEAST_G: Final = 20.0
 """Less than this is left of nothing that anybody takes."""
+DISTURBED: Final = -3.0
+"""Logarithm of the probability that a unit's weight was felt wrongly when it was taken."""
 AT_HOME: Final = -4.5
 """A place less likely than this is not where a product belongs."""
 
@@ -89,6 +93,8 @@ class Scenery(NamedTuple):
     plate_names: Sequence[str]
     who: Callable[[Move], Who]
     home: Callable[[Move], list[Option]]
+    known: Mapping[str, Known]
+    """What products weigh."""
     place: Callable[[Move, str], float]
     """How well a move's place fits where a product belongs."""
     carts: bool = True
@@ -343,7 +349,7 @@ class _Weigher:
             for quantity in range(1, min(len(of_it), TAKEN_BACK_MAX) + 1):
                 for units in sorted(set(combinations(of_it, quantity))):
                     weight_g = sum(item.unit_g for item in units)
-                    fits = same_unit(move, weight_g)
+                    fits = self._weight(move, weight_g, gtin, quantity)
                     place = self._scenery.place(move, gtin)
                     misplaced = place < max(AT_HOME, ELSEWHERE)
                     loglik = fits + PUT_BACK + max(place, ELSEWHERE) - 0.5 * (quantity - 1) + share
@@ -352,6 +358,20 @@ class _Weigher:
                     found.append(Choice(loglik, act, units, session, put=put))
         found.sort(key=lambda one: -one.loglik)
         return found[:CHOICES_MAX]
+
+    def _weight(self, move: Move, weight_g: float, gtin: str, quantity: int) -> float:
+        """Return how well units weigh what came back: as when they were taken, or as they should.
+
+        What was felt then may have been disturbed.
+        """
+        known = self._scenery.known.get(gtin)
+        felt = same_unit(move, weight_g)
+        if known is None:
+            return felt
+        should = weight_loglik(
+            abs(move.total_g), move.sigma_g, quantity * known.unit_g, quantity * known.sigma_g
+        )
+        return _add(felt, should + DISTURBED)
 
     def _laid(self, move: Move, units: tuple[Item, ...]) -> tuple[Lying, ...]:
         plate = self._scenery.plate_names[move.main]
@@ -407,6 +427,12 @@ def merged(beam: Sequence[Explanation]) -> list[Explanation]:
         if known is not one:
             known.logp = _add(known.logp, one.logp)
     return normalised(list(found.values()))
+
+
+def exchanged(acts: Sequence[Sketch], one: str, other: str) -> tuple[Sketch, ...]:
+    """Return acts as if two sessions had done each other's."""
+    names = {one: other, other: one}
+    return tuple(act._replace(session=names.get(act.session or "", act.session)) for act in acts)
 
 
 def count(items: Sequence[Item], gtin: str) -> int:

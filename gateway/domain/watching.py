@@ -30,7 +30,7 @@ class Watching:
         self._step = step
         self._shelf = shelf
         self._places = step.layout.shelves[shelf]
-        self._known = step.known_weights()
+        self.known = step.known_weights()
         self._without = step.state.settings.without
         self._bound = {name: session.id for name, session in bound_persons(step).items()}
         self._hands: dict[Move, list[Hands]] = {}
@@ -97,7 +97,7 @@ class Watching:
         known = self._home.get(move)
         if known is None:
             shares_count = "plate-shares" not in self._without
-            known = at_home(move, self._places.facings, self._known, place=shares_count)
+            known = at_home(move, self._places.facings, self.known, place=shares_count)
             self._home[move] = known
         return known
 
@@ -114,7 +114,7 @@ class Watching:
         """Return what units of which a part may have gone unnoticed at a move would weigh."""
         return sorted(
             {
-                quantity * self._known[facing.gtin].unit_g
+                quantity * self.known[facing.gtin].unit_g
                 for facing in self._places.facings
                 if place_loglik(move, facing) > PARTLY
                 for quantity in (1, 2, 3)
