@@ -19,6 +19,8 @@ TAIL: Final = 0.04
 TAIL_WIDER: Final = 2.5
 SHIFT_MM: Final = 30.0
 """Standard deviation of where goods stand beside their place."""
+IN_FRONT: Final = 0.7
+"""Logarithm of how much likelier that is taken which was put down last: it stands in front."""
 LYING_MM: Final = 35.0
 """Of where something misplaced is felt when it is taken, against when it was put down."""
 OUT_OF_PLACE: Final = -9.0
@@ -147,7 +149,7 @@ def misplaced_here(move: Move, shelf: str, lying: Sequence[Lying]) -> list[Optio
         if one.shelf != shelf:
             continue
         beyond = max(abs(one.x_mm - move.x_mm) - move.slack_mm, 0.0) / LYING_MM
-        loglik = max(-0.5 * beyond**2, OUT_OF_PLACE) + same_unit(move, one.unit_g)
+        loglik = IN_FRONT + max(-0.5 * beyond**2, OUT_OF_PLACE) + same_unit(move, one.unit_g)
         found.append(Option(loglik, one.gtin, 1, misplaced=True, lying=(index,)))
     return found
 

@@ -17,6 +17,8 @@ from gateway.domain.weighing import PlateChange
 
 TOGETHER_NS: Final = 90_000_000
 """Plates under one unit cross half of their change within this time of each other."""
+HAND_NS: Final = 300_000_000
+"""Before and after that instant the hand is at the plate for sure; whose it was is asked of then."""
 TALK_NS: Final = 200_000_000
 TALK: Final = 0.055
 """Up to this part of a change appears on its neighbours at once, and belongs to nobody."""
@@ -326,9 +328,9 @@ def _move(
             plain_g=plain_g,
             x_mm=x_mm,
             slack_mm=slack_mm,
-            since_ns=min(one.since_ns for one in telling),
+            since_ns=max(min(one.since_ns for one in telling), largest.half_ns - HAND_NS),
             half_ns=largest.half_ns,
-            until_ns=max(one.stable_ns for one in telling),
+            until_ns=min(max(one.stable_ns for one in telling), largest.half_ns + HAND_NS),
         ),
         loglik,
     )
