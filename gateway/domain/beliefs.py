@@ -11,7 +11,6 @@ from gateway.domain.explanations import (
     Explanation,
     Sketch,
     count,
-    exchanged,
     line_probability,
     marginals,
     merged,
@@ -100,6 +99,11 @@ class Beliefs(msgspec.Struct):
                 known[gtin] = known.get(gtin, 1.0) * min(before / max(after, 1e-9), 1.0)
         self.beam = settle(self.beam, change)
 
+    def forget_loads(self) -> None:
+        """Forget what hands press or lift: whatever comes next is explained by itself."""
+        for one in self.beam:
+            one.loads = ()
+
     def lines(self, session: str) -> Lines:
         """Return a cart as the best explanation has it, with each line's probability."""
         items = self.best.carts.get(session, ())
@@ -120,29 +124,6 @@ class Beliefs(msgspec.Struct):
     def options(self, change: str) -> list[tuple[float, tuple[Sketch, ...]]]:
         """Return what a change may have been, likeliest first, with probabilities."""
         return marginals(self.beam, change, self.open[change].options)
-
-    def exchange(
-        self, changes: Sequence[str], one: str, other: str, unit_g: Mapping[str, float]
-    ) -> None:
-        """Let two sessions have done what each other is thought to have done in some changes.
-
-        Args:
-            changes: Which; they are open.
-            one: A session.
-            other: The other.
-            unit_g: What a unit of each product weighs.
-        """
-        for number, belief in enumerate(self.beam):
-            said = [act for name in changes for act in self._said(belief, name)]
-            self.beam[number] = replace(belief, said, exchanged(said, one, other), unit_g)
-        for name in changes:
-            attribution = self.open[name]
-            attribution.options = [exchanged(acts, one, other) for acts in attribution.options]
-            attribution.told = None
-        self.beam = merged(self.beam)
-
-    def _said(self, belief: Explanation, change: str) -> tuple[Sketch, ...]:
-        return self.open[change].options[belief.chosen[change]]
 
     def hold(self, change: str | None, before: Sequence[Sketch], after: Sequence[Sketch],
              unit_g: Mapping[str, float]) -> None:

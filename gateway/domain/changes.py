@@ -14,7 +14,7 @@ from gateway.domain.explanations import Scenery, Sketch, extend
 from gateway.domain.output import Step
 from gateway.domain.readings import READINGS_MAX, Reading, hidden, read
 from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
-from gateway.domain.sessions import bound_persons, write_carts
+from gateway.domain.sessions import write_carts
 from gateway.domain.state import ClosedCart, Decided, Holding, OpenChange, Review
 from gateway.domain.unattended import decide_unattended
 from gateway.domain.watching import Watching
@@ -129,6 +129,7 @@ def _explain(step: Step, change: OpenChange) -> None:
     _ask_if_strange(step, beliefs.open[change.id], watching)
     if "look-back" in without:
         _settle(step, change.id)
+        beliefs.forget_loads()
     tidy(step)
 
 
@@ -296,25 +297,6 @@ def tidy(step: Step) -> None:
 
 def _settle(step: Step, change: str) -> None:
     step.state.beliefs.settle(change)
-
-
-def exchanged(step: Step) -> None:
-    """Give to each what the other is thought to have done while a camera took them for each other."""
-    bound = {name: session.id for name, session in bound_persons(step).items()}
-    for one, other, since_ns in step.state.people.exchanged:
-        sessions = (bound.get(one), bound.get(other))
-        if sessions[0] is None or sessions[1] is None or sessions[0] == sessions[1]:
-            continue
-        late = [
-            name
-            for name, change in step.state.beliefs.open.items()
-            if change.since_ns >= since_ns
-            and any(act.session in sessions for option in change.options for act in option)
-        ]
-        if late:
-            products_g = {gtin: one.unit_g for gtin, one in step.known_weights().items()}
-            step.state.beliefs.exchange(late, sessions[0], sessions[1], products_g)
-            tell(step)
 
 
 def decide(step: Step, review: Review, acts: list[Act]) -> None:

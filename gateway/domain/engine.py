@@ -230,8 +230,6 @@ class Engine:
             camera, item.boot, item.people, at_ns, prefix=prefix, doors=doors, bound=scanned
         )
         sessions.corrected(step)
-        if people.exchanged:
-            changes.exchanged(step)
         people.exchanged, people.merged = [], []
         if people.turned_away:
             sessions.drop(step, item.device, "too-many-people", people.turned_away)

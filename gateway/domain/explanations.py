@@ -429,12 +429,6 @@ def merged(beam: Sequence[Explanation]) -> list[Explanation]:
     return normalised(list(found.values()))
 
 
-def exchanged(acts: Sequence[Sketch], one: str, other: str) -> tuple[Sketch, ...]:
-    """Return acts as if two sessions had done each other's."""
-    names = {one: other, other: one}
-    return tuple(act._replace(session=names.get(act.session or "", act.session)) for act in acts)
-
-
 def count(items: Sequence[Item], gtin: str) -> int:
     """Return how many units of a product there are."""
     return sum(item.count for item in items if item.gtin == gtin)
