@@ -12,7 +12,7 @@ from gateway.domain.carts import apply
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import Scenery, Sketch, extend
 from gateway.domain.output import Step
-from gateway.domain.readings import READINGS_MAX, Reading, hidden, read
+from gateway.domain.readings import hidden, plausible, read
 from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
 from gateway.domain.sessions import write_carts
 from gateway.domain.state import ClosedCart, Decided, Holding, OpenChange, Review
@@ -96,10 +96,11 @@ def _explain(step: Step, change: OpenChange) -> None:
     if "plate-shares" in without:
         felt = [_summed(felt)]
     watching = Watching(step, change.shelf)
-    readings = read(felt, shelf)
+    readings = read(felt, shelf, watching.bound)
     if "plate-shares" not in without:
-        readings += hidden(readings, watching.wide)
-    readings = _plausible(readings, watching)
+        readings = plausible(
+            [*readings, *hidden(readings, watching.wide)], watching.bound
+        )
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.unseen)
         return
@@ -110,6 +111,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         plate_names=[place.name for place in shelf.plates],
         who=watching.who,
         home=watching.home,
+        bound=watching.bound,
         known=watching.known,
         place=watching.place,
         carts="carts" not in without,
@@ -131,15 +133,6 @@ def _explain(step: Step, change: OpenChange) -> None:
         _settle(step, change.id)
         beliefs.forget_loads()
     tidy(step)
-
-
-def _plausible(readings: list[Reading], watching: Watching) -> list[Reading]:
-    """Return the readings that are worth weighing, most likely first."""
-    bounded = sorted(
-        readings,
-        key=lambda one: -(one.loglik + sum(watching.bound(move) for move in one.moves)),
-    )
-    return bounded[:READINGS_MAX]
 
 
 def _summed(felt: list[PlateChange]) -> PlateChange:

@@ -26,12 +26,13 @@ from gateway.domain.goods import (
     unknown,
     weight_loglik,
 )
-from gateway.domain.readings import Move, Reading
+from gateway.domain.readings import Bound, Move, Reading
 
 WIDTH: Final = 32
 """Explanations that are kept."""
-BEHIND: Final = 12.0
+BEHIND: Final = 10.0
 """Less likely than the best by this, as a logarithm: not kept."""
+MORE: Final = 5.0
 CHILDREN_MAX: Final = 160
 PARTIAL_MAX: Final = 10
 CHOICES_MAX: Final = 10
@@ -93,6 +94,7 @@ class Scenery(NamedTuple):
     plate_names: Sequence[str]
     who: Callable[[Move], Who]
     home: Callable[[Move], list[Option]]
+    bound: Bound
     known: Mapping[str, Known]
     """What products weigh."""
     place: Callable[[Move, str], float]
@@ -137,6 +139,7 @@ def extend(
         The explanations, best first, their probabilities summing to 1; and the change's options.
     """
     weigher = _Weigher(scenery)
+    worth = {one: one.loglik + sum(map(scenery.bound, one.moves)) for one in readings}
     best = max(one.logp for one in beam)
     children: list[Child] = []
     floor = -1e18
@@ -144,6 +147,9 @@ def extend(
         if one.logp < best - BEHIND:
             continue
         for reading in readings:
+            # A bound on what this can come to; later evidence may be worth a little more.
+            if one.logp + worth[reading] + MORE < floor:
+                continue
             begun = Child(one.logp + reading.loglik, one.carts, one.lying, (), number, one.loads)
             found = _assign(begun, reading.moves, weigher, floor)
             if found:

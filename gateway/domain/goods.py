@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a move may have been: products by weight and place, units that somebody holds by theirs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from math import exp, hypot, log, pi
 from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
 
 from gateway.domain.layout import FacingPlace
 from gateway.domain.readings import Move
@@ -112,34 +113,42 @@ def place_loglik(move: Move, facing: FacingPlace) -> float:
 
 
 def at_home(
-    move: Move, facings: Iterable[FacingPlace], known: dict[str, Known], *, place: bool = True
+    move: Move,
+    facings: Sequence[FacingPlace],
+    known: Mapping[str, Known],
+    *,
+    place: bool = True,
+    most: int | None = None,
 ) -> list[Option]:
-    """Return what a move may have been of what belongs on its shelf.
+    """Return what a move may have been of what belongs on its shelf, most likely first.
 
     Args:
         move: What moved.
         facings: Of its shelf.
         known: What each product weighs.
         place: Whether the place counts.
+        most: So many at most.
     """
+    if not facings:
+        return []
+    fits = np.array([place_loglik(move, facing) if place else 0.0 for facing in facings])
+    weights = np.array([known[facing.gtin] for facing in facings])
+    quantity = np.arange(1, QUANTITY_MAX + 1)
+    expected_g, spread_g = weights[:, :1] * quantity, weights[:, 1:] * quantity
+    sigma_g = np.hypot(move.sigma_g, spread_g)
+    far = (abs(move.total_g) - expected_g) / sigma_g
+    near = np.exp(-0.5 * np.minimum(far**2, 1_000.0))
+    wide = np.exp(-0.5 * np.minimum((far / TAIL_WIDER) ** 2, 1_000.0)) / TAIL_WIDER
+    density = ((1.0 - TAIL) * near + TAIL * wide) / (sigma_g * (2 * pi) ** 0.5)
+    logliks = np.log(density + 1e-300) + fits[:, None] + FURTHER_UNIT * (quantity - 1)
     best: dict[tuple[str, int], Option] = {}
-    for facing in facings:
-        weight = known[facing.gtin]
-        fits = place_loglik(move, facing) if place else 0.0
-        for quantity in range(1, QUANTITY_MAX + 1):
-            loglik = fits + FURTHER_UNIT * (quantity - 1)
-            loglik += weight_loglik(
-                abs(move.total_g),
-                move.sigma_g,
-                quantity * weight.unit_g,
-                quantity * weight.sigma_g,
-            )
-            known_so_far = best.get((facing.gtin, quantity))
-            if known_so_far is None or loglik > known_so_far.loglik:
-                best[facing.gtin, quantity] = Option(
-                    loglik, facing.gtin, quantity, misplaced=fits <= OUT_OF_PLACE
-                )
-    return sorted(best.values(), key=lambda one: (-one.loglik, one.gtin, one.quantity))
+    for index in np.argsort(-logliks, axis=None, kind="stable")[:most]:
+        row, column = divmod(int(index), QUANTITY_MAX)
+        gtin = facings[row].gtin
+        misplaced = bool(fits[row] <= OUT_OF_PLACE)
+        option = Option(float(logliks[row, column]), gtin, column + 1, misplaced)
+        best.setdefault((gtin, column + 1), option)
+    return list(best.values())
 
 
 def misplaced_here(move: Move, shelf: str, lying: Sequence[Lying]) -> list[Option]:

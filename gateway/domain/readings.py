@@ -8,7 +8,7 @@ logarithm of its likelihood.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise, permutations, product
+from itertools import pairwise, permutations
 from math import hypot, lgamma, log
 from typing import Final, NamedTuple
 
@@ -30,13 +30,16 @@ LEAN_PLATES: Final = 4
 LEAN: Final = -4.0
 LEAN_PLATE: Final = -2.0
 """Logarithm of the prior of that, and for each plate that felt it."""
-MOMENTS_MAX: Final = 5
+MOMENTS_MAX: Final = 4
 """More moments than this are cut in order only."""
-MOMENTS_ALL: Final = 8
+MOMENTS_ALL: Final = 9
+RUN_MAX: Final = 5
+"""So many moments of one change at most, and so many in one run, are looked at."""
+TAKES_FIRST_NS: Final = 400_000_000
 READINGS_MAX: Final = 14
 UNDER_MAX: Final = 5
 """One act leans on no more plates than this."""
-BLOCK_MAX: Final = 4
+BLOCK_MAX: Final = 5
 """Ways to read one group of moments that are kept."""
 WIDTH_MM: Final = 75.0
 """How wide things are: where one stands that leans on two plates."""
@@ -100,36 +103,86 @@ class Reading(NamedTuple):
     moves: tuple[Move, ...]
 
 
-def read(changes: Sequence[PlateChange], shelf: ShelfPlaces) -> list[Reading]:
-    """Return the ways to read what one shelf felt, most likely first."""
+Bound = Callable[[Move], float]
+"""About the best that any explanation can say of a move, as a logarithm."""
+
+
+def read(changes: Sequence[PlateChange], shelf: ShelfPlaces, bound: Bound) -> list[Reading]:
+    """Return the most likely ways to read what one shelf felt, the best first.
+
+    Args:
+        changes: What its plates felt.
+        shelf: Where they are.
+        bound: Says what a move is worth at best, so that only few readings are looked at.
+    """
+    found = _Reader(_heard(changes), shelf, bound).readings()
     leaning = _leaning(changes)
-    found = _readings(_heard(changes), shelf)
     if leaning:
-        rest = _readings(_heard([one for one in changes if one not in leaning]), shelf)
+        rest = _heard([one for one in changes if one not in leaning])
         cost = LEAN + LEAN_PLATE * len(leaning)
-        found += [one._replace(loglik=one.loglik + cost) for one in rest]
-        found.sort(key=lambda one: -one.loglik)
-    return found
+        found += [
+            one._replace(loglik=one.loglik + cost)
+            for one in _Reader(rest, shelf, bound).readings()
+        ]
+    return plausible(found, bound)
 
 
-def _readings(changes: Sequence[PlateChange], shelf: ShelfPlaces) -> list[Reading]:
-    moments = _moments(changes)
-    cache: dict[tuple[int, ...], list[Reading]] = {}
+def plausible(readings: Sequence[Reading], bound: Bound) -> list[Reading]:
+    """Return the readings that are worth weighing, most likely first."""
+    worth = {one: one.loglik + sum(map(bound, one.moves)) for one in readings}
+    return sorted(worth, key=lambda one: -worth[one])[:READINGS_MAX]
 
-    def block(group: tuple[int, ...]) -> list[Reading]:
-        if group not in cache:
-            cache[group] = _block([moments[index] for index in group], shelf)
-        return cache[group]
 
-    found: list[Reading] = []
-    for partition in _partitions(len(moments)):
-        parts = [block(group) for group in partition]
-        for chosen in product(*parts):
-            moves = [move for part in chosen for move in part.moves]
-            moves.sort(key=lambda move: (move.half_ns + (400_000_000 if move.total_g > 0 else 0)))
-            found.append(Reading(sum(part.loglik for part in chosen), tuple(moves)))
-    found.sort(key=lambda one: -one.loglik)
-    return found
+class _Reader:
+    """Reads moments: in all groups of a few, in runs of many."""
+
+    def __init__(self, changes: Sequence[PlateChange], shelf: ShelfPlaces, bound: Bound) -> None:
+        self._moments = _moments(changes)
+        self._shelf = shelf
+        self._bound = bound
+        self._blocks: dict[tuple[int, ...], list[Reading]] = {}
+
+    def readings(self) -> list[Reading]:
+        """Return the best readings, each with its moves in order."""
+        count = len(self._moments)
+        found: list[Reading] = []
+        if count > MOMENTS_MAX:
+            best = [[Reading(0.0, ())]]
+            for high in range(1, count + 1):
+                runs = [
+                    self._joined(best[low], self._block(tuple(range(low, high))))
+                    for low in range(max(high - RUN_MAX, 0), high)
+                ]
+                best.append(plausible([one for run in runs for one in run], self._bound))
+            found = best[-1]
+        else:
+            for partition in _partitions(count):
+                whole = [Reading(0.0, ())]
+                for group in partition:
+                    whole = self._joined(whole, self._block(group))
+                found += whole
+        return [one._replace(moves=_in_order(one.moves)) for one in found]
+
+    def _joined(self, before: list[Reading], block: list[Reading]) -> list[Reading]:
+        grown = [
+            Reading(one.loglik + more.loglik, one.moves + more.moves)
+            for one in before
+            for more in block
+        ]
+        return plausible(grown, self._bound) if len(grown) > READINGS_MAX else grown
+
+    def _block(self, group: tuple[int, ...]) -> list[Reading]:
+        if group not in self._blocks:
+            found = _block([self._moments[index] for index in group], self._shelf)
+            self._blocks[group] = plausible(found, self._bound)[:BLOCK_MAX]
+        return self._blocks[group]
+
+
+def _in_order(moves: Sequence[Move]) -> tuple[Move, ...]:
+    """Return moves by time; what is taken before what is put back at about the same time."""
+    return tuple(
+        sorted(moves, key=lambda move: move.half_ns + (TAKES_FIRST_NS if move.total_g > 0 else 0))
+    )
 
 
 def hidden(readings: Sequence[Reading], wide: Callable[[Move], list[float]]) -> list[Reading]:
@@ -226,12 +279,7 @@ def _moments(changes: Sequence[PlateChange]) -> list[Moment]:
 
 
 def _partitions(count: int) -> Iterator[list[tuple[int, ...]]]:
-    """Yield the ways to group moments: all of a few, of many only runs of neighbours."""
-    if count > MOMENTS_MAX:
-        for cuts in product((False, True), repeat=count - 1):
-            bounds = [0, *(index + 1 for index, cut in enumerate(cuts) if cut), count]
-            yield [tuple(range(low, high)) for low, high in pairwise(bounds)]
-        return
+    """Yield all ways to group so many moments."""
 
     def grow(index: int, groups: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
         if index == count:
@@ -277,8 +325,7 @@ def _block(moments: Sequence[Moment], shelf: ShelfPlaces) -> list[Reading]:
             found.append(Reading(loglik, tuple(one for one in moves if one is not None)))
     if not pieces:
         found += [_twins(one) for one in found if len(one.moves) == 1]
-    found.sort(key=lambda one: -one.loglik)
-    return found[:BLOCK_MAX]
+    return found
 
 
 def _sides(plates: list[int]) -> Iterator[list[list[int]]]:

@@ -56,7 +56,13 @@ def decide_unattended(step: Step, change: OpenChange, reason: str | None = None)
 def _candidates(step: Step, shelf: str, run: Sequence[PlateChange]) -> list[Candidate]:
     """Return what a run of plates may have lost or gained, by nobody in particular."""
     places = step.layout.shelves[shelf]
-    readings = [one for one in read(run, places) if one.moves]
+    known = step.known_weights()
+
+    def bound(move: Move) -> float:
+        options = at_home(move, places.facings, known)
+        return max([unknown(move), *(one.loglik for one in options)])
+
+    readings = [one for one in read(run, places, bound) if one.moves]
     if not readings:
         return []
     options: list[tuple[float, tuple[Sketch, ...]]] = [(1.0, ())]

@@ -19,6 +19,10 @@ NEAR: Final = -9.0
 """Whoever fits worse than this was not at the shelf."""
 PARTLY: Final = -6.0
 """Where something may stand of which a plate beside has not told."""
+OPTIONS_MAX: Final = 14
+"""Products and counts that are thought of for one move."""
+PUT_BACK_BOUND: Final = -3.0
+"""What a put-back may be worth, before it is known what anybody holds."""
 UNSEEN_SESSION: Final = -6.0
 """Evidence for a visit of which nobody has been seen."""
 
@@ -35,6 +39,7 @@ class Watching:
         self._bound = {name: session.id for name, session in bound_persons(step).items()}
         self._hands: dict[Move, list[Hands]] = {}
         self._home: dict[Move, list[Option]] = {}
+        self._bounds: dict[Move, float] = {}
         self.strangers = False
         """Somebody without a session was near."""
 
@@ -97,7 +102,9 @@ class Watching:
         known = self._home.get(move)
         if known is None:
             shares_count = "plate-shares" not in self._without
-            known = at_home(move, self._places.facings, self.known, place=shares_count)
+            known = at_home(
+                move, self._places.facings, self.known, place=shares_count, most=OPTIONS_MAX
+            )
             self._home[move] = known
         return known
 
@@ -123,7 +130,9 @@ class Watching:
 
     def bound(self, move: Move) -> float:
         """Return about the best that any explanation can say of a move."""
-        if move.total_g > 0:
-            return -3.0
-        options = self.home(move)
-        return max(options[0].loglik if options else -99.0, unknown(move))
+        known = self._bounds.get(move)
+        if known is None:
+            options = self.home(move) if move.total_g < 0 else []
+            home = options[0].loglik if options else PUT_BACK_BOUND
+            known = self._bounds[move] = max(home, unknown(move))
+        return known
