@@ -86,6 +86,8 @@ class Child(NamedTuple):
     lying: tuple[Lying, ...]
     acts: tuple[Sketch, ...]
     parent: int
+    moves: tuple[Move, ...]
+    """Of the reading that the acts explain, one an act."""
 
 
 class Choice(NamedTuple):
@@ -102,11 +104,12 @@ class Choice(NamedTuple):
 
 def extend(
     beam: list[Explanation], change: str, readings: Sequence[Reading], scenery: Scenery
-) -> tuple[list[Explanation], list[tuple[Sketch, ...]]]:
+) -> tuple[list[Explanation], list[tuple[Sketch, ...]], list[tuple[Move, ...]]]:
     """Explain one more change in every way that is worth it.
 
     Returns:
-        The explanations, best first, their probabilities summing to 1; and the change's options.
+        The explanations, best first, their probabilities summing to 1; the change's options; and
+        of each option what the plates felt of its acts, by its likeliest reading.
     """
     weigher = _Weigher(scenery)
     best = max(one.logp for one in beam)
@@ -116,13 +119,15 @@ def extend(
         if one.logp < best - BEHIND:
             continue
         for reading in readings:
-            begun = Child(one.logp + reading.loglik, one.carts, one.lying, (), number)
+            logp = one.logp + reading.loglik
+            begun = Child(logp, one.carts, one.lying, (), number, reading.moves)
             found = _assign(begun, reading.moves, weigher, floor)
             if found:
                 floor = max(floor, found[0].logp - BEHIND)
                 children += found
     children.sort(key=lambda child: -child.logp)
     options: dict[tuple[Sketch, ...], int] = {}
+    felt: list[tuple[Move, ...]] = []
     merged: dict[object, Explanation] = {}
     for child in children[:CHILDREN_MAX]:
         if child.logp < children[0].logp - BEHIND:
@@ -133,9 +138,11 @@ def extend(
             known.logp = _add(known.logp, child.logp)
             continue
         index = options.setdefault(child.acts, len(options))
+        if index == len(felt):
+            felt.append(child.moves)
         chosen = {**beam[child.parent].chosen, change: index}
         merged[key] = Explanation(child.logp, child.carts, child.lying, chosen)
-    return normalised(list(merged.values())), list(options)
+    return normalised(list(merged.values())), list(options), felt
 
 
 def normalised(beam: list[Explanation]) -> list[Explanation]:
@@ -194,7 +201,8 @@ def _apply(one: Child, choice: Choice) -> Child:
         lying = tuple(item for index, item in enumerate(lying) if index not in choice.lying)
     if choice.put:
         lying = (*lying, *choice.put)
-    return Child(one.logp + choice.loglik, carts, lying, (*one.acts, choice.act), one.parent)
+    acts = (*one.acts, choice.act)
+    return Child(one.logp + choice.loglik, carts, lying, acts, one.parent, one.moves)
 
 
 class _Weigher:

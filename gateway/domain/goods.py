@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a move may have been: products by weight and place, units that somebody holds by theirs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import exp, hypot, log, pi
 from typing import Final, NamedTuple
 
@@ -93,7 +93,7 @@ def place_loglik(move: Move, facing: FacingPlace) -> float:
 
 
 def at_home(
-    move: Move, facings: Iterable[FacingPlace], known: dict[str, Known], *, place: bool = True
+    move: Move, facings: Iterable[FacingPlace], known: Mapping[str, Known], *, place: bool = True
 ) -> list[Option]:
     """Return what a move may have been of what belongs on its shelf.
 
