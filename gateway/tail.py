@@ -16,6 +16,7 @@ COLOURS: Final = {
     "device": "35",
     "gateway": "34",
     "planogram": "33",
+    "product": "33",
     "attribution": "33",
 }
 
@@ -67,6 +68,12 @@ def _what(name: str, data: dict[str, Any], names: Mapping[str, str]) -> str:
         case "planogram.ambiguous":
             pairs = [_alike(pair, names) for pair in data["pairs"]]
             text = "; ".join([*pairs, *([f"{data['more']} more pairs"] if data["more"] else [])])
+        case "product.weight-drifted":
+            text = (
+                f"{data['name']} ({data['gtin']}): catalogue {data['catalogue_g']:g} g,"
+                f" seen {data['learned_g']:g} g ± {data['error_g']:g} in {data['picks']} picks"
+            )
+            text += "" if data["drifted"] else ": no drift any more"
         case _:
             hidden = {"store_version", "clock"}
             text = " ".join(f"{key}={value}" for key, value in data.items() if key not in hidden)

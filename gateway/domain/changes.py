@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.domain import events, products
+from gateway.domain import events, lessons, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
 from gateway.domain.events import Act, Direction
@@ -116,7 +116,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         place=watching.place,
         carts="carts" not in without,
     )
-    beliefs.beam, options = extend(beliefs.beam, change.id, readings, scenery)
+    beliefs.beam, options, moves = extend(beliefs.beam, change.id, readings, scenery)
     beliefs.open[change.id] = Attribution(
         change=change.id,
         subject=f"shelf/{change.shelf}",
@@ -128,6 +128,8 @@ def _explain(step: Step, change: OpenChange) -> None:
         ended=step.time(change.change.stable_ns),
     )
     tell(step)
+    best = beliefs.best.chosen[change.id]
+    lessons.learn(step, options[best], moves[best], beliefs.options(change.id))
     _ask_if_strange(step, beliefs.open[change.id], watching)
     if "look-back" in without:
         _settle(step, change.id)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from gateway.domain import changes, commands, events, presence, products, restock, sessions
+from gateway.domain import changes, commands, events, lessons, presence, products, restock, sessions
 from gateway.domain import timekeeping as time
 from gateway.domain.effects import AnyEffect
 from gateway.domain.events import Event
@@ -148,6 +148,7 @@ class Engine:
             "clock": {"told": state.told_clock},
             "horizon": {"tokens": state.tokens_gone_utc_ns},
             "product": state.products,
+            "learned": state.learned,
         }
         return tables[kind].get(key)
 
@@ -188,6 +189,7 @@ class Engine:
                 time.begin_gap(step, item)
             case GatewayStopping():
                 sessions.tell_drops(step)
+                lessons.save(step)
                 step.emit(events.GatewayStoppedData, "gateway", reason=item.reason)
 
     def _weigh(self, step: Step, item: Samples) -> None:
@@ -274,6 +276,7 @@ def _tick(step: Step) -> None:
     if step.now_ns - state.drift_saved_ns >= every_ns:
         _save_drift(step)
         products.sweep(step)
+    lessons.save_due(step)
     if state.gap_since_ns is not None:
         _end_gap(step)
 

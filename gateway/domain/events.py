@@ -316,6 +316,28 @@ class PlanogramAmbiguous(Data, frozen=True, kw_only=True):
     """How many further pairs there are."""
 
 
+class ProductWeightDrifted(Data, frozen=True, kw_only=True):
+    """A product's units weigh otherwise than the catalogue says, or again what it says."""
+
+    NAME: ClassVar[str] = "product.weight-drifted"
+    gtin: str
+    name: str
+    drifted: bool
+    """False: it was told before, and is over."""
+    catalogue_g: float
+    """Unit weight in this ``store_version``."""
+    learned_g: float
+    """Mean unit weight in the picks."""
+    error_g: float
+    """Standard error of ``learned_g``."""
+    spread_g: float
+    """Standard deviation from unit to unit."""
+    picks: int
+    """How many certain picks it was learned from, since the product last changed at once."""
+    used: bool
+    """Whether the gateway goes by it; false beyond 15 % of the catalogue's weight."""
+
+
 ALL: tuple[type[Data], ...] = (
     SessionStarted,
     ItemPicked,
@@ -336,6 +358,7 @@ ALL: tuple[type[Data], ...] = (
     EventsDropped,
     ClockStepped,
     PlanogramAmbiguous,
+    ProductWeightDrifted,
 )
 
 

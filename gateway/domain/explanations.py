@@ -112,6 +112,8 @@ class Child(NamedTuple):
     acts: tuple[Sketch, ...]
     parent: int
     loads: tuple[Load, ...] = ()
+    moves: tuple[Move, ...] = ()
+    """What the plates felt of the acts, one an act."""
 
 
 class Choice(NamedTuple):
@@ -128,15 +130,18 @@ class Choice(NamedTuple):
     """A hand that presses from now on."""
     ends: Load | None = None
     """A hand that does no more."""
+    whole: Move | None = None
+    """The move together with what that hand did before."""
 
 
 def extend(
     beam: list[Explanation], change: str, readings: Sequence[Reading], scenery: Scenery
-) -> tuple[list[Explanation], list[tuple[Sketch, ...]]]:
+) -> tuple[list[Explanation], list[tuple[Sketch, ...]], list[tuple[Move, ...]]]:
     """Explain one more change in every way that is worth it.
 
     Returns:
-        The explanations, best first, their probabilities summing to 1; and the change's options.
+        The explanations, best first, their probabilities summing to 1; the change's options; and
+        of each option what the plates felt of its acts, by its likeliest reading.
     """
     weigher = _Weigher(scenery)
     worth = {one: one.loglik + sum(map(scenery.bound, one.moves)) for one in readings}
@@ -157,6 +162,7 @@ def extend(
                 children += found
     children.sort(key=lambda child: -child.logp)
     options: dict[tuple[Sketch, ...], int] = {}
+    felt: list[tuple[Move, ...]] = []
     merged: dict[object, Explanation] = {}
     for child in children[:CHILDREN_MAX]:
         if child.logp < children[0].logp - BEHIND:
@@ -167,9 +173,11 @@ def extend(
             known.logp = _add(known.logp, child.logp)
             continue
         index = options.setdefault(child.acts, len(options))
+        if index == len(felt):
+            felt.append(child.moves)
         chosen = {**beam[child.parent].chosen, change: index}
         merged[key] = Explanation(child.logp, child.carts, child.lying, chosen, child.loads)
-    return normalised(list(merged.values())), list(options)
+    return normalised(list(merged.values())), list(options), felt
 
 
 def normalised(beam: list[Explanation]) -> list[Explanation]:
@@ -206,7 +214,7 @@ def _assign(begun: Child, moves: Sequence[Move], weigher: "_Weigher", floor: flo
     partial = [begun]
     for move in moves:
         grown = [
-            _apply(one, choice)
+            _apply(one, choice, move)
             for one in partial
             for choice in weigher.choices(move, one)
             if one.logp + choice.loglik > floor
@@ -218,7 +226,7 @@ def _assign(begun: Child, moves: Sequence[Move], weigher: "_Weigher", floor: flo
     return partial
 
 
-def _apply(one: Child, choice: Choice) -> Child:
+def _apply(one: Child, choice: Choice, move: Move) -> Child:
     carts, lying = one.carts, one.lying
     if choice.owner is not None and choice.act is not None:
         held = carts.get(choice.owner, ())
@@ -238,8 +246,10 @@ def _apply(one: Child, choice: Choice) -> Child:
         loads = tuple(load for load in loads if load is not choice.ends)
     if choice.load is not None:
         loads = (*loads, choice.load)[-LOADS_MAX:]
-    acts = one.acts if choice.act is None else (*one.acts, choice.act)
-    return Child(one.logp + choice.loglik, carts, lying, acts, one.parent, loads)
+    acts, moves = one.acts, one.moves
+    if choice.act is not None:
+        acts, moves = (*acts, choice.act), (*moves, choice.whole or move)
+    return Child(one.logp + choice.loglik, carts, lying, acts, one.parent, loads, moves)
 
 
 class _Weigher:
@@ -285,7 +295,7 @@ class _Weigher:
         )
         if abs(whole.total_g) > LEAST_G:
             found += [
-                choice._replace(loglik=choice.loglik + RELEASE, ends=load)
+                choice._replace(loglik=choice.loglik + RELEASE, ends=load, whole=whole)
                 for choice in self._plain(whole, one)
                 if choice.act is not None and choice.act.gtin
             ]

@@ -158,7 +158,7 @@ class StateRow(msgspec.Struct, frozen=True):
         return bytes(self.value) == b"null"
 
 
-Evidence = Literal["plate-shares", "wrists", "carts", "look-back"]
+Evidence = Literal["plate-shares", "wrists", "carts", "look-back", "learning"]
 """Parts of what the engine judges by."""
 
 

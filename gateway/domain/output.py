@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one step makes: events named by their cause, effects, and the durable rows it touched."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
@@ -9,9 +10,10 @@ import msgspec
 
 from gateway.domain.effects import AnyEffect
 from gateway.domain.events import Clock, Data, Event, SessionStarted, event_id
-from gateway.domain.goods import Known, catalogued
+from gateway.domain.goods import Known
 from gateway.domain.inputs import Stamp
 from gateway.domain.layout import Layout
+from gateway.domain.learning import Weights
 from gateway.domain.state import EngineState
 
 Kept = TypeVar("Kept")
@@ -81,9 +83,9 @@ class Step:
         cause = f"{self.state.gateway}/{self.state.epoch}/{self.number}/name/{self._names}"
         return blake2b(cause.encode(), digest_size=8).hexdigest()
 
-    def known_weights(self) -> dict[str, Known]:
+    def known_weights(self) -> Mapping[str, Known]:
         """Return what each product of the store weighs, as far as it is known."""
-        return {gtin: catalogued(product) for gtin, product in self.state.store.products.items()}
+        return Weights(self.state.store.products, self.state.learned)
 
     def touch(self, kind: str, key: str) -> None:
         """Note that a durable row has to be written."""

@@ -8,7 +8,7 @@ given up and named, and the integrator, who has their events, decides alone. Wha
 then is forgotten too: what changed since was told already, by the gateway that saw it.
 """
 
-from gateway.domain import events, presence
+from gateway.domain import events, lessons, presence
 from gateway.domain.beliefs import Beliefs
 from gateway.domain.inputs import GatewayStarted, Recovery
 from gateway.domain.output import Step
@@ -29,6 +29,7 @@ def started(step: Step, item: GatewayStarted) -> None:
     if item.recovery is not None:
         _recovered(step, item.recovery)
     check_holdings(step)
+    lessons.check(step)
     presence.begin(step)
     if step.state.drops:
         tell_drops(step)

@@ -3,7 +3,7 @@
 
 from collections.abc import Collection
 
-from gateway.domain import changes, events, presence, products
+from gateway.domain import changes, events, lessons, presence, products
 from gateway.domain.layout import Layout
 from gateway.domain.output import Step
 from gateway.domain.planogram import TOLD_MAX, alike
@@ -43,6 +43,7 @@ def enter(step: Step, kept: Collection[str]) -> None:
         if name not in kept:
             del state.shelves[name]
     check_holdings(step)
+    lessons.check(step)
     presence.forget_removed(step)
     if not same:
         tell_alike(step)

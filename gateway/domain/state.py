@@ -14,6 +14,7 @@ from gateway.domain.events import Act, Candidate, PlateDelta
 from gateway.domain.goods import Lying
 from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
 from gateway.domain.layout import Layout
+from gateway.domain.learning import Learned
 from gateway.domain.people import JOIN_NS_MAX, People, Person
 from gateway.domain.store import Facing, Product, Store
 from gateway.domain.weighing import ShelfChange, ShelfState
@@ -165,6 +166,11 @@ class EngineState(msgspec.Struct):
     """The latest expiry of a token whose mark was forgotten."""
     products: dict[str, UsedProduct] = {}
     """Products that carts, reviews or shelves name, by GTIN."""
+    learned: dict[str, Learned] = {}
+    """What products weigh, by GTIN, of those that were taken."""
+    unsaved: dict[str, None] = {}
+    """Products of which something was learned that no durable row has."""
+    learned_saved_ns: int = 0
     overrides: Overrides | None = None
     commands: dict[str, str] = {}
     """Answer to each command carried out; the oldest are forgotten."""
@@ -221,6 +227,7 @@ ROW_TYPES: dict[str, Any] = {
     "clock": ToldClock,
     "horizon": int,
     "product": UsedProduct,
+    "learned": Learned,
 }
 """What the durable state holds, by kind. Changing one of these needs a migration."""
 
@@ -260,6 +267,7 @@ def begin(started: GatewayStarted) -> EngineState:
     state.tokens = loaded["token"]
     state.commands = loaded["command"]
     state.products = loaded["product"]
+    state.learned = loaded["learned"]
     state.told_clock = loaded["clock"].get("told")
     state.tokens_gone_utc_ns = loaded["horizon"].get("tokens", 0)
     state.devices = loaded["marks"]

@@ -449,7 +449,8 @@ def _learn(state: ShelfState, look: _Look, away: Flags, shake_g2: float) -> None
         (state.slow_g, _apart_g2(state, look), SLOW_MIN_G),
         (state.sway_g, look.sway_g2, SWAY_MIN_G),
     ):
-        likely_g2 = np.clip(seen_g2, least_g**2, 9.0 * known_g**2)
+        most_g2 = np.minimum(9.0 * known_g**2, SIGMA_MAX_G**2)
+        likely_g2 = np.clip(seen_g2, least_g**2, most_g2)
         known_g[still] = np.sqrt(known_g**2 + share * (likely_g2 - known_g**2))[still]
 
 
