@@ -2,7 +2,7 @@
 """Settled changes become acts in carts, reviews, or unattended changes."""
 
 from collections.abc import Container
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -60,7 +60,8 @@ def decide_due(step: Step) -> None:
         return
     frames = state.people.frame_ns.values()
     looked_ns = min(frames) if frames else step.now_ns
-    waiting, due = [], []
+    waiting: list[OpenChange] = []
+    due: list[OpenChange] = []
     for change in state.changes:
         complete = change.reason != "attended" or looked_ns >= change.change.stable_ns
         (due if complete or step.now_ns >= change.due_ns else waiting).append(change)
@@ -168,7 +169,7 @@ def _tell_one(step: Step, one: Attribution, best: int) -> None:
     if one.revision < 0 and not acts:
         return
     one.revision += 1
-    fields = {
+    fields: dict[str, Any] = {
         "change": one.change,
         "revision": one.revision,
         "acts": acts,
@@ -190,9 +191,7 @@ def _act_probability(step: Step, one: Attribution, act: Sketch) -> float:
     """Return how likely it is that an act was done, whatever else was."""
     wanted = plain([act])[0]
     return sum(
-        share
-        for share, acts in step.state.beliefs.options(one.change)
-        if wanted in plain(acts)
+        share for share, acts in step.state.beliefs.options(one.change) if wanted in plain(acts)
     )
 
 
@@ -225,6 +224,19 @@ def _ask_if_strange(step: Step, one: Attribution, watching: Watching) -> None:
             _ask(step, one, "unexplained-weight")
     elif any(act.session is None and act.direction == "pick" for act in best):
         _ask(step, one, "person-without-session" if watching.strangers else "nobody-near")
+    elif any(act.session is None and _under_review(step, act.gtin) for act in best):
+        _ask(step, one, "rests-on-review")
+
+
+def _under_review(step: Step, gtin: str) -> bool:
+    """Tell whether a decision that is still to come may put a product into a cart."""
+    return any(
+        act.gtin == gtin and act.direction == "pick"
+        for review in step.state.reviews.values()
+        if review.sessions
+        for candidate in review.candidates
+        for act in candidate.acts
+    )
 
 
 def _ask(step: Step, one: Attribution, reason: str) -> None:
@@ -256,9 +268,7 @@ def sure_of(step: Step, one: Attribution) -> float:
     assert one.told is not None, "changes are told as they are decided"
     wanted = plain(one.options[one.told])
     return sum(
-        share
-        for share, acts in step.state.beliefs.options(one.change)
-        if plain(acts) == wanted
+        share for share, acts in step.state.beliefs.options(one.change) if plain(acts) == wanted
     )
 
 

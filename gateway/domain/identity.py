@@ -41,9 +41,7 @@ class Look(msgspec.Struct):
     def learn(self, seen: Sequence[float], looks: float) -> None:
         """Take in a look that counts for this many."""
         share = looks / (self.looks + looks)
-        self.mean = [
-            old + share * (new - old) for old, new in zip(self.mean, seen, strict=True)
-        ]
+        self.mean = [old + share * (new - old) for old, new in zip(self.mean, seen, strict=True)]
         self.looks = min(self.looks + looks, LOOKS_MAX)
 
 
@@ -113,9 +111,7 @@ def _expected(looks: Looks, camera: str, size: int) -> Look | None:
     own = looks.get(camera)
     if own is not None and len(own.mean) != size:
         own = None
-    others = [
-        look for name, look in looks.items() if name != camera and len(look.mean) == size
-    ]
+    others = [look for name, look in looks.items() if name != camera and len(look.mean) == size]
     if not others or (own is not None and own.looks > 4.0 / LIGHT):
         return own
     total = sum(look.looks for look in others)
@@ -150,27 +146,8 @@ def assign(gains: Sequence[Sequence[float]]) -> list[int]:
     by_row, by_column = [0.0] * (rows + 1), [0.0] * (columns + 1)
     row_of = [0] * (columns + 1)
     for row in range(1, rows + 1):
-        row_of[0], column = row, 0
-        least, came_from = [float("inf")] * (columns + 1), [0] * (columns + 1)
-        done = [False] * (columns + 1)
-        while row_of[column]:
-            done[column] = True
-            current, step, following = row_of[column], float("inf"), 0
-            for one in range(1, columns + 1):
-                if done[one]:
-                    continue
-                cost = -gains[current - 1][one - 1] - by_row[current] - by_column[one]
-                if cost < least[one]:
-                    least[one], came_from[one] = cost, column
-                if least[one] < step:
-                    step, following = least[one], one
-            for one in range(columns + 1):
-                if done[one]:
-                    by_row[row_of[one]] += step
-                    by_column[one] -= step
-                else:
-                    least[one] -= step
-            column = following
+        row_of[0] = row
+        column, came_from = _free_column(gains, row_of, by_row, by_column)
         while column:
             row_of[column] = row_of[came_from[column]]
             column = came_from[column]
@@ -179,3 +156,42 @@ def assign(gains: Sequence[Sequence[float]]) -> list[int]:
         if row_of[column]:
             found[row_of[column] - 1] = column - 1
     return found
+
+
+def _free_column(
+    gains: Sequence[Sequence[float]],
+    row_of: Sequence[int],
+    by_row: list[float],
+    by_column: list[float],
+) -> tuple[int, list[int]]:
+    """Return the free column that a row leads to most cheaply, and the way there.
+
+    Args:
+        gains: As ``assign`` has them; rows and columns are counted from 1 here.
+        row_of: Which row each column has, 0 for none; at 0 the row that seeks one.
+        by_row: What each row costs; changed in place.
+        by_column: What each column costs; changed in place.
+    """
+    columns = range(len(row_of))
+    column = 0
+    least, came_from = [float("inf")] * len(row_of), [0] * len(row_of)
+    done = [False] * len(row_of)
+    while row_of[column]:
+        done[column] = True
+        current, step, following = row_of[column], float("inf"), 0
+        for one in columns[1:]:
+            if done[one]:
+                continue
+            cost = -gains[current - 1][one - 1] - by_row[current] - by_column[one]
+            if cost < least[one]:
+                least[one], came_from[one] = cost, column
+            if least[one] < step:
+                step, following = least[one], one
+        for one in columns:
+            if done[one]:
+                by_row[row_of[one]] += step
+                by_column[one] -= step
+            else:
+                least[one] -= step
+        column = following
+    return column, came_from

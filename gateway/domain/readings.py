@@ -92,7 +92,7 @@ def read(changes: Sequence[PlateChange], shelf: ShelfPlaces) -> list[Reading]:
         parts = [block(group) for group in partition]
         for chosen in product(*parts):
             moves = [move for part in chosen for move in part.moves]
-            moves.sort(key=lambda move: (move.half_ns + (400_000_000 if move.total_g > 0 else 0)))
+            moves.sort(key=lambda move: move.half_ns + (400_000_000 if move.total_g > 0 else 0))
             found.append(Reading(sum(part.loglik for part in chosen), tuple(moves)))
     found.sort(key=lambda one: -one.loglik)
     return found
@@ -244,8 +244,7 @@ def _standing(
         right = net[under[1]] / total_g
         return places[0].high_mm + (right - 0.5) * WIDTH_MM, 8.0
     middle = sum(
-        one.middle_mm * net[plate] / total_g
-        for one, plate in zip(places, under, strict=True)
+        one.middle_mm * net[plate] / total_g for one, plate in zip(places, under, strict=True)
     )
     return middle, 8.0
 

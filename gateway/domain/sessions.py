@@ -233,8 +233,8 @@ def _session_of(step: Step, person: Person) -> Session | None:
             return session
     if not step.state.settings.companions:
         return None
-    session = step.state.sessions.get(person.party or "")
-    return session if session is not None and session.leaving_ns is None else None
+    shared = step.state.sessions.get(person.party or "")
+    return shared if shared is not None and shared.leaving_ns is None else None
 
 
 def _note_party(step: Step, session: Session, scanned: Person) -> None:
@@ -253,9 +253,7 @@ def _find_party(step: Step, person: Person) -> None:
             _may_share(step, person, session, scanned, late_ns)
 
 
-def _may_share(
-    step: Step, person: Person, session: Session, scanned: Person, late_ns: int
-) -> None:
+def _may_share(step: Step, person: Person, session: Session, scanned: Person, late_ns: int) -> None:
     """Note a session that somebody may share, if it is likelier than what was noted before."""
     apart_mm = person.distance_mm(scanned.floor_mm)
     if person.id == scanned.id or apart_mm > BESIDE_MM:
@@ -402,7 +400,7 @@ def open_reviews(step: Step, session: str) -> list[str]:
 
 
 def close(step: Step, session: Session) -> None:
-    """Make the receipt and end the session; later evidence may still adjust the cart for a while."""
+    """Make the receipt and end the session; later evidence may adjust the cart for a while."""
     state = step.state
     confirmed: Literal["online", "offline"] = "online" if state.link_online else "offline"
     lines = state.beliefs.lines(session.id)

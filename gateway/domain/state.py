@@ -254,6 +254,8 @@ def begin(started: GatewayStarted) -> EngineState:
         if reason is not None:
             state.drops[f"{UNREAD} {reason}"] = state.drops.get(f"{UNREAD} {reason}", 0) + 1
     state.closed = loaded["closed"]
+    for cart in state.closed.values():
+        cart.closed_ns = None  # No explanation holds it any more.
     state.reviews = loaded["review"]
     state.decided = loaded["decided"]
     state.holdings = loaded["holding"]

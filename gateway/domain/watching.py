@@ -57,9 +57,7 @@ class Watching:
         found = []
         persons = self._step.state.people.persons
         for person in persons.values():
-            one = evidence(
-                person, self._places, place, move.since_ns, move.until_ns, wrists=wrists
-            )
+            one = evidence(person, self._places, place, move.since_ns, move.until_ns, wrists=wrists)
             if one is not None:
                 found.append(one)
         alone = {one.person: one.score for one in found}
@@ -69,9 +67,7 @@ class Watching:
                 share = (1.0 - SWAPPED) * exp(one.score) + SWAPPED * exp(max(others))
                 found[index] = one._replace(score=log(share + 1e-12))
         self._hands[move] = found
-        self.strangers |= any(
-            one.score > NEAR and one.person not in self._bound for one in found
-        )
+        self.strangers |= any(one.score > NEAR and one.person not in self._bound for one in found)
         return found
 
     def seen(self, move: Move) -> bool:
