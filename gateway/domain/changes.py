@@ -12,7 +12,7 @@ from gateway.domain.carts import apply
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import Scenery, Sketch, extend
 from gateway.domain.output import Step
-from gateway.domain.readings import READINGS_MAX, Reading, read
+from gateway.domain.readings import READINGS_MAX, Reading, hidden, read
 from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
 from gateway.domain.sessions import write_carts
 from gateway.domain.state import ClosedCart, Decided, Holding, OpenChange, Review
@@ -97,12 +97,16 @@ def _explain(step: Step, change: OpenChange) -> None:
     if "plate-shares" in without:
         felt = [_summed(felt)]
     watching = Watching(step, change.shelf)
-    readings = _plausible(read(felt, shelf), watching)
+    readings = read(felt, shelf)
+    if "plate-shares" not in without:
+        readings += hidden(readings, watching.wide)
+    readings = _plausible(readings, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.unseen)
         return
     beliefs = state.beliefs
     scenery = Scenery(
+        change=change.id,
         shelf=change.shelf,
         plate_names=[place.name for place in shelf.plates],
         who=watching.who,
@@ -217,9 +221,7 @@ def _ask_if_strange(step: Step, one: Attribution, watching: Watching) -> None:
     """Ask at once about what no later change will explain."""
     assert one.told is not None, "it was just told"
     best = one.options[one.told]
-    if any(not act.gtin for act in best):
-        _ask(step, one, "unexplained-weight")
-    elif not best and max(abs(weight.delta_g) for weight in one.weights) > UNTOLD_G_MAX:
+    if not best and max(abs(weight.delta_g) for weight in one.weights) > UNTOLD_G_MAX:
         if abs(sum(weight.delta_g for weight in one.weights)) > UNTOLD_G_MAX:
             _ask(step, one, "unexplained-weight")
     elif any(act.session is None and act.direction == "pick" for act in best):
@@ -273,8 +275,10 @@ def sure_of(step: Step, one: Attribution) -> float:
 
 
 def ask_if_doubtful(step: Step, one: Attribution) -> None:
-    """Ask about a change that is not certain enough."""
-    if not one.asked and sure_of(step, one) < step.state.settings.certainty:
+    """Ask about a change that is not certain enough, or that nothing explains."""
+    if any(load.change == one.change for load in step.state.beliefs.best.loads):
+        _ask(step, one, "unexplained-weight")
+    elif not one.asked and sure_of(step, one) < step.state.settings.certainty:
         _ask(step, one, "uncertain")
 
 

@@ -52,6 +52,8 @@ DRIFT_G: Final = 0.5
 MISDATED_NS: Final = 200_000_000
 """Blocks may overlap by this much through jitter; beyond it, the earlier ones were misdated."""
 AWAY_NS: Final = 20_000_000_000
+CAMERA_LAG_NS: Final = 120_000_000
+"""From a frame to its promptest message, where the camera does not tell by the gateway's clock."""
 
 
 class Stepped(NamedTuple):
@@ -218,6 +220,8 @@ class Engine:
             return
         camera = item.device.removeprefix("camera/")
         at_ns = device.time_of(item, 0)
+        if item.host_mono_ms is None:
+            at_ns -= CAMERA_LAG_NS
         prefix = f"{step.state.epoch[:8]}-"
         doors = [*step.layout.entry, *step.layout.exit]
         people = step.state.people
@@ -226,6 +230,7 @@ class Engine:
             camera, item.boot, item.people, at_ns, prefix=prefix, doors=doors, bound=scanned
         )
         sessions.corrected(step)
+        people.exchanged, people.merged = [], []
         if people.turned_away:
             sessions.drop(step, item.device, "too-many-people", people.turned_away)
             people.turned_away = 0

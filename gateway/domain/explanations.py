@@ -8,13 +8,22 @@ What is told and billed is the best explanation's; how sure that is, is what all
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from math import exp, log
+from math import exp, hypot, log
 from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.domain.events import Direction
-from gateway.domain.goods import Item, Lying, Option, misplaced_here, same_unit, unknown
+from gateway.domain.goods import (
+    Item,
+    Load,
+    Lying,
+    Option,
+    misplaced_here,
+    released,
+    same_unit,
+    unknown,
+)
 from gateway.domain.readings import Move, Reading
 
 WIDTH: Final = 32
@@ -34,6 +43,11 @@ HANDED_OVER: Final = 0.03
 """Probability that not who took it puts it back."""
 TAKEN_BACK_MAX: Final = 3
 """Most units of one product that are put back at once."""
+RELEASE: Final = -0.7
+"""Logarithm of the probability that what a hand presses or lifts ends in a way that is seen."""
+LOADS_MAX: Final = 6
+LEAST_G: Final = 20.0
+"""Less than this is left of nothing that anybody takes."""
 AT_HOME: Final = -4.5
 """A place less likely than this is not where a product belongs."""
 
@@ -63,11 +77,14 @@ class Explanation(msgspec.Struct, array_like=True):
     lying: tuple[Lying, ...]
     chosen: dict[str, int]
     """By open change: the place of its acts in the change's options."""
+    loads: tuple[Load, ...] = ()
+    """Hands that press or lift for the time being."""
 
 
 class Scenery(NamedTuple):
     """What a change is weighed by, the same for all explanations."""
 
+    change: str
     shelf: str
     plate_names: Sequence[str]
     who: Callable[[Move], Who]
@@ -86,18 +103,23 @@ class Child(NamedTuple):
     lying: tuple[Lying, ...]
     acts: tuple[Sketch, ...]
     parent: int
+    loads: tuple[Load, ...] = ()
 
 
 class Choice(NamedTuple):
     """One way to explain one move: what it adds, and what it makes of carts and shelves."""
 
     loglik: float
-    act: Sketch
+    act: Sketch | None
     taken: tuple[Item, ...] = ()
     """Units that join the cart, or leave it."""
     owner: str | None = None
     lying: tuple[int, ...] = ()
     put: tuple[Lying, ...] = ()
+    load: Load | None = None
+    """A hand that presses from now on."""
+    ends: Load | None = None
+    """A hand that does no more."""
 
 
 def extend(
@@ -116,7 +138,7 @@ def extend(
         if one.logp < best - BEHIND:
             continue
         for reading in readings:
-            begun = Child(one.logp + reading.loglik, one.carts, one.lying, (), number)
+            begun = Child(one.logp + reading.loglik, one.carts, one.lying, (), number, one.loads)
             found = _assign(begun, reading.moves, weigher, floor)
             if found:
                 floor = max(floor, found[0].logp - BEHIND)
@@ -127,14 +149,14 @@ def extend(
     for child in children[:CHILDREN_MAX]:
         if child.logp < children[0].logp - BEHIND:
             break
-        key = _key(child.carts, child.lying)
+        key = _key(child.carts, child.lying, child.loads)
         known = merged.get(key)
         if known is not None:
             known.logp = _add(known.logp, child.logp)
             continue
         index = options.setdefault(child.acts, len(options))
         chosen = {**beam[child.parent].chosen, change: index}
-        merged[key] = Explanation(child.logp, child.carts, child.lying, chosen)
+        merged[key] = Explanation(child.logp, child.carts, child.lying, chosen, child.loads)
     return normalised(list(merged.values())), list(options)
 
 
@@ -154,14 +176,17 @@ def _add(one: float, other: float) -> float:
     return high + log(1.0 + exp(low - high))
 
 
-def _key(carts: dict[str, tuple[Item, ...]], lying: tuple[Lying, ...]) -> object:
+def _key(
+    carts: dict[str, tuple[Item, ...]], lying: tuple[Lying, ...], loads: tuple[Load, ...]
+) -> object:
     """Return what makes two explanations equal for all that is to come."""
     held = sorted(
         (session, tuple(sorted(item.gtin for item in items)))
         for session, items in carts.items()
         if items
     )
-    return tuple(held), tuple(sorted((one.gtin, one.plate) for one in lying))
+    about = tuple(sorted((one.gtin, one.plate) for one in lying))
+    return tuple(held), about, tuple((one.change, one.plates) for one in loads)
 
 
 def _assign(begun: Child, moves: Sequence[Move], weigher: "_Weigher", floor: float) -> list[Child]:
@@ -181,7 +206,7 @@ def _assign(begun: Child, moves: Sequence[Move], weigher: "_Weigher", floor: flo
 
 def _apply(one: Child, choice: Choice) -> Child:
     carts, lying = one.carts, one.lying
-    if choice.owner is not None:
+    if choice.owner is not None and choice.act is not None:
         held = carts.get(choice.owner, ())
         if choice.act.direction == "pick":
             carts = {**carts, choice.owner: (*held, *choice.taken)}
@@ -194,7 +219,13 @@ def _apply(one: Child, choice: Choice) -> Child:
         lying = tuple(item for index, item in enumerate(lying) if index not in choice.lying)
     if choice.put:
         lying = (*lying, *choice.put)
-    return Child(one.logp + choice.loglik, carts, lying, (*one.acts, choice.act), one.parent)
+    loads = one.loads
+    if choice.ends is not None:
+        loads = tuple(load for load in loads if load is not choice.ends)
+    if choice.load is not None:
+        loads = (*loads, choice.load)[-LOADS_MAX:]
+    acts = one.acts if choice.act is None else (*one.acts, choice.act)
+    return Child(one.logp + choice.loglik, carts, lying, acts, one.parent, loads)
 
 
 class _Weigher:
@@ -209,6 +240,14 @@ class _Weigher:
 
     def choices(self, move: Move, one: Child) -> list[Choice]:
         """Return the ways to explain a move, given what carts and shelves hold."""
+        found = self._plain(move, one)
+        for load in one.loads:
+            if load.shelf == self._scenery.shelf and not set(load.plates).isdisjoint(move.plates):
+                found = [*found, *self._resumed(move, load, one)]
+        return found
+
+    def _plain(self, move: Move, one: Child) -> list[Choice]:
+        """Return the ways to explain a move by itself."""
         if move not in self._who:
             self._who[move] = self._scenery.who(move)
         if move.total_g < 0:
@@ -222,6 +261,20 @@ class _Weigher:
         for session, items in one.carts.items():
             if items:
                 found += self._given(move, session, items)
+        return found
+
+    def _resumed(self, move: Move, load: Load, one: Child) -> list[Choice]:
+        """Return how a move may end what a hand began: it lets go, or takes at last."""
+        found = [Choice(RELEASE + released(move, load), None, ends=load)]
+        whole = move._replace(
+            total_g=move.total_g + load.total_g, sigma_g=hypot(move.sigma_g, load.sigma_g)
+        )
+        if abs(whole.total_g) > LEAST_G:
+            found += [
+                choice._replace(loglik=choice.loglik + RELEASE, ends=load)
+                for choice in self._plain(whole, one)
+                if choice.act is not None and choice.act.gtin
+            ]
         return found
 
     def _sketch(
@@ -241,7 +294,10 @@ class _Weigher:
         if known is not None:
             return known
         who = self._who[move]
-        found = [Choice(unknown(), self._sketch(move, None, "", 0, misplaced=False))]
+        load = Load(
+            self._scenery.change, self._scenery.shelf, move.plates, move.total_g, move.sigma_g
+        )
+        found = [Choice(unknown(move), self._sketch(move, None, "", 0, misplaced=False), load=load)]
         for option in self._scenery.home(move)[:CHOICES_MAX]:
             unit_g = abs(move.total_g) / option.quantity
             for session, share in who.items():
@@ -345,7 +401,7 @@ def merged(beam: Sequence[Explanation]) -> list[Explanation]:
     """Return a beam in which no two explanations say the same of carts and shelves."""
     found: dict[object, Explanation] = {}
     for one in sorted(beam, key=lambda one: -one.logp):
-        known = found.setdefault(_key(one.carts, one.lying), one)
+        known = found.setdefault(_key(one.carts, one.lying, one.loads), one)
         if known is not one:
             known.logp = _add(known.logp, one.logp)
     return normalised(list(found.values()))
@@ -379,7 +435,7 @@ def replace(
         _carry(carts, lying, act, unit_g, undo=True)
     for act in after:
         _carry(carts, lying, act, unit_g, undo=False)
-    return Explanation(one.logp, carts, tuple(lying), dict(one.chosen))
+    return Explanation(one.logp, carts, tuple(lying), dict(one.chosen), one.loads)
 
 
 def _carry(

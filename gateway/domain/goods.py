@@ -14,9 +14,9 @@ from gateway.domain.store import Product
 QUANTITY_MAX: Final = 4
 FURTHER_UNIT: Final = -1.2
 """Logarithm of the prior of each further unit in one grip."""
-TAIL: Final = 0.08
+TAIL: Final = 0.04
 """Share of units that weigh quite differently from what is known: catalogues have heavy tails."""
-TAIL_WIDER: Final = 3.0
+TAIL_WIDER: Final = 2.5
 SHIFT_MM: Final = 30.0
 """Standard deviation of where goods stand beside their place."""
 LYING_MM: Final = 35.0
@@ -25,10 +25,16 @@ OUT_OF_PLACE: Final = -9.0
 """Logarithm of the likelihood that goods stand at a place where they do not belong."""
 SAME_UNIT: Final = 0.018
 SAME_UNIT_G: Final = 1.5
+SAME_PLACE: Final = 0.004
 """Standard deviation of a unit's weight when it is put back, against when it was taken."""
-UNKNOWN: Final = -5.5
+SWAY: Final = 0.04
+SWAY_G: Final = 2.0
+"""How evenly a hand presses."""
+UNKNOWN: Final = -4.0
 """Of a move of something that is not known at all."""
-UNKNOWN_G: Final = 2_000.0
+UNKNOWN_G: Final = 20.0
+UNKNOWN_RANGE: Final = 4.0
+"""Small ones are more frequent: spread evenly over the logarithm of their size."""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -52,6 +58,17 @@ class Lying(msgspec.Struct, frozen=True, array_like=True):
     shelf: str
     plate: str
     x_mm: float
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """What a hand, or something unknown, presses or lifts for the time being."""
+
+    change: str
+    shelf: str
+    plates: tuple[int, ...]
+    total_g: float
+    """Below 0: it lifts."""
+    sigma_g: float
 
 
 class Known(NamedTuple):
@@ -137,13 +154,23 @@ def misplaced_here(move: Move, shelf: str, lying: Sequence[Lying]) -> list[Optio
 
 def same_unit(move: Move, weight_g: float) -> float:
     """Return the log-likelihood that very units came back, or left again."""
+    total_g = abs(move.total_g)
     spread_g = hypot(SAME_UNIT * weight_g, SAME_UNIT_G)
-    return weight_loglik(abs(move.total_g), move.sigma_g, weight_g, spread_g)
+    elsewhere = weight_loglik(total_g, move.sigma_g, weight_g, spread_g)
+    # At its own place the same plates weigh it: what they add and what they miss is the same.
+    sigma_g = hypot(move.plain_g, SAME_PLACE * weight_g)
+    return log(0.5 * _normal(total_g - weight_g, sigma_g) + 0.5 * exp(elsewhere) + 1e-300)
 
 
-def unknown() -> float:
+def released(move: Move, load: Load) -> float:
+    """Return the log-likelihood that a load goes as it came: hands do not press evenly."""
+    spread_g = hypot(load.sigma_g, SWAY * load.total_g, SWAY_G)
+    return weight_loglik(move.total_g, move.sigma_g, -load.total_g, spread_g)
+
+
+def unknown(move: Move) -> float:
     """Return the log-likelihood of a move of something that is not known at all."""
-    return UNKNOWN - log(UNKNOWN_G)
+    return UNKNOWN - log(UNKNOWN_RANGE * (abs(move.total_g) + UNKNOWN_G))
 
 
 def catalogued(product: Product) -> Known:

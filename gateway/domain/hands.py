@@ -18,27 +18,27 @@ from gateway.domain.people import Person
 
 Floats = NDArray[np.float64]
 
-WIDEN_NS: Final = 120_000_000
+WIDEN_NS: Final = 80_000_000
 """A hand is at the plate a little longer than the weight changes."""
 FLANK_NS: Final = 700_000_000
 """A hidden hand was on its way this long before and after."""
 UNSEEN_NS: Final = 1_500_000_000
 """Whoever was seen this long before may have stood there still."""
-HAND_MM: Final = 100.0
+HAND_MM: Final = 35.0
 """How far from its place a wrist may be, beside the camera's own error."""
-FEET_REACH_MM: Final = 800.0
+FEET_REACH_MM: Final = 600.0
 """From where feet stand to what the hand reaches, on the floor plan."""
-FEET_SIGMA_MM: Final = 200.0
+FEET_SIGMA_MM: Final = 120.0
 AT_PLACE: Final = 2.0
 """Logarithm that a frame with a wrist at the place counts; elsewhere it counts as much against."""
 DURING: Final = 3.0
-FLANK: Final = 0.6
+FLANK: Final = 1.8
 """Weights of the time while the weight changes, and of the way there and back."""
-NOBODY: Final = -6.0
+NOBODY: Final = -8.0
 """Logarithm of the evidence for somebody whom no camera saw."""
 DAMPING: Final = 0.85
 """Errors that last longer than an act make all evidence a little less worth."""
-DOUBT: Final = 0.004
+DOUBT: Final = 0.0015
 """Probability that hands say nothing at all of who it was."""
 
 
@@ -111,7 +111,7 @@ def _feet(
     x_mm, y_mm = shelf.front_point((place.low_mm + place.high_mm) / 2)
     far_mm = float(np.median([hypot(x - x_mm, y - y_mm) for x, y in feet_mm]))
     beyond = max(far_mm - FEET_REACH_MM, 0.0) / FEET_SIGMA_MM
-    return -min(0.5 * beyond**2, 12.0)
+    return -min(beyond**2, 16.0)
 
 
 def shares(
@@ -129,5 +129,8 @@ def shares(
     most = max(best.values())
     weights = {session: exp(DAMPING * (score - most)) for session, score in best.items()}
     total = sum(weights.values())
-    even = DOUBT / len(weights)
-    return {session: log((1.0 - DOUBT) * one / total + even) for session, one in weights.items()}
+    known = max(len(weights) - 1, 1)
+    return {
+        session: log((1.0 - DOUBT) * one / total + (DOUBT / known if session else 1e-9))
+        for session, one in weights.items()
+    }

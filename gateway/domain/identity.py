@@ -7,8 +7,8 @@ Looks that follow each other share their error: only about one in ``LOOK_NS`` is
 """
 
 from collections.abc import Sequence
-from math import dist, log, pi
-from typing import Final
+from math import dist, inf, log, pi
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -28,6 +28,10 @@ APART2: Final = 0.2
 LEARN_LOOKS: Final = 5.0
 LEARN_LOOKS_MAX: Final = 2_000.0
 """Looks that the first guesses of these count for, and the most that what was learned does."""
+SCALED: Final = 2.0
+"""Looks by which the first guess must have been mended: every tracker has its own scale."""
+LOOK_MAX: Final = 1e6
+"""A greater number is no appearance."""
 FIT_MAX: Final = 12.0
 """One look never says more than this, as a logarithm of a likelihood ratio."""
 
@@ -59,6 +63,11 @@ class Scatter(msgspec.Struct):
     """Of two bodies."""
     apart_looks: float = LEARN_LOOKS
 
+    @property
+    def known(self) -> bool:
+        """Whether enough was seen to judge by; until then looks say nothing."""
+        return self.noise_looks >= LEARN_LOOKS + SCALED
+
     def learn(self, looks: Looks, camera: str, seen: Sequence[float], count: float) -> None:
         """Take in a look of a known body: in its template, and in what looks scatter by."""
         known = looks.get(camera)
@@ -86,16 +95,20 @@ class Scatter(msgspec.Struct):
 
         None where nothing can be said.
         """
-        expected = _expected(looks, camera, len(seen)) if seen else None
-        if expected is None or not seen:
+        if not seen or not self.known:
+            return None
+        expected = _expected(looks, camera, len(seen))
+        if expected is None:
             return None
         return max(self._ratio(expected, Look(list(seen), 1.0)), -FIT_MAX)
 
-    def match(self, one: Looks, other: Looks, camera: str) -> float:
+    def match(self, one: Looks, other: Looks, camera: str) -> float | None:
         """Return the same of all that a camera saw of one and all that is known of another."""
         mine = one.get(camera)
-        theirs = _expected(other, camera, len(mine.mean)) if mine is not None else None
-        return self._ratio(mine, theirs) if mine is not None and theirs is not None else 0.0
+        if mine is None or mine.looks < 1.0 or not self.known:
+            return None
+        theirs = _expected(other, camera, len(mine.mean))
+        return self._ratio(mine, theirs) if theirs is not None else None
 
     def _ratio(self, one: Look, other: Look) -> float:
         """Return the log-likelihood ratio of two templates being of one body."""
@@ -136,62 +149,58 @@ def spread_density(distance_mm: float, sigma_mm: float) -> float:
     return -log(2 * pi * sigma_m**2) - 0.5 * (distance_mm / sigma_mm) ** 2
 
 
+def usable(seen: Sequence[float] | None) -> bool:
+    """Tell whether numbers are within what can be reckoned with; none at all are."""
+    return not seen or (max(seen) < LOOK_MAX and min(seen) > -LOOK_MAX)
+
+
 def assign(gains: Sequence[Sequence[float]]) -> list[int]:
     """Return a column for each row, no column twice, with the greatest sum of gains.
 
     Args:
         gains: ``rows x columns``, at least as many columns as rows (Kuhn and Munkres).
     """
-    rows, columns = len(gains), len(gains[0]) if gains else 0
-    by_row, by_column = [0.0] * (rows + 1), [0.0] * (columns + 1)
-    row_of = [0] * (columns + 1)
-    for row in range(1, rows + 1):
-        row_of[0] = row
-        column, came_from = _free_column(gains, row_of, by_row, by_column)
-        while column:
-            row_of[column] = row_of[came_from[column]]
-            column = came_from[column]
-    found = [0] * rows
+    columns = len(gains[0]) if gains else 0
+    prices = _Prices([0.0] * (len(gains) + 1), [0.0] * (columns + 1), [0] * (columns + 1))
+    for row in range(1, len(gains) + 1):
+        _place(gains, prices, row)
+    found = [0] * len(gains)
     for column in range(1, columns + 1):
-        if row_of[column]:
-            found[row_of[column] - 1] = column - 1
+        if prices.row_of[column]:
+            found[prices.row_of[column] - 1] = column - 1
     return found
 
 
-def _free_column(
-    gains: Sequence[Sequence[float]],
-    row_of: Sequence[int],
-    by_row: list[float],
-    by_column: list[float],
-) -> tuple[int, list[int]]:
-    """Return the free column that a row leads to most cheaply, and the way there.
+class _Prices(NamedTuple):
+    """What rows and columns cost, counted from 1, and which row has each column; 0: none."""
 
-    Args:
-        gains: As ``assign`` has them; rows and columns are counted from 1 here.
-        row_of: Which row each column has, 0 for none; at 0 the row that seeks one.
-        by_row: What each row costs; changed in place.
-        by_column: What each column costs; changed in place.
-    """
-    columns = range(len(row_of))
-    column = 0
-    least, came_from = [float("inf")] * len(row_of), [0] * len(row_of)
-    done = [False] * len(row_of)
+    by_row: list[float]
+    by_column: list[float]
+    row_of: list[int]
+
+
+def _place(gains: Sequence[Sequence[float]], prices: _Prices, row: int) -> None:
+    """Find a column for one more row; others may move to make room."""
+    by_row, by_column, row_of = prices
+    count = len(row_of)
+    least, came_from, done = [inf] * count, [0] * count, [False] * count
+    row_of[0], column = row, 0
     while row_of[column]:
         done[column] = True
-        current, step, following = row_of[column], float("inf"), 0
-        for one in columns[1:]:
-            if done[one]:
-                continue
+        current = row_of[column]
+        for one in range(1, count):
             cost = -gains[current - 1][one - 1] - by_row[current] - by_column[one]
-            if cost < least[one]:
+            if not done[one] and cost < least[one]:
                 least[one], came_from[one] = cost, column
-            if least[one] < step:
-                step, following = least[one], one
-        for one in columns:
+        following = min((one for one in range(1, count) if not done[one]), key=least.__getitem__)
+        step = least[following]
+        for one in range(count):
             if done[one]:
                 by_row[row_of[one]] += step
                 by_column[one] -= step
             else:
                 least[one] -= step
         column = following
-    return column, came_from
+    while column:
+        row_of[column] = row_of[came_from[column]]
+        column = came_from[column]

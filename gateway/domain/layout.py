@@ -12,8 +12,8 @@ from gateway.domain.store import Facing, Plate, Product, Shelf, Store
 REACH_IN_FRONT_MM: Final = 150.0
 REACH_ABOVE_MM: Final = 350.0
 REACH_BELOW_MM: Final = 50.0
-HAND_INWARD_MM: Final = (40.0, 320.0)
-HAND_ABOVE_MM: Final = (20.0, 260.0)
+HAND_INWARD_MM: Final = (20.0, 300.0)
+HAND_ABOVE_MM: Final = (20.0, 190.0)
 """Where a wrist is while its hand takes something: behind the front edge, above the plate."""
 
 

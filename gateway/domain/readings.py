@@ -7,9 +7,9 @@ on the same plates, or whether nothing came of it all; a reading is one such ans
 logarithm of its likelihood.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise, product
-from math import log
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise, permutations, product
+from math import hypot, lgamma, log
 from typing import Final, NamedTuple
 
 from gateway.domain.layout import ShelfPlaces
@@ -22,6 +22,9 @@ TALK: Final = 0.055
 """Up to this part of a change appears on its neighbours at once, and belongs to nobody."""
 TALK_SIGMA: Final = 0.012
 """What neighbours add to a total is known no better than this, as a part of it."""
+LEAN_G: Final = 38.0
+LEAN_PLATES: Final = 4
+"""So many plates at once, some up and some down and none by more: somebody leant on the shelf."""
 MOMENTS_MAX: Final = 5
 """More moments than this are cut in order only."""
 MOMENTS_ALL: Final = 8
@@ -33,14 +36,23 @@ WIDTH_MM: Final = 75.0
 ACT: Final = -4.0
 TWIN: Final = -1.5
 """Logarithm of the prior of an act, and on top of it of two who take the same at one moment."""
-SEVERAL: Final = -1.2
+SEVERAL: Final = -0.8
 """Of an act that came in pieces, for each further piece."""
 PAUSE: Final = -0.6
 """The same, for each second from piece to piece."""
 TOUCH: Final = -2.5
 """Of a hand that pressed or lifted and left everything as it was."""
+HIDDEN_NS: Final = 1_500_000_000
+HIDDEN: Final = (0.08, 0.6)
+HIDDEN_LEFT_G: Final = 20.0
+HIDDEN_SIGMA: Final = 0.03
+HIDDEN_PRIOR: Final = -2.0
+"""When, and which part of a move, the step of another may hide; what that costs, and how well it is
+known then."""
 NOISE_G: Final = 3.0
-"""How far a plate's weight may shift for no reason: falls off with this scale."""
+NOISE_TAIL_G: Final = 12.0
+"""How far a plate's weight may shift for no reason: falls off with this scale, beyond the tail less
+fast."""
 FREE_G: Final = 1_000.0
 """Sizes of which nothing is known are spread over this much."""
 
@@ -61,6 +73,8 @@ class Move(NamedTuple):
     total_g: float
     """Below 0: they left."""
     sigma_g: float
+    plain_g: float
+    """The part of sigma that is noise of the plates alone."""
     x_mm: float
     """Where, along the shelf's front from its start."""
     slack_mm: float
@@ -98,10 +112,48 @@ def read(changes: Sequence[PlateChange], shelf: ShelfPlaces) -> list[Reading]:
     return found
 
 
+def hidden(readings: Sequence[Reading], wide: Callable[[Move], list[float]]) -> list[Reading]:
+    """Return readings in which a plate felt two things at once, side by side.
+
+    Two hands at work hardly let a plate rest in between: a part of what one took is then in the
+    step that the other made.
+
+    Args:
+        readings: Plain ones, most likely first.
+        wide: What units at the place of a move would weigh.
+    """
+    found = []
+    for reading in readings[:READINGS_MAX]:
+        for one, other in permutations(reading.moves, 2):
+            gap = max(one.plates[0] - other.plates[-1], other.plates[0] - one.plates[-1])
+            apart_ns = abs(one.half_ns - other.half_ns)
+            if gap != 1 or apart_ns > HIDDEN_NS or one.total_g * other.total_g < 0:
+                continue
+            sign = 1.0 if one.total_g > 0 else -1.0
+            for unit_g in wide(one):
+                part_g = unit_g - abs(one.total_g)
+                least_g, most_g = (share * unit_g for share in HIDDEN)
+                if not least_g < part_g < min(most_g, abs(other.total_g) - HIDDEN_LEFT_G):
+                    continue
+                # How much is hidden is free: the total says nothing, its parts still do.
+                whole = one._replace(total_g=sign * unit_g, sigma_g=0.4 * abs(one.total_g))
+                rest = other._replace(
+                    total_g=other.total_g - sign * part_g,
+                    sigma_g=hypot(other.sigma_g, HIDDEN_SIGMA * unit_g),
+                )
+                swapped = {one: whole, other: rest}
+                moves = tuple(swapped.get(move, move) for move in reading.moves)
+                found.append(Reading(reading.loglik + HIDDEN_PRIOR, moves))
+    return found
+
+
 def _heard(changes: Sequence[PlateChange]) -> list[PlateChange]:
     """Leave out what a plate only felt of its neighbours' load."""
+    leaning = _leaning(changes)
     kept = []
     for one in changes:
+        if one in leaning:
+            continue
         loudest = max(
             (
                 abs(other.delta_g)
@@ -115,6 +167,21 @@ def _heard(changes: Sequence[PlateChange]) -> list[PlateChange]:
         if abs(one.delta_g) > TALK * loudest:
             kept.append(one)
     return kept
+
+
+def _leaning(changes: Sequence[PlateChange]) -> list[PlateChange]:
+    """Return what plates felt of somebody who leant on the whole shelf, or let it go."""
+    found: list[PlateChange] = []
+    small = [one for one in changes if abs(one.delta_g) <= LEAN_G]
+    for one in small:
+        with_it = [
+            other for other in small if abs(other.half_ns - one.half_ns) <= TOGETHER_NS
+        ]
+        plates = {other.plate for other in with_it}
+        both = any(other.delta_g * one.delta_g < 0 for other in with_it)
+        if len(plates) >= (LEAN_PLATES if both else 2 * LEAN_PLATES):
+            found.append(one)
+    return found
 
 
 def _moments(changes: Sequence[PlateChange]) -> list[Moment]:
@@ -179,7 +246,9 @@ def _block(moments: Sequence[Moment], shelf: ShelfPlaces) -> list[Reading]:
     if pieces and not free:
         found = []  # Far apart in time and on other plates: each for itself may be nothing.
     late = SEVERAL * pieces + PAUSE * pause_s
-    spread = base - (TOUCH if free else 0.0) + late
+    # A total that came in pieces may have been cut anywhere.
+    moved_g = max(sum(abs(one.delta_g) for one in felt), 20.0)
+    spread = late - free * log(moved_g) + lgamma(free + 1)
     for split in range(len(plates)):
         # 0: one move; otherwise two, side by side.
         sides = [plates] if split == 0 else [plates[:split], plates[split:]]
@@ -213,19 +282,22 @@ def _move(
     loglik -= (len(under) - 1) * log(max(abs(heavy_g), 20.0))
     parts = [one for one in felt if one.plate in under]
     largest = max(parts, key=lambda one: abs(one.delta_g))
-    variance = sum(one.sigma_g**2 for one in parts) + (TALK_SIGMA * heavy_g) ** 2
+    # A grip before or a shiver after says little of when the hand was there.
+    telling = [one for one in parts if abs(one.delta_g) > 0.3 * abs(largest.delta_g)]
+    plain_g = sum(one.sigma_g**2 for one in parts) ** 0.5
     x_mm, slack_mm = _standing(under, net, heavy_g, shelf)
     return (
         Move(
             plates=tuple(under),
             main=main,
             total_g=heavy_g,
-            sigma_g=variance**0.5,
+            sigma_g=hypot(plain_g, TALK_SIGMA * heavy_g),
+            plain_g=plain_g,
             x_mm=x_mm,
             slack_mm=slack_mm,
-            since_ns=min(one.since_ns for one in parts),
+            since_ns=min(one.since_ns for one in telling),
             half_ns=largest.half_ns,
-            until_ns=max(one.stable_ns for one in parts),
+            until_ns=max(one.stable_ns for one in telling),
         ),
         loglik,
     )
@@ -251,4 +323,6 @@ def _standing(
 
 def _noise(shift_g: float) -> float:
     """Return the logarithm of the likelihood that a plate shifts by so much for no reason."""
-    return -abs(shift_g) / NOISE_G - log(2.0 * NOISE_G)
+    far_g = abs(shift_g)
+    steep_g = min(far_g, NOISE_TAIL_G)
+    return -steep_g / NOISE_G - (far_g - steep_g) / (1.5 * NOISE_G) - log(2.0 * NOISE_G)

@@ -27,7 +27,7 @@ APART_NS: Final = 2_000_000_000
 PAST: Final = 2.0
 """What tells against sharing a session: distance and time, as multiples of these, and having
 passed the scanner already when it read."""
-PARTY_MAX: Final = 4.0
+PARTY_MAX: Final = 3.0
 SCAN_MM: Final = 700.0
 """Whoever belongs to somebody's party scans only this near to the scanner."""
 ZONE_EDGE_MM: Final = 300.0
@@ -202,26 +202,27 @@ def seen(step: Step, present: list[str]) -> None:
 def _come_in(step: Step, present: list[str]) -> None:
     """Settle with whom those came in who leave the entry zone without a scan of their own."""
     state = step.state
-    bound: dict[str, Session] | None = None
-    for name in present:
-        person = state.people.persons[name]
-        if person.first_mm is None and not person.entering:
-            continue
-        bound = bound_persons(step) if bound is None else bound
+    persons = state.people.persons
+    arriving = [
+        persons[name]
+        for name in present
+        if persons[name].entering or persons[name].first_mm is not None
+    ]
+    for person in arriving:
+        bound = bound_persons(step)
         if person.first_mm is not None:
-            person.entering = name not in bound and _from_door(step, person)
+            person.entering = _from_door(step, person)
             person.first_mm = None
             _find_party(step, person)
-        if name in bound:
+        if person.id in bound:
             person.entering = False
         if not person.entering or _in_zones(person.floor_mm, step.layout.entry, LEFT_MM):
             continue
         person.entering = False
-        session = _session_of(step, person)
-        if session is not None:
-            _bind(session, person)
-            step.touch("session", session.id)
-            bound = None
+        joined = _session_of(step, person)
+        if joined is not None:
+            _bind(joined, person)
+            step.touch("session", joined.id)
 
 
 def _session_of(step: Step, person: Person) -> Session | None:
@@ -309,21 +310,19 @@ def _in_zones(at_mm: tuple[float, float], zones: list[Zone], margin_mm: float) -
 def corrected(step: Step) -> None:
     """Follow what the cameras made good: persons who were others all along."""
     people = step.state.people
-    for gone, kept in people.merged:
+    for gone, kept, _ in people.merged:
         for session in step.state.sessions.values():
             if gone in session.persons:
                 session.persons.remove(gone)
                 if kept not in bound_persons(step):
                     session.persons.append(kept)
                 step.touch("session", session.id)
-    people.merged = []
     for one, other, since_ns in people.exchanged:
         renamed = {one: other, other: one}
         for session in step.state.sessions.values():
             if session.started_ns > since_ns:  # Who scanned is the body, whatever its name.
                 session.persons = [renamed.get(name, name) for name in session.persons]
                 step.touch("session", session.id)
-    people.exchanged = []
 
 
 def tick(step: Step, ask: Callable[[Step, str], None]) -> None:

@@ -62,7 +62,7 @@ def _candidates(step: Step, shelf: str, run: Sequence[PlateChange]) -> list[Cand
     options: list[tuple[float, tuple[Sketch, ...]]] = [(1.0, ())]
     for move in readings[0].moves:
         ranked = _products(step, shelf, move)
-        total = sum(exp(one.loglik) for one in ranked) + exp(unknown())
+        total = sum(exp(one.loglik) for one in ranked) + exp(unknown(move))
         plate = places.plates[move.main].name
         direction: Direction = "pick" if move.total_g < 0 else "put-back"
         options = [

@@ -13,11 +13,13 @@ from gateway.domain.sessions import bound_persons
 
 SWAPPED: Final = 0.2
 """Probability that two persons who were one body to the camera came out as each other."""
-HAND_ASIDE_MM: Final = 25.0
-"""How far to the side of what it takes a wrist is."""
-NEAR: Final = -8.0
+HAND_MM: Final = 10.0
+"""A hand takes things by their middle, this far within where they may stand."""
+NEAR: Final = -9.0
 """Whoever fits worse than this was not at the shelf."""
-UNSEEN_SESSION: Final = -5.0
+PARTLY: Final = -6.0
+"""Where something may stand of which a plate beside has not told."""
+UNSEEN_SESSION: Final = -6.0
 """Evidence for a visit of which nobody has been seen."""
 
 
@@ -50,8 +52,8 @@ class Watching:
             return known
         place = Place(
             self._shelf,
-            move.x_mm - move.slack_mm - HAND_ASIDE_MM,
-            move.x_mm + move.slack_mm + HAND_ASIDE_MM,
+            move.x_mm - max(move.slack_mm - HAND_MM, 0.0),
+            move.x_mm + max(move.slack_mm - HAND_MM, 0.0),
         )
         wrists = "wrists" not in self._without
         found = []
@@ -104,9 +106,20 @@ class Watching:
         ]
         return max(fits, default=-9.0)
 
+    def wide(self, move: Move) -> list[float]:
+        """Return what units of which a part may have gone unnoticed at a move would weigh."""
+        return sorted(
+            {
+                quantity * self._known[facing.gtin].unit_g
+                for facing in self._places.facings
+                if place_loglik(move, facing) > PARTLY
+                for quantity in (1, 2, 3)
+            }
+        )
+
     def bound(self, move: Move) -> float:
         """Return about the best that any explanation can say of a move."""
         if move.total_g > 0:
             return -3.0
         options = self.home(move)
-        return max(options[0].loglik if options else unknown(), unknown())
+        return max(options[0].loglik if options else -99.0, unknown(move))

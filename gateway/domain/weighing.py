@@ -96,7 +96,7 @@ SHAKEN_PLATES_MIN: Final = 4
 """With fewer, a shelf's tremble cannot be told from a hand on one plate."""
 FAINT_WAIT_NS: Final = 1_000_000_000
 """How long a settled change waits for a neighbour that moves as little."""
-GROUP_WAIT_NS: Final = 3_000_000_000
+GROUP_WAIT_NS: Final = 6_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
 
 
