@@ -224,21 +224,8 @@ def _ask_if_strange(step: Step, one: Attribution, watching: Watching) -> None:
     if not best and max(abs(weight.delta_g) for weight in one.weights) > UNTOLD_G_MAX:
         if abs(sum(weight.delta_g for weight in one.weights)) > UNTOLD_G_MAX:
             _ask(step, one, "unexplained-weight")
-    elif any(act.session is None and act.direction == "pick" for act in best):
+    elif any(act.gtin and act.session is None and act.direction == "pick" for act in best):
         _ask(step, one, "person-without-session" if watching.strangers else "nobody-near")
-    elif any(act.session is None and _under_review(step, act.gtin) for act in best):
-        _ask(step, one, "rests-on-review")
-
-
-def _under_review(step: Step, gtin: str) -> bool:
-    """Tell whether a decision that is still to come may put a product into a cart."""
-    return any(
-        act.gtin == gtin and act.direction == "pick"
-        for review in step.state.reviews.values()
-        if review.sessions
-        for candidate in review.candidates
-        for act in candidate.acts
-    )
 
 
 def _ask(step: Step, one: Attribution, reason: str) -> None:
@@ -268,9 +255,11 @@ def _remember_told(step: Step, one: Attribution) -> None:
 def sure_of(step: Step, one: Attribution) -> float:
     """Return how likely what was told of a change is."""
     assert one.told is not None, "changes are told as they are decided"
-    wanted = plain(one.options[one.told])
+    wanted = plain([act for act in one.options[one.told] if act.gtin])
     return sum(
-        share for share, acts in step.state.beliefs.options(one.change) if plain(acts) == wanted
+        share
+        for share, acts in step.state.beliefs.options(one.change)
+        if plain([act for act in acts if act.gtin]) == wanted
     )
 
 

@@ -174,9 +174,7 @@ def _leaning(changes: Sequence[PlateChange]) -> list[PlateChange]:
     found: list[PlateChange] = []
     small = [one for one in changes if abs(one.delta_g) <= LEAN_G]
     for one in small:
-        with_it = [
-            other for other in small if abs(other.half_ns - one.half_ns) <= TOGETHER_NS
-        ]
+        with_it = [other for other in small if abs(other.half_ns - one.half_ns) <= TOGETHER_NS]
         plates = {other.plate for other in with_it}
         both = any(other.delta_g * one.delta_g < 0 for other in with_it)
         if len(plates) >= (LEAN_PLATES if both else 2 * LEAN_PLATES):
