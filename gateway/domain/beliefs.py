@@ -39,6 +39,8 @@ class Attribution(msgspec.Struct):
     revision: int = -1
     asked: bool = False
     """A review was asked for."""
+    near: list[str] = []
+    """Sessions of those who may have done something there."""
 
 
 class Beliefs(msgspec.Struct):

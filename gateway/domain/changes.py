@@ -125,6 +125,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         started=step.time(change.change.since_ns),
         ended=step.time(change.change.stable_ns),
     )
+    beliefs.open[change.id].near = sorted(watching.near)
     tell(step)
     _ask_if_strange(step, beliefs.open[change.id], watching)
     if "look-back" in without:
@@ -265,16 +266,22 @@ def sure_of(step: Step, one: Attribution) -> float:
 
 def ask_if_doubtful(step: Step, one: Attribution) -> None:
     """Ask about a change that is not certain enough, or that nothing explains."""
-    if any(load.change == one.change for load in step.state.beliefs.best.loads):
+    if _unexplained(step, one):
         _ask(step, one, "unexplained-weight")
     elif not one.asked and sure_of(step, one) < step.state.settings.certainty:
         _ask(step, one, "uncertain")
 
 
+def _unexplained(step: Step, one: Attribution) -> bool:
+    """Tell whether a change left something behind that nothing known can be."""
+    return any(load.change == one.change for load in step.state.beliefs.best.loads)
+
+
 def ask_before_closing(step: Step, session: str) -> None:
     """Ask about what may still change a cart that is about to be closed."""
     for one in list(step.state.beliefs.open.values()):
-        if any(act.session == session for option in one.options for act in option):
+        named = any(act.session == session for option in one.options for act in option)
+        if named or (session in one.near and _unexplained(step, one)):
             ask_if_doubtful(step, one)
 
 

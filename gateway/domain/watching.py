@@ -37,6 +37,8 @@ class Watching:
         self._home: dict[Move, list[Option]] = {}
         self.strangers = False
         """Somebody without a session was near."""
+        self.near: set[str] = set()
+        """Sessions of those who were."""
 
     @property
     def unseen(self) -> str:
@@ -69,7 +71,11 @@ class Watching:
                 share = (1.0 - SWAPPED) * exp(one.score) + SWAPPED * exp(max(others))
                 found[index] = one._replace(score=log(share + 1e-12))
         self._hands[move] = found
-        self.strangers |= any(one.score > NEAR and one.person not in self._bound for one in found)
+        for one in found:
+            if one.score > NEAR and one.person in self._bound:
+                self.near.add(self._bound[one.person])
+            elif one.score > NEAR:
+                self.strangers = True
         return found
 
     def seen(self, move: Move) -> bool:
