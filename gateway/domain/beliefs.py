@@ -39,14 +39,14 @@ class Attribution(msgspec.Struct):
     revision: int = -1
     asked: bool = False
     """A review was asked for."""
+    near: list[str] = []
+    """Sessions of those who may have done something there."""
 
 
 class Beliefs(msgspec.Struct):
     """The beam, the changes that it still explains in several ways, and what was settled."""
 
-    beam: list[Explanation] = msgspec.field(
-        default_factory=lambda: [Explanation(0.0, {}, (), {})]
-    )
+    beam: list[Explanation] = msgspec.field(default_factory=lambda: [Explanation(0.0, {}, (), {})])
     open: dict[str, Attribution] = {}
     sure: dict[str, dict[str, float]] = {}
     """By session and GTIN: what settling doubtful changes has cost the line's probability."""
@@ -56,7 +56,9 @@ class Beliefs(msgspec.Struct):
         """Return the explanation that is told and billed."""
         return self.beam[0]
 
-    def join(self, session: str, lines: Mapping[str, CartLine], unit_g: Mapping[str, float]) -> None:
+    def join(
+        self, session: str, lines: Mapping[str, CartLine], unit_g: Mapping[str, float]
+    ) -> None:
         """Take in a cart, as it was written down."""
         items = tuple(
             Item(gtin, (line.unit_g or unit_g.get(gtin, 1.0)) if line.quantity > 0 else 0.0)
@@ -125,8 +127,13 @@ class Beliefs(msgspec.Struct):
         """Return what a change may have been, likeliest first, with probabilities."""
         return marginals(self.beam, change, self.open[change].options)
 
-    def hold(self, change: str | None, before: Sequence[Sketch], after: Sequence[Sketch],
-             unit_g: Mapping[str, float]) -> None:
+    def hold(
+        self,
+        change: str | None,
+        before: Sequence[Sketch],
+        after: Sequence[Sketch],
+        unit_g: Mapping[str, float],
+    ) -> None:
         """Take in what a person decided of a change.
 
         Explanations that said so gain; where none did, the acts are replaced in all of them.

@@ -2,7 +2,7 @@
 """Settled changes become acts in carts, reviews, or unattended changes."""
 
 from collections.abc import Container
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -15,7 +15,7 @@ from gateway.domain.output import Step
 from gateway.domain.readings import hidden, plausible, read
 from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
 from gateway.domain.sessions import write_carts
-from gateway.domain.state import ClosedCart, Decided, Holding, OpenChange, Review
+from gateway.domain.state import ClosedCart, Decided, Doubt, Holding, OpenChange, Review
 from gateway.domain.unattended import decide_unattended
 from gateway.domain.watching import Watching
 from gateway.domain.weighing import PlateChange, ShelfChange, net
@@ -60,7 +60,8 @@ def decide_due(step: Step) -> None:
         return
     frames = state.people.frame_ns.values()
     looked_ns = min(frames) if frames else step.now_ns
-    waiting, due = [], []
+    waiting: list[OpenChange] = []
+    due: list[OpenChange] = []
     for change in state.changes:
         complete = change.reason != "attended" or looked_ns >= change.change.stable_ns
         (due if complete or step.now_ns >= change.due_ns else waiting).append(change)
@@ -98,9 +99,7 @@ def _explain(step: Step, change: OpenChange) -> None:
     watching = Watching(step, change.shelf)
     readings = read(felt, shelf, watching.bound)
     if "plate-shares" not in without:
-        readings = plausible(
-            [*readings, *hidden(readings, watching.wide)], watching.bound
-        )
+        readings = plausible([*readings, *hidden(readings, watching.wide)], watching.bound)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.unseen)
         return
@@ -116,6 +115,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         place=watching.place,
         carts="carts" not in without,
     )
+    pressed = {load.change for load in beliefs.best.loads if load.shelf == change.shelf}
     beliefs.beam, options, moves = extend(beliefs.beam, change.id, readings, scenery)
     beliefs.open[change.id] = Attribution(
         change=change.id,
@@ -127,10 +127,16 @@ def _explain(step: Step, change: OpenChange) -> None:
         started=step.time(change.change.since_ns),
         ended=step.time(change.change.stable_ns),
     )
+    beliefs.open[change.id].near = sorted(watching.near)
     tell(step)
     best = beliefs.best.chosen[change.id]
     lessons.learn(step, options[best], moves[best], beliefs.options(change.id))
-    _ask_if_strange(step, beliefs.open[change.id], watching)
+    let_go = pressed - {load.change for load in beliefs.best.loads}
+    # Who was asked about a hand that pressed hears of its letting go, too.
+    answers = let_go and all(
+        name in beliefs.open and not beliefs.open[name].asked for name in let_go
+    )
+    _ask_if_strange(step, beliefs.open[change.id], watching, answers=bool(answers))
     if "look-back" in without:
         _settle(step, change.id)
         beliefs.forget_loads()
@@ -154,6 +160,7 @@ def tell(step: Step, reason: str = LATER, review: Review | None = None) -> None:
         if best != one.told:
             _tell_one(step, one, best)
     _remember_misplaced(step)
+    _remember_doubts(step)
     write_carts(step, reason, review)
 
 
@@ -168,7 +175,7 @@ def _tell_one(step: Step, one: Attribution, best: int) -> None:
     if one.revision < 0 and not acts:
         return
     one.revision += 1
-    fields = {
+    fields: dict[str, Any] = {
         "change": one.change,
         "revision": one.revision,
         "acts": acts,
@@ -186,13 +193,43 @@ def _tell_one(step: Step, one: Attribution, best: int) -> None:
         _remember_told(step, one)
 
 
+def _remember_doubts(step: Step) -> None:
+    """Write down what is still to be asked, for a start that comes before."""
+    state = step.state
+    wanted = {
+        one.change: (one, reason)
+        for one in state.beliefs.open.values()
+        if not one.asked and (reason := _doubtful(step, one)) is not None
+    }
+    for change in state.doubts.keys() - wanted.keys():
+        _forget_doubt(step, change)
+    for change, (one, reason) in wanted.items():
+        known = state.doubts.get(change)
+        if known is not None and (known.reason, known.told.revision) == (reason, one.revision):
+            continue
+        state.doubts[change] = Doubt(
+            change=change,
+            subject=one.subject,
+            reason=reason,
+            candidates=candidates_of(state.beliefs.options(change)),
+            weights=one.weights,
+            started=one.started,
+            ended=one.ended,
+            told=Decided(one.acts, one.revision),
+        )
+        step.touch("doubt", change)
+
+
+def _forget_doubt(step: Step, change: str) -> None:
+    if step.state.doubts.pop(change, None) is not None:
+        step.touch("doubt", change)
+
+
 def _act_probability(step: Step, one: Attribution, act: Sketch) -> float:
     """Return how likely it is that an act was done, whatever else was."""
     wanted = plain([act])[0]
     return sum(
-        share
-        for share, acts in step.state.beliefs.options(one.change)
-        if wanted in plain(acts)
+        share for share, acts in step.state.beliefs.options(one.change) if wanted in plain(acts)
     )
 
 
@@ -214,12 +251,20 @@ def _remember_misplaced(step: Step) -> None:
             step.touch("holding", plate)
 
 
-def _ask_if_strange(step: Step, one: Attribution, watching: Watching) -> None:
-    """Ask at once about what no later change will explain."""
+def _ask_if_strange(step: Step, one: Attribution, watching: Watching, *, answers: bool) -> None:
+    """Ask at once about what no later change will explain.
+
+    Args:
+        step: The step.
+        one: What was just told.
+        watching: Who was there.
+        answers: It ends what a hand began of which nobody has been asked.
+    """
     assert one.told is not None, "it was just told"
     best = one.options[one.told]
-    if not best and max(abs(weight.delta_g) for weight in one.weights) > UNTOLD_G_MAX:
-        if abs(sum(weight.delta_g for weight in one.weights)) > UNTOLD_G_MAX:
+    felt_g = [weight.delta_g for weight in one.weights]
+    if not best and min(max(map(abs, felt_g)), abs(sum(felt_g))) > UNTOLD_G_MAX:
+        if not answers:
             _ask(step, one, "unexplained-weight")
     elif any(act.gtin and act.session is None and act.direction == "pick" for act in best):
         _ask(step, one, "person-without-session" if watching.strangers else "nobody-near")
@@ -229,6 +274,7 @@ def _ask(step: Step, one: Attribution, reason: str) -> None:
     if one.asked:
         return
     one.asked = True
+    _forget_doubt(step, one.change)
     options = step.state.beliefs.options(one.change)
     ask(
         step,
@@ -252,26 +298,38 @@ def _remember_told(step: Step, one: Attribution) -> None:
 def sure_of(step: Step, one: Attribution) -> float:
     """Return how likely what was told of a change is."""
     assert one.told is not None, "changes are told as they are decided"
-    wanted = plain(one.options[one.told])
+    wanted = plain([act for act in one.options[one.told] if act.gtin])
     return sum(
         share
         for share, acts in step.state.beliefs.options(one.change)
-        if plain(acts) == wanted
+        if plain([act for act in acts if act.gtin]) == wanted
     )
 
 
 def ask_if_doubtful(step: Step, one: Attribution) -> None:
     """Ask about a change that is not certain enough, or that nothing explains."""
-    if any(load.change == one.change for load in step.state.beliefs.best.loads):
-        _ask(step, one, "unexplained-weight")
-    elif not one.asked and sure_of(step, one) < step.state.settings.certainty:
-        _ask(step, one, "uncertain")
+    reason = None if one.asked else _doubtful(step, one)
+    if reason is not None:
+        _ask(step, one, reason)
+
+
+def _doubtful(step: Step, one: Attribution) -> str | None:
+    """Return why a person has to be asked about a change, as far as is known now."""
+    if _unexplained(step, one):
+        return "unexplained-weight"
+    return "uncertain" if sure_of(step, one) < step.state.settings.certainty else None
+
+
+def _unexplained(step: Step, one: Attribution) -> bool:
+    """Tell whether a change left something behind that nothing known can be."""
+    return any(load.change == one.change for load in step.state.beliefs.best.loads)
 
 
 def ask_before_closing(step: Step, session: str) -> None:
     """Ask about what may still change a cart that is about to be closed."""
     for one in list(step.state.beliefs.open.values()):
-        if any(act.session == session for option in one.options for act in option):
+        named = any(act.session == session for option in one.options for act in option)
+        if named or (session in one.near and _unexplained(step, one)):
             ask_if_doubtful(step, one)
 
 
@@ -287,11 +345,14 @@ def tidy(step: Step) -> None:
         if age_ns > AGREED_NS and all(other.chosen[name] == best for other in beliefs.beam):
             _settle(step, name)
     while len(beliefs.open) > OPEN_MAX:
-        _settle(step, next(iter(beliefs.open)))
+        oldest = next(iter(beliefs.open))
+        ask_if_doubtful(step, beliefs.open[oldest])
+        _settle(step, oldest)
 
 
 def _settle(step: Step, change: str) -> None:
     step.state.beliefs.settle(change)
+    _forget_doubt(step, change)
 
 
 def decide(step: Step, review: Review, acts: list[Act]) -> None:

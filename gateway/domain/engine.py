@@ -140,6 +140,7 @@ class Engine:
             "closed": state.closed,
             "review": state.reviews,
             "decided": state.decided,
+            "doubt": state.doubts,
             "holding": state.holdings,
             "token": state.tokens,
             "command": state.commands,

@@ -453,9 +453,7 @@ def count(items: Sequence[Item], gtin: str) -> int:
 def line_probability(beam: Sequence[Explanation], session: str, gtin: str) -> float:
     """Return how likely it is that a cart holds as many of a product as the best one says."""
     held = count(beam[0].carts.get(session, ()), gtin)
-    return sum(
-        probability(one) for one in beam if count(one.carts.get(session, ()), gtin) == held
-    )
+    return sum(probability(one) for one in beam if count(one.carts.get(session, ()), gtin) == held)
 
 
 def replace(

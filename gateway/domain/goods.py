@@ -2,7 +2,7 @@
 """What a move may have been: products by weight and place, units that somebody holds by theirs."""
 
 from collections.abc import Mapping, Sequence
-from math import exp, hypot, log, pi
+from math import exp, hypot, log, pi, sqrt
 from typing import Final, NamedTuple
 
 import msgspec
@@ -102,7 +102,7 @@ def weight_loglik(total_g: float, sigma_g: float, expected_g: float, spread_g: f
 
 def _normal(far_g: float, sigma_g: float) -> float:
     z = far_g / sigma_g
-    return exp(-0.5 * min(z * z, 1_000.0)) / (sigma_g * (2 * pi) ** 0.5)
+    return exp(-0.5 * min(z * z, 1_000.0)) / (sigma_g * sqrt(2 * pi))
 
 
 def place_loglik(move: Move, facing: FacingPlace) -> float:

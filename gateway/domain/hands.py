@@ -30,7 +30,7 @@ FEET_REACH_MM: Final = 600.0
 """From where feet stand to what the hand reaches, on the floor plan."""
 FEET_SIGMA_MM: Final = 120.0
 AT_PLACE: Final = 2.0
-"""Logarithm that one frame with a wrist at the place counts; elsewhere it counts as much against."""
+"""Logarithm that a frame with a wrist at the place counts; elsewhere it counts as much against."""
 DURING: Final = 3.0
 FLANK: Final = 1.8
 """Weights of the time while the weight changes, and of the way there and back."""

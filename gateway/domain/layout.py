@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 
 from gateway.domain.store import Facing, Plate, Product, Shelf, Store
 
-REACH_IN_FRONT_MM: Final = 150.0
-REACH_ABOVE_MM: Final = 350.0
-REACH_BELOW_MM: Final = 50.0
 HAND_INWARD_MM: Final = (20.0, 300.0)
 HAND_ABOVE_MM: Final = (20.0, 190.0)
 """Where a wrist is while its hand takes something: behind the front edge, above the plate."""
@@ -32,10 +29,6 @@ class PlatePlace:
         self._z_mm, self._depth_mm = shelf.z_mm, shelf.depth_mm
         self.low_mm, self.high_mm = plate.offset_mm, plate.offset_mm + plate.width_mm
         self.middle_mm = (self.low_mm + self.high_mm) / 2
-        self._low = np.array((plate.offset_mm, -REACH_IN_FRONT_MM, shelf.z_mm - REACH_BELOW_MM))
-        self._high = np.array(
-            (plate.offset_mm + plate.width_mm, shelf.depth_mm, shelf.z_mm + REACH_ABOVE_MM)
-        )
         middle = self._start + self._along * (plate.offset_mm + plate.width_mm / 2)
         self.front_mm: tuple[float, float] = (float(middle[0]), float(middle[1]))
         """Middle of the plate's front edge on the floor."""
@@ -64,14 +57,6 @@ class PlatePlace:
         """Return the point of the shelf's front edge on the floor, so far from its start."""
         x_mm, y_mm = self._start + self._along * along_mm
         return float(x_mm), float(y_mm)
-
-    def distances_mm(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how far points ``(n, 3)`` are from the plate's box: ``(n,)``, 0 inside."""
-        flat = points_mm[:, :2] - self._start
-        local = np.column_stack((flat @ self._along, flat @ self._inward, points_mm[:, 2]))
-        outside = np.maximum(np.maximum(self._low - local, local - self._high), 0.0)
-        distances: NDArray[np.float64] = np.sqrt((outside**2).sum(axis=1))
-        return distances
 
 
 class FacingPlace(NamedTuple):

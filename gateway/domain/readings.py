@@ -18,7 +18,7 @@ from gateway.domain.weighing import PlateChange
 TOGETHER_NS: Final = 90_000_000
 """Plates under one unit cross half of their change within this time of each other."""
 HAND_NS: Final = 300_000_000
-"""Before and after that instant the hand is at the plate for sure; whose it was is asked of then."""
+"""Before and after that instant the hand is at the plate: then it is asked whose it was."""
 TALK_NS: Final = 200_000_000
 TALK: Final = 0.055
 """Up to this part of a change appears on its neighbours at once, and belongs to nobody."""
@@ -121,8 +121,7 @@ def read(changes: Sequence[PlateChange], shelf: ShelfPlaces, bound: Bound) -> li
         rest = _heard([one for one in changes if one not in leaning])
         cost = LEAN + LEAN_PLATE * len(leaning)
         found += [
-            one._replace(loglik=one.loglik + cost)
-            for one in _Reader(rest, shelf, bound).readings()
+            one._replace(loglik=one.loglik + cost) for one in _Reader(rest, shelf, bound).readings()
         ]
     return plausible(found, bound)
 
@@ -244,9 +243,7 @@ def _leaning(changes: Sequence[PlateChange]) -> list[PlateChange]:
     found: list[PlateChange] = []
     small = [one for one in changes if abs(one.delta_g) <= LEAN_G]
     for one in small:
-        with_it = [
-            other for other in small if abs(other.half_ns - one.half_ns) <= TOGETHER_NS
-        ]
+        with_it = [other for other in small if abs(other.half_ns - one.half_ns) <= TOGETHER_NS]
         plates = {other.plate for other in with_it}
         both = any(other.delta_g * one.delta_g < 0 for other in with_it)
         if len(plates) >= (LEAN_PLATES if both else 2 * LEAN_PLATES):
@@ -320,7 +317,8 @@ def _block(moments: Sequence[Moment], shelf: ShelfPlaces) -> list[Reading]:
             move, cost = _move(side, net, felt, shelf)
             moves.append(move)
             loglik += cost
-        loglik += sum(_noise(net[plate]) for plate in plates if plate not in sum(sides, []))
+        under = {plate for side in sides for plate in side}
+        loglik += sum(_noise(net[plate]) for plate in plates if plate not in under)
         if all(moves):
             found.append(Reading(loglik, tuple(one for one in moves if one is not None)))
     if not pieces:
@@ -396,8 +394,7 @@ def _standing(
         right = net[under[1]] / total_g
         return places[0].high_mm + (right - 0.5) * WIDTH_MM, 8.0
     middle = sum(
-        one.middle_mm * net[plate] / total_g
-        for one, plate in zip(places, under, strict=True)
+        one.middle_mm * net[plate] / total_g for one, plate in zip(places, under, strict=True)
     )
     return middle, 8.0
 

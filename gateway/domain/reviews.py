@@ -49,9 +49,7 @@ def candidates_of(options: Iterable[tuple[float, tuple[Sketch, ...]]]) -> list[C
 
 def plain(acts: Sequence[Sketch | Act]) -> tuple[tuple[str, str, int, str], ...]:
     """Return what acts come to, wherever they were done."""
-    return tuple(
-        sorted((act.session or "", act.gtin, act.quantity, act.direction) for act in acts)
-    )
+    return tuple(sorted((act.session or "", act.gtin, act.quantity, act.direction) for act in acts))
 
 
 def weights(step: Step, shelf: str, plates: Sequence[PlateChange]) -> list[PlateDelta]:

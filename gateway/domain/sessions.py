@@ -399,7 +399,7 @@ def open_reviews(step: Step, session: str) -> list[str]:
 
 
 def close(step: Step, session: Session) -> None:
-    """Make the receipt and end the session; later evidence may still adjust the cart for a while."""
+    """Make the receipt and end the session; later evidence may adjust the cart for a while."""
     state = step.state
     confirmed: Literal["online", "offline"] = "online" if state.link_online else "offline"
     lines = state.beliefs.lines(session.id)

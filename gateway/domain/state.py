@@ -111,6 +111,22 @@ class Decided(msgspec.Struct, frozen=True):
     """Of the latest event about it; -1: none was made."""
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """A question that waits whether later changes answer it; a row of kind ``doubt``.
+
+    A start asks it at once: what was believed before it is gone.
+    """
+
+    change: str
+    subject: str
+    reason: str
+    candidates: list[Candidate]
+    weights: list[PlateDelta]
+    started: str
+    ended: str
+    told: Decided
+
+
 class OpenChange(msgspec.Struct):
     """A settled change that waits for what cameras saw."""
 
@@ -157,6 +173,7 @@ class EngineState(msgspec.Struct):
     closed: dict[str, ClosedCart] = {}
     reviews: dict[str, Review] = {}
     decided: dict[str, Decided] = {}
+    doubts: dict[str, Doubt] = {}
     beliefs: Beliefs = msgspec.field(default_factory=Beliefs)
     holdings: dict[str, Holding] = {}
     drift_saved_ns: int = 0
@@ -219,6 +236,7 @@ ROW_TYPES: dict[str, Any] = {
     "closed": ClosedCart,
     "review": Review,
     "decided": Decided,
+    "doubt": Doubt,
     "holding": Holding,
     "token": int,
     "command": str,
@@ -261,8 +279,11 @@ def begin(started: GatewayStarted) -> EngineState:
         if reason is not None:
             state.drops[f"{UNREAD} {reason}"] = state.drops.get(f"{UNREAD} {reason}", 0) + 1
     state.closed = loaded["closed"]
+    for cart in state.closed.values():
+        cart.closed_ns = None  # No explanation holds it any more.
     state.reviews = loaded["review"]
     state.decided = loaded["decided"]
+    state.doubts = loaded["doubt"]
     state.holdings = loaded["holding"]
     state.tokens = loaded["token"]
     state.commands = loaded["command"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import exp
 from typing import Final
 
-from gateway.domain.events import Candidate
+from gateway.domain.events import Candidate, Direction
 from gateway.domain.explanations import Sketch
 from gateway.domain.goods import Option, at_home, same_unit, unknown
 from gateway.domain.output import Step
@@ -70,7 +70,7 @@ def _candidates(step: Step, shelf: str, run: Sequence[PlateChange]) -> list[Cand
         ranked = _products(step, shelf, move)
         total = sum(exp(one.loglik) for one in ranked) + exp(unknown(move))
         plate = places.plates[move.main].name
-        direction = "pick" if move.total_g < 0 else "put-back"
+        direction: Direction = "pick" if move.total_g < 0 else "put-back"
         options = [
             (
                 share * exp(one.loglik) / total,
@@ -96,5 +96,3 @@ def _products(step: Step, shelf: str, move: Move) -> list[Option]:
         }
         found += [Option(same_unit(move, unit_g), gtin, 1, True) for gtin, unit_g in sorted(held)]
     return sorted(found, key=lambda one: -one.loglik)
-
-

@@ -42,6 +42,8 @@ class Watching:
         self._bounds: dict[Move, float] = {}
         self.strangers = False
         """Somebody without a session was near."""
+        self.near: set[str] = set()
+        """Sessions of those who were."""
 
     @property
     def unseen(self) -> str:
@@ -64,9 +66,7 @@ class Watching:
         found = []
         persons = self._step.state.people.persons
         for person in persons.values():
-            one = evidence(
-                person, self._places, place, move.since_ns, move.until_ns, wrists=wrists
-            )
+            one = evidence(person, self._places, place, move.since_ns, move.until_ns, wrists=wrists)
             if one is not None:
                 found.append(one)
         alone = {one.person: one.score for one in found}
@@ -76,9 +76,11 @@ class Watching:
                 share = (1.0 - SWAPPED) * exp(one.score) + SWAPPED * exp(max(others))
                 found[index] = one._replace(score=log(share + 1e-12))
         self._hands[move] = found
-        self.strangers |= any(
-            one.score > NEAR and one.person not in self._bound for one in found
-        )
+        for one in found:
+            if one.score > NEAR and one.person in self._bound:
+                self.near.add(self._bound[one.person])
+            elif one.score > NEAR:
+                self.strangers = True
         return found
 
     def seen(self, move: Move) -> bool:
