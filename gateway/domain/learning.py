@@ -26,9 +26,10 @@ SPREAD_MIN_G: Final = 0.1
 TOLERANCE_MIN_G: Final = 0.7
 PLATE_PART: Final = 0.003
 """What plates may get wrong of a weight, the same at each pick: more picks make it no smaller."""
-SIGMA_PART_MIN: Final = 0.008
+SIGMA_PART_MIN: Final = 0.015
 SIGMA_MIN_G: Final = 0.7
-"""No weight is known better than this, unless the catalogue says so."""
+"""No weight is known better than this, unless the catalogue says so: what plates feel of a pick has
+heavier tails than what is learned of a mean."""
 TAIL: Final = 4.0
 """Degrees of freedom: the further a pick is from what is expected, the less it counts."""
 ASTRAY: Final = 4.0

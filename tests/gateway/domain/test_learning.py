@@ -20,6 +20,7 @@ from gateway.domain.learning import (
     observe,
     weight,
 )
+from gateway.domain.output import Step
 from gateway.domain.store import Product
 from gateway.tail import readable
 from tests.gateway.domain.scene import CRISPS, JAM, OIL, TEA, Scene, corner_store
@@ -57,7 +58,7 @@ def test_it_comes_to_the_true_weight(true_g):
         sigmas_g.append(found.sigma_g)
     assert sigmas_g == sorted(sigmas_g, reverse=True)
     assert known.picks == 40
-    assert sigmas_g[-1] < 7.0
+    assert sigmas_g[-1] < 9.0
 
 
 def test_how_far_units_spread_is_learned_too():
@@ -76,7 +77,7 @@ def test_a_pick_of_three_says_more_of_the_mean_than_one():
 
 def test_no_weight_is_known_better_than_plates_tell():
     known = taught(JUICE, [538.0] * 100, sigma_g=0.3)
-    assert weight(JUICE, known).sigma_g >= 0.008 * 538.0
+    assert weight(JUICE, known).sigma_g >= 0.015 * 538.0
     mint = msgspec.structs.replace(JUICE, unit_g=25.0, tolerance_g=2.0)
     assert weight(mint, taught(mint, [25.0] * 100, sigma_g=0.3)).sigma_g >= SIGMA_MIN_G
 
@@ -85,7 +86,7 @@ def test_a_tolerance_that_is_smaller_still_is_kept():
     weighed = msgspec.structs.replace(JUICE, tolerance_g=0.5)
     known = taught(weighed, [538.0] * 30, sigma_g=0.3)
     assert weight(weighed, known).unit_g == pytest.approx(538.0)
-    assert weight(weighed, known).sigma_g < 0.008 * 538.0
+    assert weight(weighed, known).sigma_g < 0.015 * 538.0
 
 
 @pytest.mark.parametrize("count", [1, 5, 20])
@@ -154,7 +155,7 @@ def test_whatever_is_seen_the_estimate_stays_within_bounds(unit_g, part, seen):
         known = observe(known, product, times * unit_g, sigma_g, quantity)
         found = weight(product, known)
         assert abs(found.unit_g - unit_g) <= OFF_PART_MAX * unit_g * (1 + 1e-9)
-        least_g = min(max(0.008 * unit_g, SIGMA_MIN_G), product.tolerance_g)
+        least_g = min(max(0.015 * unit_g, SIGMA_MIN_G), product.tolerance_g)
         assert least_g <= found.sigma_g <= max(product.tolerance_g, 1.0) + 0.2 * unit_g
         again = msgspec.json.decode(msgspec.json.encode(known), type=Learned)
         assert again == known, "it can be written down and read"
@@ -315,11 +316,10 @@ def test_what_leaves_the_store_is_forgotten(shop):
     assert shop.state.learned == shop.state.unsaved == {}
 
 
-def test_what_was_learned_tells_neighbours_apart():
-    """A jam of 262 g beside a tea that says 240 g and weighs 252 g."""
-    products = corner_store().products
-    jam = msgspec.structs.replace(products[JAM], unit_g=262.0, tolerance_g=2.0)
-    store = corner_store(products={**products, JAM: jam})
-    weights = Weights(store.products, {TEA: taught(products[TEA], [252.0] * 20, sigma_g=2.0)})
-    assert weights[TEA].unit_g == pytest.approx(252.0, abs=0.5)
-    assert weights[TEA].sigma_g < products[TEA].tolerance_g / 2
+def test_the_engine_weighs_by_what_it_learned(shop):
+    take(shop, 8)
+    known = Weights(shop.state.store.products, shop.state.learned)[TEA]
+    assert known.unit_g == pytest.approx(255.0, abs=2.0)
+    assert known.sigma_g < 0.7 * shop.store.products[TEA].tolerance_g
+    step = Step(shop.state, shop.layout, 0, shop.stamp())
+    assert step.known_weights()[TEA] == known
