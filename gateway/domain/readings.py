@@ -33,7 +33,7 @@ LEAN_PLATE: Final = -2.0
 MOMENTS_MAX: Final = 4
 """More moments than this are cut in order only."""
 MOMENTS_ALL: Final = 9
-RUN_MAX: Final = 5
+RUN_MAX: Final = 9
 """So many moments of one change at most, and so many in one run, are looked at."""
 TAKES_FIRST_NS: Final = 400_000_000
 READINGS_MAX: Final = 14
