@@ -59,6 +59,8 @@ HIDDEN_SIGMA: Final = 0.03
 HIDDEN_PRIOR: Final = -2.0
 """When, and which part of a move, the step of another may hide; what that costs, and how well it is
 known then."""
+SHIFT: Final = -1.5
+"""Of plates that shifted for no reason at one instant."""
 NOISE_G: Final = 3.0
 NOISE_TAIL_G: Final = 12.0
 """How far a plate's weight may shift for no reason: falls off with this scale, beyond the tail less
@@ -92,6 +94,10 @@ class Move(NamedTuple):
     since_ns: int
     half_ns: int
     until_ns: int
+    """The hand was there from ``since_ns`` until then, for sure."""
+    begun_ns: int = 0
+    ended_ns: int = 0
+    """The weight changed between these."""
     twin: bool = False
     """One of two that only differ by who made them."""
 
@@ -303,7 +309,7 @@ def _block(moments: Sequence[Moment], shelf: ShelfPlaces) -> list[Reading]:
     # Sizes that a block leaves free: each observed number but those that its moves explain.
     free = len(felt) - len(plates)
     base = -free * log(FREE_G) + (TOUCH if free else 0.0)
-    nothing = base + sum(_noise(net[plate]) for plate in plates)
+    nothing = base + SHIFT * (not free) + sum(_noise(net[plate]) for plate in plates)
     found = [Reading(nothing, ())]
     if pieces and not free:
         found = []  # Far apart in time and on other plates: each for itself may be nothing.
@@ -340,8 +346,12 @@ def _twins(reading: Reading) -> Reading:
     """Read one move as two who took the same, one right after the other."""
     (move,) = reading.moves
     half_g = move.total_g / 2
-    first = move._replace(total_g=half_g, until_ns=move.half_ns, twin=True)
-    second = move._replace(total_g=half_g, since_ns=move.half_ns, twin=True)
+    first = move._replace(
+        total_g=half_g, since_ns=move.begun_ns, until_ns=move.half_ns, twin=True
+    )
+    second = move._replace(
+        total_g=half_g, since_ns=move.half_ns, until_ns=move.ended_ns, twin=True
+    )
     return Reading(reading.loglik + ACT + TWIN, (first, second))
 
 
@@ -362,6 +372,8 @@ def _move(
     largest = max(parts, key=lambda one: abs(one.delta_g))
     # A grip before or a shiver after says little of when the hand was there.
     telling = [one for one in parts if abs(one.delta_g) > 0.3 * abs(largest.delta_g)]
+    begun_ns = min(one.since_ns for one in telling)
+    ended_ns = max(one.stable_ns for one in telling)
     plain_g = sum(one.sigma_g**2 for one in parts) ** 0.5
     x_mm, slack_mm = _standing(under, net, heavy_g, shelf)
     return (
@@ -373,9 +385,11 @@ def _move(
             plain_g=plain_g,
             x_mm=x_mm,
             slack_mm=slack_mm,
-            since_ns=max(min(one.since_ns for one in telling), largest.half_ns - HAND_NS),
+            since_ns=max(begun_ns, largest.half_ns - HAND_NS),
             half_ns=largest.half_ns,
-            until_ns=min(max(one.stable_ns for one in telling), largest.half_ns + HAND_NS),
+            until_ns=min(ended_ns, largest.half_ns + HAND_NS),
+            begun_ns=begun_ns,
+            ended_ns=ended_ns,
         ),
         loglik,
     )
