@@ -79,6 +79,8 @@ def decide_shelves(step: Step, shelves: Container[str]) -> None:
 
 
 def _decide(step: Step, change: OpenChange) -> None:
+    if step.observe is not None:
+        step.observe(step, change)
     if change.reason != "attended":
         decide_unattended(step, change)
     else:
@@ -92,11 +94,8 @@ def _explain(step: Step, change: OpenChange) -> None:
     """Let every explanation take in a change, and tell what follows."""
     state, shelf = step.state, step.layout.shelves[change.shelf]
     without = state.settings.without
-    felt = change.change.plates
-    if "plate-shares" in without:
-        felt = [_summed(felt)]
     watching = Watching(step, change.shelf)
-    readings = _plausible(read(felt, shelf), watching)
+    readings = readings_of(step, change, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.unseen)
         return
@@ -125,6 +124,14 @@ def _explain(step: Step, change: OpenChange) -> None:
     if "look-back" in without:
         _settle(step, change.id)
     tidy(step)
+
+
+def readings_of(step: Step, change: OpenChange, watching: Watching) -> list[Reading]:
+    """Return the ways to read a change that are worth weighing, most likely first."""
+    felt = change.change.plates
+    if "plate-shares" in step.state.settings.without:
+        felt = [_summed(felt)]
+    return _plausible(read(felt, step.layout.shelves[change.shelf]), watching)
 
 
 def _plausible(readings: list[Reading], watching: Watching) -> list[Reading]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one step makes: events named by their cause, effects, and the durable rows it touched."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
@@ -12,7 +13,7 @@ from gateway.domain.events import Clock, Data, Event, SessionStarted, event_id
 from gateway.domain.goods import Known, catalogued
 from gateway.domain.inputs import Stamp
 from gateway.domain.layout import Layout
-from gateway.domain.state import EngineState
+from gateway.domain.state import EngineState, OpenChange
 
 Kept = TypeVar("Kept")
 
@@ -42,6 +43,8 @@ class Step:
         self.events: list[Event] = []
         self.effects: list[AnyEffect] = []
         self.touched: dict[tuple[str, str], None] = {}
+        self.observe: Observe | None = None
+        """Is shown each change right before it is decided, and alters nothing."""
         self._names = 0
 
     def emit(self, kind: type[Data], subject: str, at_ns: int | None = None, **fields: Any) -> None:  # noqa: ANN401
@@ -99,3 +102,6 @@ class Step:
         del table[oldest]
         self.touch(kind, oldest)
         return True
+
+
+Observe = Callable[[Step, OpenChange], None]
