@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A replay that looks at one change: what was felt and seen, and what became of its explanations."""
+"""A replay that looks at one change: what was felt and seen, how its explanations fared."""
 
 from collections.abc import Sequence
-from math import exp
 from pathlib import Path
 from typing import Final
 
@@ -11,15 +10,14 @@ import numpy as np
 
 from gateway.domain.engine import Engine
 from gateway.domain.events import Event
-from gateway.domain.hands import Place
 from gateway.domain.inputs import AnyInput, People, Samples, Tick
-from gateway.domain.layout import Layout, ShelfPlaces
+from gateway.domain.layout import ShelfPlaces
 from gateway.domain.output import Step, rfc3339
 from gateway.domain.reviews import plain
 from gateway.domain.state import EngineState, OpenChange
 from gateway.journal import replay
 from gateway.why.facts import Curve, Deed, Evidence, Point, Possibility, Shift, Told, Turn
-from gateway.why.judging import Judged, judge, nearest, place_of
+from gateway.why.judging import Judged, judge, nearest
 from gateway.why.records import Seen
 
 AROUND_NS: Final = 4_000_000_000
@@ -112,9 +110,9 @@ class _Watcher:
         state = self._engine.state
         if isinstance(item, Samples) and item.device == f"shelf/{self._seen.shelf}":
             self._weigh(state)
-        if isinstance(item, Tick | People) and item.at.mono_ns >= self._low_ns:
-            if item.at.mono_ns <= self._high_ns + AROUND_NS:
-                self._see(state)
+        near = self._low_ns <= item.at.mono_ns <= self._high_ns + AROUND_NS
+        if near and isinstance(item, Tick | People):
+            self._see(state)
         if self._change is not None and not self._ended:
             self._follow(state, item, events, decided)
 
@@ -131,8 +129,7 @@ class _Watcher:
     def _see(self, state: EngineState) -> None:
         """Keep where wrists were; a track that turns out to be another's takes them along."""
         for session in state.sessions.values():
-            for person in session.persons:
-                self._sessions[person] = session.id
+            self._sessions |= dict.fromkeys(session.persons, session.id)
         for person in state.people.persons.values():
             now = [one[:4] for one in person.wrists if self._low_ns <= one[0] <= self._high_ns]
             oldest_ns = person.wrists[0][0] if person.wrists else 0
@@ -232,7 +229,9 @@ class _Watcher:
             weights=self._weight_curves(),
             wrists=self._wrist_curves(),
             course=[
-                Curve(str(place), None, [Point(at_s, now.get(key, 0.0)) for at_s, now in self._course])
+                Curve(
+                    str(place), None, [Point(at_s, now.get(key, 0.0)) for at_s, now in self._course]
+                )
                 for place, key in enumerate(keys)
             ],
         )

@@ -3,19 +3,19 @@
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from gateway.database_errors import explaining
+from gateway.domain.carts import UsedProduct
 from gateway.domain.engine import Engine
 from gateway.domain.events import Event
-from gateway.domain.inputs import AnyInput, GatewayStarted
+from gateway.domain.inputs import AnyInput, GatewayStarted, StoreChanged
 from gateway.domain.output import Step
-from gateway.domain.state import OpenChange, UsedProduct
+from gateway.domain.state import OpenChange
 from gateway.journal import read_segment, replay
 from gateway.mending import APPLICATION_ID
 from gateway.why.facts import Told, WhyError
@@ -77,9 +77,8 @@ class Index:
             self._name(engine.state.store.products)
 
     def _note(self, _number: int, item: AnyInput) -> None:
-        store = getattr(item, "store", None)
-        if isinstance(item, GatewayStarted) or store is not None:
-            self._name(store.products)
+        if isinstance(item, GatewayStarted | StoreChanged):
+            self._name(item.store.products)
 
     def _name(self, products: dict[str, Any]) -> None:
         self.names |= {gtin: product.name for gtin, product in products.items()}
@@ -237,14 +236,15 @@ class Records:
         """
         events = self._select("id >= ? AND id < ?", wanted, f"{wanted}g")
         if len(wanted) <= 16:
-            events += self._select(
-                "instr(payload, CAST(? AS BLOB)) > 0", f'"change":"{wanted}'
-            )
+            events += self._select("instr(payload, CAST(? AS BLOB)) > 0", f'"change":"{wanted}')
         return choose(wanted, events, (), str(self.path))
 
-    def about(self, word: str) -> list[Told]:
-        """Return the events that name a change, a session or a device, in order."""
-        return self._select("instr(payload, CAST(? AS BLOB)) > 0", f'"{word}"')
+    def about(self, words: Sequence[str]) -> list[Told]:
+        """Return the events that name any of some changes, visits or devices, in order."""
+        if not words:
+            return []
+        condition = " OR ".join(["instr(payload, CAST(? AS BLOB)) > 0"] * len(words))
+        return self._select(condition, *(f'"{word}"' for word in words))
 
     def product_names(self) -> dict[str, str]:
         """Return names of the products that the durable state keeps."""
@@ -291,11 +291,7 @@ def covering(paths: Sequence[Path], tellings: Sequence[Told]) -> list[Path]:
 
 
 def _first(path: Path) -> tuple[str, int] | None:
-    with closing(_inputs(path)) as items:
-        for _, item in items:
-            return item.at.boot, item.at.mono_ns
+    """Return the boot and the time of a segment's first input."""
+    for _, item in read_segment(path):
+        return item.at.boot, item.at.mono_ns
     return None
-
-
-def _inputs(path: Path) -> Iterator[tuple[int, AnyInput]]:  # A generator, so that it can be closed.
-    yield from read_segment(path)

@@ -18,6 +18,8 @@ from gateway.domain.inputs import (
     Dropped,
     EntryScanned,
     GatewayGap,
+    GatewayStarted,
+    GatewayStopping,
     LinkState,
     Tick,
 )
@@ -38,6 +40,8 @@ from gateway.why.recall import recall
 from gateway.why.records import Index, Records, Seen, check_id, choose, covering
 
 OTHERS_MAX: Final = 40
+SESSIONS_MAX: Final = 50
+DEVICES: Final = ("shelf/", "camera/", "scanner/", "door/")
 NO_JOURNAL: Final = (
     "weights and hands are not kept without a journal. For later events, add a table [journal] with"
     " a directory to the settings (docs/settings.md)"
@@ -100,16 +104,14 @@ def from_database(wanted: str, settings: Settings, names: Mapping[str, str]) -> 
 def _of_database(event: Told, records: Records) -> list[Told]:
     """Return the events that have to do with one, in order."""
     words = [word for word in (event.change, event.session) if word is not None]
-    found = {one.id: one for word in words for one in records.about(word)}
-    sessions = {deed.session for one in found.values() for deed in deeds_of(one)}
+    if not words and event.subject.startswith(DEVICES):
+        words = [event.subject]
+    found = records.about(words) or [event]
     if event.change is not None:
-        for session in sorted(one for one in sessions if one):
-            found |= {one.id: one for one in records.about(session)}
-    if not words and event.subject.startswith(("device/", "shelf/", "camera/", "scanner/")):
-        found |= {one.id: one for one in records.about(event.subject)}
-    found.setdefault(event.id, event)
-    every = sorted(found.values(), key=lambda one: one.data["clock"]["mono_ns"])
-    return _related(event, every)
+        sessions = {deed.session for one in found for deed in deeds_of(one) if deed.session}
+        words += sorted(sessions)[:SESSIONS_MAX]
+        found = records.about(words)
+    return _related(event, found)
 
 
 def _related(event: Told, events: Sequence[Told]) -> list[Told]:
@@ -231,8 +233,8 @@ def _with_journal(story: Story, index: Index, *, compare: bool = False) -> Story
     made = {one.told.id: one for one in index.made}
     wanted = [story.event, *story.tellings]
     if compare and not any(one.id in made for one in wanted):
-        missing = f"the journal {index.paths[0].parent} does not hold it (any more)"
-        return msgspec.structs.replace(story, missing=missing)
+        gone = f"the journal {index.paths[0].parent} does not hold it (any more)"
+        return msgspec.structs.replace(story, missing=gone)
     notes = []
     if any(one.id in made and made[one.id].told.data != one.data for one in wanted if compare):
         notes.append(
@@ -245,7 +247,7 @@ def _with_journal(story: Story, index: Index, *, compare: bool = False) -> Story
     if story.change is None:
         return msgspec.structs.replace(story, cause=cause, notes=notes)
     evidence = recall(_needed(story, index, seen), seen) if seen is not None else None
-    missing = None
+    missing: str | None = None
     if evidence is None:
         missing = "the journal begins after the change was decided. Give earlier segments too"
     return msgspec.structs.replace(
@@ -270,31 +272,37 @@ def _spoken_of(evidence: Evidence | None, names: Mapping[str, str]) -> dict[str,
         return {}
     gtins = {fit.gtin for read in evidence.readings for move in read.moves for fit in move.fits}
     gtins |= {deed.gtin for one in evidence.possibilities for deed in one.deeds}
-    gtins |= {deed.gtin for turn in evidence.turns for told in turn.causes for deed in deeds_of(told)}
+    gtins |= {
+        deed.gtin for turn in evidence.turns for told in turn.causes for deed in deeds_of(told)
+    }
     return {gtin: names[gtin] for gtin in sorted(gtins) if names.get(gtin)}
 
 
 def _said(item: AnyInput) -> str:
     """Return what an input says, in a few words; never a token or whose it was."""
+    said = type(item).__name__
     match item:
         case Tick():
-            return "time passed"
+            said = "time passed"
         case EntryScanned():
-            return f"a token was scanned at {item.device}: {item.verdict}"
+            said = f"a token was scanned at {item.device}: {item.verdict}"
         case DeviceStatus():
-            return f"{item.device} is {item.state}{f' ({item.reason})' if item.reason else ''}"
+            said = f"{item.device} is {item.state}{f' ({item.reason})' if item.reason else ''}"
         case Dropped():
-            return f"{item.count} inputs of {item.device} were dropped: {item.reason}"
+            said = f"{item.count} inputs of {item.device} were dropped: {item.reason}"
         case LinkState():
-            return f"the uplink is {'online' if item.online else 'offline'}"
+            said = f"the uplink is {'online' if item.online else 'offline'}"
         case Command():
-            return f"the command {item.name} {item.id} from upstream"
+            said = f"the command {item.name} {item.id} from upstream"
         case GatewayGap():
-            return "the gateway had been down"
+            said = "the gateway had been down"
+        case GatewayStarted():
+            said = f"the daemon {item.version} started"
+        case GatewayStopping():
+            said = f"the daemon was asked to stop ({item.reason})"
         case DeviceInput():
-            return f"message {item.seq} of {item.device}"
-        case _:
-            return type(item).__name__
+            said = f"message {item.seq} of {item.device}"
+    return said
 
 
 def require_change(story: Story) -> Evidence:

@@ -129,7 +129,7 @@ class _Teller:
         if final is not None:
             deeds = deeds_of(final)
             sure = min((one.probability or 0.0 for one in deeds), default=None)
-            words = self._say.deeds(deeds) + (f" ({_percent(sure)})" if sure is not None else "")
+            words = self._say.deeds(deeds) + (f" ({percent(sure)})" if sure is not None else "")
             self.part("What holds", [words])
         self._when(evidence)
         if evidence is not None:
@@ -210,26 +210,29 @@ class _Teller:
         off_g = abs(move.total_g) - fit.weighs_g
         what = f"{fit.quantity} x {self._say.product(fit.gtin)}"
         if fit.session is not None:
-            # The very units.
+            astray = ", misplaced here" if fit.misplaced else ""
+            holder = self._say.who(fit.session)
             weighed = f"weighed {fit.weighs_g:.1f} g when taken"
-            astray = ", would be misplaced here" if fit.misplaced else ""
-            return f"{odds}: {what} of {self._say.who(fit.session)}: {weighed}, {off_g:+.1f} g{astray}"
+            return f"{odds}: {what} that {holder} held: {weighed}, {_off(off_g, 1)}{astray}"
         astray = ", does not belong here" if fit.misplaced else ""
-        return f"{odds}: {what}: {fit.weighs_g:.0f} g, {off_g:+.0f} g beside it{astray}"
+        return f"{odds}: {what}: should weigh {fit.weighs_g:.0f} g, {_off(off_g, 0)}{astray}"
 
     def _who(self, evidence: Evidence) -> None:
         moves = evidence.readings[0].moves if evidence.readings else []
         for move in moves or [m for read in evidence.readings for m in read.moves][:1]:
-            title = "Who was there"
+            title = "Who was there (share: by hands and feet alone)"
             if len(moves) > 1:
                 title += f", for {move.total_g:+.0f} g at {', '.join(move.plates)}"
             if not move.near:
                 self.part(title, ["nobody was seen near"])
                 continue
-            rows = [f"{'person':<14} {'visit':<12} {'nearest wrist':>15} {'feet':>9} {'evidence':>9} {'share':>7}"]
+            rows = [
+                f"{'person':<14} {'visit':<12} {'nearest wrist':>15} {'feet':>9} {'evidence':>9}"
+                f" {'share':>8}"
+            ]
             rows += [self._near(one) for one in move.near]
             rows.append(
-                f"{'':<14} {'nobody known':<12} {'':>15} {'':>9} {'':>9} {_percent(move.nobody):>7}"
+                f"{'':<14} {'nobody known':<12} {'':>15} {'':>9} {'':>9} {percent(move.nobody):>8}"
             )
             self._table(title, rows)
 
@@ -238,7 +241,7 @@ class _Teller:
         visit = self._say.who(one.session) if one.session else "none"
         return (
             f"{one.person[:14]:<14} {visit:<12} {wrist:>15} {one.floor_mm / 1000:>7.2f} m"
-            f" {one.score:>+9.1f} {_percent(one.probability):>7}"
+            f" {one.score:>+9.1f} {percent(one.probability):>8}"
         )
 
     def _explained(self, evidence: Evidence) -> None:
@@ -246,22 +249,24 @@ class _Teller:
             self.part("How it was explained", [ENDINGS.get(evidence.ended, evidence.ended)])
             return
         rows = [
-            f"{_percent(one.probability):>7}  {self._say.deeds(one.deeds)}".strip()
+            f"{percent(one.probability):>7}  {self._say.deeds(one.deeds)}".strip()
             for one in evidence.possibilities
             if one.probability >= 0.0005
         ]
         shown = sum(one.probability for one in evidence.possibilities)
         if shown < 0.9995:
-            rows.append(f"{_percent(1.0 - shown)}  anything else")
+            rows.append(f"{percent(1.0 - shown)}  anything else")
         self.part(f"How it was explained at {_clock(evidence.decided)}", rows)
 
     def _turned(self, evidence: Evidence) -> None:
         rows = []
         for turn in evidence.turns:
-            rows.append(f"{_clock(turn.time)}, {turn.at_s:.1f} s after it began: {self._cause(turn)}")
+            rows.append(
+                f"{_clock(turn.time)}, {turn.at_s:.1f} s after it began: {self._cause(turn)}"
+            )
             for shift in turn.shifts:
                 what = self._say.deeds(evidence.possibilities[shift.possibility].deeds)
-                rows.append(f"  {_percent(shift.before)} to {_percent(shift.after)}: {what}")
+                rows.append(f"  {percent(shift.before)} to {percent(shift.after)}: {what}")
         if evidence.possibilities:
             if not rows:
                 rows.append("nothing moved it by more than 5 points")
@@ -293,12 +298,12 @@ class _Teller:
     def _told(self) -> None:
         rows = []
         for one in self._story.tellings:
-            mark = "*" if one.id == self._story.event.id else " "
+            mark = "*" if one.id == self._story.event.id else "-"
             at = _clock(one.time)
             if one.name == "review.requested":
                 rows.append(f"{mark} {at} a person was asked: {one.data['reason']}")
                 rows += [
-                    f"    {_percent(candidate['probability'])}"
+                    f"    {percent(candidate['probability'])}"
                     f"  {self._say.deeds([deed_of(act) for act in candidate['acts']])}"
                     for candidate in one.data["candidates"]
                 ]
@@ -311,14 +316,16 @@ class _Teller:
                 why = f" ({one.data['reason']})" if "reason" in one.data else ""
                 words = self._say.deeds(deeds_of(one))
                 sure = [deed.probability or 0.0 for deed in deeds_of(one)]
-                share = f", {_percent(min(sure))}" if sure else ""
+                share = f", {percent(min(sure))}" if sure else ""
                 revision = one.data["revision"]
                 rows.append(f"{mark} {at} {one.name}, revision {revision}{why}: {words}{share}")
-        asked = {one.data["review"] for one in self._story.tellings if one.name == "review.requested"}
+        asked = {
+            one.data["review"] for one in self._story.tellings if one.name == "review.requested"
+        }
         done = {one.data["review"] for one in self._story.tellings if one.name == "review.resolved"}
         if asked - done:
             rows.append(f"nobody has decided review {', '.join(sorted(asked - done))} yet")
-        self.part("What was told of it (* is what was asked for)", [row.strip() for row in rows])
+        self.part("What was told of it (* is what was asked for)", rows)
 
     def _receipts(self) -> None:
         rows = []
@@ -326,7 +333,7 @@ class _Teller:
         for receipt in self._story.receipts:
             lines = [line for line in receipt.lines if line.gtin in concerned]
             words = ", ".join(
-                f"{line.quantity} x {self._say.product(line.gtin)} ({_percent(line.probability)})"
+                f"{line.quantity} x {self._say.product(line.gtin)} ({percent(line.probability)})"
                 for line in lines
             )
             rows.append(f"{self._receipt(receipt)}: {words or 'no line of it'}")
@@ -334,9 +341,11 @@ class _Teller:
 
     def _receipt(self, receipt: Receipt) -> str:
         why = f" ({receipt.reason})" if receipt.reason else ""
-        left = f", {len(receipt.open)} reviews open" if receipt.open else ""
+        left = f", {_many(len(receipt.open), 'review')} open" if receipt.open else ""
         who = self._say.who(receipt.session)
-        return f"{_clock(receipt.time)} {receipt.name} {who}, revision {receipt.revision}{why}{left}"
+        return (
+            f"{_clock(receipt.time)} {receipt.name} {who}, revision {receipt.revision}{why}{left}"
+        )
 
     # Other events.
 
@@ -369,9 +378,9 @@ class _Teller:
         rows = []
         for line in receipt.lines:
             what = line.name or line.gtin
-            rows.append(f"{line.quantity} x {what}, {_percent(line.probability)}")
+            rows.append(f"{line.quantity} x {what}, {percent(line.probability)}")
             rows += [
-                f"  {self._say.deed(deed)}, {_percent(deed.probability or 0.0)}: change {change}"
+                f"  {self._say.deed(deed)}, {percent(deed.probability or 0.0)}: change {change}"
                 for change, deed in zip(line.changes, line.deeds, strict=True)
             ]
             if not line.deeds:
@@ -391,11 +400,22 @@ def _value(value: object) -> str:
     return "none" if value is None else str(value)
 
 
+def _off(off_g: float, digits: int) -> str:
+    """Return how far a weight is from what it should be."""
+    shown = f"{off_g:+.{digits}f} g"
+    return "which it did" if not float(shown[:-2]) else f"{shown} off"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _clock(label: str) -> str:
     return label[11:23] or label
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a probability; never 0 or 100 % for what is only nearly so."""
     percent = 100.0 * share
     if 99.95 <= percent < 100.0 or 0.0 < percent < 0.05:
         return "> 99.9 %" if percent > 50 else "< 0.1 %"
