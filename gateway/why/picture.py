@@ -10,7 +10,8 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
 from gateway.why.facts import SHORT, Curve, Evidence, Moved, Point, Story, deeds_of, latest
@@ -43,9 +44,10 @@ def draw(story: Story, evidence: Evidence, path: Path) -> None:
     """
     colours = _colours(evidence)
     say = Namer(story.names)
-    figure = Figure(figsize=SIZE_INCHES, layout="constrained", facecolor="white")
-    # Of two figures, so that long names below do not narrow what is above.
-    above, below = figure.subfigures(2, 1, height_ratios=(2.5, 1.0))
+    layout = ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.09)
+    figure = Figure(figsize=SIZE_INCHES, layout=layout, facecolor="white")
+    # Two figures in one, so that long names below do not narrow what is above.
+    above, below = _halves(figure)
     weights, wrists = above.subplots(2, 1, sharex=True, height_ratios=(1.25, 1.0))
     bars, course = below.subplots(1, 2, width_ratios=(1.0, 1.0))
     _weights(weights, evidence)
@@ -53,8 +55,12 @@ def draw(story: Story, evidence: Evidence, path: Path) -> None:
     _bars(bars, evidence, colours, say)
     _course(course, evidence, colours, say)
     figure.suptitle(_title(story, evidence, say), x=0.01, ha="left", fontsize=11, color=INK)
-    figure.get_layout_engine().set(h_pad=0.09, w_pad=0.09)  # type: ignore[union-attr]  # It has one.
     figure.savefig(path, dpi=DPI, format="png")
+
+
+def _halves(figure: Figure) -> tuple[SubFigure, SubFigure]:
+    above, below = np.ravel(np.array(figure.subfigures(2, 1, height_ratios=(2.5, 1.0))))
+    return above, below
 
 
 def _title(story: Story, evidence: Evidence, say: Namer) -> str:

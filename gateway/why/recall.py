@@ -79,6 +79,8 @@ class _Watcher:
         self.look()
         self._engine = engine
         engine.observe = self._observe
+        if engine.number:
+            self._beam = engine.state.beliefs.beam  # Read again: it has not changed.
 
     def before(self, _number: int, item: AnyInput) -> None:
         """Look at what the input before has made."""
@@ -146,7 +148,7 @@ class _Watcher:
         at_s = (item.at.mono_ns - self._change.change.since_ns) / 1e9
         label = rfc3339(item.at.utc_ns)
         if name not in state.beliefs.open:
-            self._ended = self._how_it_ended(events, label)
+            self._ended = self._how_it_ended(events, label[11:23])
             return
         if state.beliefs.beam is self._beam:
             return

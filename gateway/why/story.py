@@ -17,7 +17,6 @@ from gateway.domain.inputs import (
     DeviceStatus,
     Dropped,
     EntryScanned,
-    GatewayGap,
     GatewayStarted,
     GatewayStopping,
     LinkState,
@@ -294,8 +293,6 @@ def _said(item: AnyInput) -> str:
             said = f"the uplink is {'online' if item.online else 'offline'}"
         case Command():
             said = f"the command {item.name} {item.id} from upstream"
-        case GatewayGap():
-            said = "the gateway had been down"
         case GatewayStarted():
             said = f"the daemon {item.version} started"
         case GatewayStopping():

@@ -117,7 +117,8 @@ class _Teller:
         event = self._story.event
         day, _, clock = event.time.partition("T")
         self.lines.append(f"{event.name} {event.id}")
-        self.lines.append(f"{day} {clock}, {event.subject}; from the {self._story.source}")
+        about = f"{day} {clock}, {event.subject}; from the {self._story.source}"
+        self.lines += textwrap.wrap(about, WIDTH, break_on_hyphens=False)
 
     # A change.
 
@@ -146,7 +147,7 @@ class _Teller:
     def _when(self, evidence: Evidence | None) -> None:
         rows = [f"change {self._story.change}"]
         told = next((one for one in self._story.tellings if "started" in one.data), None)
-        weights = next((o.data["weights"] for o in self._story.tellings if "weights" in o.data), [])
+        felt = [one.data["weights"] for one in self._story.tellings if "weights" in one.data]
         if evidence is not None:
             rows.append(
                 f"plates began to move at {_clock(evidence.time)}, were still after"
@@ -160,7 +161,7 @@ class _Teller:
         if evidence is None:
             rows += [
                 f"{one['plate']} felt {one['delta_g']:+.1f} g (sigma {one['sigma_g']:.1f} g)"
-                for one in weights
+                for one in (felt[0] if felt else [])
             ]
         self.part("When and where", rows)
 
@@ -226,23 +227,16 @@ class _Teller:
             if not move.near:
                 self.part(title, ["nobody was seen near"])
                 continue
-            rows = [
-                f"{'person':<14} {'visit':<12} {'nearest wrist':>15} {'feet':>9} {'evidence':>9}"
-                f" {'share':>8}"
-            ]
+            rows = [_columns("person", "visit", "nearest wrist", "feet", "evidence", "share")]
             rows += [self._near(one) for one in move.near]
-            rows.append(
-                f"{'':<14} {'nobody known':<12} {'':>15} {'':>9} {'':>9} {percent(move.nobody):>8}"
-            )
+            rows.append(_columns("", "nobody known", "", "", "", percent(move.nobody)))
             self._table(title, rows)
 
     def _near(self, one: Near) -> str:
         wrist = "hidden" if one.wrist_mm is None else f"{one.wrist_mm:.0f} mm"
         visit = self._say.who(one.session) if one.session else "none"
-        return (
-            f"{one.person[:14]:<14} {visit:<12} {wrist:>15} {one.floor_mm / 1000:>7.2f} m"
-            f" {one.score:>+9.1f} {percent(one.probability):>8}"
-        )
+        feet, score = f"{one.floor_mm / 1000:.2f} m", f"{one.score:+.1f}"
+        return _columns(one.person[:14], visit, wrist, feet, score, percent(one.probability))
 
     def _explained(self, evidence: Evidence) -> None:
         if not evidence.possibilities:
@@ -398,6 +392,11 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(str(one) for one in value[:LIST_MAX]) or "none"
     return "none" if value is None else str(value)
+
+
+def _columns(*cells: str) -> str:
+    person, visit, wrist, feet, evidence, share = cells
+    return f"{person:<14} {visit:<12} {wrist:>15} {feet:>9} {evidence:>9} {share:>8}"
 
 
 def _off(off_g: float, digits: int) -> str:
