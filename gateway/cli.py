@@ -72,7 +72,8 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_daemon(commands)
-    _add_tools(commands, wanted)
+    _add_tools(commands)
+    _add_why(commands, wanted)
     _add_simulation(commands, wanted)
     return parser
 
@@ -130,7 +131,7 @@ def _add_daemon(commands: Any) -> None:  # noqa: ANN401
     _add_files(vision)
 
 
-def _add_tools(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
+def _add_tools(commands: Any) -> None:  # noqa: ANN401
     checking = _command(
         commands,
         "check",
@@ -161,17 +162,6 @@ def _add_tools(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
     replay.add_argument(
         "--store", type=Path, metavar="FILE", help="fold under this store instead of the journal's"
     )
-    why = _command(
-        commands,
-        "why",
-        "Tell one event's story: what plates felt and hands did, how it was explained, and what "
-        "changed that later. --plot draws it.",
-        (
-            "shelfgate why 4386222e --journal journal/ --plot why.png",
-            "shelfgate why 4386222e --settings /etc/shelfgate/settings.toml",
-        ),
-        None,
-    )
     tail = _command(
         commands,
         "tail",
@@ -188,6 +178,20 @@ def _add_tools(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
     tail.add_argument("--protocol", type=int, choices=(4, 5), default=5, help="4 is MQTT 3.1.1")
     tail.add_argument("--store", type=Path, metavar="FILE", help="for the names of products")
     tail.add_argument("--json", action="store_true", help="print each event as JSON")
+
+
+def _add_why(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
+    why = _command(
+        commands,
+        "why",
+        "Tell one event's story: what plates felt and hands did, how it was explained, and what "
+        "changed that later. --plot draws it.",
+        (
+            "shelfgate why 4386222e --journal journal/ --plot why.png",
+            "shelfgate why 4386222e --settings /etc/shelfgate/settings.toml",
+        ),
+        None,
+    )
     if wanted == "why":
         from gateway.why import command  # noqa: PLC0415
 

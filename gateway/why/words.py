@@ -188,7 +188,9 @@ class _Teller:
                 rows.append(f"{odds}: nothing was moved; a hand touched, or the plate shifted")
             several = f"{len(one.moves)} moves, " if len(one.moves) > 1 else ""
             if number:
-                words = "; ".join(self._move(move) for move in one.moves)
+                alike = dict.fromkeys(self._move(move) for move in one.moves)
+                several += "each " if len(alike) < len(one.moves) else ""
+                words = "; ".join(alike)
                 rows += [f"{odds}: {several}{words}"] if one.moves else []
                 continue
             for move in one.moves:
@@ -242,12 +244,9 @@ class _Teller:
         if not evidence.possibilities:
             self.part("How it was explained", [ENDINGS.get(evidence.ended, evidence.ended)])
             return
-        rows = [
-            f"{percent(one.probability):>7}  {self._say.deeds(one.deeds)}".strip()
-            for one in evidence.possibilities
-            if one.probability >= 0.0005
-        ]
-        shown = sum(one.probability for one in evidence.possibilities)
+        likely = [one for one in evidence.possibilities if one.probability >= 0.0005]
+        rows = [f"{percent(one.probability)}  {self._say.deeds(one.deeds)}" for one in likely]
+        shown = sum(one.probability for one in likely)
         if shown < 0.9995:
             rows.append(f"{percent(1.0 - shown)}  anything else")
         self.part(f"How it was explained at {_clock(evidence.decided)}", rows)
@@ -417,8 +416,8 @@ def percent(share: float) -> str:
     """Return a probability; never 0 or 100 % for what is only nearly so."""
     percent = 100.0 * share
     if 99.95 <= percent < 100.0 or 0.0 < percent < 0.05:
-        return "> 99.9 %" if percent > 50 else "< 0.1 %"
-    return f"{percent:.1f} %"
+        return ">99.9%" if percent > 50 else "<0.1%"
+    return f"{percent:.1f}%"
 
 
 def _odds(odds: float) -> str:
