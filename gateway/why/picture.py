@@ -20,7 +20,7 @@ from gateway.why.words import Namer, percent
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # It tells of its font cache.
 SIZE_INCHES: Final = (11.0, 9.6)
 DPI: Final = 130
-PLATES: Final = ("#1f4e79", "#c8791b", "#4c8c4a", "#8a5a9e", "#7f7f7f", "#b23a48")
+PLATES: Final = ("#1f4e79", "#c8791b", "#4c8c4a", "#8a5a9e", "#7f7f7f")
 VISITS: Final = ("#0b7a75", "#d1495b", "#edae49", "#5b5ea6", "#30638e", "#8d6a9f", "#6a994e")
 UNKNOWN: Final = "#8c8c8c"
 INK: Final = "#2b2b2b"
@@ -32,7 +32,10 @@ FAR_MM: Final = 1_500.0
 """Wrists farther away than this are cut off."""
 LEGEND_MAX: Final = 8
 LABEL_WIDTH: Final = 44
-STEP_LABELS_MAX: Final = 8
+PLATE_LEAST: Final = 0.06
+"""A plate that felt less than this part of what the loudest did is not drawn."""
+STEP_LEAST: Final = 0.15
+"""Nor is a step marked."""
 LEAST_SHARE: Final = 0.0005
 
 
@@ -108,7 +111,7 @@ def _legend(axes: Axes) -> None:
         axes.legend(
             loc="lower right",
             bbox_to_anchor=(1.0, 0.99),
-            fontsize=8.5,
+            fontsize=8,
             frameon=False,
             ncols=LEGEND_MAX,
             borderaxespad=0.0,
@@ -121,45 +124,43 @@ def _legend(axes: Axes) -> None:
 
 
 def _weights(axes: Axes, evidence: Evidence) -> None:
-    _clean(axes, "What the plates weighed, against before")
+    _clean(axes, "What plates weighed, against before")
     axes.set_ylabel("grams", fontsize=8.5)
     axes.axvspan(0.0, evidence.lasted_s, color=SPAN, zorder=0)
-    low, high = _bounds(evidence)
+    net = _net(evidence)
+    curves = sorted(evidence.weights, key=lambda one: -abs(net.get(one.of, 0.0)))
+    least_g = PLATE_LEAST * max((abs(one) for one in net.values()), default=0.0)
+    shown = [one for one in curves if abs(net.get(one.of, 0.0)) >= least_g][: len(PLATES)]
+    low, high = _bounds(shown)
     room = max(high - low, 20.0)
-    axes.set_ylim(low - 0.18 * room, high + 0.18 * room)
-    plates: dict[str, str] = {}
-    for place, curve in enumerate(evidence.weights):
-        plates[curve.of] = colour = PLATES[place % len(PLATES)]
+    axes.set_ylim(low - 0.12 * room, high + 0.12 * room)
+    colours: dict[str, str] = {}
+    for curve, colour in zip(shown, PLATES, strict=False):
+        colours[curve.of] = colour
         times, values = _apart(curve.points)
-        label = curve.of if place < LEGEND_MAX else None
-        axes.plot(times, values, color=colour, linewidth=1.3, label=label)
-    for one in evidence.felt[:STEP_LABELS_MAX]:
-        colour = plates.get(one.plate, INK)
-        axes.axvline(one.half_s, color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
-        before_g = sum(
-            other.delta_g
-            for other in evidence.felt
-            if other.plate == one.plate and other.half_s < one.half_s
-        )
-        axes.annotate(
-            f"{one.delta_g:+.0f} g",
-            (one.half_s, before_g + one.delta_g / 2),
-            xytext=(7, 0),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=colour,
-            va="center",
-            fontweight="bold",
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"},
-        )
+        label = f"{curve.of}  {net[curve.of]:+.0f} g"
+        axes.plot(times, values, color=colour, linewidth=1.4, label=label)
+    largest_g = max((abs(one.delta_g) for one in evidence.felt), default=0.0)
+    for one in evidence.felt:
+        if one.plate in colours and abs(one.delta_g) >= STEP_LEAST * largest_g:
+            colour = colours[one.plate]
+            axes.axvline(one.half_s, color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
     if not evidence.weights:
         _say_nothing(axes, "the journal has no samples around it")
     _legend(axes)
 
 
-def _bounds(evidence: Evidence) -> tuple[float, float]:
+def _net(evidence: Evidence) -> dict[str, float]:
+    """Return what each plate felt in all."""
+    net: dict[str, float] = {}
+    for one in evidence.felt:
+        net[one.plate] = net.get(one.plate, 0.0) + one.delta_g
+    return net
+
+
+def _bounds(curves: Iterable[Curve]) -> tuple[float, float]:
     """Return the least and greatest weight, single odd samples left out."""
-    values = [point.value for curve in evidence.weights for point in curve.points]
+    values = [point.value for curve in curves for point in curve.points]
     if not values:
         return 0.0, 1.0
     low, high = np.percentile(values, (0.3, 99.7))
@@ -199,14 +200,14 @@ def _wrists(axes: Axes, evidence: Evidence, colours: Mapping[str | None, str]) -
         highest = max(highest, *(one.value for one in near))
         label = f"[{curve.session[:SHORT]}]" if curve.session else f"{curve.of}, no visit"
         # The first is the widest, so that one right under another still shows.
-        wide = max(3.4 - 1.1 * place, 1.2)
+        wide = max(2.3 - 0.6 * place, 1.1)
         axes.plot(
             times,
             values,
             color=colour,
             linewidth=wide,
             marker="o",
-            markersize=wide + 1.6,
+            markersize=wide + 1.1,
             label=label,
         )
     axes.set_ylim(1.08 * highest, -0.06 * highest)  # At the place is up.
@@ -305,7 +306,7 @@ def _course(axes: Axes, evidence: Evidence, colours: Mapping[str | None, str], s
     last_s = max(one.at_s for curve in evidence.course for one in curve.points)
     axes.set_xlim(0.0, 1.06 * max(last_s, evidence.lasted_s + 5.0))
     if _flat(evidence.course):
-        _clean(axes, "How that went over later changes: nothing moved it")
+        _clean(axes, "Over later changes: nothing moved it")
 
 
 def _stepped(curve: Curve) -> tuple[list[float], list[float]]:

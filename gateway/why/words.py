@@ -322,9 +322,10 @@ class _Teller:
 
     def _receipts(self) -> None:
         rows = []
-        concerned = {deed.gtin for one in self._story.tellings for deed in deeds_of(one)}
+        told = [deed for one in self._story.tellings for deed in deeds_of(one)]
+        concerned = {(deed.session, deed.gtin) for deed in told}
         for receipt in self._story.receipts:
-            lines = [line for line in receipt.lines if line.gtin in concerned]
+            lines = [line for line in receipt.lines if (receipt.session, line.gtin) in concerned]
             words = ", ".join(
                 f"{line.quantity} x {self._say.product(line.gtin)} ({percent(line.probability)})"
                 for line in lines
