@@ -2,8 +2,8 @@
 """A story from its sources: a journal alone, or a database with a journal where there is one."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -88,9 +88,8 @@ def from_database(wanted: str, settings: Settings, names: Mapping[str, str]) -> 
     try:
         paths = covering(segments(directory), [event, *story.tellings])
         if paths:
-            quiet = logging.getLogger("gateway.journal")
-            quiet.setLevel(logging.ERROR)  # The segment that is being written ends early.
-            return _with_journal(story, Index(paths), compare=True)
+            with _quiet():
+                return _with_journal(story, Index(paths), compare=True)
     except (OSError, JournalError) as error:
         missing = f"the journal {directory} cannot be replayed: {error}"
         return msgspec.structs.replace(story, missing=missing)
@@ -98,6 +97,18 @@ def from_database(wanted: str, settings: Settings, names: Mapping[str, str]) -> 
     return msgspec.structs.replace(
         story, missing=f"the journal {directory} no longer covers it. {remedy}"
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the journal not warn of a segment that ends early: a daemon is still writing it."""
+    teller = logging.getLogger("gateway.journal")
+    before = teller.level
+    teller.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        teller.setLevel(before)
 
 
 def _of_database(event: Told, records: Records) -> list[Told]:
