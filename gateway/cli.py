@@ -73,6 +73,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_daemon(commands)
     _add_tools(commands)
+    _add_why(commands, wanted)
     _add_simulation(commands, wanted)
     return parser
 
@@ -177,6 +178,25 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401
     tail.add_argument("--protocol", type=int, choices=(4, 5), default=5, help="4 is MQTT 3.1.1")
     tail.add_argument("--store", type=Path, metavar="FILE", help="for the names of products")
     tail.add_argument("--json", action="store_true", help="print each event as JSON")
+
+
+def _add_why(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
+    why = _command(
+        commands,
+        "why",
+        "Tell one event's story: what plates felt and hands did, how it was explained, and what "
+        "changed that later. --plot draws it.",
+        (
+            "shelfgate why 4386222e --journal journal/ --plot why.png",
+            "shelfgate why 4386222e --settings /etc/shelfgate/settings.toml",
+        ),
+        None,
+    )
+    if wanted == "why":
+        from gateway.why import command  # noqa: PLC0415
+
+        command.add_arguments(why)
+        why.set_defaults(run=command.run_why)
 
 
 def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401

@@ -12,7 +12,7 @@ from gateway.domain.carts import apply
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import Scenery, Sketch, extend
 from gateway.domain.output import Step
-from gateway.domain.readings import hidden, plausible, read
+from gateway.domain.readings import Reading, hidden, plausible, read
 from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
 from gateway.domain.sessions import write_carts
 from gateway.domain.state import ClosedCart, Decided, Doubt, Holding, OpenChange, Review
@@ -80,6 +80,8 @@ def decide_shelves(step: Step, shelves: Container[str]) -> None:
 
 
 def _decide(step: Step, change: OpenChange) -> None:
+    if step.observe is not None:
+        step.observe(step, change)
     if change.reason != "attended":
         decide_unattended(step, change)
     else:
@@ -93,13 +95,8 @@ def _explain(step: Step, change: OpenChange) -> None:
     """Let every explanation take in a change, and tell what follows."""
     state, shelf = step.state, step.layout.shelves[change.shelf]
     without = state.settings.without
-    felt = change.change.plates
-    if "plate-shares" in without:
-        felt = [_summed(felt)]
     watching = Watching(step, change.shelf)
-    readings = read(felt, shelf, watching.bound)
-    if "plate-shares" not in without:
-        readings = plausible([*readings, *hidden(readings, watching.wide)], watching.bound)
+    readings = readings_of(step, change, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.unseen)
         return
@@ -141,6 +138,15 @@ def _explain(step: Step, change: OpenChange) -> None:
         _settle(step, change.id)
         beliefs.forget_loads()
     tidy(step)
+
+
+def readings_of(step: Step, change: OpenChange, watching: Watching) -> list[Reading]:
+    """Return the ways to read a change that are worth weighing, most likely first."""
+    felt, shelf = change.change.plates, step.layout.shelves[change.shelf]
+    if "plate-shares" in step.state.settings.without:
+        return read([_summed(felt)], shelf, watching.bound)
+    readings = read(felt, shelf, watching.bound)
+    return plausible([*readings, *hidden(readings, watching.wide)], watching.bound)
 
 
 def _summed(felt: list[PlateChange]) -> PlateChange:

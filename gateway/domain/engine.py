@@ -31,7 +31,7 @@ from gateway.domain.inputs import (
     Tick,
 )
 from gateway.domain.layout import Layout
-from gateway.domain.output import Step
+from gateway.domain.output import Observe, Step
 from gateway.domain.recovery import started
 from gateway.domain.state import (
     EngineState,
@@ -70,6 +70,8 @@ class Engine:
         self._state: EngineState | None = None
         self._layout: Layout | None = None
         self._touched: dict[tuple[str, str], None] = {}
+        self.observe: Observe | None = None
+        """Is shown each change right before it is decided; for who explains, and alters nothing."""
 
     @property
     def link_online(self) -> bool:
@@ -100,6 +102,7 @@ class Engine:
         assert self._state is not None, "the first input of an engine is GatewayStarted"
         assert self._layout is not None
         step = Step(self._state, self._layout, number, item.at)
+        step.observe = self.observe
         self._state.number = number
         self._dispatch(step, item)
         time.watch_clock(step)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one step makes: events named by their cause, effects, and the durable rows it touched."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
@@ -14,7 +14,7 @@ from gateway.domain.goods import Known
 from gateway.domain.inputs import Stamp
 from gateway.domain.layout import Layout
 from gateway.domain.learning import Weights
-from gateway.domain.state import EngineState
+from gateway.domain.state import EngineState, OpenChange
 
 Kept = TypeVar("Kept")
 
@@ -44,6 +44,8 @@ class Step:
         self.events: list[Event] = []
         self.effects: list[AnyEffect] = []
         self.touched: dict[tuple[str, str], None] = {}
+        self.observe: Observe | None = None
+        """Is shown each change right before it is decided, and alters nothing."""
         self._names = 0
 
     def emit(self, kind: type[Data], subject: str, at_ns: int | None = None, **fields: Any) -> None:  # noqa: ANN401
@@ -101,3 +103,6 @@ class Step:
         del table[oldest]
         self.touch(kind, oldest)
         return True
+
+
+Observe = Callable[[Step, OpenChange], None]

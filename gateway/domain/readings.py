@@ -346,12 +346,8 @@ def _twins(reading: Reading) -> Reading:
     """Read one move as two who took the same, one right after the other."""
     (move,) = reading.moves
     half_g = move.total_g / 2
-    first = move._replace(
-        total_g=half_g, since_ns=move.begun_ns, until_ns=move.half_ns, twin=True
-    )
-    second = move._replace(
-        total_g=half_g, since_ns=move.half_ns, until_ns=move.ended_ns, twin=True
-    )
+    first = move._replace(total_g=half_g, since_ns=move.begun_ns, until_ns=move.half_ns, twin=True)
+    second = move._replace(total_g=half_g, since_ns=move.half_ns, until_ns=move.ended_ns, twin=True)
     return Reading(reading.loglik + ACT + TWIN, (first, second))
 
 
