@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.domain.carts import CartLine, Lines
+from gateway.domain.choices import Sketch
 from gateway.domain.events import Act, PlateDelta
 from gateway.domain.explanations import (
     Explanation,
-    Sketch,
     count,
     line_probability,
     marginals,
@@ -56,6 +56,11 @@ class Beliefs(msgspec.Struct):
         """Return the explanation that is told and billed."""
         return self.beam[0]
 
+    @property
+    def asked(self) -> list[str]:
+        """Return the open changes that a person may decide."""
+        return [name for name, one in self.open.items() if one.asked]
+
     def join(
         self, session: str, lines: Mapping[str, CartLine], unit_g: Mapping[str, float]
     ) -> None:
@@ -77,7 +82,7 @@ class Beliefs(msgspec.Struct):
             self.settle(name)
         for one in self.beam:
             one.carts = {name: items for name, items in one.carts.items() if name != session}
-        self.beam = merged(self.beam)
+        self.beam = merged(self.beam, self.asked)
         self.sure.pop(session, None)
 
     def settle(self, change: str) -> None:
@@ -99,7 +104,7 @@ class Beliefs(msgspec.Struct):
                 kept = [one for one in self.beam if one.chosen[change] == best]
                 after = line_probability(kept, session, gtin) / share
                 known[gtin] = known.get(gtin, 1.0) * min(before / max(after, 1e-9), 1.0)
-        self.beam = settle(self.beam, change)
+        self.beam = settle(self.beam, change, self.asked)
 
     def forget_loads(self) -> None:
         """Forget what hands press or lift: whatever comes next is explained by itself."""
@@ -163,7 +168,7 @@ class Beliefs(msgspec.Struct):
                 del one.chosen[change]
         else:
             self.beam = [replace(one, before, after, unit_g) for one in self.beam]
-        self.beam = merged(self.beam)
+        self.beam = merged(self.beam, self.asked)
 
 
 def _concerns(attribution: Attribution, session: str) -> bool:

@@ -9,8 +9,9 @@ import msgspec
 from gateway.domain import events, lessons, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
+from gateway.domain.choices import Scenery, Sketch
 from gateway.domain.events import Act, Direction
-from gateway.domain.explanations import Scenery, Sketch, extend
+from gateway.domain.explanations import extend
 from gateway.domain.output import Step
 from gateway.domain.readings import Reading, hidden, plausible, read
 from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
@@ -113,7 +114,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         carts="carts" not in without,
     )
     pressed = {load.change for load in beliefs.best.loads if load.shelf == change.shelf}
-    beliefs.beam, options, moves = extend(beliefs.beam, change.id, readings, scenery)
+    beliefs.beam, options, moves = extend(beliefs.beam, change.id, readings, scenery, beliefs.asked)
     beliefs.open[change.id] = Attribution(
         change=change.id,
         subject=f"shelf/{change.shelf}",

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from gateway.domain import events
-from gateway.domain.explanations import Sketch
+from gateway.domain.choices import Sketch
 from gateway.domain.learning import Learned, begin, drifted, observe, usable
 from gateway.domain.output import Step
 from gateway.domain.readings import Move

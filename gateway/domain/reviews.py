@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gateway.domain import events, products
+from gateway.domain.choices import Sketch
 from gateway.domain.events import Act, Candidate, PlateDelta
-from gateway.domain.explanations import Sketch
 from gateway.domain.output import Step
 from gateway.domain.sessions import drop
 from gateway.domain.state import Review

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from math import exp
 from typing import Final
 
+from gateway.domain.choices import Sketch
 from gateway.domain.events import Candidate, Direction
-from gateway.domain.explanations import Sketch
 from gateway.domain.goods import Option, at_home, same_unit, unknown
 from gateway.domain.output import Step
 from gateway.domain.readings import Move, read

@@ -4,7 +4,7 @@
 from math import exp, log
 from typing import Final
 
-from gateway.domain.explanations import Who
+from gateway.domain.choices import Who
 from gateway.domain.goods import Option, at_home, place_loglik, unknown
 from gateway.domain.hands import NOBODY, Hands, Place, evidence, shares
 from gateway.domain.output import Step
@@ -57,11 +57,7 @@ class Watching:
         known = self._hands.get(move)
         if known is not None:
             return known
-        place = Place(
-            self._shelf,
-            move.x_mm - max(move.slack_mm - HAND_MM, 0.0),
-            move.x_mm + max(move.slack_mm - HAND_MM, 0.0),
-        )
+        place = self.place_of(move)
         wrists = "wrists" not in self._without
         found = []
         persons = self._step.state.people.persons
@@ -82,6 +78,11 @@ class Watching:
             elif one.score > NEAR:
                 self.strangers = True
         return found
+
+    def place_of(self, move: Move) -> Place:
+        """Return where the hand was that made a move."""
+        aside_mm = max(move.slack_mm - HAND_MM, 0.0)
+        return Place(self._shelf, move.x_mm - aside_mm, move.x_mm + aside_mm)
 
     def seen(self, move: Move) -> bool:
         """Tell whether anybody may have been at the place of a move."""

@@ -488,10 +488,9 @@ def _complete(state: ShelfState, *, wait: bool = True) -> list[ShelfChange]:
 def _goes_on(state: ShelfState, group: list[PlateChange], least_ns: int) -> bool:
     """Tell whether an episode may go on: a plate of it, or one near, is on the move."""
     last_ns = max(change.stable_ns for change in group)
-    waited_ns = state.end_ns - last_ns
-    if waited_ns < least_ns:
+    if (waited_ns := state.end_ns - last_ns) < least_ns:
         return True
-    near = np.zeros(len(state.moving), dtype=bool)
+    near = np.zeros_like(state.moving)
     for change in group:
         near[max(change.plate - NEAR, 0) : change.plate + NEAR + 1] = True
     still = near & state.moving & state.away & (state.since_ns < last_ns + NEAR_NS)

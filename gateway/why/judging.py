@@ -15,7 +15,7 @@ from gateway.domain.layout import ShelfPlaces
 from gateway.domain.output import Step
 from gateway.domain.readings import Move, Reading
 from gateway.domain.state import OpenChange
-from gateway.domain.watching import HAND_ASIDE_MM, NEAR, Watching
+from gateway.domain.watching import NEAR, Watching
 from gateway.why.facts import Felt, Fit, Moved, Near, Read
 
 READINGS_SHOWN: Final = 3
@@ -67,16 +67,10 @@ def judge(step: Step, change: OpenChange) -> Judged:
             for one in sorted(change.change.plates, key=lambda one: (one.half_ns, one.plate))
         ],
         readings=read,
-        place=None if main is None else place_of(change.shelf, main),
+        place=None if main is None else watching.place_of(main),
         unattended=change.reason != "attended"
         or bool(moves and not any(watching.seen(move) for move in moves)),
     )
-
-
-def place_of(shelf: str, move: Move) -> Place:
-    """Return where the hand was that made a move."""
-    aside_mm = move.slack_mm + HAND_ASIDE_MM
-    return Place(shelf, move.x_mm - aside_mm, move.x_mm + aside_mm)
 
 
 def nearest(
@@ -117,7 +111,7 @@ def _moved(step: Step, change: OpenChange, watching: Watching, move: Move) -> Mo
 def _near(step: Step, shelf: str, watching: Watching, move: Move) -> list[Near]:
     state, places = step.state, step.layout.shelves[shelf]
     who = watching.who(move)
-    place = place_of(shelf, move)
+    place = watching.place_of(move)
     session_of = {
         person: session.id for session in state.sessions.values() for person in session.persons
     }

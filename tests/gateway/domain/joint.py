@@ -5,7 +5,8 @@ from itertools import count
 from math import log
 
 from gateway.domain.beliefs import Attribution, Beliefs
-from gateway.domain.explanations import Scenery, extend
+from gateway.domain.choices import Scenery
+from gateway.domain.explanations import extend
 from gateway.domain.goods import Known, at_home, place_loglik
 from gateway.domain.layout import FacingPlace
 from gateway.domain.readings import Move, Reading
@@ -58,11 +59,15 @@ class Story:
             shelf="s1",
             plate_names=PLATES,
             who=lambda _move: {None: log(1e-4), **shares},
-            home=lambda move: at_home(move, FACINGS.values(), KNOWN),
+            home=lambda move: at_home(move, list(FACINGS.values()), KNOWN),
+            bound=lambda _move: 0.0,
+            known=KNOWN,
             place=lambda move, gtin: place_loglik(move, FACINGS[gtin]),
             carts=carts,
         )
-        self.beliefs.beam, options = extend(self.beliefs.beam, change, readings, scenery)
+        self.beliefs.beam, options, _ = extend(
+            self.beliefs.beam, change, readings, scenery, self.beliefs.asked
+        )
         self.beliefs.open[change] = Attribution(
             change=change,
             subject="shelf/s1",

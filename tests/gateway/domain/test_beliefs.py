@@ -4,7 +4,8 @@
 import pytest
 
 from gateway.domain.carts import CartLine
-from gateway.domain.explanations import Sketch, probability
+from gateway.domain.choices import Sketch
+from gateway.domain.explanations import probability
 from tests.gateway.domain.joint import PLATE_OF, UNIT_G, Story
 
 EVEN = {"anna": 0.5, "bert": 0.5}
