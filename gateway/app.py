@@ -12,6 +12,8 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final, NoReturn
 
+import msgspec
+
 from drivers.entry.tokens import EntryConfig, Verified, Verifier
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
@@ -30,6 +32,7 @@ from gateway.domain.effects import AnyEffect, Backfill, EraseShopper, OpenDoor, 
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import (
     AnyInput,
+    EngineSettings,
     GatewayGap,
     GatewayStarted,
     GatewayStopping,
@@ -206,7 +209,7 @@ class Daemon:
                 epoch=epoch.epoch,
                 previous_epoch=epoch.previous_epoch,
                 previous_sequence=epoch.previous_sequence,
-                settings=self._settings.engine,
+                settings=EngineSettings(**msgspec.structs.asdict(self._settings.engine)),
                 store=self._store,
                 state=[row for row in rows if row.kind != ALIVE],
                 recovery=self._database.recovery,

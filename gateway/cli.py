@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ from gateway.config import (
 from gateway.domain.events import Event, made_line
 from gateway.domain.store import Store
 from gateway.version import VERSION
+
+HELP_WIDTH = 78
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +73,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_daemon(commands)
     _add_tools(commands)
+    _add_why(commands, wanted)
     _add_simulation(commands, wanted)
     return parser
 
@@ -78,14 +82,17 @@ def _command(
     commands: Any,  # noqa: ANN401  argparse has no public name for it.
     name: str,
     purpose: str,
-    example: str,
+    example: str | tuple[str, ...],
     run: Callable[[argparse.Namespace], int] | None,
 ) -> argparse.ArgumentParser:
+    one = isinstance(example, str)
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=purpose.partition(". ")[0].removesuffix("."),
-        description=purpose,
-        epilog=f"Example: {example}",
+        description=textwrap.fill(purpose, HELP_WIDTH),
+        epilog=f"Example: {example}" if one else "\n  ".join(("Examples:", *example)),
+        # A line of a shell is not to be broken.
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if run is not None:
         parser.set_defaults(run=run)
@@ -173,12 +180,34 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401
     tail.add_argument("--json", action="store_true", help="print each event as JSON")
 
 
+def _add_why(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
+    why = _command(
+        commands,
+        "why",
+        "Tell one event's story: what plates felt and hands did, how it was explained, and what "
+        "changed that later. --plot draws it.",
+        (
+            "shelfgate why 4386222e --journal journal/ --plot why.png",
+            "shelfgate why 4386222e --settings /etc/shelfgate/settings.toml",
+        ),
+        None,
+    )
+    if wanted == "why":
+        from gateway.why import command  # noqa: PLC0415
+
+        command.add_arguments(why)
+        why.set_defaults(run=command.run_why)
+
+
 def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
     simulation = _command(
         commands,
         "simulate",
         "Publish a store's devices against any broker, to test without hardware.",
-        "shelfgate simulate --broker 127.0.0.1:1883 --store fixtures/stores/demo.toml",
+        (
+            "shelfgate simulate --broker 127.0.0.1:1883 --store fixtures/stores/demo.toml",
+            "shelfgate simulate --script crossed --condition harsh --seed 7 --render case.mp4",
+        ),
         None,
     )
     show = _command(
@@ -193,7 +222,10 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         "evaluate",
         "Measure how well the engine tells who took what: on an exam of made-up cases, or on a "
         "journal of which the truth is known.",
-        "shelfgate evaluate --suite --cases 50",
+        (
+            "shelfgate evaluate --suite --cases 50",
+            "shelfgate evaluate journal/*.gz --truth truth.json",
+        ),
         None,
     )
     model = _command(

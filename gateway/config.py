@@ -33,6 +33,8 @@ from gateway.config_settings import (
 )
 from gateway.config_store import StoreRead, read_store
 from gateway.config_toml import ConfigError, Document, Problem, Problems, Severity, Where
+from gateway.domain.events import Alike
+from gateway.domain.planogram import NOISE_G, TOLD_MAX, alike
 from gateway.domain.store import Store
 
 __all__ = [
@@ -106,6 +108,8 @@ def examine(settings_path: str | Path, store_path: str | Path) -> Checked:
     """
     settings, store = read_settings(Path(settings_path)), read_store(Path(store_path))
     problems = _together(settings, store)
+    if store.store is not None:
+        problems += _alike_notes(Path(store_path), store.store)
     against = [problem.key for problem in problems if problem.severity == "error"]
     cameras = [
         (where, table)
@@ -115,6 +119,35 @@ def examine(settings_path: str | Path, store_path: str | Path) -> Checked:
     if {"camera", "gondola"} & store.doubtful:
         cameras = []
     return Checked(problems, cameras, store.known)
+
+
+def _alike_notes(path: Path, store: Store) -> list[Problem]:
+    """Return a note for each pair of neighbours that a weight cannot tell apart."""
+    pairs = alike(store)
+
+    def note(problem: str, remedy: str) -> Problem:
+        return Problem(
+            file=str(path), line=None, key="", problem=problem, remedy=remedy, severity="note"
+        )
+
+    notes = [note(*_alike_words(pair, store)) for pair in pairs[:TOLD_MAX]]
+    if len(pairs) > TOLD_MAX:
+        problem = f"neighbours that weigh alike, beyond these: {len(pairs) - TOLD_MAX}"
+        notes.append(note(problem, "Move or weigh those above, then check again"))
+    return notes
+
+
+def _alike_words(pair: Alike, store: Store) -> tuple[str, str]:
+    """Return what is wrong with a pair of neighbours, and what to do."""
+    things = [
+        f"{units.quantity} x {store.products[units.gtin].name} ({units.gtin}, {units.weight_g:g} g)"
+        for units in (pair.one, pair.other)
+    ]
+    plural = "s" if len(pair.plates) > 1 else ""
+    problem = f"plate{plural} {', '.join(pair.plates)}: {things[0]} weighs like {things[1]}"
+    if pair.measurable:
+        return problem, "Move one of them, or weigh a sample and give a smaller tolerance_g"
+    return problem, f"Move one of them: plates do not tell {NOISE_G:g} g apart"
 
 
 def load(

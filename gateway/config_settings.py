@@ -17,7 +17,7 @@ from drivers.registry import AnyDriverConfig
 from gateway.config_read import Check, Decoded, read_table
 from gateway.config_tables import Name
 from gateway.config_toml import ConfigError, Document, Problem, Problems, Where, load_document
-from gateway.domain.inputs import EngineSettings
+from gateway.domain.inputs import Tuning
 
 CREDENTIAL: Final = "credential:"
 SECRET_BYTES_MAX: Final = 4_096
@@ -185,7 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     broker: Broker = Broker()
     uplink: Uplink | None = None
     """Without one, events stay in the database."""
-    engine: EngineSettings = EngineSettings()
+    engine: Tuning = Tuning()
     journal: Journal | None = None
     history: History = History()
     entry: Entry | None = None
@@ -322,7 +322,7 @@ def _check_plaintext(where: Where, uplink: Uplink, problems: Problems, *, far: b
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", None)
 
 
-def _check_engine(where: Where, engine: EngineSettings, problems: Problems) -> None:
+def _check_engine(where: Where, engine: Tuning, problems: Problems) -> None:
     if not 0.5 <= engine.certainty < 1:
         remedy = "Give a probability of at least 0.5 and below 1"
         problems.add(where.at("certainty"), f"is {engine.certainty:g}", remedy)
@@ -355,5 +355,5 @@ def _default_port(tls: Tls | None) -> int:
 _CHECKS: Final[dict[type, Check]] = {
     Broker: _check_broker,
     Uplink: _check_login,
-    EngineSettings: _check_engine,
+    Tuning: _check_engine,
 }

@@ -453,6 +453,7 @@ def replay(
     *,
     store: Store | None = None,
     on_input: Callable[[int, AnyInput], None] | None = None,
+    on_engine: Callable[[Engine], None] | None = None,
 ) -> Replayed:
     """Fold segments through engines; each begins where its snapshot was taken.
 
@@ -461,6 +462,7 @@ def replay(
         on_event: Called with each event and its causing input's number, in order.
         store: Takes the place of the store in every ``gateway-started``.
         on_input: Called with each input and its number, before the events that it makes.
+        on_engine: Called with the engine of each segment before its first input, to look at it.
 
     Raises:
         OSError: A file cannot be read.
@@ -476,6 +478,8 @@ def replay(
             remedy = "Leave the store out, or begin with the segment of a start"
             raise JournalError(f"{path}: begins with a snapshot, which holds its store. {remedy}")
         engine = _engine(path, header)
+        if on_engine is not None:
+            on_engine(engine)
         for number, item in read_segment(path):
             if engine.number == 0 and not isinstance(item, GatewayStarted):
                 remedy = "Begin with gateway-started, which brings the store"

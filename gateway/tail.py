@@ -15,6 +15,8 @@ COLOURS: Final = {
     "shelf": "33",
     "device": "35",
     "gateway": "34",
+    "planogram": "33",
+    "product": "33",
     "attribution": "33",
 }
 
@@ -63,10 +65,27 @@ def _what(name: str, data: dict[str, Any], names: Mapping[str, str]) -> str:
         case "review.requested" | "shelf.changed-unattended":
             felt = ", ".join(f"{one['plate']} {one['delta_g']:+.0f} g" for one in data["weights"])
             text = f"{felt}: {data['reason']}"
+        case "planogram.ambiguous":
+            pairs = [_alike(pair, names) for pair in data["pairs"]]
+            text = "; ".join([*pairs, *([f"{data['more']} more pairs"] if data["more"] else [])])
+        case "product.weight-drifted":
+            text = (
+                f"{data['name']} ({data['gtin']}): catalogue {data['catalogue_g']:g} g,"
+                f" seen {data['learned_g']:g} g ± {data['error_g']:g} in {data['picks']} picks"
+            )
+            text += "" if data["drifted"] else ": no drift any more"
         case _:
             hidden = {"store_version", "clock"}
             text = " ".join(f"{key}={value}" for key, value in data.items() if key not in hidden)
     return text
+
+
+def _alike(pair: dict[str, Any], names: Mapping[str, str]) -> str:
+    one, other = (
+        f"{units['quantity']} x {names.get(units['gtin'], units['gtin'])}"
+        for units in (pair["one"], pair["other"])
+    )
+    return f"{one} weighs like {other} at {', '.join(pair['plates'])}"
 
 
 def _session(name: str) -> str:

@@ -1,49 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settled changes become acts in carts, reviews, or unattended changes: never guesses."""
+"""Settled changes become acts in carts, reviews, or unattended changes."""
 
-from collections.abc import Container, Sequence
-from typing import Final, Literal
+from collections.abc import Container
+from typing import Any, Final, Literal
 
 import msgspec
 
-from gateway.domain import events, products
-from gateway.domain.attribution import (
-    TREMBLE_G,
-    Explanation,
-    Shelved,
-    Stretch,
-    divide,
-    explain,
-    may_hold,
-    presence,
-)
+from gateway.domain import events, lessons, products
+from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
-from gateway.domain.events import Act, Candidate, PlateDelta
-from gateway.domain.layout import PlatePlace
+from gateway.domain.choices import Scenery, Sketch
+from gateway.domain.events import Act, Direction
+from gateway.domain.explanations import extend
 from gateway.domain.output import Step
-from gateway.domain.sessions import bound_persons, drop
-from gateway.domain.state import Decided, Holding, OpenChange, Review, Session
-from gateway.domain.store import Product
-from gateway.domain.weighing import PlateChange, ShelfChange
+from gateway.domain.readings import Reading, hidden, plausible, read
+from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
+from gateway.domain.sessions import write_carts
+from gateway.domain.state import ClosedCart, Decided, Doubt, Holding, OpenChange, Review
+from gateway.domain.unattended import decide_unattended
+from gateway.domain.watching import Watching
+from gateway.domain.weighing import PlateChange, ShelfChange, net
 
 LOOK_NS: Final = 700_000_000
 """How long a settled change waits for cameras that are late."""
-LEAST_UNIT_PART: Final = 0.4
-"""A change smaller than this part of the lightest unit that may lie there is no act."""
+OPEN_MAX: Final = 48
+"""Changes that may still be revised; of more, the oldest is settled as it stands."""
+AGREED_NS: Final = 15_000_000_000
+"""A change of which all explanations say the same is settled after this long."""
+REVIEW_NS: Final = 10_000_000_000
+"""How long later changes may tell what a doubtful one was, before a person is asked."""
 UNTOLD_G_MAX: Final = 50.0
 """A settled change beyond this is asked about, also where the lightest unit weighs far more."""
-STRANGER_SIGMAS: Final = 3.0
-SHIFTED: Final = 0.04
-"""Most that plates disagree about one load, as a part of it: they are calibrated apart."""
-REVIEWS_MAX: Final = 1_000
-SWAPPED: Final = 0.2
-"""Probability that two persons who were one body to the camera came out as each other."""
-SUSPICION: Final = 0.05
-"""Least probability of a candidate of an open review that later acts may rest on."""
-SAME_UNIT_G: Final = 2.0
-"""Standard deviation of what a unit weighs when it is put back, against when it was taken."""
-UNIT_SPREAD: Final = 0.015
-"""Standard deviation from unit to unit of a product, as a part of its weight."""
+LATER: Final = "later evidence"
 
 Reason = Literal["attended", "gateway-down", "device-down"]
 
@@ -69,16 +57,18 @@ def settled(step: Step, shelf: str, change: ShelfChange) -> None:
 def decide_due(step: Step) -> None:
     """Decide every change whose evidence is complete, oldest first."""
     state = step.state
+    if not state.changes:
+        return
     frames = state.people.frame_ns.values()
     looked_ns = min(frames) if frames else step.now_ns
-    waiting = []
+    waiting: list[OpenChange] = []
+    due: list[OpenChange] = []
     for change in state.changes:
         complete = change.reason != "attended" or looked_ns >= change.change.stable_ns
-        if complete or step.now_ns >= change.due_ns:
-            _decide(step, change)
-        else:
-            waiting.append(change)
+        (due if complete or step.now_ns >= change.due_ns else waiting).append(change)
     state.changes = waiting
+    for change in sorted(due, key=lambda one: one.change.since_ns):
+        _decide(step, change)
 
 
 def decide_shelves(step: Step, shelves: Container[str]) -> None:
@@ -90,375 +80,347 @@ def decide_shelves(step: Step, shelves: Container[str]) -> None:
         _decide(step, change)
 
 
-def _decide(step: Step, open_change: OpenChange) -> None:
-    places = step.layout.shelves[open_change.shelf].plates
-    plates = open_change.change.plates
-    shelved = {one.plate: shelved_on(step, places[one.plate].name) for one in plates}
-    held = [
-        one
-        for session in step.state.sessions.values()
-        for one in [*carried(step, session), *suspected(step, session)]
-    ]
-    accepted: list[tuple[Act, float]] = []
-    doubtful: list[tuple[Stretch, list[Explanation], str]] = []
-    parts = [part for felt in _felt(open_change) for part in divide(felt, shelved, held)]
-    for stretch in parts:
-        ranked, doubt = _judge(step, open_change, stretch, may_hold(stretch, shelved), held)
-        if doubt is not None:
-            doubtful.append((stretch, ranked, doubt))
-        elif ranked:
-            act = _act(step, open_change.shelf, stretch, ranked[0])
-            accepted.append((act, abs(stretch.total_g) / act.quantity))
-    if accepted:
-        _publish(step, open_change, accepted)
-        if doubtful:
-            step.state.decided[open_change.id] = Decided([act for act, _ in accepted], 0)
-            step.touch("decided", open_change.id)
-    for stretch, ranked, reason in doubtful:
-        _ask(step, open_change, stretch, ranked, reason)
-    for one in plates:
+def _decide(step: Step, change: OpenChange) -> None:
+    if step.observe is not None:
+        step.observe(step, change)
+    if change.reason != "attended":
+        decide_unattended(step, change)
+    else:
+        _explain(step, change)
+    places = step.layout.shelves[change.shelf].plates
+    for one in net(change.change):
         weighed(step, places[one.plate].name, one.after_g)
 
 
-def _least_g(stretch: Stretch, options: Sequence[Shelved], held: Sequence[Shelved]) -> float:
-    """Return the smallest change, in grams, that can be an act."""
-    if stretch.total_g < 0 and not options:
-        return 0.0  # What somebody holds says nothing of what was taken from here.
-    lightest_g = min((one.product.unit_g for one in [*options, *held]), default=0.0)
-    return LEAST_UNIT_PART * lightest_g
+def _explain(step: Step, change: OpenChange) -> None:
+    """Let every explanation take in a change, and tell what follows."""
+    state, shelf = step.state, step.layout.shelves[change.shelf]
+    without = state.settings.without
+    watching = Watching(step, change.shelf)
+    readings = readings_of(step, change, watching)
+    if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
+        decide_unattended(step, change, watching.unseen)
+        return
+    beliefs = state.beliefs
+    scenery = Scenery(
+        change=change.id,
+        shelf=change.shelf,
+        plate_names=[place.name for place in shelf.plates],
+        who=watching.who,
+        home=watching.home,
+        bound=watching.bound,
+        known=watching.known,
+        place=watching.place,
+        carts="carts" not in without,
+    )
+    pressed = {load.change for load in beliefs.best.loads if load.shelf == change.shelf}
+    beliefs.beam, options, moves = extend(beliefs.beam, change.id, readings, scenery, beliefs.asked)
+    beliefs.open[change.id] = Attribution(
+        change=change.id,
+        subject=f"shelf/{change.shelf}",
+        since_ns=change.change.since_ns,
+        stable_ns=change.change.stable_ns,
+        options=options,
+        weights=weights(step, change.shelf, net(change.change)),
+        started=step.time(change.change.since_ns),
+        ended=step.time(change.change.stable_ns),
+    )
+    beliefs.open[change.id].near = sorted(watching.near)
+    tell(step)
+    best = beliefs.best.chosen[change.id]
+    lessons.learn(step, options[best], moves[best], beliefs.options(change.id))
+    let_go = pressed - {load.change for load in beliefs.best.loads}
+    # Who was asked about a hand that pressed hears of its letting go, too.
+    answers = let_go and all(
+        name in beliefs.open and not beliefs.open[name].asked for name in let_go
+    )
+    _ask_if_strange(step, beliefs.open[change.id], watching, answers=bool(answers))
+    if "look-back" in without:
+        _settle(step, change.id)
+        beliefs.forget_loads()
+    tidy(step)
 
 
-def _only_shifted(stretch: Stretch, least_g: float) -> bool:
-    """Tell whether a small total is noise, or load that moved from plate to plate."""
-    moved_g = max(abs(one.delta_g) for one in stretch.plates)
-    within_g = max(STRANGER_SIGMAS * stretch.sigma_g, SHIFTED * moved_g)
-    return moved_g < least_g or abs(stretch.total_g) <= within_g
+def readings_of(step: Step, change: OpenChange, watching: Watching) -> list[Reading]:
+    """Return the ways to read a change that are worth weighing, most likely first."""
+    felt, shelf = change.change.plates, step.layout.shelves[change.shelf]
+    if "plate-shares" in step.state.settings.without:
+        return read([_summed(felt)], shelf, watching.bound)
+    readings = read(felt, shelf, watching.bound)
+    return plausible([*readings, *hidden(readings, watching.wide)], watching.bound)
 
 
-def _judge(
-    step: Step,
-    open_change: OpenChange,
-    stretch: Stretch,
-    options: Sequence[Shelved],
-    held: Sequence[Shelved],
-) -> tuple[list[Explanation], str | None]:
-    """Return a stretch's explanations and why none may be believed (or None); none: no act."""
-    attended = open_change.reason == "attended"
-    # Several acts may have added up to anything; but where somebody watched, a little is a hand.
-    least_g = min(_least_g(stretch, options, held), UNTOLD_G_MAX)
-    if not attended:
-        every = step.state.store.products.values()
-        least_g = min(least_g, LEAST_UNIT_PART * min((one.unit_g for one in every), default=0.0))
-    if abs(stretch.total_g) < least_g:
-        ranked = _strangers(step, stretch)
-        if not ranked and _only_shifted(stretch, least_g):
-            return [], None
-        return ranked, "unexplained-weight" if attended else open_change.reason
-    if not attended:
-        return _what_without_whom(stretch, options, held), open_change.reason
-    ranked, doubt = _who(step, open_change, stretch, options)
-    if doubt == "unexplained-weight":
-        ranked = [*_strangers(step, stretch), *ranked]
-    return ranked, doubt
+def _summed(felt: list[PlateChange]) -> PlateChange:
+    """Return a shelf's changes as if it were one plate."""
+    largest = max(felt, key=lambda one: abs(one.delta_g))
+    return largest._replace(
+        delta_g=sum(one.delta_g for one in felt),
+        sigma_g=sum(one.sigma_g**2 for one in felt) ** 0.5,
+    )
 
 
-def _felt(open_change: OpenChange) -> list[list[PlateChange]]:
-    """Return neighbours to be explained together.
+def tell(step: Step, reason: str = LATER, review: Review | None = None) -> None:
+    """Tell what the best explanation says that was not told, and write down the carts."""
+    beliefs = step.state.beliefs
+    for one in beliefs.open.values():
+        best = beliefs.best.chosen[one.change]
+        if best != one.told:
+            _tell_one(step, one, best)
+    _remember_misplaced(step)
+    _remember_doubts(step)
+    write_carts(step, reason, review)
 
-    Offsets drift in the time that nobody watched; added up over many plates, that would look like
-    something taken.
-    """
-    plates = open_change.change.plates
-    if open_change.reason == "attended":
-        return [plates]
-    runs: list[list[PlateChange]] = []
-    for one in plates:
-        if abs(one.delta_g) <= TREMBLE_G:
+
+def _tell_one(step: Step, one: Attribution, best: int) -> None:
+    one.told = best
+    known = [act for act in one.options[best] if act.gtin]
+    if one.revision >= 0 and plain(known) == plain(one.acts):
+        return  # By another plate, or in another way: nothing that anybody was told.
+    one.acts = acts = [act_of(act, _act_probability(step, one, act)) for act in known]
+    for act in acts:
+        products.use(step, act.gtin)
+    if one.revision < 0 and not acts:
+        return
+    one.revision += 1
+    fields: dict[str, Any] = {
+        "change": one.change,
+        "revision": one.revision,
+        "acts": acts,
+        "weights": one.weights,
+        "started": one.started,
+        "ended": one.ended,
+    }
+    if one.revision > 0:
+        step.emit(events.AttributionRevised, f"change/{one.change}", reason=LATER, **fields)
+    else:
+        for direction, kind in (("pick", events.ItemPicked), ("put-back", events.ItemPutBack)):
+            if any(act.direction == direction for act in acts):
+                step.emit(kind, one.subject, one.stable_ns, **fields)
+    if one.change in step.state.decided:
+        _remember_told(step, one)
+
+
+def _remember_doubts(step: Step) -> None:
+    """Write down what is still to be asked, for a start that comes before."""
+    state = step.state
+    wanted = {
+        one.change: (one, reason)
+        for one in state.beliefs.open.values()
+        if not one.asked and (reason := _doubtful(step, one)) is not None
+    }
+    for change in state.doubts.keys() - wanted.keys():
+        _forget_doubt(step, change)
+    for change, (one, reason) in wanted.items():
+        known = state.doubts.get(change)
+        if known is not None and (known.reason, known.told.revision) == (reason, one.revision):
             continue
-        if runs and one.plate - runs[-1][-1].plate == 1:
-            runs[-1].append(one)
-        else:
-            runs.append([one])
-    return runs
+        state.doubts[change] = Doubt(
+            change=change,
+            subject=one.subject,
+            reason=reason,
+            candidates=candidates_of(state.beliefs.options(change)),
+            weights=one.weights,
+            started=one.started,
+            ended=one.ended,
+            told=Decided(one.acts, one.revision),
+        )
+        step.touch("doubt", change)
 
 
-def _strangers(step: Step, stretch: Stretch) -> list[Explanation]:
-    """Explain a stretch by products of the store that weigh just that, wherever they belong.
-
-    Too little for what belongs there may still be a unit of something else: nobody's hand weighs
-    on a plate as exactly as that.
-    """
-    weight_g, sigma_g = abs(stretch.total_g), stretch.sigma_g
-    found = [
-        Shelved(product, 1, misplaced=True)
-        for product in step.state.store.products.values()
-        if abs(product.unit_g - weight_g) <= max(product.tolerance_g, STRANGER_SIGMAS * sigma_g)
-    ]
-    return _what_without_whom(stretch, found, found)
+def _forget_doubt(step: Step, change: str) -> None:
+    if step.state.doubts.pop(change, None) is not None:
+        step.touch("doubt", change)
 
 
-def shelved_on(step: Step, plate: str) -> list[Shelved]:
-    """Return what may be taken from a plate: what belongs there, and what was misplaced."""
-    found = [Shelved(product, 1_000, misplaced=False) for product in step.layout.home[plate]]
-    holding = step.state.holdings.get(plate)
-    for gtin, count in (holding.misplaced if holding else {}).items():
-        product = products.find(step.state, gtin)
-        if product is not None:
-            found.append(Shelved(product, count, misplaced=True))
-    return found
+def _act_probability(step: Step, one: Attribution, act: Sketch) -> float:
+    """Return how likely it is that an act was done, whatever else was."""
+    wanted = plain([act])[0]
+    return sum(
+        share for share, acts in step.state.beliefs.options(one.change) if wanted in plain(acts)
+    )
 
 
-def carried(step: Step, session: Session, home: Container[str] = ()) -> list[Shelved]:
-    """Return what a session's cart may put back, by what its very units weighed when taken.
+def _remember_misplaced(step: Step) -> None:
+    """Keep count of units that lie where they do not belong."""
+    found: dict[str, dict[str, int]] = {}
+    for one in step.state.beliefs.best.lying:
+        units = found.setdefault(one.plate, {})
+        units[one.gtin] = units.get(one.gtin, 0) + 1
+    holdings = step.state.holdings
+    for plate in sorted({*found, *(name for name, one in holdings.items() if one.misplaced)}):
+        if plate not in step.layout.plates:
+            continue
+        holding = holdings.setdefault(plate, Holding(weighed_g=None))
+        if holding.misplaced != found.get(plate, {}):
+            holding.misplaced = found.get(plate, {})
+            for gtin in holding.misplaced:
+                products.use(step, gtin)
+            step.touch("holding", plate)
+
+
+def _ask_if_strange(step: Step, one: Attribution, watching: Watching, *, answers: bool) -> None:
+    """Ask at once about what no later change will explain.
 
     Args:
         step: The step.
-        session: Whose cart.
-        home: Products that belong where it would be put back; others are misplaced there.
+        one: What was just told.
+        watching: Who was there.
+        answers: It ends what a hand began of which nobody has been asked.
     """
-    found = []
-    for gtin, line in session.lines.items():
-        product = products.find(step.state, gtin)
-        if product is None or line.quantity <= 0:
-            continue
-        if line.unit_g is not None:
-            spread_g = SAME_UNIT_G + (UNIT_SPREAD * line.unit_g if line.quantity > 1 else 0.0)
-            product = msgspec.structs.replace(
-                product, unit_g=line.unit_g, tolerance_g=min(spread_g, product.tolerance_g)
-            )
-        found.append(Shelved(product, line.quantity, misplaced=gtin not in home))
-    return found
+    assert one.told is not None, "it was just told"
+    best = one.options[one.told]
+    felt_g = [weight.delta_g for weight in one.weights]
+    if not best and min(max(map(abs, felt_g)), abs(sum(felt_g))) > UNTOLD_G_MAX:
+        if not answers:
+            _ask(step, one, "unexplained-weight")
+    elif any(act.gtin and act.session is None and act.direction == "pick" for act in best):
+        _ask(step, one, "person-without-session" if watching.strangers else "nobody-near")
 
 
-def suspected(step: Step, session: Session, home: Container[str] = ()) -> list[Shelved]:
-    """Return what a session may put back that open reviews have not given to it, or not yet."""
-    found = []
-    for review in step.state.reviews.values():
-        if session.id not in review.sessions:
-            continue
-        total_g = sum(weight.delta_g for weight in review.weights)
-        for candidate in review.candidates:
-            (act,) = candidate.acts
-            product = products.find(step.state, act.gtin)
-            possible = act.session in {None, session.id} and candidate.probability >= SUSPICION
-            if product is None or act.direction != "pick" or not possible:
-                continue
-            unit_g = abs(total_g) / act.quantity
-            product = msgspec.structs.replace(product, unit_g=unit_g, tolerance_g=SAME_UNIT_G)
-            found.append(Shelved(product, act.quantity, misplaced=act.gtin not in home))
-    return found
-
-
-def _what_without_whom(
-    stretch: Stretch, options: Sequence[Shelved], held: Sequence[Shelved]
-) -> list[Explanation]:
-    """Return what a change that nobody watched may have been, by weight alone."""
-    if stretch.total_g < 0:
-        return explain(stretch, {None: 1.0}, options, {})
-    unique: dict[str, Product] = {one.product.gtin: one.product for one in [*options, *held]}
-    shelved = [Shelved(product, 1_000, misplaced=False) for product in unique.values()]
-    mirrored = stretch._replace(total_g=-stretch.total_g)
-    return [
-        one._replace(direction="put-back") for one in explain(mirrored, {None: 1.0}, shelved, {})
-    ]
-
-
-def _who(
-    step: Step, open_change: OpenChange, stretch: Stretch, options: Sequence[Shelved]
-) -> tuple[list[Explanation], str | None]:
-    """Return the explanations of a stretch, and why the best may not be believed (or None)."""
-    state = step.state
-    shelf = step.layout.shelves[open_change.shelf].plates
-    felt = [shelf[plate.plate].name for plate in stretch.plates]
-    home = {product.gtin for plate in felt for product in step.layout.home[plate]}
-    # A product on several plates is reached for at any of them.
-    places = [
-        place
-        for place in shelf
-        if place.name in felt
-        or not home.isdisjoint(product.gtin for product in step.layout.home[place.name])
-    ]
-    near = _near(step, open_change.change, places)
-    held = {
-        session.id: [*carried(step, session, home), *suspected(step, session, home)]
-        for session in state.sessions.values()
-    }
-    ranked = explain(stretch, near, options, held)
-    if not near:
-        blind = any(not session.persons for session in state.sessions.values())
-        return ranked, "no-camera" if blind or not state.people.frame_ns else "nobody-near"
-    if not ranked or sum(one.probability for one in ranked) < 0.5:
-        return ranked, "unexplained-weight"
-    if ranked[0].session is None:
-        return ranked, "person-without-session"
-    if ranked[0].probability < state.settings.certainty:
-        return ranked, "uncertain"
-    if not _holds(state.sessions[ranked[0].session], ranked[0]):
-        return ranked, "rests-on-review"
-    return ranked, None
-
-
-def _near(step: Step, change: ShelfChange, places: Sequence[PlatePlace]) -> dict[str | None, float]:
-    """Return the likelihood of each session having been at the plates; None: somebody without one.
-
-    Of two persons who were one body to the camera for a while, each may be the other.
-    """
-    persons = step.state.people.persons
-    alone = {
-        name: presence(person, places, change.since_ns, change.stable_ns)
-        for name, person in persons.items()
-    }
-    bound = bound_persons(step)
-    near: dict[str | None, float] = {}
-    for name, person in persons.items():
-        session = bound.get(name)
-        key = session.id if session else None
-        others = max((alone.get(other, 0.0) for other in person.mixed), default=None)
-        likelihood = alone[name]
-        if others is not None:
-            likelihood = (1.0 - SWAPPED) * likelihood + SWAPPED * others
-        near[key] = max(near.get(key, 0.0), likelihood)
-    return {key: likelihood for key, likelihood in near.items() if likelihood > 1e-6}
-
-
-def _holds(session: Session, one: Explanation) -> bool:
-    """Tell whether a cart holds what it would put back: it may rest on an open review."""
-    line = session.lines.get(one.guess.gtin)
-    return one.direction == "pick" or (line is not None and line.quantity >= one.guess.quantity)
-
-
-def _act(step: Step, shelf: str, stretch: Stretch, one: Explanation) -> Act:
-    return Act(
-        session=one.session,
-        gtin=one.guess.gtin,
-        quantity=one.guess.quantity,
-        direction=one.direction,
-        plate=step.layout.shelves[shelf].plates[stretch.main.plate].name,
-        probability=round(one.probability, 4),
-        misplaced=one.guess.misplaced,
-    )
-
-
-def _publish(step: Step, open_change: OpenChange, accepted: list[tuple[Act, float]]) -> None:
-    change = open_change.change
-    acts = [act for act, _ in accepted]
-    for act, unit_g in accepted:
-        _carry(step, act, unit_g)
-    for direction, kind in (("pick", events.ItemPicked), ("put-back", events.ItemPutBack)):
-        if any(act.direction == direction for act in acts):
-            step.emit(
-                kind,
-                f"shelf/{open_change.shelf}",
-                change.stable_ns,
-                change=open_change.id,
-                revision=0,
-                acts=acts,
-                weights=weights(step, open_change.shelf, change.plates),
-                started=step.time(change.since_ns),
-                ended=step.time(change.stable_ns),
-            )
-
-
-def _carry(step: Step, act: Act, unit_g: float) -> None:
-    """Move units between a cart and a plate."""
-    session = step.state.sessions.get(act.session or "")
-    if session is not None:
-        apply(session.lines, act, unit_g)
-        products.use(step, act.gtin)
-        step.touch("session", session.id)
-    move_misplaced(step, act)
-
-
-def move_misplaced(step: Step, act: Act) -> None:
-    """Keep count of units that lie where they do not belong."""
-    if not act.misplaced or act.plate not in step.layout.plates:
+def _ask(step: Step, one: Attribution, reason: str) -> None:
+    if one.asked:
         return
-    products.use(step, act.gtin)
-    holding = step.state.holdings.setdefault(act.plate, Holding(weighed_g=None))
-    sign = 1 if act.direction == "put-back" else -1
-    count = holding.misplaced.get(act.gtin, 0) + sign * act.quantity
-    holding.misplaced.pop(act.gtin, None)
-    if count > 0:
-        holding.misplaced[act.gtin] = count
-    step.touch("holding", act.plate)
-
-
-def weights(step: Step, shelf: str, plates: Sequence[PlateChange]) -> list[PlateDelta]:
-    """Return what the plates felt, as events tell it."""
-    places = step.layout.shelves[shelf].plates
-    return [
-        PlateDelta(
-            plate=places[one.plate].name,
-            delta_g=round(one.delta_g, 1),
-            sigma_g=round(one.sigma_g, 2),
-            calibration=places[one.plate].calibration,
-        )
-        for one in plates
-    ]
-
-
-def _ask(
-    step: Step,
-    open_change: OpenChange,
-    stretch: Stretch,
-    ranked: list[Explanation],
-    reason: str,
-) -> None:
-    """Ask a person about a stretch, or report it as unattended, or both."""
-    unattended = reason in {"gateway-down", "device-down", "nobody-near"}
-    sessions = [] if reason == "nobody-near" else sorted(step.state.sessions)
-    review = Review(
-        id=step.name(),
-        change=open_change.id,
-        candidates=[
-            Candidate(
-                probability=round(one.probability, 4),
-                acts=[_act(step, open_change.shelf, stretch, one)],
-            )
-            for one in ranked
-        ],
-        sessions=sessions,
-        weights=weights(step, open_change.shelf, stretch.plates),
-        started=step.time(open_change.change.since_ns),
-        ended=step.time(open_change.change.stable_ns),
+    one.asked = True
+    _forget_doubt(step, one.change)
+    options = step.state.beliefs.options(one.change)
+    ask(
+        step,
+        subject=one.subject,
+        change=one.change,
+        reason=reason,
+        candidates=candidates_of(options),
+        felt=one.weights,
+        times=(one.started, one.ended),
+        at_ns=one.stable_ns,
     )
-    # Where no shopper is, nobody's cart depends on an answer.
-    asked = bool(sessions) or not unattended
-    subject, at_ns = f"shelf/{open_change.shelf}", open_change.change.stable_ns
-    if unattended:
-        step.emit(
-            events.ShelfChangedUnattended,
-            subject,
-            at_ns,
-            change=review.change,
-            reason=reason,
-            weights=review.weights,
-            review=review.id if asked else None,
-        )
-    if asked:
-        _remember(step, review)
-        step.emit(
-            events.ReviewRequested,
-            subject,
-            at_ns,
-            review=review.id,
-            change=review.change,
-            reason=reason,
-            candidates=review.candidates,
-            sessions=sessions,
-            weights=review.weights,
-            started=review.started,
-            ended=review.ended,
-        )
+    _remember_told(step, one)
 
 
-def _remember(step: Step, review: Review) -> None:
-    """Keep a review until it is decided; the oldest of too many is forgotten."""
-    for candidate in review.candidates:
-        for act in candidate.acts:
-            products.use(step, act.gtin)
-    if step.keep("review", step.state.reviews, review.id, review, REVIEWS_MAX):
-        drop(step, "gateway/reviews", "forgotten")
+def _remember_told(step: Step, one: Attribution) -> None:
+    """Keep, with an open review, what was told of its change."""
+    step.state.decided[one.change] = Decided(one.acts, one.revision)
+    step.touch("decided", one.change)
+
+
+def sure_of(step: Step, one: Attribution) -> float:
+    """Return how likely what was told of a change is."""
+    assert one.told is not None, "changes are told as they are decided"
+    wanted = plain([act for act in one.options[one.told] if act.gtin])
+    return sum(
+        share
+        for share, acts in step.state.beliefs.options(one.change)
+        if plain([act for act in acts if act.gtin]) == wanted
+    )
+
+
+def ask_if_doubtful(step: Step, one: Attribution) -> None:
+    """Ask about a change that is not certain enough, or that nothing explains."""
+    reason = None if one.asked else _doubtful(step, one)
+    if reason is not None:
+        _ask(step, one, reason)
+
+
+def _doubtful(step: Step, one: Attribution) -> str | None:
+    """Return why a person has to be asked about a change, as far as is known now."""
+    if _unexplained(step, one):
+        return "unexplained-weight"
+    return "uncertain" if sure_of(step, one) < step.state.settings.certainty else None
+
+
+def _unexplained(step: Step, one: Attribution) -> bool:
+    """Tell whether a change left something behind that nothing known can be."""
+    return any(load.change == one.change for load in step.state.beliefs.best.loads)
+
+
+def ask_before_closing(step: Step, session: str) -> None:
+    """Ask about what may still change a cart that is about to be closed."""
+    for one in list(step.state.beliefs.open.values()):
+        named = any(act.session == session for option in one.options for act in option)
+        if named or (session in one.near and _unexplained(step, one)):
+            ask_if_doubtful(step, one)
+
+
+def tidy(step: Step) -> None:
+    """Settle changes that no explanation doubts any more, and the oldest of too many."""
+    beliefs = step.state.beliefs
+    for name, one in list(beliefs.open.items()):
+        age_ns = step.now_ns - one.stable_ns
+        if age_ns < REVIEW_NS:
+            continue
+        ask_if_doubtful(step, one)
+        best = beliefs.best.chosen[name]
+        if age_ns > AGREED_NS and all(other.chosen[name] == best for other in beliefs.beam):
+            _settle(step, name)
+    while len(beliefs.open) > OPEN_MAX:
+        oldest = next(iter(beliefs.open))
+        ask_if_doubtful(step, beliefs.open[oldest])
+        _settle(step, oldest)
+
+
+def _settle(step: Step, change: str) -> None:
+    step.state.beliefs.settle(change)
+    _forget_doubt(step, change)
+
+
+def decide(step: Step, review: Review, acts: list[Act]) -> None:
+    """Carry out a person's decision: tell the change's acts, and what follows for others."""
+    state, beliefs = step.state, step.state.beliefs
+    told = state.decided.pop(review.change, None)
+    step.touch("decided", review.change)
+    before = list(told.acts) if told else []
+    step.emit(
+        events.AttributionRevised,
+        f"change/{review.change}",
+        change=review.change,
+        revision=(told.revision if told else -1) + 1,
+        acts=acts,
+        weights=review.weights,
+        started=review.started,
+        ended=review.ended,
+        reason=f"review {review.id}",
+    )
+    unit_g = {}
+    for act in [*before, *acts]:
+        products.use(step, act.gtin)
+        product = products.find(state, act.gtin)
+        unit_g[act.gtin] = product.unit_g if product is not None else 1.0
+    beliefs.hold(
+        review.change,
+        [_sketch(step, act) for act in before],
+        [_sketch(step, act) for act in acts],
+        unit_g,
+    )
+    for cart in state.closed.values():
+        if cart.closed_ns is None:  # No explanation holds it any more.
+            _replace(cart, before, acts)
+    tell(step, f"review {review.id}", review)
+
+
+def _replace(cart: ClosedCart, before: list[Act], after: list[Act]) -> None:
+    """Put other acts into a closed cart than were told."""
+    for act in before:
+        if act.session == cart.session:
+            direction: Direction = "put-back" if act.direction == "pick" else "pick"
+            apply(cart.lines, msgspec.structs.replace(act, direction=direction, probability=1.0))
+    for act in after:
+        if act.session == cart.session:
+            apply(cart.lines, act)
+
+
+def _sketch(step: Step, act: Act) -> Sketch:
+    shelf = step.layout.shelf_of.get(act.plate, "")
+    place = step.layout.plates.get(act.plate)
+    x_mm = place.middle_mm if place is not None else 0.0
+    return Sketch(
+        act.session,
+        act.gtin,
+        act.quantity,
+        act.direction,
+        act.plate,
+        act.misplaced and place is not None,
+        shelf,
+        x_mm,
+    )
 
 
 def weighed(step: Step, plate: str, weight_g: float) -> None:

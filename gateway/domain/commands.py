@@ -6,9 +6,7 @@ from typing import Annotated, Final, TypeVar
 
 import msgspec
 
-from gateway.domain import events, products
-from gateway.domain.carts import apply
-from gateway.domain.changes import move_misplaced
+from gateway.domain import changes, events, products
 from gateway.domain.effects import Backfill, EraseShopper, Reply
 from gateway.domain.events import Act
 from gateway.domain.gtin import valid_gtin
@@ -16,8 +14,7 @@ from gateway.domain.inputs import Command
 from gateway.domain.layout import Layout
 from gateway.domain.output import Step
 from gateway.domain.refusals import worded
-from gateway.domain.sessions import emit_cart, open_reviews
-from gateway.domain.state import Decided, Overrides, Review, apply_overrides
+from gateway.domain.state import Overrides, apply_overrides
 from gateway.domain.store import Facing, Product
 
 REMEMBERED: Final = 500
@@ -260,48 +257,7 @@ def _review(step: Step, command: Command) -> None:
         acts=acts,
         by=wanted.by,
     )
-    _revise(step, review, acts)
-
-
-def _revise(step: Step, review: Review, acts: list[Act]) -> None:
-    """Tell the change's acts, and adjust the carts that the decision touches."""
-    state = step.state
-    already = state.decided.pop(review.change, None)
-    complete = [*(already.acts if already else []), *acts]
-    revision = (already.revision if already else 0) + 1
-    if any(other.change == review.change for other in state.reviews.values()):
-        state.decided[review.change] = Decided(complete, revision)
-    step.touch("decided", review.change)
-    step.emit(
-        events.AttributionRevised,
-        f"change/{review.change}",
-        change=review.change,
-        revision=revision,
-        acts=complete,
-        weights=review.weights,
-        started=review.started,
-        ended=review.ended,
-        reason=f"review {review.id}",
-    )
-    for act in acts:
-        products.use(step, act.gtin)
-        move_misplaced(step, act)
-        session = state.sessions.get(act.session or "")
-        if session is not None:
-            apply(session.lines, act)
-            step.touch("session", session.id)
-    for name in review.sessions:
-        cart = state.closed.get(name)
-        if cart is None:
-            continue
-        for act in acts:
-            if act.session == name:
-                apply(cart.lines, act)
-        cart.revision += 1
-        step.touch("closed", name)
-        emit_cart(step, cart, cart.lines, adjusted=f"review {review.id}")
-        if not open_reviews(step, name):
-            del state.closed[name]
+    changes.decide(step, review, acts)
 
 
 def _gtin(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from gateway.domain import changes, commands, events, presence, products, restock, sessions
+from gateway.domain import changes, commands, events, lessons, presence, products, restock, sessions
 from gateway.domain import timekeeping as time
 from gateway.domain.effects import AnyEffect
 from gateway.domain.events import Event
@@ -31,7 +31,7 @@ from gateway.domain.inputs import (
     Tick,
 )
 from gateway.domain.layout import Layout
-from gateway.domain.output import Step
+from gateway.domain.output import Observe, Step
 from gateway.domain.recovery import started
 from gateway.domain.state import (
     EngineState,
@@ -52,6 +52,8 @@ DRIFT_G: Final = 0.5
 MISDATED_NS: Final = 200_000_000
 """Blocks may overlap by this much through jitter; beyond it, the earlier ones were misdated."""
 AWAY_NS: Final = 20_000_000_000
+CAMERA_LAG_NS: Final = 120_000_000
+"""From a frame to its promptest message, where the camera does not tell by the gateway's clock."""
 
 
 class Stepped(NamedTuple):
@@ -68,6 +70,8 @@ class Engine:
         self._state: EngineState | None = None
         self._layout: Layout | None = None
         self._touched: dict[tuple[str, str], None] = {}
+        self.observe: Observe | None = None
+        """Is shown each change right before it is decided; for who explains, and alters nothing."""
 
     @property
     def link_online(self) -> bool:
@@ -98,6 +102,7 @@ class Engine:
         assert self._state is not None, "the first input of an engine is GatewayStarted"
         assert self._layout is not None
         step = Step(self._state, self._layout, number, item.at)
+        step.observe = self.observe
         self._state.number = number
         self._dispatch(step, item)
         time.watch_clock(step)
@@ -138,6 +143,7 @@ class Engine:
             "closed": state.closed,
             "review": state.reviews,
             "decided": state.decided,
+            "doubt": state.doubts,
             "holding": state.holdings,
             "token": state.tokens,
             "command": state.commands,
@@ -146,6 +152,7 @@ class Engine:
             "clock": {"told": state.told_clock},
             "horizon": {"tokens": state.tokens_gone_utc_ns},
             "product": state.products,
+            "learned": state.learned,
         }
         return tables[kind].get(key)
 
@@ -186,6 +193,7 @@ class Engine:
                 time.begin_gap(step, item)
             case GatewayStopping():
                 sessions.tell_drops(step)
+                lessons.save(step)
                 step.emit(events.GatewayStoppedData, "gateway", reason=item.reason)
 
     def _weigh(self, step: Step, item: Samples) -> None:
@@ -218,10 +226,17 @@ class Engine:
             return
         camera = item.device.removeprefix("camera/")
         at_ns = device.time_of(item, 0)
+        if item.host_mono_ms is None:
+            at_ns -= CAMERA_LAG_NS
         prefix = f"{step.state.epoch[:8]}-"
         doors = [*step.layout.entry, *step.layout.exit]
         people = step.state.people
-        present = people.see(camera, item.boot, item.people, at_ns, prefix=prefix, doors=doors)
+        scanned = sessions.who_scanned(step)
+        present = people.see(
+            camera, item.boot, item.people, at_ns, prefix=prefix, doors=doors, bound=scanned
+        )
+        sessions.corrected(step)
+        people.exchanged, people.merged = [], []
         if people.turned_away:
             sessions.drop(step, item.device, "too-many-people", people.turned_away)
             people.turned_away = 0
@@ -252,7 +267,8 @@ def _shelf(step: Step, name: str, plates: int) -> ShelfState:
 def _tick(step: Step) -> None:
     state = step.state
     changes.decide_due(step)
-    sessions.tick(step)
+    changes.tidy(step)
+    sessions.tick(step, changes.ask_before_closing)
     kept = {person for session in state.sessions.values() for person in session.persons}
     state.people.forget_strangers(kept, step.now_ns)
     presence.watch(step)
@@ -264,6 +280,7 @@ def _tick(step: Step) -> None:
     if step.now_ns - state.drift_saved_ns >= every_ns:
         _save_drift(step)
         products.sweep(step)
+    lessons.save_due(step)
     if state.gap_since_ns is not None:
         _end_gap(step)
 

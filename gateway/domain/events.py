@@ -285,6 +285,59 @@ class ClockStepped(Data, frozen=True, kw_only=True):
     """The offset that labels events from now on."""
 
 
+class Units(msgspec.Struct, frozen=True):
+    """Some units of one product."""
+
+    gtin: str
+    quantity: int
+    weight_g: float
+    """Of all of them, by the catalogue."""
+
+
+class Alike(msgspec.Struct, frozen=True):
+    """Two products that lie side by side and cannot be told apart by weight."""
+
+    one: Units
+    """Of the heavier product."""
+    other: Units
+    plates: list[str]
+    """Where they meet: plates of one shelf that hold one beside the other, or both."""
+    measurable: bool
+    """Whether smaller tolerances could tell them apart; false where plates are too noisy for it."""
+
+
+class PlanogramAmbiguous(Data, frozen=True, kw_only=True):
+    """The planogram has neighbours that weigh alike; complete for its ``store_version``."""
+
+    NAME: ClassVar[str] = "planogram.ambiguous"
+    pairs: list[Alike]
+    """At most 100, in the store's order."""
+    more: int
+    """How many further pairs there are."""
+
+
+class ProductWeightDrifted(Data, frozen=True, kw_only=True):
+    """A product's units weigh otherwise than the catalogue says, or again what it says."""
+
+    NAME: ClassVar[str] = "product.weight-drifted"
+    gtin: str
+    name: str
+    drifted: bool
+    """False: it was told before, and is over."""
+    catalogue_g: float
+    """Unit weight in this ``store_version``."""
+    learned_g: float
+    """Mean unit weight in the picks."""
+    error_g: float
+    """Standard error of ``learned_g``."""
+    spread_g: float
+    """Standard deviation from unit to unit."""
+    picks: int
+    """How many certain picks it was learned from, since the product last changed at once."""
+    used: bool
+    """Whether the gateway goes by it; false beyond 15 % of the catalogue's weight."""
+
+
 ALL: tuple[type[Data], ...] = (
     SessionStarted,
     ItemPicked,
@@ -304,6 +357,8 @@ ALL: tuple[type[Data], ...] = (
     InputsDropped,
     EventsDropped,
     ClockStepped,
+    PlanogramAmbiguous,
+    ProductWeightDrifted,
 )
 
 

@@ -158,8 +158,12 @@ class StateRow(msgspec.Struct, frozen=True):
         return bytes(self.value) == b"null"
 
 
-class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator may tune in the engine; recorded at every start."""
+Evidence = Literal["plate-shares", "wrists", "carts", "look-back", "learning"]
+"""Parts of what the engine judges by."""
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may tune in the engine."""
 
     certainty: float = 0.9
     """Least probability at which an act is given to a session; below it a review is asked for."""
@@ -171,6 +175,15 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A session whose persons nobody sees is closed by time after this long."""
     entry_wait_ms: int = 10_000
     """How long a valid entry scan waits for a person in the entry zone."""
+    companions: bool = True
+    """Whoever comes in without a scan, right beside somebody who scanned, shares that session."""
+
+
+class EngineSettings(Tuning, frozen=True, kw_only=True):
+    """All that the engine is set to; recorded at every start."""
+
+    without: tuple[Evidence, ...] = ()
+    """Parts of the evidence that are left out, to measure what each is worth; for the exam only."""
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one step makes: events named by their cause, effects, and the durable rows it touched."""
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
@@ -9,9 +10,11 @@ import msgspec
 
 from gateway.domain.effects import AnyEffect
 from gateway.domain.events import Clock, Data, Event, SessionStarted, event_id
+from gateway.domain.goods import Known
 from gateway.domain.inputs import Stamp
 from gateway.domain.layout import Layout
-from gateway.domain.state import EngineState
+from gateway.domain.learning import Weights
+from gateway.domain.state import EngineState, OpenChange
 
 Kept = TypeVar("Kept")
 
@@ -41,6 +44,8 @@ class Step:
         self.events: list[Event] = []
         self.effects: list[AnyEffect] = []
         self.touched: dict[tuple[str, str], None] = {}
+        self.observe: Observe | None = None
+        """Is shown each change right before it is decided, and alters nothing."""
         self._names = 0
 
     def emit(self, kind: type[Data], subject: str, at_ns: int | None = None, **fields: Any) -> None:  # noqa: ANN401
@@ -80,6 +85,10 @@ class Step:
         cause = f"{self.state.gateway}/{self.state.epoch}/{self.number}/name/{self._names}"
         return blake2b(cause.encode(), digest_size=8).hexdigest()
 
+    def known_weights(self) -> Mapping[str, Known]:
+        """Return what each product of the store weighs, as far as it is known."""
+        return Weights(self.state.store.products, self.state.learned)
+
     def touch(self, kind: str, key: str) -> None:
         """Note that a durable row has to be written."""
         self.touched[(kind, key)] = None
@@ -94,3 +103,6 @@ class Step:
         del table[oldest]
         self.touch(kind, oldest)
         return True
+
+
+Observe = Callable[[Step, OpenChange], None]

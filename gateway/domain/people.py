@@ -1,106 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks of all cameras joined into persons on the floor, with where their wrists were."""
+"""Tracks of all cameras joined into persons on the floor, with where their wrists were.
 
-from collections.abc import Iterable, Sequence
-from math import hypot
-from typing import Final
+A new track goes to who fits best by place and appearance. Whether two tracks that came near each
+other go on with each other's body is watched (:class:`Doubt`) and mended once it is clear.
+"""
+
+from collections.abc import Container, Iterable, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
+from gateway.domain.identity import assign, spread_density, usable
 from gateway.domain.inputs import PersonSeen
+from gateway.domain.persons import Here, Person, Sighting, Trail
+from gateway.domain.recognition import BLINK_NS, DOUBTS_MAX, Newborn, Recognition
 from gateway.domain.store import Zone
 
-MEMORY_NS: Final = 12_000_000_000
-"""How far back places and wrists are kept; longer than an act may last."""
+__all__ = ["People", "Person"]
+
 JOIN_MM: Final = 700.0
 """A new track this near to where a person is or was last seen may be that person."""
 WALK_MM_PER_S: Final = 1_400.0
 JOIN_NS_MAX: Final = 1_500_000_000
 """In a door's zone, where anybody may appear, a track is joined only this soon after."""
 LOST_NS_MAX: Final = 20_000_000_000
-"""Elsewhere, this soon."""
+"""Elsewhere, or by appearance, this soon."""
+JOIN_SIGMA_MM: Final = 250.0
+STRAY_MM_PER_S: Final = 600.0
+"""How far from where it was last seen a body is, as a deviation: at once, and by and by."""
 SAME_MM: Final = 250.0
 """Two bodies are never this close: it is one body with two tracks."""
 TRACK_NS_MAX: Final = 1_000_000_000
 """A track unseen for this long no longer occupies its person."""
 PERSONS_MAX: Final = 256
 """Persons that are remembered at once; more than any such store holds."""
-PLACES_MAX: Final = 1_000
-WRISTS_MAX: Final = 2_000
-"""Sightings kept of one person, however fast cameras speak; three at 10 Hz fill less."""
 TRACKS_MAX: Final = 32
-MIXED_MAX: Final = 16
-"""Tracks of one person, and others it may be, that are remembered: the latest."""
 MERGED_NS: Final = 400_000_000
 MERGED_MM: Final = 500.0
 """Whoever vanishes for longer, this near to somebody, may come out as the other."""
 STRANGER_NS_MAX: Final = 20_000_000_000
 """A person without a session is forgotten after this long unseen."""
+APPEAR_ENTRY: Final = -1.2
+APPEAR_EXIT: Final = -5.0
+APPEAR_INSIDE: Final = -7.0
+"""Logarithm of the density, per square metre, of somebody new appearing."""
+NEWBORN: Final = -6.0
+"""Somebody lost is watched for in somebody new with no less than this to begin with."""
+NEVER: Final = -1e9
+APPEAR_UNKNOWN: Final = -1_000.0
+"""The same where no appearance could tell: who can be joined is."""
+RIVAL: Final = 12.0
+"""Somebody who fits a new track worse than this by a logarithm of a likelihood is not doubted."""
 
 
-class Person(msgspec.Struct):
-    """One body, across tracks and cameras."""
+class Frame(NamedTuple):
+    """What is known of a frame beside what it shows: see :meth:`People.see`."""
 
-    id: str
-    floor_mm: tuple[float, float]
-    seen_ns: int
-    tracks: dict[str, int] = {}
-    """When each track was seen last."""
-    places: list[tuple[int, float, float]] = []
-    """``(ns, x_mm, y_mm)``, oldest first."""
-    wrists: list[tuple[int, float, float, float, float]] = []
-    """``(ns, x_mm, y_mm, z_mm, sigma_mm)``, oldest first."""
-    saved_mm: tuple[float, float] = (0.0, 0.0)
-    """Where the person was when the durable state was last written."""
-
-    behind: str | None = None
-    """Who stood where this person vanished, while this person is out of sight."""
-    mixed: list[str] = []
-    """Persons who may be this one: the two were one body to the camera for a while."""
-
-    def see(self, track: str, seen: PersonSeen, at_ns: int) -> None:
-        """Take in one sighting."""
-        self.tracks[track] = at_ns
-        self.seen_ns = max(self.seen_ns, at_ns)
-        if seen.floor_mm is not None:
-            self.floor_mm = seen.floor_mm
-            self.places.append((at_ns, *seen.floor_mm))
-        for wrist in seen.wrists:
-            self.wrists.append((at_ns, *wrist.mm, wrist.sigma_mm))
-        oldest_ns = min((seen[0][0] for seen in (self.places, self.wrists) if seen), default=at_ns)
-        if at_ns - oldest_ns > 2 * MEMORY_NS:
-            self.places = [place for place in self.places if at_ns - place[0] <= MEMORY_NS]
-            self.wrists = [wrist for wrist in self.wrists if at_ns - wrist[0] <= MEMORY_NS]
-        del self.places[:-PLACES_MAX], self.wrists[:-WRISTS_MAX]
-
-    def moved(self, far_mm: float) -> bool:
-        """Tell, once, whether the person walked this far since it was last told."""
-        if self.distance_mm(self.saved_mm) < far_mm:
-            return False
-        self.saved_mm = self.floor_mm
-        return True
-
-    def distance_mm(self, point_mm: tuple[float, float]) -> float:
-        """Return the distance on the floor from where the person was last seen."""
-        return hypot(self.floor_mm[0] - point_mm[0], self.floor_mm[1] - point_mm[1])
-
-    def inside(self, zones: Iterable[Zone]) -> bool:
-        """Tell whether the person was last seen in one of the zones."""
-        x_mm, y_mm = self.floor_mm
-        return any(
-            zone.x_mm[0] <= x_mm <= zone.x_mm[1] and zone.y_mm[0] <= y_mm <= zone.y_mm[1]
-            for zone in zones
-        )
+    camera: str
+    at_ns: int
+    gap_ns: int
+    """Since the camera's frame before it; 0: there was none."""
+    prefix: str
+    doors: Sequence[Zone]
 
 
-class People(msgspec.Struct):
+class People(Recognition, kw_only=True):
     """Everybody in the store."""
 
-    persons: dict[str, Person] = {}
-    by_track: dict[str, str] = {}
     count: int = 0
-    frame_ns: dict[str, int] = {}
+    frame_ns: dict[str, int] = msgspec.field(default_factory=dict)
     """Time of the latest frame of each camera."""
+    steady_ns: dict[str, int] = msgspec.field(default_factory=dict)
+    """Since when each camera has shown frames without a gap."""
     turned_away: int = 0
     """Sightings of persons beyond ``PERSONS_MAX``, since last asked."""
 
@@ -113,6 +84,7 @@ class People(msgspec.Struct):
         *,
         prefix: str,
         doors: Sequence[Zone],
+        bound: Container[str] = (),
     ) -> list[str]:
         """Take in one frame; return the ids of the persons in it, new ones included.
 
@@ -123,54 +95,161 @@ class People(msgspec.Struct):
             at_ns: When the frame was captured.
             prefix: What the names of new persons begin with.
             doors: Where people come in and leave.
+            bound: Who has scanned: nobody else.
         """
-        self.frame_ns[camera] = max(at_ns, self.frame_ns.get(camera, 0))
-        present: list[str] = []
+        last_ns = self.frame_ns.get(camera, 0)
+        self.frame_ns[camera] = max(at_ns, last_ns)
+        here: Here = {}
         newcomers: list[tuple[str, PersonSeen]] = []
-        for one in seen:
+        for shown in seen:
+            one = shown if usable(shown.appearance) else _faceless(shown)
             track = f"{camera}/{boot}/{one.track}"
             person = self.persons.get(self.by_track.get(track, ""))
-            if person is None or self._strayed(person, track, one, at_ns):
+            if person is None or person.id in here or self._strayed(person, track, one, at_ns):
                 newcomers.append((track, one))
             else:
-                person.see(track, one, at_ns)
-                present.append(person.id)
-        for track, one in newcomers:
-            if one.floor_mm is None:
-                continue  # Nobody can be told by a track alone.
-            if any(self.persons[name].distance_mm(one.floor_mm) < SAME_MM for name in present):
-                continue  # One body, seen twice.
-            person = self._join(one.floor_mm, at_ns, present, doors)
-            if person is None:
-                if len(self.persons) >= PERSONS_MAX:
-                    self.turned_away += 1
-                    continue
-                self.count += 1
-                name = f"{prefix}{self.count}"
-                person = Person(id=name, floor_mm=one.floor_mm, seen_ns=at_ns)
-                self.persons[name] = person
-            self.by_track[track] = person.id
-            person.see(track, one, at_ns)
-            if len(person.tracks) > TRACKS_MAX:
-                self._forget_track(person, min(person.tracks, key=person.tracks.__getitem__))
-            present.append(person.id)
+                self._take(here, person, track, one, at_ns)
+        gap_ns = at_ns - last_ns if last_ns else 0
+        if gap_ns > BLINK_NS or camera not in self.steady_ns:
+            self.steady_ns[camera] = at_ns
+        self._join(here, newcomers, Frame(camera, at_ns, gap_ns, prefix, doors))
+        self._know_again(here, camera, at_ns, bound)
+        self._watch_near(here, camera, at_ns, blinked=gap_ns > BLINK_NS)
+        self._weigh(here, camera, at_ns)
+        self._learn(here, camera)
+        here = {self.by_track[one.track]: one for one in here.values()}
+        present = list(here)
         self._mix(present, at_ns)
         return present
 
-    def _mix(self, present: Sequence[str], at_ns: int) -> None:
-        """Note who vanished beside whom, and doubt both once they part again."""
-        here = [self.persons[name] for name in present]
-        for person in self.persons.values():
-            if person.id not in present and at_ns - person.seen_ns > MERGED_NS:
-                beside = [one for one in here if one.distance_mm(person.floor_mm) < MERGED_MM]
-                if person.behind is None and beside:
-                    person.behind = beside[0].id
-        for person in here:
-            other = self.persons.get(person.behind or "")
-            person.behind = None
-            if other is not None and other.id not in person.mixed:
-                person.mixed = [*person.mixed[1 - MIXED_MAX :], other.id]
-                other.mixed = [*other.mixed[1 - MIXED_MAX :], person.id]
+    def _take(self, here: Here, person: Person, track: str, one: PersonSeen, at_ns: int) -> None:
+        """Give a sighting to a person."""
+        self.by_track[track] = person.id
+        trail = self.trails.setdefault(track, Trail(track.partition("/")[0]))
+        trail.see(one, at_ns)
+        person.see(track, one, at_ns)
+        here[person.id] = Sighting(track, one, trail)
+        if len(person.tracks) > TRACKS_MAX:
+            others = [name for name in person.tracks if name != track]
+            self._forget_track(person, min(others, key=person.tracks.__getitem__))
+
+    # New tracks.
+
+    def _join(self, here: Here, newcomers: Sequence[tuple[str, PersonSeen]], frame: Frame) -> None:
+        """Give new tracks to those who most likely made them, all at once, or to new persons.
+
+        People come in through a door; a body that appears elsewhere was there before.
+        """
+        told = [
+            (track, one)
+            for track, one in newcomers
+            # Nobody can be told by a track alone; and one body may be seen twice.
+            if one.floor_mm is not None and not self._double(here, frame.camera, one)
+        ]
+        if not told:
+            return
+        absent = [person for person in self.persons.values() if person.id not in here]
+        gains = [[self._gain(person, one, frame) for person in absent] for _, one in told]
+        looks = any(person.looks for person in absent)
+        anew = [self._appears(one, frame.doors, looks=looks) for _, one in told]
+        new = [
+            [gain if column == row else NEVER for column in range(len(told))]
+            for row, gain in enumerate(anew)
+        ]
+        chosen = assign([row + more for row, more in zip(gains, new, strict=True)])
+        for number, (track, one) in enumerate(told):
+            column = chosen[number]
+            if column < len(absent):
+                person = absent[column]
+                self._take(here, person, track, one, frame.at_ns)
+                rivals = zip(absent, gains[number], strict=True)
+                self._doubt_rivals(here, person, gains[number][column], list(rivals), frame)
+            elif not any(self._same(here, name, one) for name in here):  # No body has two.
+                new_one = self._add(one, frame)
+                if new_one is not None:
+                    self._take(here, new_one, track, one, frame.at_ns)
+                    self._bear(new_one, absent, anew[number], frame)
+
+    def _add(self, one: PersonSeen, frame: Frame) -> Person | None:
+        """Return somebody new; None if there are too many."""
+        assert one.floor_mm is not None
+        if len(self.persons) >= PERSONS_MAX:
+            self.turned_away += 1
+            return None
+        self.count += 1
+        person = Person(
+            id=f"{frame.prefix}{self.count}",
+            floor_mm=one.floor_mm,
+            seen_ns=frame.at_ns,
+            first_mm=one.floor_mm,
+            roam_mm=WALK_MM_PER_S * frame.gap_ns / 1e9 if frame.gap_ns > BLINK_NS else 0.0,
+        )
+        self.persons[person.id] = person
+        return person
+
+    def _same(self, here: Here, name: str, one: PersonSeen) -> bool:
+        """Tell whether a track is where somebody of this frame is."""
+        assert one.floor_mm is not None
+        return name in here and self.persons[name].distance_mm(one.floor_mm) < SAME_MM
+
+    def _double(self, here: Here, camera: str, one: PersonSeen) -> bool:
+        """Tell whether a new track is of a body that has one already."""
+        for name in here:
+            if self._same(here, name, one):
+                fit = self.scatter.fit(self.persons[name].looks, camera, one.appearance)
+                if fit is None or fit > 0.0:
+                    return True
+        return False
+
+    def _gain(self, person: Person, one: PersonSeen, frame: Frame) -> float:
+        """Return the log-likelihood of a new track being somebody who is not in this frame."""
+        assert one.floor_mm is not None
+        away_ns = max(frame.at_ns - person.seen_ns, 0)
+        reach_mm = JOIN_MM + WALK_MM_PER_S * away_ns / 1e9
+        if away_ns > LOST_NS_MAX or person.distance_mm(one.floor_mm) > reach_mm:
+            return NEVER
+        fit = self.scatter.fit(person.looks, frame.camera, one.appearance)
+        if (
+            (fit is None or fit < 0.0)
+            and away_ns > JOIN_NS_MAX
+            and _inside(one.floor_mm, frame.doors)
+        ):
+            return NEVER
+        return _nearness(person, one.floor_mm, frame.at_ns) + (fit or 0.0)
+
+    def _appears(self, one: PersonSeen, doors: Sequence[Zone], *, looks: bool) -> float:
+        """Return the log-likelihood of a new track being of somebody new."""
+        assert one.floor_mm is not None
+        if not one.appearance or not looks:
+            return APPEAR_UNKNOWN
+        kinds = [zone.kind for zone in doors if _inside(one.floor_mm, [zone])]
+        if "entry" in kinds:
+            return APPEAR_ENTRY
+        return APPEAR_EXIT if kinds else APPEAR_INSIDE
+
+    def _doubt_rivals(
+        self,
+        here: Here,
+        chosen: Person,
+        gain: float,
+        rivals: Sequence[tuple[Person, float]],
+        frame: Frame,
+    ) -> None:
+        """Watch whether a new track is rather somebody else who could have made it."""
+        for rival, other in rivals:
+            lead = gain - other
+            if rival is not chosen and abs(lead) < RIVAL and rival.looks and rival.id not in here:
+                self._open(frame.camera, chosen.id, rival.id, frame.at_ns, -max(lead, 0.0))
+
+    def _bear(self, person: Person, absent: Sequence[Person], anew: float, frame: Frame) -> None:
+        """Watch whether somebody new is rather somebody lost whom one look did not tell."""
+        scores = {
+            lost.id: max(_nearness(lost, person.floor_mm, frame.at_ns) - anew, NEWBORN)
+            for lost in absent
+            if lost.looks and frame.at_ns - lost.seen_ns < LOST_NS_MAX
+        }
+        if scores and len(self.newborns) < DOUBTS_MAX:
+            self.newborns.append(Newborn(person.id, frame.camera, frame.at_ns, scores))
 
     def _strayed(self, person: Person, track: str, one: PersonSeen, at_ns: int) -> bool:
         """Tell whether a known track has jumped to another body: its person is elsewhere."""
@@ -186,30 +265,33 @@ class People(msgspec.Struct):
     def _forget_track(self, person: Person, track: str) -> None:
         person.tracks.pop(track, None)
         self.by_track.pop(track, None)
+        self.trails.pop(track, None)
 
-    def _join(
-        self,
-        floor_mm: tuple[float, float],
-        at_ns: int,
-        present: Sequence[str],
-        doors: Sequence[Zone],
-    ) -> Person | None:
-        """Return the person that a new track most likely is: one who is not in this frame.
+    def _mix(self, present: Sequence[str], at_ns: int) -> None:
+        """Note who vanished beside whom, and doubt both once they part again.
 
-        People come in through a door; a body that appears elsewhere was there before.
+        Where both have an appearance, that tells them apart instead.
         """
-        here = Person(id="", floor_mm=floor_mm, seen_ns=at_ns)
-        longest_ns = JOIN_NS_MAX if here.inside(doors) else LOST_NS_MAX
-        best: tuple[float, Person] | None = None
+        here = [self.persons[name] for name in present]
         for person in self.persons.values():
-            away_ns = at_ns - person.seen_ns
-            if person.id in present or away_ns > longest_ns:
-                continue
-            reach_mm = JOIN_MM + WALK_MM_PER_S * max(away_ns, 0) / 1e9
-            distance_mm = person.distance_mm(floor_mm)
-            if distance_mm <= reach_mm and (best is None or distance_mm < best[0]):
-                best = (distance_mm, person)
-        return best[1] if best else None
+            if person.id not in present and at_ns - person.seen_ns > MERGED_NS:
+                beside = [one for one in here if one.distance_mm(person.floor_mm) < MERGED_MM]
+                if person.behind is None and beside:
+                    person.behind = beside[0].id
+        for person in here:
+            other = self.persons.get(person.behind or "")
+            person.behind = None
+            if other is not None and not (person.looks and other.looks):
+                person.doubt(other.id)
+                other.doubt(person.id)
+
+    # Comings and goings.
+
+    def unseen_ns(self, person: Person) -> int:
+        """Return for how long the camera that saw somebody last has looked and not seen them."""
+        camera = max(person.tracks, key=person.tracks.__getitem__, default="").partition("/")[0]
+        since_ns = max(person.seen_ns, self.steady_ns.get(camera, 0))
+        return self.frame_ns.get(camera, 0) - since_ns
 
     def restore(self, person: Person) -> None:
         """Put back a person that the durable state names."""
@@ -220,9 +302,12 @@ class People(msgspec.Struct):
     def forget(self, name: str) -> None:
         """Remove a person who has left."""
         person = self.persons.pop(name, None)
-        if person is not None:
-            for track in person.tracks:
-                self.by_track.pop(track, None)
+        if person is None:
+            return
+        for track in list(person.tracks):
+            self._forget_track(person, track)
+        self.doubts = [doubt for doubt in self.doubts if name not in (doubt.one, doubt.other)]
+        self.newborns = [newborn for newborn in self.newborns if newborn.person != name]
 
     def forget_strangers(self, kept: set[str], now_ns: int) -> None:
         """Remove persons that belong to no session and were not seen for long."""
@@ -240,5 +325,18 @@ class People(msgspec.Struct):
                 if now_ns - seen_ns > STRANGER_NS_MAX
             ]
             for track in old[: len(person.tracks) - 1]:
-                del person.tracks[track]
-                self.by_track.pop(track, None)
+                self._forget_track(person, track)
+
+
+def _nearness(person: Person, at_mm: tuple[float, float], at_ns: int) -> float:
+    """Return how likely a person was to walk to a place since last seen: log, per square metre."""
+    away_s = max(at_ns - person.seen_ns, 0) / 1e9
+    return spread_density(person.distance_mm(at_mm), JOIN_SIGMA_MM + STRAY_MM_PER_S * away_s)
+
+
+def _faceless(seen: PersonSeen) -> PersonSeen:
+    return msgspec.structs.replace(seen, appearance=None)
+
+
+def _inside(floor_mm: tuple[float, float], zones: Iterable[Zone]) -> bool:
+    return Person(id="", floor_mm=floor_mm, seen_ns=0).inside(zones)

@@ -8,10 +8,12 @@ given up and named, and the integrator, who has their events, decides alone. Wha
 then is forgotten too: what changed since was told already, by the gateway that saw it.
 """
 
-from gateway.domain import events, presence
+from gateway.domain import events, lessons, presence
+from gateway.domain.beliefs import Beliefs
 from gateway.domain.inputs import GatewayStarted, Recovery
 from gateway.domain.output import Step
-from gateway.domain.restock import check_holdings
+from gateway.domain.restock import check_holdings, tell_alike
+from gateway.domain.reviews import ask
 from gateway.domain.sessions import tell_drops
 
 
@@ -27,10 +29,33 @@ def started(step: Step, item: GatewayStarted) -> None:
     )
     if item.recovery is not None:
         _recovered(step, item.recovery)
+    _ask_what_waited(step)
     check_holdings(step)
+    lessons.check(step)
     presence.begin(step)
     if step.state.drops:
         tell_drops(step)
+    tell_alike(step)
+
+
+def _ask_what_waited(step: Step) -> None:
+    """Ask what the life before had not asked yet: nothing that comes later can answer it."""
+    state = step.state
+    for doubt in list(state.doubts.values()):
+        ask(
+            step,
+            subject=doubt.subject,
+            change=doubt.change,
+            reason=doubt.reason,
+            candidates=doubt.candidates,
+            felt=doubt.weights,
+            times=(doubt.started, doubt.ended),
+            at_ns=step.now_ns,
+        )
+        state.decided[doubt.change] = doubt.told
+        step.touch("decided", doubt.change)
+        del state.doubts[doubt.change]
+        step.touch("doubt", doubt.change)
 
 
 def _recovered(step: Step, recovery: Recovery) -> None:
@@ -61,8 +86,10 @@ def _recovered(step: Step, recovery: Recovery) -> None:
         ("review", state.reviews),
         ("closed", state.closed),
         ("decided", state.decided),
+        ("doubt", state.doubts),
         ("holding", state.holdings),
     ):
         for key in table:
             step.touch(kind, key)
         table.clear()
+    state.beliefs = Beliefs()

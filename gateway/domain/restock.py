@@ -3,9 +3,10 @@
 
 from collections.abc import Collection
 
-from gateway.domain import changes, presence, products
+from gateway.domain import changes, events, lessons, presence, products
 from gateway.domain.layout import Layout
 from gateway.domain.output import Step
+from gateway.domain.planogram import TOLD_MAX, alike
 from gateway.domain.sessions import drop
 from gateway.domain.weighing import complete
 
@@ -36,12 +37,25 @@ def leave(step: Step, layout: Layout) -> set[str]:
 def enter(step: Step, kept: Collection[str]) -> None:
     """Take up the new store: forget what is not in it, or was weighed in other grams."""
     state = step.state
+    same = state.store.version == step.layout.version
     state.store = step.layout.store
     for name in list(state.shelves):
         if name not in kept:
             del state.shelves[name]
     check_holdings(step)
+    lessons.check(step)
     presence.forget_removed(step)
+    if not same:
+        tell_alike(step)
+
+
+def tell_alike(step: Step) -> None:
+    """Tell which neighbours of the planogram weigh alike, if any do."""
+    pairs = alike(step.layout.store)
+    if pairs:
+        told = pairs[:TOLD_MAX]
+        more = len(pairs) - len(told)
+        step.emit(events.PlanogramAmbiguous, "planogram", pairs=told, more=more)
 
 
 def check_holdings(step: Step) -> None:
@@ -58,6 +72,8 @@ def check_holdings(step: Step) -> None:
             holding.weighed_g = None if known else holding.weighed_g
             holding.calibration = plates[plate].calibration
             step.touch("holding", plate)
+    for one in step.state.beliefs.beam:
+        one.lying = tuple(item for item in one.lying if item.plate in plates)
 
 
 def _planogram(layout: Layout) -> object:

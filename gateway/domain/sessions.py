@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visits: opened by an entry scan, bound to a person, closed when the person has left."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container
+from math import hypot
 from typing import Final, Literal
 
 from gateway.domain import events
@@ -10,15 +11,38 @@ from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import EntryScanned
 from gateway.domain.output import Step
 from gateway.domain.people import LOST_NS_MAX, Person
-from gateway.domain.state import ClosedCart, Session
+from gateway.domain.state import ClosedCart, Review, Session
+from gateway.domain.store import Zone
 from gateway.domain.timekeeping import forgotten, outlived
 
 CLOSE_WAIT_NS: Final = 800_000_000
 """A cart stays open this long after the person left: the last change may still settle."""
 CLOSE_WAIT_NS_MAX: Final = 6_000_000_000
+BESIDE_MM: Final = 2_000.0
+"""Who shares somebody's session comes in no farther from them than this."""
+BESIDE_NS: Final = 8_000_000_000
+"""Nor later after the scan."""
+APART_MM: Final = 1_000.0
+APART_NS: Final = 2_000_000_000
+PAST: Final = 2.0
+"""What tells against sharing a session: distance and time, as multiples of these, and having
+passed the scanner already when it read."""
+PARTY_MAX: Final = 3.0
+SCAN_MM: Final = 700.0
+"""Whoever belongs to somebody's party scans only this near to the scanner."""
+ZONE_EDGE_MM: Final = 300.0
+"""Who is first seen this near to an entry zone came in through it."""
+LEFT_MM: Final = 150.0
+"""A body has left a zone when it is this far out of it."""
+BLIND_NS_MAX: Final = 6_000_000_000
+"""How long a camera that stopped is waited for when somebody was last seen at the exit."""
 MOVED_MM: Final = 800.0
 """A person's place is written again after this much walking."""
 CLOSED_CARTS_MAX: Final = 1_000
+CLOSED_HOLD_NS: Final = 90_000_000_000
+"""How long later evidence may still adjust a closed cart."""
+PROBABILITY_KEPT: Final = 0.02
+"""A line whose probability changed by less is not written down for that alone."""
 TOKENS_MAX: Final = 100_000
 """Tokens remembered where no clock says which have expired."""
 STRANGE_TOLD_MAX: Final = 8
@@ -52,9 +76,11 @@ def enter(step: Step, scan: EntryScanned) -> None:
         seen_ns=step.now_ns,
     )
     state.sessions[session.id] = session
+    state.beliefs.join(session.id, {}, {})
     person = _waiting_at(step, scanner, set(bound_persons(step))) or _take_back(step, scanner)
     if person is not None:
-        session.persons.append(person.id)
+        _bind(session, person)
+        _note_party(step, session, person)
     step.touch("session", session.id)
     step.emit(
         events.SessionStarted,
@@ -95,18 +121,28 @@ def tell_drops(step: Step) -> None:
     state.drops = {}
 
 
+def _bind(session: Session, person: Person) -> None:
+    session.persons.append(person.id)
+    person.entering, person.party = False, None
+
+
 def _take_back(step: Step, scanner: str) -> Person | None:
-    """Return who stands at the scanner though bound to an earlier scan that nobody was seen at.
+    """Return who stands at the scanner though bound to a session by no scan of their own.
 
     That binding was a guess; whoever is there when the scanner reads is who scanned.
     """
     bound = bound_persons(step)
-    sure = {name for name, session in bound.items() if not session.guessed}
-    person = _waiting_at(step, scanner, sure)
+    person = _waiting_at(step, scanner, who_scanned(step))
     if person is not None and (earlier := bound.get(person.id)) is not None:
         earlier.persons.remove(person.id)
         step.touch("session", earlier.id)
     return person
+
+
+def who_scanned(step: Step) -> set[str]:
+    """Return those who surely scanned: neither guessed nor somebody's companions."""
+    sessions = step.state.sessions.values()
+    return {session.persons[0] for session in sessions if session.persons and not session.guessed}
 
 
 def _waiting_at(step: Step, scanner: str, bound: Container[str]) -> Person | None:
@@ -122,6 +158,7 @@ def _waiting_at(step: Step, scanner: str, bound: Container[str]) -> Person | Non
         if person.id not in bound
         and step.now_ns - person.seen_ns < 1_000_000_000
         and person.inside([zone])
+        and (person.party is None or person.distance_mm(middle_mm) < SCAN_MM)
     ]
     return min(waiting, key=lambda person: person.distance_mm(middle_mm), default=None)
 
@@ -145,9 +182,10 @@ def seen(step: Step, present: list[str]) -> None:
     for session in waiting:
         person = _waiting_at(step, session.scanner, set(bound_persons(step)))
         if person is not None:
-            session.persons.append(person.id)
+            _bind(session, person)
             session.guessed = True
             step.touch("session", session.id)
+    _come_in(step, present)
     bound = bound_persons(step)
     for name in present:
         here = bound.get(name)
@@ -161,8 +199,139 @@ def seen(step: Step, present: list[str]) -> None:
             step.touch("session", here.id)
 
 
-def tick(step: Step) -> None:
-    """Let sessions end whose persons have left or whose time is over."""
+def _come_in(step: Step, present: list[str]) -> None:
+    """Settle with whom those came in who leave the entry zone without a scan of their own."""
+    state = step.state
+    persons = state.people.persons
+    arriving = [
+        persons[name]
+        for name in present
+        if persons[name].entering or persons[name].first_mm is not None
+    ]
+    for person in arriving:
+        bound = bound_persons(step)
+        if person.first_mm is not None:
+            person.entering = _from_door(step, person)
+            person.first_mm = None
+            _find_party(step, person)
+        if person.id in bound:
+            person.entering = False
+        if not person.entering or _in_zones(person.floor_mm, step.layout.entry, LEFT_MM):
+            continue
+        person.entering = False
+        joined = _session_of(step, person)
+        if joined is not None:
+            _bind(joined, person)
+            step.touch("session", joined.id)
+
+
+def _session_of(step: Step, person: Person) -> Session | None:
+    """Return the session of somebody who came in without being seen to scan."""
+    wait_ns = step.state.settings.entry_wait_ms * 1_000_000
+    for session in reversed(step.state.sessions.values()):
+        if not session.persons and step.now_ns - session.started_ns < wait_ns:
+            session.guessed = True  # No camera saw who scanned.
+            return session
+    if not step.state.settings.companions:
+        return None
+    shared = step.state.sessions.get(person.party or "")
+    return shared if shared is not None and shared.leaving_ns is None else None
+
+
+def _note_party(step: Step, session: Session, scanned: Person) -> None:
+    """Note who is beside somebody who scans: they may have come together."""
+    for person in step.state.people.persons.values():
+        if person.entering and step.now_ns - person.seen_ns < BESIDE_NS // 4:
+            _may_share(step, person, session, scanned, 0)
+
+
+def _find_party(step: Step, person: Person) -> None:
+    """Note with whom somebody new may have come who is in already."""
+    for session in step.state.sessions.values():
+        late_ns = step.now_ns - session.started_ns
+        scanned = step.state.people.persons.get(session.persons[0]) if session.persons else None
+        if person.entering and scanned is not None and late_ns < BESIDE_NS:
+            _may_share(step, person, session, scanned, late_ns)
+
+
+def _may_share(step: Step, person: Person, session: Session, scanned: Person, late_ns: int) -> None:
+    """Note a session that somebody may share, if it is likelier than what was noted before."""
+    apart_mm = person.distance_mm(scanned.floor_mm)
+    if person.id == scanned.id or apart_mm > BESIDE_MM:
+        return
+    cost = apart_mm / APART_MM + late_ns / APART_NS
+    if not late_ns:
+        born_ns = person.places[0][0] if person.places else step.now_ns
+        cost += min((step.now_ns - born_ns) / APART_NS, PAST)
+        cost += PAST if _ahead(step, person, scanned) else 0.0
+    if cost < PARTY_MAX and (person.party is None or cost < person.party_cost):
+        person.party, person.party_cost = session.id, cost
+
+
+def _ahead(step: Step, person: Person, scanned: Person) -> bool:
+    """Tell whether somebody is farther in the store than who scans, by more than a step."""
+    x_mm, y_mm = _inwards(step, scanned.floor_mm)
+    far_mm = hypot(x_mm, y_mm) or 1.0
+    dx_mm = person.floor_mm[0] - scanned.floor_mm[0]
+    dy_mm = person.floor_mm[1] - scanned.floor_mm[1]
+    return (dx_mm * x_mm + dy_mm * y_mm) / far_mm > SCAN_MM
+
+
+def _inwards(step: Step, from_mm: tuple[float, float]) -> tuple[float, float]:
+    """Return the way from a place to the middle of all plates."""
+    fronts = [place.front_mm for place in step.layout.plates.values()]
+    count = max(len(fronts), 1)
+    x_mm, y_mm = (sum(front[axis] for front in fronts) / count for axis in (0, 1))
+    return x_mm - from_mm[0], y_mm - from_mm[1]
+
+
+def _from_door(step: Step, person: Person) -> bool:
+    """Tell whether somebody new came in through the door: not from the back, as staff does."""
+    first_mm = person.first_mm or person.floor_mm
+    if _in_zones(first_mm, step.layout.entry, ZONE_EDGE_MM + person.roam_mm):
+        return True
+    for zone in step.layout.entry:
+        middle_mm = (sum(zone.x_mm) / 2, sum(zone.y_mm) / 2)
+        x_mm, y_mm = _inwards(step, middle_mm)
+        if (first_mm[0] - middle_mm[0]) * x_mm + (first_mm[1] - middle_mm[1]) * y_mm < 0.0:
+            return True
+    return False
+
+
+def _in_zones(at_mm: tuple[float, float], zones: list[Zone], margin_mm: float) -> bool:
+    """Tell whether a place is in one of the zones or this near to it."""
+    return any(
+        zone.x_mm[0] - margin_mm <= at_mm[0] <= zone.x_mm[1] + margin_mm
+        and zone.y_mm[0] - margin_mm <= at_mm[1] <= zone.y_mm[1] + margin_mm
+        for zone in zones
+    )
+
+
+def corrected(step: Step) -> None:
+    """Follow what the cameras made good: persons who were others all along."""
+    people = step.state.people
+    for gone, kept, _ in people.merged:
+        for session in step.state.sessions.values():
+            if gone in session.persons:
+                session.persons.remove(gone)
+                if kept not in bound_persons(step):
+                    session.persons.append(kept)
+                step.touch("session", session.id)
+    for one, other, since_ns in people.exchanged:
+        renamed = {one: other, other: one}
+        for session in step.state.sessions.values():
+            if session.started_ns > since_ns:  # Who scanned is the body, whatever its name.
+                session.persons = [renamed.get(name, name) for name in session.persons]
+                step.touch("session", session.id)
+
+
+def tick(step: Step, ask: Callable[[Step, str], None]) -> None:
+    """Let sessions end whose persons have left or whose time is over.
+
+    Args:
+        step: The step.
+        ask: Asks a person about what may still change a session's cart, before it is closed.
+    """
     settings = step.state.settings
     exit_ns = settings.exit_after_ms * 1_000_000
     for session in list(step.state.sessions.values()):
@@ -174,14 +343,24 @@ def tick(step: Step) -> None:
             ]
             unseen_ns = step.now_ns - session.seen_ns
             gone = persons and all(person.inside(step.layout.exit) for person in persons)
-            if gone and unseen_ns > exit_ns:
+            # A camera that says nothing does not say that they are gone.
+            looked = unseen_ns > BLIND_NS_MAX or all(
+                step.state.people.unseen_ns(person) > exit_ns for person in persons
+            )
+            if gone and looked and unseen_ns > exit_ns:
                 _leave(session, session.seen_ns, "exit")
             elif unseen_ns > _unseen_max_ns(step, session):
                 _leave(session, step.now_ns, "unseen" if session.persons else "no-person")
             elif step.now_ns - session.started_ns > settings.visit_max_s * 1_000_000_000:
                 _leave(session, step.now_ns, "too-long")
         if session.leaving_ns is not None and _may_close(step, session.leaving_ns):
+            ask(step, session.id)
             close(step, session)
+    for name, cart in list(step.state.closed.items()):
+        if cart.closed_ns is not None and step.now_ns - cart.closed_ns > CLOSED_HOLD_NS:
+            cart.closed_ns = None
+            step.state.beliefs.leave(name)
+        _forget_if_done(step, name)
 
 
 def _unseen_max_ns(step: Step, session: Session) -> int:
@@ -220,11 +399,14 @@ def open_reviews(step: Step, session: str) -> list[str]:
 
 
 def close(step: Step, session: Session) -> None:
-    """Make the receipt and end the session."""
+    """Make the receipt and end the session; later evidence may adjust the cart for a while."""
     state = step.state
     confirmed: Literal["online", "offline"] = "online" if state.link_online else "offline"
-    cart = ClosedCart(session=session.id, revision=0, lines=session.lines, confirmed=confirmed)
-    emit_cart(step, cart, session.lines)
+    lines = state.beliefs.lines(session.id)
+    cart = ClosedCart(
+        session=session.id, revision=0, lines=lines, confirmed=confirmed, closed_ns=step.now_ns
+    )
+    _emit_cart(step, cart)
     step.emit(
         events.SessionEnded,
         f"session/{session.id}",
@@ -235,19 +417,66 @@ def close(step: Step, session: Session) -> None:
     step.touch("session", session.id)
     for person in session.persons:
         state.people.forget(person)
-    waits = open_reviews(step, session.id)
-    if waits and step.keep("closed", state.closed, session.id, cart, CLOSED_CARTS_MAX):
-        drop(step, "gateway/carts", "forgotten")
+    oldest = next(iter(state.closed), "")
+    if step.keep("closed", state.closed, session.id, cart, CLOSED_CARTS_MAX):
+        state.beliefs.leave(oldest)
+        if open_reviews(step, oldest):
+            drop(step, "gateway/carts", "forgotten")
 
 
-def emit_cart(step: Step, cart: ClosedCart, lines: Lines, adjusted: str | None = None) -> None:
+def write_carts(step: Step, reason: str, review: Review | None = None) -> None:
+    """Write down every cart as the best explanation has it; adjust those that are closed.
+
+    Args:
+        step: The step.
+        reason: Why, for ``cart.adjusted``.
+        review: The decision that led to it: each closed cart that it may touch says so.
+    """
+    state = step.state
+    for session in state.sessions.values():
+        lines = state.beliefs.lines(session.id)
+        if _differ(session.lines, lines):
+            session.lines = lines
+            step.touch("session", session.id)
+    for name, cart in list(state.closed.items()):
+        told = dict(cart.lines)
+        if cart.closed_ns is not None:
+            cart.lines = state.beliefs.lines(name)
+        concerned = review is not None and name in review.sessions
+        if concerned or _counts(told) != _counts(cart.lines):
+            cart.revision += 1
+            step.touch("closed", name)
+            _emit_cart(step, cart, reason)
+        _forget_if_done(step, name)
+
+
+def _forget_if_done(step: Step, name: str) -> None:
+    """Forget a closed cart that neither evidence nor a review can change any more."""
+    if step.state.closed[name].closed_ns is None and not open_reviews(step, name):
+        del step.state.closed[name]
+        step.touch("closed", name)
+
+
+def _counts(lines: Lines) -> dict[str, int]:
+    return {gtin: line.quantity for gtin, line in lines.items()}
+
+
+def _differ(told: Lines, lines: Lines) -> bool:
+    """Tell whether a cart is worth writing down again."""
+    return _counts(told) != _counts(lines) or any(
+        abs(told[gtin].probability - line.probability) > PROBABILITY_KEPT
+        for gtin, line in lines.items()
+    )
+
+
+def _emit_cart(step: Step, cart: ClosedCart, adjusted: str | None = None) -> None:
     """Make a receipt event: ``cart.closed``, or ``cart.adjusted`` with the reason given."""
     kind = events.CartClosed if adjusted is None else events.CartAdjusted
     extra = {} if adjusted is None else {"reason": adjusted}
     fields: dict[str, object] = {
         "session": cart.session,
         "revision": cart.revision,
-        "lines": receipt(lines, step.state.store, step.state.products),
+        "lines": receipt(cart.lines, step.state.store, step.state.products),
         "open": open_reviews(step, cart.session),
         "confirmed": cart.confirmed,
     }

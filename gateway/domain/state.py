@@ -7,11 +7,14 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 
+from gateway.domain.beliefs import Beliefs
 from gateway.domain.carts import Lines, UsedProduct
 from gateway.domain.devices import Device
 from gateway.domain.events import Act, Candidate, PlateDelta
+from gateway.domain.goods import Lying
 from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
 from gateway.domain.layout import Layout
+from gateway.domain.learning import Learned
 from gateway.domain.people import JOIN_NS_MAX, People, Person
 from gateway.domain.store import Facing, Product, Store
 from gateway.domain.weighing import ShelfChange, ShelfState
@@ -60,6 +63,8 @@ class ClosedCart(msgspec.Struct):
     revision: int
     lines: Lines
     confirmed: Literal["online", "offline"]
+    closed_ns: int | None = None
+    """When, in this start of the daemon; None: in an earlier one."""
 
 
 class Review(msgspec.Struct, frozen=True):
@@ -99,10 +104,27 @@ class Overrides(msgspec.Struct, frozen=True):
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """Acts already told of a change of which a part is under review; a row of kind ``decided``."""
+    """Acts told so far of a change that is under review; a row of kind ``decided``."""
 
     acts: list[Act]
     revision: int
+    """Of the latest event about it; -1: none was made."""
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """A question that waits whether later changes answer it; a row of kind ``doubt``.
+
+    A start asks it at once: what was believed before it is gone.
+    """
+
+    change: str
+    subject: str
+    reason: str
+    candidates: list[Candidate]
+    weights: list[PlateDelta]
+    started: str
+    ended: str
+    told: Decided
 
 
 class OpenChange(msgspec.Struct):
@@ -151,6 +173,8 @@ class EngineState(msgspec.Struct):
     closed: dict[str, ClosedCart] = {}
     reviews: dict[str, Review] = {}
     decided: dict[str, Decided] = {}
+    doubts: dict[str, Doubt] = {}
+    beliefs: Beliefs = msgspec.field(default_factory=Beliefs)
     holdings: dict[str, Holding] = {}
     drift_saved_ns: int = 0
     tokens: dict[str, int] = {}
@@ -159,6 +183,11 @@ class EngineState(msgspec.Struct):
     """The latest expiry of a token whose mark was forgotten."""
     products: dict[str, UsedProduct] = {}
     """Products that carts, reviews or shelves name, by GTIN."""
+    learned: dict[str, Learned] = {}
+    """What products weigh, by GTIN, of those that were taken."""
+    unsaved: dict[str, None] = {}
+    """Products of which something was learned that no durable row has."""
+    learned_saved_ns: int = 0
     overrides: Overrides | None = None
     commands: dict[str, str] = {}
     """Answer to each command carried out; the oldest are forgotten."""
@@ -207,6 +236,7 @@ ROW_TYPES: dict[str, Any] = {
     "closed": ClosedCart,
     "review": Review,
     "decided": Decided,
+    "doubt": Doubt,
     "holding": Holding,
     "token": int,
     "command": str,
@@ -215,6 +245,7 @@ ROW_TYPES: dict[str, Any] = {
     "clock": ToldClock,
     "horizon": int,
     "product": UsedProduct,
+    "learned": Learned,
 }
 """What the durable state holds, by kind. Changing one of these needs a migration."""
 
@@ -248,12 +279,16 @@ def begin(started: GatewayStarted) -> EngineState:
         if reason is not None:
             state.drops[f"{UNREAD} {reason}"] = state.drops.get(f"{UNREAD} {reason}", 0) + 1
     state.closed = loaded["closed"]
+    for cart in state.closed.values():
+        cart.closed_ns = None  # No explanation holds it any more.
     state.reviews = loaded["review"]
     state.decided = loaded["decided"]
+    state.doubts = loaded["doubt"]
     state.holdings = loaded["holding"]
     state.tokens = loaded["token"]
     state.commands = loaded["command"]
     state.products = loaded["product"]
+    state.learned = loaded["learned"]
     state.told_clock = loaded["clock"].get("told")
     state.tokens_gone_utc_ns = loaded["horizon"].get("tokens", 0)
     state.devices = loaded["marks"]
@@ -267,7 +302,25 @@ def begin(started: GatewayStarted) -> EngineState:
         else:
             state.overrides = overrides
             state.store = apply_overrides(state.store, overrides)
+    _believe(state)
     return state
+
+
+def _believe(state: EngineState) -> None:
+    """Begin with what was written down: carts and what lies about are as they were told."""
+    layout = Layout(state.store)
+    unit_g = {gtin: used.product.unit_g for gtin, used in state.products.items()}
+    unit_g |= {gtin: product.unit_g for gtin, product in state.store.products.items()}
+    beliefs = state.beliefs
+    for session in state.sessions.values():
+        beliefs.join(session.id, session.lines, unit_g)
+    beliefs.best.lying = tuple(
+        Lying(gtin, unit_g.get(gtin, 1.0), layout.shelf_of[plate], plate, place.middle_mm)
+        for plate, holding in sorted(state.holdings.items())
+        if (place := layout.plates.get(plate)) is not None
+        for gtin, count in sorted(holding.misplaced.items())
+        for _ in range(count)
+    )
 
 
 def _load(row: StateRow, loaded: dict[str, dict[str, Any]]) -> str | None:

@@ -2,8 +2,9 @@
 """From noisy samples to settled changes, all plates of a shelf at once.
 
 A plate has a reference, the weight at which it was last stable. It starts to move when it leaves
-the reference or becomes restless, and settles when half a second of samples agree again; the
-difference of the two stable stretches is the change. Slow drift moves the reference silently.
+the reference or becomes restless, and settles when half a second of samples agree again. What lies
+between is cut into stable stretches and steps; each step is a change. Slow drift moves the
+reference silently.
 """
 
 from typing import Final, NamedTuple
@@ -12,73 +13,155 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.domain.episodes import (
+    FAINT_G,
+    NEAR,
+    NEAR_NS,
+    TRIFLE_WAIT_NS,
+    PlateChange,
+    ShelfChange,
+    comes_to_nothing,
+    episodes,
+    is_trifle,
+    net,
+)
+from gateway.domain.segments import (
+    LEAST_G,
+    LEAST_SIGMAS,
+    MISSING_MAX,
+    Level,
+    Noise,
+    bin_rows,
+    bridged,
+    find_steps,
+    half_row,
+    median_of_three,
+)
+
+__all__ = [
+    "PlateChange",
+    "ShelfChange",
+    "ShelfState",
+    "complete",
+    "look_away",
+    "net",
+    "new_shelf",
+    "weigh",
+]
+
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 WINDOW_NS: Final = 500_000_000
 """How long samples must agree before a plate is stable."""
 WINDOW_SAMPLES_MIN: Final = 5
 WINDOW_SAMPLES_MAX: Final = 120
+PARTS: Final = 4
+"""Means over these parts of the window tell a plate that sways from one that is still."""
+HISTORY_NS: Final = 12_000_000_000
+"""Of a longer movement the beginning is forgotten."""
+HISTORY_SAMPLES_MAX: Final = 900
+ENDLESS_NS: Final = 12_000_000_000
+"""Nobody holds a thing on a plate for longer: it has become noisy."""
+BEFORE_NS: Final = 400_000_000
+"""How much before a movement is looked at with it."""
 HOLE_NS_MAX: Final = 500_000_000
 """Samples further apart than this do not belong to one window."""
 SIGMA_MIN_G: Final = 0.3
 SIGMA_MAX_G: Final = 15.0
-LEAVE_G: Final = 2.5
+SHAKE_MAX_G2: Final = 25.0
+"""A shelf that trembles by more has to calm down before anything on it is stable."""
+SLOW_MIN_G: Final = 0.15
+SWAY_MIN_G: Final = 0.1
+SWAY_TIMES: Final = 2.0
+SWAY_G: Final = 0.2
+"""A plate that sways by so many times as much as it uses to, and this, is not still."""
+LEAVE_G: Final = LEAST_G
 """Least departure from the reference that is movement; grows with the plate's noise."""
-GROUP_WAIT_NS: Final = 2_500_000_000
+GROWTH_PER_S: Final = 0.25
+"""How fast a restless plate's noise grows, as a part of it."""
+LEARN_S: Final = 4.0
+"""Time constant with which a calm plate's noise is learnt."""
+LEARN_NS: Final = 600_000_000
+"""How often."""
+DRIFT_G2_PER_S: Final = 0.1
+"""Variance that a plate's zero gains in a second."""
+SLOW_S: Final = 1.0
+"""Means closer in time than this tell nothing new of a plate's weight."""
+RESTLESS_NS: Final = 1_500_000_000
+"""What moved for longer may be a hand that rests: it has to be still for longer, too."""
+RESTED_NS: Final = 400_000_000
+"""How much longer."""
+SHAKEN_PLATES_MIN: Final = 4
+"""With fewer, a shelf's tremble cannot be told from a hand on one plate."""
+FAINT_WAIT_NS: Final = 1_000_000_000
+"""How long a settled change waits for a neighbour that moves as little."""
+GROUP_WAIT_NS: Final = 6_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
-
-
-class PlateChange(NamedTuple):
-    """One plate went from one stable weight to another."""
-
-    plate: int
-    """Index in the shelf's plate order."""
-    delta_g: float
-    sigma_g: float
-    """Standard deviation of ``delta_g`` from the noise of both stretches."""
-    since_ns: int
-    stable_ns: int
-    """Start of the stable stretch behind the movement."""
-    after_g: float
-    """The weight it is stable at now."""
-    unwatched: bool
-    """The plate was not weighed throughout: a gap or a lost device lies in between."""
-
-
-class ShelfChange(NamedTuple):
-    """Changes of neighbouring plates that overlap in time."""
-
-    plates: list[PlateChange]
-    since_ns: int
-    stable_ns: int
-    unwatched: bool
 
 
 class ShelfState(msgspec.Struct):
     """What is remembered of a shelf with ``p`` plates between blocks. Arrays are ``(p,)``."""
 
     window: np.ndarray
-    """``(n, p)`` latest samples, grams."""
+    """``(n, p)`` latest samples, grams: as far back as the oldest movement, and no further."""
+    at_ns: np.ndarray
+    """``(n,)`` when they were taken."""
     reference_g: np.ndarray
     """NaN until stable once."""
+    reference_var_g2: np.ndarray
+    """Variance of ``reference_g``."""
     sigma_g: np.ndarray
     """Noise of one sample; NaN until the first window."""
+    slow_g: np.ndarray
+    """Noise of a whole window's mean."""
+    sway_g: np.ndarray
+    """Standard deviation of the means of a window's parts while the plate is calm."""
     moving: np.ndarray
+    away: np.ndarray
+    """It has been off its reference since it started to move."""
     since_ns: np.ndarray
+    settled_ns: np.ndarray
+    """When it last did."""
+    quiet_ns: np.ndarray
+    """Since when a moving plate's windows have agreed; 0: they do not."""
     unwatched: np.ndarray
+    learnt_ns: int = 0
+    """When noise was last learnt."""
     end_ns: int = 0
     period_ns: int = 0
     pending: list[PlateChange] = []
+
+
+class _Look(NamedTuple):
+    """What a shelf's latest window says. Arrays are ``(p,)``, NaN where a value is missing."""
+
+    smooth: Floats
+    """``(n, p)`` without single odd samples."""
+    mean_g: Floats
+    last_g: Floats
+    """Mean of its second half."""
+    spread_g2: Floats
+    """Variance."""
+    sway_g2: Floats
+    """Variance of the means of its parts."""
 
 
 def new_shelf(plates: int) -> ShelfState:
     """Return the state of a shelf of which nothing is known."""
     return ShelfState(
         window=np.empty((0, plates)),
+        at_ns=np.empty(0, dtype=np.int64),
         reference_g=np.full(plates, np.nan),
+        reference_var_g2=np.ones(plates),
         sigma_g=np.full(plates, np.nan),
+        slow_g=np.full(plates, np.nan),
+        sway_g=np.full(plates, np.nan),
         moving=np.ones(plates, dtype=bool),
+        away=np.ones(plates, dtype=bool),
         since_ns=np.zeros(plates, dtype=np.int64),
+        settled_ns=np.zeros(plates, dtype=np.int64),
+        quiet_ns=np.zeros(plates, dtype=np.int64),
         unwatched=np.zeros(plates, dtype=bool),
     )
 
@@ -92,10 +175,15 @@ def look_away(state: ShelfState, since_ns: int) -> list[ShelfChange]:
     settled = complete(state)
     known = np.isfinite(state.reference_g)
     state.since_ns[known & ~state.moving] = since_ns
-    state.moving[:] = True
+    state.moving[:] = state.away[:] = True
+    state.quiet_ns[:] = 0
     state.unwatched |= known
-    state.window = state.window[:0]
+    _forget(state)
     return settled
+
+
+def _forget(state: ShelfState) -> None:
+    state.window, state.at_ns = state.window[:0], state.at_ns[:0]
 
 
 def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> list[ShelfChange]:
@@ -110,92 +198,268 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
     length = min(max(-(-WINDOW_NS // period_ns), WINDOW_SAMPLES_MIN), WINDOW_SAMPLES_MAX)
     hole = start_ns - state.end_ns > HOLE_NS_MAX + period_ns
     if period_ns != state.period_ns or (hole and state.period_ns):
-        state.window = state.window[:0]
+        _forget(state)
+        state.quiet_ns[:] = 0
         state.period_ns = period_ns
-    state.end_ns = start_ns + (len(block_g) - 1) * period_ns
-    state.window = np.concatenate((state.window, block_g))[-length:]
+    _append(state, block_g, start_ns, length)
     if len(state.window) < length:
         return []
-    smooth = _median_of_three(state.window)
-    half = len(smooth) // 2
-    first_g, last_g = smooth[:half].mean(axis=0), smooth[half:].mean(axis=0)
-    mean_g, spread_g = smooth.mean(axis=0), smooth.std(axis=0)
-    unknown = np.isnan(state.sigma_g)
-    if unknown.any():
-        estimate = _noise_from_differences(smooth)
-        state.sigma_g = np.where(unknown, estimate, state.sigma_g)
-    sigma_g = state.sigma_g
+    look = _look(state, length)
+    elapsed_s = len(block_g) * period_ns / 1e9
     # Comparisons with NaN are false: a plate with a missing value in the window is never quiet.
-    quiet = (spread_g <= 2.5 * sigma_g + 0.4) & (np.abs(last_g - first_g) <= 1.5 * sigma_g + 0.8)
-    away = np.abs(last_g - state.reference_g) > LEAVE_G + 3.0 * sigma_g
-    starts = ~state.moving & (~quiet | away) & np.isfinite(mean_g)
+    quiet = _quiet(state, look, 0.0)
+    shake_g2 = 0.0
+    if not quiet.all():
+        shake_g2 = _shake(state, look)
+        if shake_g2 > 0.0:
+            quiet = _quiet(state, look, min(shake_g2, SHAKE_MAX_G2))
+    off_g = np.abs(look.last_g - state.reference_g)
+    doubt_g2 = state.slow_g**2 + state.reference_var_g2 + 0.05 * min(shake_g2, SHAKE_MAX_G2)
+    away = off_g > LEAVE_G + LEAST_SIGMAS * np.sqrt(doubt_g2)
+    starts = (away | ~quiet) & ~state.moving & np.isfinite(look.mean_g)
     if starts.any():
-        _start(state, starts, smooth)
-    settles = state.moving & quiet & ~starts
-    if settles.any():
-        _settle(state, settles, mean_g, len(smooth))
-    _track(state, smooth, quiet & ~state.moving, mean_g, spread_g)
+        _start(state, starts, look)
+    if state.moving.any():
+        state.away |= state.moving & away
+        _settle(state, quiet & state.moving & ~starts, look)
+        _grow(state, look, away, shake_g2, elapsed_s)
+    _track(state, look, quiet & ~state.moving, elapsed_s)
+    if state.end_ns - state.learnt_ns >= LEARN_NS:
+        _learn(state, look, away, shake_g2)
     return _complete(state) if state.pending else []
 
 
-def _median_of_three(window: Floats) -> Floats:
-    """Return ``(n - 2, p)``: one odd sample among its neighbours vanishes."""
-    a, b, c = window[:-2], window[1:-1], window[2:]
-    middle: Floats = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
-    return middle
+def _quiet(state: ShelfState, look: _Look, shake_g2: float) -> Flags:
+    """Tell which plates are as still as they use to be, given how much the shelf trembles."""
+    spread_g2 = (2.5 * state.sigma_g + 0.4) ** 2
+    sway_g2 = (SWAY_TIMES * state.sway_g + SWAY_G) ** 2
+    if shake_g2:
+        spread_g2 += 4.0 * shake_g2
+        sway_g2 += 0.3 * shake_g2
+    still: Flags = (look.spread_g2 <= spread_g2) & (look.sway_g2 <= sway_g2)
+    return still
+
+
+def _append(state: ShelfState, block_g: Floats, start_ns: int, length: int) -> None:
+    """Add a block to the window; let go what lies before every movement."""
+    at_ns = start_ns + np.arange(len(block_g)) * state.period_ns
+    state.end_ns = start_ns + (len(block_g) - 1) * state.period_ns
+    at_ns = np.concatenate((state.at_ns, at_ns))
+    first = len(at_ns) - 2 * length
+    if state.moving.any():
+        watched = state.moving & ~state.unwatched & np.isfinite(state.reference_g)
+        if watched.any():
+            from_ns = int(state.since_ns[watched].min()) - WINDOW_NS - BEFORE_NS
+            from_ns = max(from_ns, state.end_ns - HISTORY_NS)
+            first = min(int(at_ns.searchsorted(from_ns)), first)
+            first = max(first, len(at_ns) - HISTORY_SAMPLES_MAX)
+    first = max(first, 0)
+    state.window = np.concatenate((state.window, block_g))[first:]
+    state.at_ns = at_ns[first:]
+
+
+def _look(state: ShelfState, length: int) -> _Look:
+    """Look at the latest window; learn what is still unknown of the plates' noise."""
+    rows_g = state.window[-length - MISSING_MAX :]
+    if np.isnan(rows_g).any():
+        rows_g = bridged(rows_g)
+    smooth = median_of_three(rows_g[-length:])
+    unknown = np.isnan(state.sigma_g)
+    if unknown.any():
+        state.sigma_g[unknown] = _noise_from_differences(smooth)[unknown]
+        state.slow_g[unknown] = 0.6 * state.sigma_g[unknown]
+        state.sway_g[unknown] = 0.7 * state.sigma_g[unknown]
+    count, plates = smooth.shape
+    parts = min(PARTS, count)
+    size = count // parts
+    base_g = smooth[0]
+    off_g = smooth[count - parts * size :] - base_g
+    parts_g = np.add.reduce(off_g.reshape(parts, size, plates), axis=1) / size
+    mean_g = np.add.reduce(parts_g) / parts
+    mean_g2 = mean_g * mean_g
+    return _Look(
+        smooth,
+        base_g + mean_g,
+        base_g + np.add.reduce(parts_g[parts // 2 :]) / (parts - parts // 2),
+        np.einsum("ij,ij->j", off_g, off_g) / len(off_g) - mean_g2,
+        np.einsum("ij,ij->j", parts_g, parts_g) / parts - mean_g2,
+    )
+
+
+def _shake(state: ShelfState, look: _Look) -> float:
+    """Return the variance by which most plates of the shelf tremble more than they use to."""
+    if len(state.sigma_g) < SHAKEN_PLATES_MIN:
+        return 0.0
+    excess_g2 = look.spread_g2 - look.sway_g2 - state.sigma_g**2
+    known = excess_g2[np.isfinite(excess_g2)]
+    return max(float(np.median(known)), 0.0) if len(known) else 0.0
 
 
 def _noise_from_differences(smooth: Floats) -> Floats:
     """Estimate noise so that a step or a slope in the window hardly shows in it."""
-    differences = np.abs(smooth[2:] - smooth[:-2])
+    # Medians of three share samples, and often are the same one, up to two places apart.
+    lag = min(3, len(smooth) - 1)
+    differences = np.abs(smooth[lag:] - smooth[:-lag])
     estimate: Floats = np.clip(np.median(differences, axis=0) * 1.05, SIGMA_MIN_G, SIGMA_MAX_G)
     return estimate
 
 
-def _start(state: ShelfState, starts: NDArray[np.bool_], smooth: Floats) -> None:
-    begin_ns = state.end_ns - (len(smooth) + 1) * state.period_ns
+def _start(state: ShelfState, starts: Flags, look: _Look) -> None:
+    count = len(look.smooth)
+    begin_ns = state.end_ns - (count + 1) * state.period_ns
     for plate in np.flatnonzero(starts):
         limit_g = LEAVE_G + 3.0 * state.sigma_g[plate]
-        left = np.abs(smooth[:, plate] - state.reference_g[plate]) > limit_g
-        index = int(np.argmax(left)) if left.any() else len(smooth) // 2
+        left = np.abs(look.smooth[:, plate] - state.reference_g[plate]) > limit_g
+        index = int(np.argmax(left)) if left.any() else count // 2
         state.since_ns[plate] = begin_ns + index * state.period_ns
     state.moving |= starts
+    state.away &= ~starts
+    state.quiet_ns[starts] = 0
 
 
-def _settle(state: ShelfState, settles: NDArray[np.bool_], mean_g: Floats, count: int) -> None:
-    stable_ns = state.end_ns - (count + 1) * state.period_ns
+def _settle(state: ShelfState, quiet: Flags, look: _Look) -> None:
+    """Let moving plates settle that have been quiet for long enough."""
+    state.quiet_ns[~quiet] = 0
+    state.quiet_ns[quiet & (state.quiet_ns == 0)] = state.end_ns
+    long = state.quiet_ns - WINDOW_NS - state.since_ns > RESTLESS_NS
+    long &= state.away & ~state.unwatched & np.isfinite(state.reference_g)
+    settles = quiet & (~long | (state.end_ns - state.quiet_ns >= RESTED_NS))
     for plate in np.flatnonzero(settles):
-        delta_g = float(mean_g[plate] - state.reference_g[plate])
-        noise_g = float(state.sigma_g[plate])
-        if abs(delta_g) > LEAVE_G + noise_g:  # False for NaN: the first time there is no change.
-            state.pending.append(
-                PlateChange(
-                    plate=int(plate),
-                    delta_g=delta_g,
-                    sigma_g=0.5 + noise_g * (4.0 / count) ** 0.5,
-                    since_ns=int(state.since_ns[plate]),
-                    stable_ns=max(stable_ns, int(state.since_ns[plate])),
-                    after_g=float(mean_g[plate]),
-                    unwatched=bool(state.unwatched[plate]),
-                )
-            )
-    state.reference_g[settles] = mean_g[settles]
+        if np.isnan(state.reference_g[plate]):
+            state.reference_g[plate] = look.mean_g[plate]
+            state.reference_var_g2[plate] = state.slow_g[plate] ** 2
+        elif state.unwatched[plate]:
+            _compare(state, int(plate), look)
+        elif not state.away[plate] or not _divide(state, int(plate)):
+            # It may have moved by less than a step: what follows counts for more.
+            state.reference_var_g2[plate] += LEAVE_G
     state.moving &= ~settles
+    state.settled_ns[settles] = state.end_ns
     state.unwatched &= ~settles
 
 
-def _track(
-    state: ShelfState, smooth: Floats, calm: NDArray[np.bool_], mean_g: Floats, spread_g: Floats
-) -> None:
-    """Follow drift and noise of calm plates; let a restless plate's noise grow slowly."""
-    step_g = np.clip(0.05 * (mean_g - state.reference_g), -0.1, 0.1)
-    state.reference_g[calm] += step_g[calm]
-    state.sigma_g[calm] += 0.05 * (np.maximum(spread_g, SIGMA_MIN_G) - state.sigma_g)[calm]
-    restless = state.moving & np.isfinite(mean_g)
-    if restless.any():
-        noise_g = _noise_from_differences(smooth)
-        grown_g = np.minimum(state.sigma_g * 1.05, np.maximum(noise_g, state.sigma_g))
-        state.sigma_g[restless] = grown_g[restless]
+def _compare(state: ShelfState, plate: int, look: _Look) -> None:
+    """Compare with before nobody looked: one change, whatever happened meanwhile."""
+    after_g, noise_g = float(look.mean_g[plate]), float(state.sigma_g[plate])
+    delta_g = after_g - float(state.reference_g[plate])
+    stable_ns = state.end_ns - (len(look.smooth) + 1) * state.period_ns
+    since_ns = int(state.since_ns[plate])
+    stable_ns = max(stable_ns, since_ns)
+    if abs(delta_g) > LEAVE_G + noise_g:
+        sigma_g = 0.5 + noise_g * (4.0 / len(look.smooth)) ** 0.5
+        change = PlateChange(plate, delta_g, sigma_g, since_ns, stable_ns, after_g, True, stable_ns)
+        state.pending.append(change)
+    state.reference_g[plate] = after_g
+    state.reference_var_g2[plate] = state.slow_g[plate] ** 2
+
+
+def _divide(state: ShelfState, plate: int) -> bool:
+    """Cut a plate's movement into steps; return whether there are any."""
+    since_ns = int(state.since_ns[plate]) - BEFORE_NS
+    first = int(np.searchsorted(state.at_ns, since_ns))
+    rows_g, at_ns = state.window[first:, plate], state.at_ns[first:]
+    known = np.isfinite(rows_g)
+    if not known.all():
+        rows_g, at_ns = rows_g[known], at_ns[known]
+    rows_g, at_ns = median_of_three(rows_g), at_ns[1:-1]
+    rows = bin_rows(len(rows_g), state.period_ns)
+    noise = Noise(2.0 * float(state.sigma_g[plate]) ** 2, float(state.slow_g[plate]) ** 2)
+    before = Level(0, 0, float(state.reference_g[plate]), float(state.reference_var_g2[plate]))
+    shake_g2 = _shaken(state, first, rows, len(rows_g) // rows)
+    steps = find_steps(rows_g, shake_g2, noise, before, rows=rows, period_ns=state.period_ns)
+    for step in steps:
+        begin_ns, stable_ns = int(at_ns[max(step.before.stop - 1, 0)]), int(at_ns[step.after.first])
+        half = half_row(rows_g, step)
+        low = min(int(half), len(at_ns) - 2)
+        half_ns = int(at_ns[low] + (half - low) * (at_ns[low + 1] - at_ns[low]))
+        change = PlateChange(
+            plate=plate,
+            delta_g=step.delta_g,
+            sigma_g=0.3 + step.sigma_g,
+            since_ns=begin_ns,
+            stable_ns=max(stable_ns, begin_ns),
+            after_g=step.after.mean_g,
+            unwatched=False,
+            half_ns=min(max(half_ns, begin_ns), max(stable_ns, begin_ns)),
+        )
+        state.pending.append(change)
+    if steps:
+        state.reference_g[plate] = steps[-1].after.mean_g
+        state.reference_var_g2[plate] = steps[-1].after.var_g2
+    return bool(steps)
+
+
+def _shaken(state: ShelfState, first: int, rows: int, bins: int) -> Floats:
+    """Return ``(bins,)`` variance by which most plates of a shelf trembled, in bins to the end."""
+    plates = state.window.shape[1]
+    part = state.window[first:]
+    part = part[len(part) % rows :]
+    if plates < SHAKEN_PLATES_MIN or rows < 2:
+        return np.zeros(bins)
+    excess_g2 = part.reshape(-1, rows, plates).var(axis=1) - 2.0 * state.sigma_g**2
+    shake_g2 = np.maximum(np.median(np.nan_to_num(excess_g2), axis=1), 0.0)
+    shake_g2 = np.convolve(shake_g2, np.ones(5) / 5.0, "same") if len(shake_g2) >= 5 else shake_g2
+    return np.concatenate((np.zeros(max(bins - len(shake_g2), 0)), shake_g2))[-bins:]
+
+
+def _grow(state: ShelfState, look: _Look, away: Flags, shake_g2: float, elapsed_s: float) -> None:
+    """Let a restless plate's noise grow slowly, lest it never settle again.
+
+    Hands sway slowly: only of what trembles in place, or moves for very long, the fast noise grows.
+    """
+    faster = 1.0 + GROWTH_PER_S * elapsed_s
+    known = state.moving & np.isfinite(look.mean_g)
+    endless = known & (state.end_ns - state.since_ns > ENDLESS_NS)
+    grows = (known & ~away) | endless
+    if grows.any():
+        noise_g2 = np.maximum(_noise_from_differences(look.smooth) ** 2 - shake_g2, 0.0)
+        grown_g = np.minimum(state.sigma_g * faster, np.maximum(np.sqrt(noise_g2), state.sigma_g))
+        state.sigma_g[grows] = grown_g[grows]
+    smooth = known & (look.spread_g2 <= (2.5 * state.sigma_g + 0.4) ** 2)
+    smooth &= state.end_ns - state.since_ns > WINDOW_NS + RESTLESS_NS
+    grows = smooth | endless
+    if grows.any():
+        sway_g = np.sqrt(np.maximum(look.sway_g2, 0.0))
+        grown_g = np.minimum(state.sway_g * faster, np.maximum(sway_g, state.sway_g))
+        state.sway_g[grows] = grown_g[grows]
+
+
+def _track(state: ShelfState, look: _Look, calm: Flags, elapsed_s: float) -> None:
+    """Follow the drift of calm plates, the faster the surer a window tells it."""
+    doubt_g2 = state.reference_var_g2 + DRIFT_G2_PER_S * elapsed_s
+    told_g2 = state.slow_g**2 * max(SLOW_S / elapsed_s, 1.0)
+    gain = doubt_g2 / (doubt_g2 + told_g2)
+    tracked_g = state.reference_g + gain * (look.mean_g - state.reference_g)
+    np.copyto(state.reference_g, tracked_g, where=calm)
+    np.copyto(state.reference_var_g2, (1.0 - gain) * doubt_g2, where=calm)
+
+
+def _learn(state: ShelfState, look: _Look, away: Flags, shake_g2: float) -> None:
+    """Learn the noise of plates that are where they were, quiet or not."""
+    elapsed_s = (state.end_ns - state.learnt_ns) / 1e9
+    state.learnt_ns = state.end_ns
+    # What moved a moment ago, or what footsteps and hands shake, is not the plates' own noise.
+    still = np.isfinite(look.mean_g) & ~away
+    still &= state.end_ns - state.settled_ns > 2 * WINDOW_NS
+    if shake_g2 > 0.5 or not still.any():
+        return
+    share = min(elapsed_s / LEARN_S, 0.2)
+    for known_g, seen_g2, least_g in (
+        (state.sigma_g, look.spread_g2, SIGMA_MIN_G),
+        (state.slow_g, _apart_g2(state, look), SLOW_MIN_G),
+        (state.sway_g, look.sway_g2, SWAY_MIN_G),
+    ):
+        most_g2 = np.minimum(9.0 * known_g**2, SIGMA_MAX_G**2)
+        likely_g2 = np.clip(seen_g2, least_g**2, most_g2)
+        known_g[still] = np.sqrt(known_g**2 + share * (likely_g2 - known_g**2))[still]
+
+
+def _apart_g2(state: ShelfState, look: _Look) -> Floats:
+    """Return by how much the means of the latest two windows differ, squared."""
+    length = len(look.smooth) + 2
+    before_g = state.window[-2 * length : -length]
+    apart_g = look.mean_g - before_g.mean(axis=0) if len(before_g) else np.zeros(len(look.mean_g))
+    return np.nan_to_num(apart_g) ** 2
 
 
 def complete(state: ShelfState) -> list[ShelfChange]:
@@ -204,28 +468,32 @@ def complete(state: ShelfState) -> list[ShelfChange]:
 
 
 def _complete(state: ShelfState, *, wait: bool = True) -> list[ShelfChange]:
-    """Join pending changes of neighbours; ``wait``: keep back those whose neighbour still moves."""
-    groups: list[list[PlateChange]] = []
-    for change in sorted(state.pending, key=lambda change: change.plate):
-        if groups and change.plate - groups[-1][-1].plate <= 1:
-            groups[-1].append(change)
-        else:
-            groups.append([change])
+    """Join pending changes of neighbours; ``wait``: keep back those that may not be over."""
     complete: list[ShelfChange] = []
-    state.pending = []
-    for group in groups:
-        stable_ns = max(change.stable_ns for change in group)
-        low, high = max(group[0].plate - 1, 0), group[-1].plate + 2
-        still = state.moving[low:high] & (state.since_ns[low:high] < stable_ns)
-        if wait and still.any() and state.end_ns - stable_ns < GROUP_WAIT_NS:
-            state.pending.extend(group)
-            continue
-        complete.append(
-            ShelfChange(
-                plates=group,
-                since_ns=min(change.since_ns for change in group),
-                stable_ns=stable_ns,
-                unwatched=any(change.unwatched for change in group),
-            )
-        )
+    pending, state.pending = state.pending, []
+    for group in episodes(pending):
+        # What a hand leant by says nothing of when something was taken.
+        weighty = [change for change in group if abs(change.delta_g) > FAINT_G] or group
+        trifle = is_trifle(group)
+        if wait and _goes_on(state, weighty, TRIFLE_WAIT_NS if trifle else 0):
+            state.pending += group
+        elif not (trifle and comes_to_nothing(group)):
+            since_ns = min(change.since_ns for change in weighty)
+            stable_ns = max(change.stable_ns for change in weighty)
+            unwatched = any(change.unwatched for change in group)
+            complete.append(ShelfChange(group, since_ns, stable_ns, unwatched))
     return complete
+
+
+def _goes_on(state: ShelfState, group: list[PlateChange], least_ns: int) -> bool:
+    """Tell whether an episode may go on: a plate of it, or one near, is on the move."""
+    last_ns = max(change.stable_ns for change in group)
+    if (waited_ns := state.end_ns - last_ns) < least_ns:
+        return True
+    near = np.zeros_like(state.moving)
+    for change in group:
+        near[max(change.plate - NEAR, 0) : change.plate + NEAR + 1] = True
+    still = near & state.moving & state.away & (state.since_ns < last_ns + NEAR_NS)
+    if waited_ns >= FAINT_WAIT_NS and len(state.window):
+        still &= np.abs(state.window[-1] - state.reference_g) > FAINT_G
+    return waited_ns < GROUP_WAIT_NS and bool(still.any())

@@ -120,6 +120,9 @@ def _directory(kept: Path | None) -> Path:
         return Path(tempfile.mkdtemp(prefix="shelfgate-demo-"))
     try:
         kept.mkdir(parents=True, exist_ok=True)
+        if (kept / "gateway.db").exists():
+            problem = f"--keep-files {kept}: holds files of an earlier run, which this one adds to"
+            sys.stderr.write(f"{problem}. Name an empty directory to keep them apart\n")
         with tempfile.TemporaryFile(dir=kept):
             return kept
     except OSError as error:

@@ -355,7 +355,7 @@ class Shopper:
         crowd = self._crowd
         assert errand.kind != "touch"
         plates = crowd.layout.plates
-        crowd.truth.acts.append(
+        crowd.truth.note(
             TrueAct(
                 shopper=self.name,
                 gtin=errand.gtin,
@@ -367,14 +367,6 @@ class Shopper:
                 misplaced=plates[errand.plate].gtin != errand.gtin,
             )
         )
-        basket = crowd.truth.baskets[self.name]
-        sign = 1 if errand.kind == "pick" else -1
-        left = basket.get(errand.gtin, 0) + sign * errand.quantity
-        assert left >= 0
-        if left:
-            basket[errand.gtin] = left
-        else:
-            basket.pop(errand.gtin, None)
 
     def _walk_along(self, target: Point2) -> Steps:
         """Come near a far place along the aisle, so as not to brush along shelves and people."""

@@ -18,7 +18,7 @@ from gateway.simulator.exam.command import (
     render_script,
     run_script,
 )
-from gateway.simulator.standing import listen, say, stop_signal
+from gateway.simulator.until_stopped import listen, say, stop_signal
 from gateway.simulator.world import Traffic
 
 

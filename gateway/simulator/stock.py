@@ -79,6 +79,21 @@ class Truth:
     entered_ns: dict[str, int] = field(default_factory=dict)
     left_ns: dict[str, int] = field(default_factory=dict)
 
+    def note(self, act: TrueAct) -> None:
+        """Write the next act down; it changes its shopper's basket. Staff has none."""
+        self.acts.append(act)
+        basket = self.baskets.get(act.shopper)
+        if basket is None:
+            return
+        left = basket.get(act.gtin, 0) + (
+            act.quantity if act.direction == "pick" else -act.quantity
+        )
+        assert left >= 0, "nobody puts back what is on nobody's bill"
+        if left:
+            basket[act.gtin] = left
+        else:
+            basket.pop(act.gtin, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Placed:

@@ -84,6 +84,7 @@ def test_ctrl_c_ends_it_too_and_without_uplink_events_stay(file, tmp_path):
         ended_well(one, signal.SIGINT)
         assert [row[0] for row in one.rows("SELECT name FROM events")] == [
             "gateway.started",
+            "planogram.ambiguous",
             "gateway.stopped",
         ]
 
@@ -118,22 +119,22 @@ def test_it_ends_in_time_while_the_uplink_is_a_black_hole_and_sends_later(file, 
         until(lambda: kept, "a connection attempt")
         ended_well(one)
         before = {row[2] for row in one.rows()}
-        assert len(before) == 2
+        assert len(before) == 3
     with (
         outside_broker(tmp_path) as upstream,
         daemon(tmp_path, file, upstream=upstream.port) as one,
         closed(Witness(upstream.port, STORE)) as witness,
     ):
         one.start()
-        witness.wait(lambda: len(witness.events) >= 3, "what was kept")
+        witness.wait(lambda: len(witness.events) >= 5, "what was kept")
         ended_well(one)
-        witness.wait(lambda: len(witness.events) >= 4, "the rest")
+        witness.wait(lambda: len(witness.events) >= 6, "the rest")
         ids = {event["id"] for event in witness.events.values()}
         assert before < ids == {row[2] for row in one.rows()}
         first, second = witness.named("gateway.started")
         assert first["delivery"] == "queued"
         assert second["data"]["previous_epoch"] == first["epoch"]
-        assert second["data"]["previous_sequence"] == f"{1:020d}"
+        assert second["data"]["previous_sequence"] == f"{2:020d}"
 
 
 def test_it_ends_in_time_while_an_integrator_does_not_acknowledge(tmp_path):

@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.inputs import StoreChanged
+from gateway.domain.sessions import CLOSED_HOLD_NS
 from gateway.domain.store import Calibration, Facing
 from tests.faults.accounts import explained_g, told
 from tests.gateway.domain.scene import CRISPS, JAM, OIL, TEA, UNIT_G, Scene, corner_store
@@ -202,6 +203,7 @@ def test_a_review_about_what_the_store_dropped_can_still_be_decided():
     anna, bert = shop.enter("anna"), shop.enter("bert")
     shop.reach("bert", "g1.s1.p2")
     shop.move("anna", "g1.s1.p2", 1)  # Whose is it?
+    shop.run(11.0)
     [review] = shop.named("review.requested")
     shop.leave("anna")
     shop.restock("no tea")
@@ -222,6 +224,7 @@ def test_a_review_about_a_plate_that_is_gone_can_still_be_decided():
     shop.enter("bert")
     shop.reach("bert", "g2.s1.p0")
     shop.move("anna", "g2.s1.p0", 1)
+    shop.run(11.0)
     [review] = shop.named("review.requested")
     shop.restock("one shelf")
     act = review["candidates"][0]["acts"][0] | {"session": anna, "misplaced": True}
@@ -240,6 +243,8 @@ def test_products_that_nothing_names_are_forgotten():
     assert list(shop.state.products) == [TEA]
     shop.leave("anna")
     shop.run(62.0)
+    assert list(shop.state.products) == [TEA]  # Later evidence may still adjust the cart.
+    shop.run(CLOSED_HOLD_NS / 1e9)
     assert shop.state.products == {}
     assert not [key for kind, key in shop.rows if kind == "product"]
 
@@ -324,6 +329,7 @@ def test_what_is_taken_from_a_plate_without_a_product_is_asked_whatever_others_h
     shop.move("anna", "g2.s1.p0", 1)  # A heavy oil: 150 g are nothing beside it.
     shop.restock("no tea")
     shop.move("anna", "g1.s1.p2", 1)
+    shop.leave("anna")
     [review] = shop.named("review.requested")
     assert review["reason"] == "unexplained-weight"
     assert review["weights"][0]["delta_g"] == pytest.approx(-240.0, abs=3.0)

@@ -24,7 +24,7 @@ WINDOW: Final = 22
 """Samples of the moving mean and variance: 0.37 s."""
 VARIANCE_G2: Final = 300.0
 """A shelf whose total weight varies more than this has an event."""
-LEAST_G: Final = 25.0
+LEAST_CHANGE_G: Final = 25.0
 """A smaller difference is nothing."""
 WEIGHT_SIGMA: Final = 0.15
 """Standard deviation of a product's weight, as a part of it; ``SIGMA_G`` is added."""
@@ -32,7 +32,7 @@ SIGMA_G: Final = 8.0
 QUANTITY_MAX: Final = 5
 JOIN_SAMPLES: Final = 12
 """Two stretches of high variance nearer than this are one event."""
-ARM_MM: Final = 250.0
+AT_PLATE_MM: Final = 250.0
 """A wrist further away than this is nobody's who is at the plate."""
 HAND_MM: Final = 100.0
 """How high above a plate a wrist works."""
@@ -104,7 +104,7 @@ def _decide(
     after = weights.grams[step.last : step.last + WINDOW].mean(axis=0)
     delta = after - before
     total = float(delta.sum())
-    if abs(total) < LEAST_G:
+    if abs(total) < LEAST_CHANGE_G:
         return
     main = int(np.argmax(np.abs(delta)))
     plates = recording.layout.shelf_plates[number]
@@ -183,7 +183,7 @@ def nearest_shopper(views: list[View], peak_ns: int, place_mm: Point3) -> str | 
                 far_mm = float(np.linalg.norm(body.wrists_mm - np.array(place_mm), axis=1).min())
                 if best is None or far_mm < best[0]:
                     best = (far_mm, body.shopper)
-        if best is not None and best[0] < ARM_MM:
+        if best is not None and best[0] < AT_PLATE_MM:
             break
     return best[1] if best is not None else None
 

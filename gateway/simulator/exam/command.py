@@ -12,8 +12,8 @@ from gateway.simulator.exam.cases import ALL_KINDS, Case, make_case
 from gateway.simulator.exam.conditions import CONDITIONS
 from gateway.simulator.exam.playing import PlayConfig, Player
 from gateway.simulator.keys import TokenMaker
-from gateway.simulator.standing import listen, say, stop_signal
 from gateway.simulator.store_files import write_store
+from gateway.simulator.until_stopped import listen, say, stop_signal
 
 
 def add_case_arguments(parser: argparse.ArgumentParser) -> None:

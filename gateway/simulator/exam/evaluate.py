@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
 from gateway.domain.events import Event
-from gateway.domain.inputs import AnyInput
+from gateway.domain.inputs import AnyInput, Evidence
 from gateway.journal import JournalError, replay
 from gateway.simulator.exam.answers import Answer
 from gateway.simulator.exam.cases import ALL_KINDS
@@ -56,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--who", action="append", choices=list(EXAMINEES), help="may repeat; default all"
     )
     parser.add_argument(
+        "--without",
+        action="append",
+        choices=get_args(Evidence),
+        help="let the engine leave this evidence out; may repeat",
+    )
+    parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes (%(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -93,9 +99,15 @@ def _misused(args: argparse.Namespace) -> str | None:
         return "--suite: sits made-up cases. Leave the journal and --truth out"
     if args.suite is None and args.truth is None:
         return f"{args.journal[0]}: no truth to hold it against. Give --truth FILE"
-    for name in ("condition", "kind", "who"):
+    return _misused_choice(args)
+
+
+def _misused_choice(args: argparse.Namespace) -> str | None:
+    for name in ("condition", "kind", "who", "without"):
         if args.suite is None and getattr(args, name) is not None:
-            return f"--{name}: chooses cases of the suite. Leave it out, or give --suite"
+            return f"--{name}: is of the suite. Leave it out, or give --suite"
+    if args.without and args.who and "engine" not in args.who:
+        return "--without: is of the engine, which does not sit. Leave it out, or give --who engine"
     for name, most in (("cases", CASES_MAX), ("jobs", JOBS_MAX)):
         if not 1 <= getattr(args, name) <= most:
             return f"--{name} {getattr(args, name)}: out of range. Give 1 to {most}"
@@ -109,6 +121,7 @@ def _suite(args: argparse.Namespace, draw: "Plots | None") -> None:
         cases=args.cases,
         kind=args.kind,
         examinees=tuple(name for name in EXAMINEES if name in (args.who or EXAMINEES)),
+        without=tuple(name for name in get_args(Evidence) if name in (args.without or ())),
     )
     began_s = time.monotonic()
     results = run(plan, jobs=args.jobs, progress=_progress(plan.total))

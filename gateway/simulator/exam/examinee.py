@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from math import ceil
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,20 +18,21 @@ from gateway.simulator.exam.cases import stamp
 from gateway.simulator.exam.stage import START_NS
 
 EPOCH = "e" * 32
+AS_SHIPPED: Final = EngineSettings()
 
 
-def sit(store: Store, inputs: Iterable[AnyInput]) -> Answer:
+def sit(store: Store, inputs: Iterable[AnyInput], settings: EngineSettings = AS_SHIPPED) -> Answer:
     """Return what the engine makes of a case."""
     engine = Engine()
     reader = EventReader()
-    for number, item in enumerate([started(store), *inputs], start=1):
+    for number, item in enumerate([started(store, settings), *inputs], start=1):
         for event in engine.step(number, item).events:
             reader.take(event, item)
         engine.changed_rows()
     return reader.answer
 
 
-def started(store: Store) -> GatewayStarted:
+def started(store: Store, settings: EngineSettings = AS_SHIPPED) -> GatewayStarted:
     """Return the input that begins a case."""
     return GatewayStarted(
         at=stamp(START_NS - 1_000_000),
@@ -40,7 +41,7 @@ def started(store: Store) -> GatewayStarted:
         epoch=EPOCH,
         previous_epoch=None,
         previous_sequence=None,
-        settings=EngineSettings(),
+        settings=settings,
         store=store,
         state=[],
     )

@@ -32,7 +32,7 @@ DETOUR_MM: Final = 400.0
 """To a place farther than this one walks along the aisle."""
 PASS_MM: Final = (420.0, 600.0)
 """How far from those who stand at a shelf."""
-ASIDE_MM: Final = (550.0, 750.0)
+STEP_ASIDE_MM: Final = (550.0, 750.0)
 """How far aside one steps to make room."""
 
 
@@ -123,7 +123,7 @@ class Floor:
                 continue
             other.wait_until(arrives_s - NOTICE_S)
             x, y = other.at_mm
-            side = math.copysign(self._span(ASIDE_MM), x - target[0])
+            side = math.copysign(self._span(STEP_ASIDE_MM), x - target[0])
             self._leave_stand(other)
             refuge = (x + side, y - math.copysign(self._span(PASS_MM), y))
             other.walk(refuge)

@@ -36,8 +36,8 @@ from vision.film import (
 from vision.geometry import Camera
 from vision.rendering import Image, Renderer
 
-EYE_MM: Final = 9_000.0
-ASIDE_MM: Final = 2_050.0
+VIEW_HEIGHT_MM: Final = 9_000.0
+BEYOND_SHELVES_MM: Final = 2_050.0
 """How far beyond the shelves the picture goes: doors and scanner are in it."""
 BEHIND_MM: Final = 170.0
 """How far behind the gondolas it goes."""
@@ -49,7 +49,7 @@ HOLD_S: Final = 2.0
 """How long one is shown to hold what was picked, or is to be put back."""
 LOOKS: Final = (260, 312, 244, 316, 587, 230, 201, 450)
 """Renderer's bodies whose shirts are bright and differ."""
-LINGER_S: Final = 2.0
+MARKED_S: Final = 2.0
 """How long plates of an act stay marked."""
 STOCK_MM: Final = 150.0
 BESIDE_PX: Final = 40
@@ -340,13 +340,13 @@ class _Signs:
 def _camera(case: Case, size_wh: tuple[int, int], top_mm: float) -> Camera:
     """Return an eye that sees the whole store, with products up to a height."""
     layout = case.stage.room.layout
-    x0 = min(box[0] for box in layout.boxes) - ASIDE_MM
-    x1 = max(box[2] for box in layout.boxes) + ASIDE_MM
+    x0 = min(box[0] for box in layout.boxes) - BEYOND_SHELVES_MM
+    x1 = max(box[2] for box in layout.boxes) + BEYOND_SHELVES_MM
     y0 = min(-HALF_MM, *(box[1] for box in layout.boxes)) - BEHIND_MM
     y1 = max(HALF_MM, *(box[3] for box in layout.boxes)) + BEHIND_MM
-    eye = ((x0 + x1) / 2, (y0 + y1) / 2, EYE_MM)
+    eye = ((x0 + x1) / 2, (y0 + y1) / 2, VIEW_HEIGHT_MM)
     # Gondolas stand at the edge above and below, people at the edges left and right.
-    far = ((x1 - x0) / 2 / EYE_MM, (y1 - y0) / 2 / (EYE_MM - top_mm))
+    far = ((x1 - x0) / 2 / VIEW_HEIGHT_MM, (y1 - y0) / 2 / (VIEW_HEIGHT_MM - top_mm))
     focal = min(size_wh[0] / 2 / far[0], size_wh[1] / 2 / far[1])
     return Camera.overhead(eye, focal, size_wh)
 
@@ -398,7 +398,7 @@ def _track_colours(case: Case) -> dict[tuple[str, str], Colour]:
 
 
 def _shown(act: TrueAct, now_s: float) -> bool:
-    return seconds(act.start_ns) <= now_s <= seconds(act.end_ns) + LINGER_S
+    return seconds(act.start_ns) <= now_s <= seconds(act.end_ns) + MARKED_S
 
 
 def _write(image: Image, labels: list[Label], taken: list[BoxPx]) -> None:

@@ -23,7 +23,7 @@ SIZE_WH: Final = (1280, 960)
 STORE_WH: Final = (940, 528)
 STRIPS_WH: Final = (1280, 396)
 FOOT_PX: Final = 36
-LINGER_S: Final = 4.0
+ACT_TOLD_S: Final = 4.0
 """How long an act is told after its end."""
 TOLD_MAX: Final = 5
 """Acts told at a time: the latest."""
@@ -105,7 +105,7 @@ class Picture:
             (at_s, at_s + 1.0, f"{name} scans a token", "at the entry")
             for at_s, name in self._case.stage.scans
         ]
-        return sorted(one for one in found if one[0] <= now_s <= one[1] + LINGER_S)
+        return sorted(one for one in found if one[0] <= now_s <= one[1] + ACT_TOLD_S)
 
     def _play(self, image: Image, now_s: float) -> None:
         """Move the mark along the foot."""

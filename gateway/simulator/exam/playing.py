@@ -4,7 +4,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from gateway.simulator.witness import witness_of, write_witness
 
 log = logging.getLogger(__name__)
 
-DOOR_S = 7.0
+DOOR_WAIT_S = 7.0
 """A door that stays shut so long after a scan has nobody who would open it."""
 
 
@@ -47,6 +48,36 @@ class PlayConfig:
     say: Callable[[str], None] = lambda _line: None
     held: bool = False
     pace: float = 1.0
+
+
+class SoFar:
+    """What has happened in a case up to a time that only goes forwards."""
+
+    def __init__(self, truth: Truth) -> None:
+        self._whole = truth
+        self._acts = deque(sorted(truth.acts, key=lambda act: act.end_ns))
+        self._coming = _by_time(truth.entered_ns)
+        self._leaving = _by_time(truth.left_ns)
+        self._now = Truth()
+
+    def at(self, now_ns: int) -> Truth:
+        """Return the truth up to a time; a later call adds to it."""
+        now = self._now
+        while self._coming and self._coming[0][0] <= now_ns:
+            at_ns, name = self._coming.popleft()
+            now.entered_ns[name] = at_ns
+            now.scans[name] = self._whole.scans[name]
+            now.baskets[name] = {}
+        while self._acts and self._acts[0].end_ns <= now_ns:
+            now.note(self._acts.popleft())
+        while self._leaving and self._leaving[0][0] <= now_ns:
+            at_ns, name = self._leaving.popleft()
+            now.left_ns[name] = at_ns
+        return now
+
+
+def _by_time(times_ns: Mapping[str, int]) -> deque[tuple[int, str]]:
+    return deque(sorted((at_ns, name) for name, at_ns in times_ns.items()))
 
 
 class Player:
@@ -75,7 +106,7 @@ class Player:
         }
         self._scanned_ns: int | None = None
         self._warned = False
-        self._acts = sorted(case.truth.acts, key=lambda act: act.end_ns)
+        self._so_far = SoFar(case.truth)
         self._begin = asyncio.Event()
         if not config.held:
             self._begin.set()
@@ -116,7 +147,7 @@ class Player:
             if message.leaf == "scan":
                 self._scanned_ns = at_ns
             self._send(message, origin_ns, boot, teller)
-            now = self._so_far(at_ns)
+            now = self._so_far.at(at_ns)
             teller.tell(now)
             self._warn_of_doors(at_ns)
             news = len(now.acts) + len(now.entered_ns) + len(now.left_ns)
@@ -130,7 +161,7 @@ class Player:
 
     def _warn_of_doors(self, now_ns: int) -> None:
         """Say once that no daemon answers: the case goes on all the same."""
-        if self._scanned_ns is None or now_ns - self._scanned_ns < DOOR_S * 1e9:
+        if self._scanned_ns is None or now_ns - self._scanned_ns < DOOR_WAIT_S * 1e9:
             return
         self._scanned_ns = None
         if not self._warned:
@@ -138,7 +169,7 @@ class Player:
             log.warning(
                 "Nobody opened the door within %.0f s of a scan. Check that the daemon runs with"
                 " this store file, reaches this broker and has the [entry] of these keys",
-                DOOR_S,
+                DOOR_WAIT_S,
             )
 
     def _send(self, message: Sent, origin_ns: int, boot: str, teller: Teller) -> None:
@@ -154,28 +185,6 @@ class Player:
             fields["host_boot"] = boot
             fields["host_mono_ms"] += (origin_ns - START_NS) / 1e6
         device.pass_on(message.leaf, fields, qos=message.qos)
-
-    def _so_far(self, now_ns: int) -> Truth:
-        """Return what has happened up to a time of the case."""
-        truth = self._case.truth
-        acts = [act for act in self._acts if act.end_ns <= now_ns]
-        entered_ns = {name: at for name, at in truth.entered_ns.items() if at <= now_ns}
-        baskets: dict[str, dict[str, int]] = {name: {} for name in entered_ns}
-        for act in acts:
-            basket = baskets.get(act.shopper)
-            if basket is None:
-                continue
-            sign = 1 if act.direction == "pick" else -1
-            basket[act.gtin] = basket.get(act.gtin, 0) + sign * act.quantity
-            if not basket[act.gtin]:
-                del basket[act.gtin]
-        return Truth(
-            acts=acts,
-            baskets=baskets,
-            scans={name: truth.scans[name] for name in entered_ns},
-            entered_ns=entered_ns,
-            left_ns={name: at for name, at in truth.left_ns.items() if at <= now_ns},
-        )
 
     def _write_truth(self, truth: Truth, shift_ns: int, *, over: bool) -> None:
         """Write a truth, on the clock of this host."""

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gateway.domain.inputs import EngineSettings
 from gateway.simulator.exam.answers import Answer, Decision
 from gateway.simulator.exam.cases import Case, make_case
 from gateway.simulator.exam.conditions import CONDITIONS
@@ -21,7 +22,7 @@ from gateway.simulator.exam.suite import EXAMINEES, Plan, Results
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # It tells of its font cache.
 DRAWN = 4
 """Worst cases that are drawn."""
-LEAST_G = 15.0
+LEAST_DRAWN_G = 15.0
 """A plate that changed less in the whole case is left out."""
 WORDS_MAX = 2
 TITLE_WIDTH = 190
@@ -46,7 +47,7 @@ class Plots:
             }
         )
         for one in worst(results, plan.examinees[0], DRAWN):
-            self.case(one, plan.examinees[0])
+            self.case(one, plan.examinees[0], plan.settings)
 
     def reliability(self, results: Mapping[str, Mapping[str, Sequence[Result]]]) -> Path:
         """Draw how often lines were right against how sure they were; return the file."""
@@ -57,10 +58,10 @@ class Plots:
             _reliability(axes, condition, by_who)
         return self._write(figure, "reliability.png")
 
-    def case(self, result: Result, who: str) -> Path:
+    def case(self, result: Result, who: str, settings: EngineSettings) -> Path:
         """Draw what the scales read in one case, the truth, and what was decided."""
         case = make_case(result.kind, CONDITIONS[result.condition], result.seed)
-        answer = EXAMINEES[who](case)
+        answer = EXAMINEES[who](case, settings)
         figure = Figure(figsize=(15, 9), layout="constrained")
         axes = figure.subplots(len(case.store.shelves), 1, sharex=True)
         for number, one in enumerate(np.atleast_1d(axes)):
@@ -109,7 +110,7 @@ def _shelf(axes: Axes, case: Case, answer: Answer, number: int) -> None:
     names = {plate.name for plate in shelf.plates}
     shown = case.read_g[:, plates] - np.nanmedian(case.read_g[: 2 * RATE_HZ, plates], axis=0)
     for index in range(len(plates)):
-        if np.nanmax(np.abs(shown[:, index])) > LEAST_G:
+        if np.nanmax(np.abs(shown[:, index])) > LEAST_DRAWN_G:
             axes.plot(times, shown[:, index], linewidth=0.7, label=shelf.plates[index].name)
     low, high = np.nanpercentile(shown, (0.1, 99.9))
     room = max(high - low, 100.0)

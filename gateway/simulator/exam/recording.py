@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float64]
 NEW_TRACK_MM: Final = 900.0
 """A new track this near to where somebody was lost is taken for that one."""
 NEW_TRACK_S: Final = 8.0
-DOOR_MM: Final = 700.0
-DOOR_S: Final = 2.0
+ENTRY_TRACK_MM: Final = 700.0
+ENTRY_TRACK_S: Final = 2.0
 """The same in the entry zone."""
 SCAN_S: Final = 1.0
 
@@ -196,7 +196,7 @@ class _Follower:
         """Return the body seen last nearest to a new track and not in this frame, or a new one."""
         # Through the door anybody may come.
         door = inside(self._entry, floor_mm)
-        longest_s, far_mm = (DOOR_S, DOOR_MM) if door else (NEW_TRACK_S, NEW_TRACK_MM)
+        longest_s, far_mm = (ENTRY_TRACK_S, ENTRY_TRACK_MM) if door else (NEW_TRACK_S, NEW_TRACK_MM)
         lost = [
             (distance_mm(point, floor_mm), body)
             for body, (seen_ns, point) in self._last.items()

@@ -16,6 +16,8 @@ HEAD = (
     *("precision", "recall", "F1", "+-", "reviewed", "apart", "found", "product", "shopper"),
     *("reviews", "seconds", "ECE", "Brier"),
 )
+SHORT = {"engine": "eng", "baseline": "base", "nearest-wrist": "near", "attentive": "att"}
+"""Examinees as the heads of narrow columns name them."""
 WORST = 10
 
 
@@ -38,7 +40,9 @@ def table(plan: Plan, results: Sequence[Results]) -> str:
             found = figures(of(results, who, condition=condition))
             lines.append(figures_row(condition, who, found))
         lines.append("")
-    lines += ["F1 by script, and units taken", "", *_by_kind(plan, results)]
+    if plan.without:
+        lines += [f"The engine sat it without: {', '.join(plan.without)}", ""]
+    lines += [_by_kind_title(plan), "", *_by_kind(plan, results)]
     return "\n".join(lines)
 
 
@@ -128,6 +132,7 @@ def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
         "version": VERSION,
         "seeds": [plan.first_seed, plan.first_seed + plan.cases - 1],
         "cases": plan.total,
+        "without": plan.without,
         "conditions": conditions,
         "worst": [
             {"kind": one.kind, "condition": one.condition, "seed": one.seed, "wrong": one.wrong}
@@ -136,9 +141,14 @@ def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
     }
 
 
+def _by_kind_title(plan: Plan) -> str:
+    names = ", ".join(f"{SHORT[who]} {who}" for who in plan.examinees)
+    return f"F1 by script, and units taken ({names})"
+
+
 def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
-    whose = "".join(f"{who.partition('-')[0]:>10}" for who in plan.examinees) + f"{'units':>7}"
-    head = "".join(f"   {condition:<{len(whose) - 3}}" for condition in plan.conditions)
+    whose = "".join(f"{SHORT[who]:>5}" for who in plan.examinees) + f"{'units':>6}"
+    head = "".join(f"  {condition:<{len(whose) - 2}}" for condition in plan.conditions)
     lines = [f"{'':<22}{head}".rstrip(), f"{'':<22}{whose * len(plan.conditions)}"]
     known = {one[plan.examinees[0]].kind for one in results}
     for kind in (kind for kind in ALL_KINDS if kind in known):
@@ -148,8 +158,8 @@ def _by_kind(plan: Plan, results: Sequence[Results]) -> list[str]:
             for who in plan.examinees:
                 found = figures(of(results, who, condition=condition, kind=kind))
                 units = found.units
-                cells += f"{found.f1:>10.2f}" if found.units else f"{'':>10}"
-            cells += f"{units:>7}"
+                cells += f"{found.f1:>5.2f}" if found.units else f"{'':>5}"
+            cells += f"{units:>6}"
         lines.append(f"{kind:<22}{cells}")
     return lines
 

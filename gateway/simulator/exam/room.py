@@ -32,8 +32,7 @@ DEPTH_MM: Final = 400.0
 LEVELS_MM: Final = (750.0, 1_200.0)
 DOOR: Final = "front"
 SCANNER: Final = "entry"
-EYE_MM: Final = 3_200.0
-"""How high cameras hang."""
+CAMERA_HEIGHT_MM: Final = 3_200.0
 TWO_PLATES: Final = 0.12
 """Share of facings on two plates."""
 SAME_WEIGHT: Final = 0.2
@@ -74,8 +73,8 @@ class Unit:
         return self.since_s <= at_s and self.gone_s == math.inf
 
 
-class Make(NamedTuple):
-    """What a product truly is like."""
+class TrueProduct(NamedTuple):
+    """What a product is like, whatever the catalogue says of it."""
 
     weight_g: float
     """True mean of its units."""
@@ -95,7 +94,7 @@ class Room:
 
     store: Store
     layout: Layout
-    makes: dict[str, Make]
+    true_products: dict[str, TrueProduct]
     goods: Goods
     plate_mm: float
     units: list[Unit] = field(default_factory=list)
@@ -178,10 +177,10 @@ def build(rng: np.random.Generator, goods: Goods) -> Room:
     for gtin, product in planogram.products.items():
         error = float(rng.normal(0.0, goods.catalogue))
         error = min(max(error, -goods.catalogue_max), goods.catalogue_max)
-        make = planogram.makes[gtin]
-        planogram.makes[gtin] = make._replace(weight_g=product.unit_g * (1.0 + error))
+        true = planogram.true_products[gtin]
+        planogram.true_products[gtin] = true._replace(weight_g=product.unit_g * (1.0 + error))
     store = _store(rng, shelves, planogram)
-    room = Room(store, Layout(store), planogram.makes, goods, plate_mm)
+    room = Room(store, Layout(store), planogram.true_products, goods, plate_mm)
     for facing in planogram.facings:
         _stock(rng, room, facing)
     return room
@@ -225,7 +224,7 @@ class _Planogram:
         self._rng = rng
         self.products: dict[str, Product] = {}
         self.facings: list[Facing] = []
-        self.makes: dict[str, Make] = {}
+        self.true_products: dict[str, TrueProduct] = {}
 
     def fill(self, shelf: Shelf, *, bag: bool) -> None:
         """Fill a shelf, with a bag in its middle if there is one."""
@@ -241,7 +240,7 @@ class _Planogram:
             bag = bag and not is_bag
             product = _product(len(self.products), unit_g, bag=is_bag)
             self.products[product.gtin] = product
-            self.makes[product.gtin] = Make(0.0, width_mm)
+            self.true_products[product.gtin] = TrueProduct(0.0, width_mm)
             self.facings.append(Facing(gtin=product.gtin, plates=tuple(names[:wide])))
             del names[:wide]
             before_g = product.unit_g
@@ -297,7 +296,7 @@ def _cameras(low: float, high: float, count: int) -> tuple[Camera, ...]:
         pixels = ((20.0, 364.0), (492.0, 364.0), (492.0, 20.0), (20.0, 20.0))
         corners = ((x0, -900.0), (x1, -900.0), (x1, 900.0), (x0, 900.0))
         points = tuple(FloorPoint(px=px, mm=mm) for px, mm in zip(pixels, corners, strict=True))
-        place: Point3 = ((x0 + x1) / 2, 0.0, EYE_MM)
+        place: Point3 = ((x0 + x1) / 2, 0.0, CAMERA_HEIGHT_MM)
         cameras.append(
             Camera(name=f"cam{number}", size_px=(512, 384), floor_points=points, position_mm=place)
         )
@@ -307,15 +306,15 @@ def _cameras(low: float, high: float, count: int) -> tuple[Camera, ...]:
 def _stock(rng: np.random.Generator, room: Room, facing: Facing) -> None:
     """Stand units on a facing, somewhat beside its place."""
     home = room.home(facing.gtin)
-    make = room.makes[facing.gtin]
+    true = room.true_products[facing.gtin]
     shift_mm = float(rng.normal(0.0, room.goods.shift_mm))
-    spread_mm = max(0.0, len(facing.plates) * room.plate_mm - make.width_mm) / 2
-    count = int(np.clip(6_000.0 / make.weight_g, 6, 12))
+    spread_mm = max(0.0, len(facing.plates) * room.plate_mm - true.width_mm) / 2
+    count = int(np.clip(6_000.0 / true.weight_g, 6, 12))
     for _ in range(count):
         at_mm = home.at_mm + shift_mm + float(rng.uniform(-spread_mm, spread_mm))
         spot = Spot(home.shelf, at_mm)
-        weight_g = make.weight_g * (1.0 + float(rng.normal(0.0, room.goods.unit)))
-        shares = room.shares(spot, make.width_mm, rng)
+        weight_g = true.weight_g * (1.0 + float(rng.normal(0.0, room.goods.unit)))
+        shares = room.shares(spot, true.width_mm, rng)
         room.units.append(Unit(facing.gtin, weight_g, home.shelf, at_mm, shares))
 
 

@@ -16,7 +16,7 @@ Scene = Callable[[Stage, Cast], None]
 
 NEAR: Final = 0.04
 """Two weights within this part of each other are hard to tell apart."""
-ARM_MM: Final = 450.0
+SIDE_REACH_MM: Final = 450.0
 """How far to the side one reaches from where one stands."""
 
 
@@ -42,7 +42,7 @@ class Kind(NamedTuple):
 def some(stage: Stage, at_s: float, count: int = 1, near: Unit | None = None) -> list[Unit]:
     """Return units of one product in its place: of any, or of another one near a unit."""
     room = stage.room
-    gtins = list(room.makes)
+    gtins = list(room.true_products)
     stage.rng.shuffle(gtins)
     best: list[Unit] = []
     for gtin in gtins:
@@ -50,7 +50,7 @@ def some(stage: Stage, at_s: float, count: int = 1, near: Unit | None = None) ->
         if near is not None and (
             gtin == near.gtin
             or home.shelf != near.shelf
-            or not 60.0 < abs(home.at_mm - near.at_mm) < ARM_MM
+            or not 60.0 < abs(home.at_mm - near.at_mm) < SIDE_REACH_MM
         ):
             continue
         units = room.standing(gtin, at_s, home.shelf)[:count]
@@ -69,7 +69,7 @@ def spot_of(unit: Unit) -> Spot:
 def alike(stage: Stage, at_s: float, ratio: float) -> tuple[list[Unit], Spot] | None:
     """Return units of a product and the place of one beside it that weighs ``ratio`` as much."""
     room = stage.room
-    gtins = list(room.makes)
+    gtins = list(room.true_products)
     stage.rng.shuffle(gtins)
     products = room.store.products
     for gtin in gtins:
@@ -181,14 +181,14 @@ def misplace(stage: Stage, cast: Cast) -> Unit:
     stage.take(actor, units)
     held = stage.held[actor.name][-1:]
     wrong = found[1] if found else stage.room.home(_other(stage, held[0].gtin))
-    if wrong.shelf != units[0].shelf or abs(wrong.at_mm - units[0].at_mm) > ARM_MM:
+    if wrong.shelf != units[0].shelf or abs(wrong.at_mm - units[0].at_mm) > SIDE_REACH_MM:
         stage.floor.approach(actor, wrong)
     actor.wait(stage.span((0.5, 2.0)))
     return stage.put(actor, held, wrong)[0]
 
 
 def _other(stage: Stage, gtin: str) -> str:
-    others = [other for other in stage.room.makes if other != gtin]
+    others = [other for other in stage.room.true_products if other != gtin]
     return others[int(stage.rng.integers(len(others)))]
 
 
@@ -435,7 +435,7 @@ def restock(stage: Stage, cast: Cast) -> None:
     home = stage.room.home(gtin)
     stage.floor.approach(staff, home, -300.0)
     for _ in range(int(stage.rng.integers(2, 5))):
-        weight_g = stage.room.makes[gtin].weight_g
+        weight_g = stage.room.true_products[gtin].weight_g
         fresh = [
             Held(
                 gtin,

@@ -202,7 +202,7 @@ class Stage:
         units = []
         for one in held:
             self.held[actor.name].remove(one)
-            width_mm = self.room.makes[one.gtin].width_mm
+            width_mm = self.room.true_products[one.gtin].width_mm
             shares = self.room.shares(spot, width_mm, self.rng)
             unit = Unit(one.gtin, one.weight_g, spot.shelf, spot.at_mm, shares, down_s + change_s)
             self.room.units.append(unit)
@@ -342,7 +342,7 @@ class Stage:
             spot = Spot(moved[0].shelf, moved[0].at_mm)
             if direction == "pick":
                 self.touches.append(Touch(len(self.truth.acts), owner, gtin, spot, lift_s))
-            self.truth.acts.append(
+            self.truth.note(
                 TrueAct(
                     shopper=owner,
                     gtin=gtin,
@@ -356,13 +356,6 @@ class Stage:
                     hand=actor.name if actor.name != owner else None,
                 )
             )
-            basket = self.truth.baskets.get(owner)
-            if basket is not None:
-                left = basket.get(gtin, 0) + (len(moved) if direction == "pick" else -len(moved))
-                assert left >= 0, "nobody puts back what is on nobody's bill"
-                basket[gtin] = left
-                if not left:
-                    del basket[gtin]
 
     def mark_undecidable(self) -> None:
         """Mark picks of one product from one plate by two people in the same half second."""

@@ -7,10 +7,12 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final
 
 import msgspec
 
+from gateway.domain.inputs import EngineSettings, Evidence
 from gateway.simulator.exam import baseline, oracle
 from gateway.simulator.exam.answers import Answer
 from gateway.simulator.exam.cases import Case, make_case
@@ -25,13 +27,13 @@ SEEDS: Final = {"tuning": 1, "reporting": 10_001}
 CASES: Final = 200
 CASES_MAX: Final = 10_000
 """Of a condition: one more would be a case of the other set."""
-EXAMINEES: Final[dict[str, Callable[[Case], Answer]]] = {
-    "engine": lambda case: sit(case.store, case.inputs()),
-    "baseline": lambda case: baseline.decide(case.store, case.inputs()),
-    "nearest-wrist": oracle.nearest,
-    "attentive": oracle.attentive,
+EXAMINEES: Final[dict[str, Callable[[Case, EngineSettings], Answer]]] = {
+    "engine": lambda case, settings: sit(case.store, case.inputs(), settings),
+    "baseline": lambda case, _: baseline.decide(case.store, case.inputs()),
+    "nearest-wrist": lambda case, _: oracle.nearest(case),
+    "attentive": lambda case, _: oracle.attentive(case),
 }
-"""Who sits the exam: shelfgate, the published way, and two oracles."""
+"""Who sits the exam: shelfgate, which alone has settings, the published way, and two oracles."""
 BITE: Final = 5
 """Cases that a process takes at a time."""
 
@@ -49,6 +51,7 @@ class Plan:
         cases: How many a condition.
         kind: Only this script; None: all of them, as :func:`kinds` mixes them.
         examinees: Names.
+        without: Parts of the evidence that the engine is to leave out.
     """
 
     conditions: tuple[str, ...] = tuple(CONDITIONS)
@@ -56,6 +59,12 @@ class Plan:
     cases: int = CASES
     kind: str | None = None
     examinees: tuple[str, ...] = tuple(EXAMINEES)
+    without: tuple[Evidence, ...] = ()
+
+    @property
+    def settings(self) -> EngineSettings:
+        """What the engine sits the exam with."""
+        return EngineSettings(without=self.without)
 
     @property
     def total(self) -> int:
@@ -91,14 +100,14 @@ def run(plan: Plan, *, jobs: int, progress: Callable[[int], None]) -> list[Resul
     names = list(plan.names())
     bites = [names[start : start + BITE] for start in range(0, len(names), BITE)]
     if jobs == 1:
-        return _gather((sit_some(bite, plan.examinees) for bite in bites), progress)
+        return _gather((sit_some(bite, plan.examinees, plan.settings) for bite in bites), progress)
     # One thread each: more would only contend for the cores that the processes have.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, initializer=_leave_interrupts) as pool:
         try:
-            found = pool.map(sit_some, bites, [plan.examinees] * len(bites))
+            found = pool.map(sit_some, bites, repeat(plan.examinees), repeat(plan.settings))
             return _gather(found, progress)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -118,7 +127,9 @@ def _gather(bites: Iterator[bytes], progress: Callable[[int], None]) -> list[Res
     return results
 
 
-def sit_some(names: Sequence[tuple[str, str, int]], examinees: Sequence[str]) -> bytes:
+def sit_some(
+    names: Sequence[tuple[str, str, int]], examinees: Sequence[str], settings: EngineSettings
+) -> bytes:
     """Let everybody sit some cases; return their results as JSON, to pass between processes."""
     found = []
     for kind, condition, seed in names:
@@ -126,7 +137,11 @@ def sit_some(names: Sequence[tuple[str, str, int]], examinees: Sequence[str]) ->
         found.append(
             {
                 name: judge(
-                    EXAMINEES[name](case), case.truth, kind=kind, condition=condition, seed=seed
+                    EXAMINEES[name](case, settings),
+                    case.truth,
+                    kind=kind,
+                    condition=condition,
+                    seed=seed,
                 )
                 for name in examinees
             }

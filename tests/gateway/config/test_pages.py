@@ -19,7 +19,7 @@ from gateway.config import (
     load_store,
 )
 from gateway.config_tables import KEYS, TABLES, StoreTable
-from gateway.domain.inputs import EngineSettings
+from gateway.domain.inputs import Tuning
 from tests.gateway.config.files import ROOT
 from tests.gateway.config.keys import keys_of
 
@@ -57,7 +57,7 @@ def test_the_settings_page_tells_the_defaults_that_hold():
         Journal,
         History,
         Entry,
-        EngineSettings,
+        Tuning,
         Vision,
         BridgeConfig,
         ScannerConfig,

@@ -63,6 +63,12 @@ def test_a_mistake_in_the_settings_is_named(folder, added, expected):
     assert any(expected in problem for problem in found), found
 
 
+def test_no_operator_leaves_evidence_out(folder):
+    head = SETTINGS.split("[[device]]", maxsplit=1)[0]
+    found = problems_of(folder, head + "[engine]\nwithout = ['carts']\n", "settings.toml")
+    assert any("engine.without: unknown key" in problem for problem in found), found
+
+
 def test_problems_never_show_a_secret(folder):
     head = SETTINGS.split("[[device]]", maxsplit=1)[0]
     found = problems_of(folder, head + "password = 'hunter2'\n", "settings.toml")
@@ -234,6 +240,42 @@ def test_a_credential_outside_systemd_is_refused(monkeypatch):
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     with pytest.raises(ConfigError, match="is looked at under systemd only"):
         read_secret("credential:uplink")
+
+
+def test_a_check_notes_neighbours_that_weigh_alike(folder, capsys):
+    store = (folder / "store.toml").read_text()
+    (folder / "store.toml").write_text(
+        store + '[[facing]]\ngtin = "96385074"\nplates = ["g1.s1.p3"]\n'
+    )
+    (folder / "settings.toml").write_text(SETTINGS.split("[[device]]", maxsplit=1)[0])
+    files = ["--settings", str(folder / "settings.toml"), "--store", str(folder / "store.toml")]
+    assert main(["check", *files]) == 0
+    *found, last = capsys.readouterr().out.replace(f"{folder}/", "").splitlines()
+    assert last.endswith(": good")
+    [note] = [one for one in found if "weighs like" in one]
+    assert note == (
+        "note: store.toml: plates g1.s1.p2, g1.s1.p3: 1 x Gum (00000096385074, 15.5 g) weighs like"
+        " 2 x Pen (04006381333931, 16 g)."
+        " Move one of them: plates do not tell 3 g apart"
+    )
+    (folder / "store.toml").write_text(store)
+    main(["check", *files])
+    assert "weighs like" not in capsys.readouterr().out
+    (folder / "store.toml").write_text(store.replace("unit_g = 8", "unit_g = 0"))
+    assert main(["check", *files]) == 1
+    assert "weighs like" not in capsys.readouterr().out, "first it has to be right"
+
+
+def test_a_check_of_many_that_weigh_alike_lists_the_first(folder, monkeypatch):
+    monkeypatch.setattr("gateway.config.TOLD_MAX", 1)
+    store = (folder / "store.toml").read_text()
+    for plate in ("g1.s1.p3", "left", "right"):
+        store += f'[[facing]]\ngtin = "96385074"\nplates = ["{plate}"]\n'
+    store += '[[facing]]\ngtin = "4006381333931"\nplates = ["left"]\n'
+    (folder / "store.toml").write_text(store)
+    notes = [one for one in checked(folder) if "weigh" in one]
+    assert len(notes) == 2
+    assert "neighbours that weigh alike, beyond these: 1. Move or weigh those above" in notes[1]
 
 
 def test_a_check_outside_systemd_ends_with_good_beside_credentials(folder, monkeypatch, capsys):

@@ -6,13 +6,13 @@ from gateway.domain.people import (
     JOIN_MM,
     JOIN_NS_MAX,
     LOST_NS_MAX,
-    MEMORY_NS,
     SAME_MM,
     STRANGER_NS_MAX,
     WALK_MM_PER_S,
     People,
     Person,
 )
+from gateway.domain.persons import MEMORY_NS
 from gateway.domain.store import Zone
 
 S = 1_000_000_000
@@ -197,3 +197,157 @@ def test_who_is_missed_for_a_moment_or_away_from_others_is_not_doubted():
     see(people, 2.5, t1=(0.0, 0.0), t2=(400.0, 0.0))
     see(people, 2.6, t1=(0.0, 0.0), t2=(400.0, 0.0), t3=(3_000.0, 0.0))
     assert all(person.mixed == [] for person in people.persons.values())
+
+
+ANNA, BERT, CARL = ([0.45 if n == which else 0.05 for n in range(12)] for which in range(3))
+BLURRED = [0.2, 0.05, 0.3, *ANNA[3:]]
+BEGAN_S = 10.0
+
+
+def watch(people, at_s, camera="c1", bound=(), **tracks):
+    """See tracks at places with an appearance; return the persons seen."""
+    seen = [
+        PersonSeen(track=track, floor_mm=(x_mm, y_mm), appearance=appearance)
+        for track, (x_mm, y_mm, appearance) in tracks.items()
+    ]
+    at_ns = round((BEGAN_S + at_s) * S)
+    return people.see(camera, "b1", seen, at_ns, prefix="p-", doors=DOORS, bound=bound)
+
+
+def two_far_apart(camera="c1", people=None):
+    """Return people after eight seconds in which two were seen far from each other."""
+    people = people or People()
+    for tenth in range(-50, 30):
+        tracks = {"t1": (0.0, 0.0, ANNA), "t2": (3_000.0, 0.0, BERT)}
+        watch(people, tenth / 10, camera, **tracks)
+    return people
+
+
+def test_who_comes_back_under_another_track_is_known_by_appearance():
+    people = two_far_apart()
+    watch(people, 3.0)
+    # Each comes back nearer to where the other vanished.
+    assert watch(people, 8.0, t8=(2_000.0, 0.0, ANNA), t9=(1_000.0, 0.0, BERT)) == ["p-1", "p-2"]
+    assert [person.mixed for person in people.persons.values()] == [[], []]
+
+
+def test_who_looks_like_nobody_lost_is_somebody_new():
+    people = two_far_apart()
+    watch(people, 3.0)
+    assert watch(people, 5.0, t8=(100.0, 0.0, CARL)) == ["p-3"]
+
+
+def test_somebody_new_whom_more_looks_tell_was_lost_all_along():
+    people = two_far_apart()
+    names = watch(people, 5.0, t8=(100.0, 0.0, BLURRED))
+    assert names == ["p-3"]
+    for tenth in range(51, 90):
+        names = watch(people, tenth / 10, t8=(100.0, 0.0, ANNA))
+    assert names == ["p-1"]
+    assert people.merged == [("p-3", "p-1", 15 * S)]
+    assert "p-3" not in people.persons
+    assert people.persons["p-1"].places[-39][0] == round(15.1 * S)
+    assert people.newborns == []
+
+
+def test_who_has_scanned_is_nobody_who_was_lost():
+    people = two_far_apart()
+    watch(people, 5.0, t8=(100.0, 0.0, BLURRED))
+    for tenth in range(51, 90):
+        names = watch(people, tenth / 10, bound={"p-3"}, t8=(100.0, 0.0, ANNA))
+    assert names == ["p-3"]
+
+
+def passing(people, looks, began_s=3.0, camera="c1"):
+    """Two meet, stand 400 mm apart, and part; ``looks`` after they have met."""
+    watch(people, began_s, camera, t1=(1_000.0, 0.0, ANNA), t2=(1_400.0, 0.0, BERT))
+    for tenth in range(1, 25):
+        one, other = looks
+        apart_mm = 100.0 * tenth
+        tracks = {"t1": (1_000.0 - apart_mm, 0.0, one), "t2": (1_400.0 + apart_mm, 0.0, other)}
+        watch(people, began_s + tenth / 10, camera, **tracks)
+
+
+def test_tracks_that_went_on_with_each_others_body_are_given_back():
+    people = two_far_apart()
+    passing(people, (BERT, ANNA))
+    assert people.by_track == {"c1/b1/t1": "p-2", "c1/b1/t2": "p-1"}
+    ((one, other, since_ns),) = people.exchanged
+    assert (one, other) == ("p-1", "p-2")
+    assert 13 * S <= since_ns <= 13.3 * S
+    # What was seen since then is the other's, and nothing is lost or twice.
+    for name, sign in (("p-1", 1.0), ("p-2", -1.0)):
+        places = people.persons[name].places
+        assert places == sorted(set(places))
+        assert len(places) == 105
+        assert all((x_mm - 1_200.0) * sign > 0 for ns, x_mm, _ in places if ns > since_ns)
+        assert people.persons[name].floor_mm == places[-1][1:]
+    # Nor have the templates learned the wrong body.
+    assert people.persons["p-1"].looks["c1"].mean == pytest.approx(ANNA, abs=0.01)
+
+
+def test_who_only_pass_each_other_stay_who_they_are():
+    people = two_far_apart()
+    passing(people, (ANNA, BERT))
+    assert people.by_track == {"c1/b1/t1": "p-1", "c1/b1/t2": "p-2"}
+    assert (people.exchanged, people.doubts) == ([], [])
+
+
+def test_an_exchange_that_stays_open_is_told():
+    people = two_far_apart()
+    between = [(one + other) / 2 for one, other in zip(ANNA, BERT, strict=True)]
+    watch(people, 3.0, t1=(1_000.0, 0.0, ANNA), t2=(1_400.0, 0.0, BERT))
+    # They stand at each other's place in the next frame, and neither looks like any of the two.
+    watch(people, 3.1, t1=(1_400.0, 0.0, between), t2=(1_000.0, 0.0, between))
+    for tenth in range(35, 90):
+        watch(people, tenth / 10, t1=(3_800.0, 0.0, between), t2=(-1_400.0, 0.0, between))
+    assert people.exchanged == []
+    assert people.doubts == []
+    assert [person.mixed for person in people.persons.values()] == [["p-2"], ["p-1"]]
+
+
+def test_of_two_cameras_only_the_one_that_exchanged_is_mended():
+    people = two_far_apart("c2", two_far_apart())
+    assert len(people.persons) == 2
+    for tenth in range(21):
+        at_s, step_mm = 3.0 + tenth / 10, 50.0 * tenth
+        for camera in ("c2", "c1"):
+            tracks = {"t1": (step_mm, 0.0, ANNA), "t2": (2_400.0 - step_mm, 0.0, BERT)}
+            watch(people, at_s, camera, **tracks)
+    for tenth in range(1, 20):
+        left = 1_000.0 - 100.0 * tenth
+        right = 1_400.0 + 100.0 * tenth
+        at_s = 5.0 + tenth / 10
+        watch(people, at_s, "c2", t1=(left, 0.0, ANNA), t2=(right, 0.0, BERT))
+        watch(people, at_s, "c1", t2=(left, 0.0, ANNA), t1=(right, 0.0, BERT))
+    assert people.persons["p-1"].floor_mm == (left, 0.0)
+    assert people.by_track["c2/b1/t1"] == people.by_track["c1/b1/t2"] == "p-1"
+    assert people.by_track["c2/b1/t2"] == people.by_track["c1/b1/t1"] == "p-2"
+
+
+def test_a_camera_that_stopped_may_have_exchanged_anybody():
+    people = two_far_apart()
+    for tenth in range(50, 70):
+        watch(people, tenth / 10, t1=(3_000.0, 0.0, BERT), t2=(0.0, 0.0, ANNA))
+    assert people.by_track == {"c1/b1/t1": "p-2", "c1/b1/t2": "p-1"}
+
+
+@pytest.mark.parametrize("odd", [[1e300] * 3, [0.1], [], [-1e300, 0.0, 0.0]])
+def test_an_appearance_that_makes_no_sense_harms_nothing(odd):
+    people = two_far_apart()
+    for tenth in range(30, 40):
+        assert watch(people, tenth / 10, t1=(0.0, 0.0, odd), t2=(3_000.0, 0.0, BERT)) == [
+            "p-1",
+            "p-2",
+        ]
+    watch(people, 4.1)
+    watch(people, 5.0, t8=(0.0, 0.0, odd))
+
+
+def test_doubts_and_trails_go_with_their_persons():
+    people = two_far_apart()
+    watch(people, 3.0, t1=(1_000.0, 0.0, ANNA), t2=(1_400.0, 0.0, BERT))
+    assert len(people.doubts) == 1
+    people.forget("p-1")
+    assert people.doubts == []
+    assert list(people.trails) == ["c1/b1/t2"]

@@ -112,6 +112,7 @@ BAD = [
     ("clock", "told", b'"noon"'),
     ("horizon", "tokens", b'"x"'),
     ("product", TEA, b"0"),
+    ("learned", TEA, b'{"catalogue_g":240.0,"mean_g":-1.0,"spread_g":3.0}'),
 ]
 
 

@@ -209,7 +209,7 @@ def test_whoever_comes_in_after_a_restart_is_not_somebody_who_left(shopping, pau
     assert shopping.receipt(shopping.anna) == {TEA: 1}
 
 
-def test_a_put_back_that_rests_on_an_open_review_is_asked_too(shopping):
+def test_a_put_back_of_what_only_a_review_may_have_given_is_asked_too(shopping):
     # Two teas weigh nearly as much as what goes from the scale unseen.
     shopping.act("anna", {"g1.s1.p2": -240.0})
     shopping.weights_g["g1.s1.p3"] -= 400.0
@@ -221,10 +221,63 @@ def test_a_put_back_that_rests_on_an_open_review_is_asked_too(shopping):
     )
     assert jam["candidates"][0]["acts"][0]["gtin"] == JAM
     shopping.act("anna", {"g1.s1.p3": +400.0})
-    back = shopping.named("review.requested")[-1]
-    assert back["reason"] == "rests-on-review"
-    assert back["candidates"][0]["acts"][0]["gtin"] == JAM
     shopping.leave()
+    back = shopping.named("review.requested")[-1]
+    assert [one["plate"] for one in back["weights"]] == ["g1.s1.p3"]
+    assert back["weights"][0]["delta_g"] > 0
     (cart,) = shopping.named("cart.closed")
     assert shopping.receipt(shopping.anna) == {TEA: 2}
     assert sorted(cart["open"]) == sorted([oil["review"], jam["review"], back["review"]])
+
+
+def test_what_was_about_to_be_asked_is_asked_after_a_kill(shopping):
+    bert = shopping.enter("bert")
+    shopping.reach("bert", "g1.s1.p3")
+    shopping.act("anna", {"g1.s1.p3": -390.0})
+    assert shopping.named("review.requested") == []
+    shopping.restart()
+    (review,) = shopping.named("review.requested")
+    assert review["reason"] == "uncertain"
+    assert {one["acts"][0]["session"] for one in review["candidates"][:2]} == {shopping.anna, bert}
+    shopping.restart()
+    shopping.run(12.0)
+    assert len(shopping.named("review.requested")) == 1
+    shopping.leave("anna")
+    assert shopping.named("cart.closed")[0]["open"] == [review["review"]]
+    act = review["candidates"][0]["acts"][0]
+    for session, command in ((bert, "c1"), (shopping.anna, "c2")):
+        body = {"review": review["review"], "acts": [act | {"session": session}], "by": "x"}
+        shopping.command("review", body, command)
+    shopping.leave("bert")
+    assert shopping.receipt(shopping.anna) == {TEA: 1}
+    assert shopping.receipt(bert) == {JAM: 1}
+
+
+def test_a_weight_that_nothing_explains_is_not_lost_with_a_kill(shopping):
+    shopping.act("anna", {"g1.s1.p3": -75.0})
+    shopping.restart()
+    shopping.leave("anna")
+    (review,) = shopping.named("review.requested")
+    assert review["reason"] == "unexplained-weight"
+    assert shopping.named("cart.closed")[0]["open"] == [review["review"]]
+
+
+def test_what_later_changes_answered_is_asked_by_no_start(shopping):
+    shopping.act("anna", {"g1.s1.p3": +75.0})
+    shopping.act("anna", {"g1.s1.p3": -75.0})
+    shopping.restart()
+    assert shopping.named("review.requested") == []
+    assert not [key for key in shopping.rows if key[0] == "doubt"]
+    shopping.leave("anna")
+    assert shopping.named("cart.closed")[0]["open"] == []
+
+
+def test_a_receipt_is_not_emptied_by_a_kill_after_it(shopping):
+    shopping.leave("anna")
+    shopping.restart()
+    bert = shopping.enter("bert")
+    shopping.act("bert", {"g1.s1.p3": -390.0})
+    shopping.leave("bert")
+    assert shopping.named("cart.adjusted") == []
+    assert shopping.receipt(shopping.anna) == {TEA: 1}
+    assert shopping.receipt(bert) == {JAM: 1}

@@ -4,6 +4,7 @@ import pytest
 
 from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import EngineSettings, LinkState
+from gateway.domain.sessions import CLOSED_HOLD_NS
 from gateway.domain.store import Zone
 from gateway.domain.timekeeping import STEADY_NS
 from tests.gateway.domain.scene import (
@@ -173,8 +174,11 @@ def test_the_receipt_comes_when_the_person_has_left(scene):
     assert made[0].data["revision"] == 0
     assert made[1].data["reason"] == "exit"
     assert scene.state.sessions == {}
-    assert scene.state.closed == {}
     assert scene.state.people.persons == {}
+    assert list(scene.state.closed) == [anna]  # Later evidence may adjust it yet.
+    scene.run(CLOSED_HOLD_NS / 1e9)
+    assert scene.state.closed == {}
+    assert scene.state.beliefs.best.carts == {}
     assert not [key for key in scene.rows if key[0] in {"session", "closed"}]
 
 
@@ -296,3 +300,104 @@ def test_a_cart_waits_for_a_change_that_still_settles(scene):
     scene.weights_g["g1.s1.p3"] = 3_000.0
     scene.run(3.0)
     assert scene.receipt(anna) == {}
+
+
+def come_in_together(scene, friend_mm=(-1_900.0, 200.0)):
+    """Anna scans with a friend behind her; both go into the store."""
+    scene.bodies["anna"], scene.bodies["friend"] = Body(ENTRY_MM), Body(friend_mm)
+    scene.run(0.4)
+    scene.scan("anna")
+    scene.run(0.3)
+    scene.bodies["anna"].floor_mm = (-800.0, 0.0)
+    scene.run(0.3)
+    scene.bodies["friend"].floor_mm = (-1_300.0, 200.0)
+    scene.run(0.3)
+    scene.bodies["anna"].floor_mm = AISLE_MM
+    scene.bodies["friend"].floor_mm = (-700.0, 100.0)
+    scene.run(0.3)
+    return next(iter(scene.state.sessions.values()))
+
+
+def test_who_comes_in_beside_a_scan_shares_its_session(scene):
+    anna = come_in_together(scene)
+    assert anna.persons == list(scene.state.people.persons)
+    assert anna.persons[1].encode() in bytes(scene.rows["session", anna.id].value)
+    scene.act("friend", {"g1.s1.p0": -150.0})
+    scene.leave("anna")
+    assert scene.named("cart.closed") == []
+    scene.leave("friend")
+    assert scene.receipt(anna.id) == {CRISPS: 1}
+
+
+def test_companions_can_be_switched_off():
+    scene = Scene(settings=EngineSettings(companions=False))
+    scene.run(2.0)
+    assert len(come_in_together(scene).persons) == 1
+
+
+def test_who_follows_and_scans_is_nobodys_companion(scene):
+    scene.bodies["anna"], scene.bodies["bert"] = Body(ENTRY_MM), Body((-1_900.0, 200.0))
+    scene.run(0.4)
+    scene.scan("anna")
+    scene.bodies["anna"].floor_mm = AISLE_MM
+    scene.run(0.5)
+    scene.bodies["bert"].floor_mm = ENTRY_MM
+    scene.run(0.4)
+    scene.scan("bert")
+    scene.bodies["bert"].floor_mm = (-500.0, 0.0)
+    scene.run(0.4)
+    assert [len(session.persons) for session in scene.state.sessions.values()] == [1, 1]
+
+
+def test_who_comes_from_the_back_or_much_later_is_nobodys_companion(scene):
+    anna = scene.enter("anna")
+    scene.bodies["staff"] = Body((800.0, 300.0))
+    scene.run(9.0)
+    scene.bodies["late"] = Body(ENTRY_MM)
+    scene.run(0.5)
+    scene.bodies["late"].floor_mm = (-500.0, 0.0)
+    scene.run(0.5)
+    assert len(scene.state.people.persons) == 3
+    assert len(scene.state.sessions[anna].persons) == 1
+
+
+def test_a_companion_who_scans_after_all_has_a_session_of_their_own(scene):
+    anna = come_in_together(scene)
+    friend = anna.persons[1]
+    scene.bodies["friend"].floor_mm = ENTRY_MM
+    scene.run(0.4)
+    (started,) = [made for made in scene.scan("friend") if made.name == "session.started"]
+    assert started.data["person"] == friend
+    assert friend not in anna.persons
+    assert len(anna.persons) == 1
+
+
+def test_who_scanned_unseen_is_who_comes_out_of_the_entry(scene):
+    scene.silent = {"camera/over"}
+    scene.run(1.0)
+    scene.scan("anna")
+    scene.bodies["anna"] = Body((-700.0, 0.0))
+    scene.run(1.0)
+    scene.silent = set()
+    scene.run(0.4)
+    (anna,) = scene.state.sessions.values()
+    assert anna.persons == list(scene.state.people.persons)
+    assert anna.guessed
+
+
+def test_a_camera_that_stops_does_not_end_the_visit_of_who_is_near_the_exit(scene):
+    anna = scene.enter("anna")
+    scene.bodies["anna"].floor_mm = EXIT_MM
+    scene.run(0.5)
+    scene.silent = {"camera/over"}
+    scene.run(4.0)
+    assert anna in scene.state.sessions
+    scene.bodies["anna"].floor_mm = AISLE_MM
+    scene.silent = set()
+    scene.run(4.0)
+    assert anna in scene.state.sessions
+    scene.bodies["anna"].floor_mm = EXIT_MM
+    scene.run(0.5)
+    scene.silent = {"camera/over"}
+    scene.run(10.0)
+    assert scene.named("session.ended")[0]["reason"] == "exit"

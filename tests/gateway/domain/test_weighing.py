@@ -1,10 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.weighing import GROUP_WAIT_NS, LEAVE_G, look_away, new_shelf, weigh
+from gateway.domain.state import _decode_array, _encode_array
+from gateway.domain.weighing import (
+    GROUP_WAIT_NS,
+    HISTORY_SAMPLES_MAX,
+    LEAVE_G,
+    ShelfState,
+    look_away,
+    net,
+    new_shelf,
+    weigh,
+)
 
 PERIOD_NS = 16_667_000
 S = 1_000_000_000
@@ -273,4 +284,212 @@ def test_many_plates_at_once():
 def test_memory_of_samples_has_a_limit():
     scale = Scale(12, period_ns=1_000)
     scale.weigh(np.full((5_000, 12), 100.0))
-    assert len(scale.state.window) <= 120
+    assert len(scale.state.window) <= HISTORY_SAMPLES_MAX
+
+
+def test_memory_of_a_movement_without_end_has_a_limit():
+    scale = Scale(3)
+    scale.rest([900.0] * 3, 3.0)
+    restless = scale.samples([700.0, 900.0, 900.0], 60.0)
+    restless[:, 0] += 150.0 * np.sin(np.arange(len(restless)) / 9.0)
+    scale.weigh(restless)
+    assert len(scale.state.window) <= HISTORY_SAMPLES_MAX
+    assert not scale.state.moving[1:].any()
+
+
+def seconds(samples):
+    return np.arange(len(samples)) * PERIOD_NS / S
+
+
+def lift(samples, at_s, delta_g, for_s=0.3):
+    """Let weight come or go smoothly on all plates at once."""
+    u = np.clip((seconds(samples) - at_s) / for_s, 0.0, 1.0)
+    samples += np.asarray(delta_g) * (u * u * (3.0 - 2.0 * u))[:, None]
+
+
+def press(samples, at_s, for_s, force_g, sway=0.0):
+    """Let a hand press on the plates, swaying by a part of its force."""
+    t = seconds(samples) - at_s
+    shape = np.clip(np.minimum(t, for_s - t) / 0.25, 0.0, 1.0)
+    shape *= 1.0 + sway * sum(np.sin(2 * np.pi * f * t + f) for f in (0.35, 0.9, 2.1))
+    samples += np.asarray(force_g) * shape[:, None]
+
+
+def ring(samples, at_s, size_g, fade_s, seed=3):
+    t = seconds(samples) - at_s
+    fading = np.where(t > 0.0, size_g * np.exp(-np.maximum(t, 0.0) / fade_s), 0.0)
+    samples += fading[:, None] * np.random.default_rng(seed).normal(0.0, 1.0, samples.shape)
+
+
+def net_g(changes):
+    """Return ``{plate: grams}`` of all changes together."""
+    total_g = {}
+    for change in changes:
+        for one in net(change):
+            total_g[one.plate] = total_g.get(one.plate, 0.0) + one.delta_g
+    return total_g
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_who_take_from_one_plate_half_a_second_apart_are_two_steps(seed):
+    scale = Scale(3, seed=seed)
+    scale.rest([900.0] * 3, 3.0)
+    samples = scale.samples([900.0] * 3, 3.0)
+    lift(samples, 0.5, [0.0, -200.0, 0.0], 0.2)
+    lift(samples, 1.05, [0.0, -310.0, 0.0], 0.2)
+    (change,) = scale.weigh(samples)
+    assert [one.plate for one in change.plates] == [1, 1]
+    assert [one.delta_g for one in change.plates] == pytest.approx([-200.0, -310.0], abs=4.0)
+    first, second = change.plates
+    assert first.since_ns < first.half_ns < first.stable_ns <= second.since_ns < second.half_ns
+    (whole,) = net(change)
+    assert whole.delta_g == pytest.approx(-510.0, abs=4.0)
+    assert (whole.since_ns, whole.stable_ns) == (first.since_ns, second.stable_ns)
+    assert whole.half_ns == second.half_ns
+    assert whole.after_g == second.after_g
+
+
+@pytest.mark.parametrize("force_g", [-60.0, 60.0, 150.0, 400.0])
+@pytest.mark.parametrize("for_s", [0.4, 1.0, 2.0])
+def test_a_pressing_hand_changes_nothing(force_g, for_s):
+    scale = Scale(4)
+    scale.rest([900.0] * 4, 3.0)
+    samples = scale.samples([900.0] * 4, 10.0)
+    press(samples, 0.5, for_s, [0.0, force_g, 0.0, 0.0], sway=0.08)
+    told = scale.weigh(samples)
+    assert all(abs(one.delta_g) < 5.0 for change in told for one in net(change))
+    assert scale.state.reference_g == pytest.approx([900.0] * 4, abs=2.5)
+
+
+def test_what_leans_lightly_and_leaves_is_not_told():
+    scale = Scale(4)
+    scale.rest([900.0] * 4, 3.0)
+    samples = scale.samples([900.0] * 4, 12.0)
+    press(samples, 0.5, 3.0, [0.0, 15.0, -9.0, 0.0])
+    assert scale.weigh(samples) == []
+
+
+def test_what_leans_lightly_before_an_act_is_told_with_it():
+    scale = Scale(4)
+    scale.rest([900.0] * 4, 3.0)
+    samples = scale.samples([900.0] * 4, 6.0)
+    press(samples, 0.5, 2.6, [0.0, 15.0, 0.0, 0.0])
+    lift(samples, 2.9, [0.0, -200.0, 0.0, 0.0], 0.4)
+    (change,) = scale.weigh(samples)
+    assert net_g([change]) == pytest.approx({1: -200.0}, abs=4.0)
+    assert change.since_ns > S * 3 + 2 * S
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_slow_act_in_fits_is_a_few_steps_that_add_up(seed):
+    scale = Scale(4, seed=seed)
+    scale.rest([900.0] * 4, 3.0)
+    samples = scale.samples([900.0] * 4, 7.0)
+    rng = np.random.default_rng(seed)
+    pushes = np.repeat(rng.gamma(0.7, 1.0, 24), 8)
+    profile = np.concatenate((np.cumsum(pushes) / pushes.sum(), np.ones(len(samples) - 60 - 192)))
+    samples[60:] += np.array([0.0, -220.0, -80.0, 0.0]) * profile[:, None]
+    told = scale.weigh(samples)
+    assert net_g(told) == pytest.approx({1: -220.0, 2: -80.0}, abs=5.0)
+    assert max(sum(one.plate == 1 for one in change.plates) for change in told) <= 6
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_plates_under_one_unit_have_crossed_half_at_one_instant(seed):
+    scale = Scale(5, seed=seed)
+    scale.rest([900.0] * 5, 3.0)
+    samples = scale.samples([900.0] * 5, 3.0)
+    begun_ns = scale.now_ns
+    press(samples, 0.3, 0.4, [0.0, 30.0, 60.0, 10.0, 0.0])
+    lift(samples, 0.9, [0.0, -60.0, -120.0, -20.0, 0.0], 0.6)
+    (change,) = scale.weigh(samples)
+    halves_ns = [one.half_ns for one in net(change)]
+    assert len(halves_ns) == 3
+    assert max(halves_ns) - min(halves_ns) <= 50_000_000
+    assert halves_ns[1] == pytest.approx(begun_ns + 1.2 * S, abs=25_000_000)
+
+
+@pytest.mark.parametrize("at", range(0, 40, 3))
+def test_a_lost_block_is_bridged(at):
+    scale = Scale(4)
+    scale.rest([900.0] * 4, 3.0)
+    samples = scale.samples([900.0] * 4, 4.0)
+    lift(samples, 0.3, [0.0, -150.0, 0.0, 0.0], 0.3)
+    told = scale.weigh(samples[:at])
+    scale.now_ns += BLOCK * PERIOD_NS
+    told += scale.weigh(samples[at + BLOCK :])
+    (change,) = told
+    (one,) = change.plates
+    assert (one.plate, one.unwatched) == (1, False)
+    assert one.delta_g == pytest.approx(-150.0, abs=3.0)
+
+
+@pytest.mark.parametrize("size_g", [40.0, 120.0, 250.0])
+@pytest.mark.parametrize("fade_s", [0.3, 0.9])
+def test_a_knock_changes_nothing(size_g, fade_s):
+    scale = Scale(9)
+    scale.rest([900.0] * 9, 3.0)
+    samples = scale.samples([900.0] * 9, 12.0)
+    ring(samples, 0.5, size_g, fade_s)
+    assert net_g(scale.weigh(samples)) == {}
+    assert scale.state.reference_g == pytest.approx([900.0] * 9, abs=2.5)
+
+
+def test_something_taken_during_a_knock_is_told():
+    scale = Scale(9)
+    scale.rest([900.0] * 9, 3.0)
+    samples = scale.samples([900.0] * 9, 8.0)
+    ring(samples, 0.5, 100.0, 0.5)
+    lift(samples, 0.8, [0.0] * 4 + [-180.0] + [0.0] * 4, 0.3)
+    assert net_g(scale.weigh(samples)) == pytest.approx({4: -180.0}, abs=6.0)
+
+
+def test_a_resting_hand_does_not_hold_back_a_neighbour_for_ever():
+    scale = Scale(4)
+    scale.rest([900.0] * 4, 3.0)
+    samples = scale.samples([900.0] * 4, 12.0)
+    press(samples, 0.5, 9.0, [0.0, 700.0, 0.0, 0.0], sway=0.08)
+    lift(samples, 2.5, [0.0, 0.0, -240.0, 0.0])
+    cut = round((3.0 + 0.5 + GROUP_WAIT_NS / S) * S / PERIOD_NS)
+    (change,) = scale.weigh(samples[:cut])
+    assert net_g([change]) == pytest.approx({2: -240.0}, abs=4.0)
+    assert all(abs(g) < 5.0 for g in net_g(scale.weigh(samples[cut:])).values())
+    assert not scale.state.moving.any()
+
+
+def test_what_was_taken_under_a_resting_hand_is_told_right_after_it():
+    scale = Scale(4)
+    scale.rest([900.0] * 4, 3.0)
+    samples = scale.samples([900.0] * 4, 9.0)
+    press(samples, 0.5, 6.0, [0.0, 700.0, 0.0, 0.0], sway=0.08)
+    lift(samples, 2.5, [0.0, -90.0, 0.0, 0.0])
+    cut = round((0.5 + 6.0 + 1.5) * S / PERIOD_NS)
+    assert net_g(scale.weigh(samples[:cut])) == pytest.approx({1: -90.0}, abs=4.0)
+
+
+def test_a_state_goes_on_from_a_copy_of_its_arrays():
+    scale, other = Scale(3), Scale(3)
+    scale.rest([900.0] * 3, 3.0)
+    samples = scale.samples([900.0] * 3, 3.0)
+    lift(samples, 0.5, [0.0, -200.0, 0.0])
+    whole = Scale(3)
+    whole.rest([900.0] * 3, 3.0)
+    expected = whole.weigh(samples)
+    told = scale.weigh(samples[:48])
+    other.state = msgspec.json.decode(
+        msgspec.json.encode(scale.state, enc_hook=_encode_array),
+        type=ShelfState,
+        dec_hook=_decode_array,
+    )
+    other.now_ns = scale.now_ns
+    assert told + other.weigh(samples[48:]) == expected
+
+
+@pytest.mark.parametrize("before", range(20, 25))
+def test_ten_samples_a_second_are_enough(before):
+    scale = Scale(3, noise_g=0.3, period_ns=100_000_000, block=2)
+    samples = scale.samples([900.0] * 3, 6.0)
+    samples[before:, 1] -= 200.0
+    (change,) = scale.weigh(samples)
+    assert [one.plate for one in change.plates] == [1]
+    assert change.plates[0].delta_g == pytest.approx(-200.0, abs=1.5)

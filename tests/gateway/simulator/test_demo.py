@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.journal import segments
-from gateway.simulator.demo import add_arguments, run_demo
+from gateway.simulator.demo import _directory, add_arguments, run_demo
 from gateway.simulator.integrator import summary
 from gateway.simulator.witness import read_witness
 from tests.acceptance import cut_faults, delivery_faults, replay_faults
@@ -156,6 +156,18 @@ def test_a_wrong_argument_is_refused_with_a_remedy(words, said, tmp_path, capsys
     errors = capsys.readouterr().err
     assert said in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_files_of_an_earlier_run_are_told_of(tmp_path, capsys):
+    assert _directory(tmp_path / "new") == tmp_path / "new"
+    (tmp_path / "notes.txt").touch()
+    _directory(tmp_path)
+    assert capsys.readouterr().err == ""
+    (tmp_path / "gateway.db").touch()
+    _directory(tmp_path)
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"--keep-files {tmp_path}: holds files of an earlier run" in line
+    assert ". Name an empty directory" in line
 
 
 @pytest.mark.slow

@@ -283,11 +283,11 @@ def test_harsh_is_harsher_than_typical_and_typical_than_calm():
 def test_a_catalogue_error_is_the_same_for_a_whole_store():
     room = make_case("mixed", HARSH, 2).stage.room
     errors = []
-    for gtin, make in room.makes.items():
+    for gtin, true in room.true_products.items():
         weights = [unit.weight_g for unit in room.units if unit.gtin == gtin]
         catalogue_g = room.store.products[gtin].unit_g
-        errors.append(make.weight_g / catalogue_g - 1)
-        assert np.mean(weights) == pytest.approx(make.weight_g, rel=0.03)
+        errors.append(true.weight_g / catalogue_g - 1)
+        assert np.mean(weights) == pytest.approx(true.weight_g, rel=0.03)
     assert max(map(abs, errors)) <= 0.081  # Rounded to whole grams.
     assert np.std(errors) > 0.01
 

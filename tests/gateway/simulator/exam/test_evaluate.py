@@ -86,9 +86,19 @@ def test_a_suite_is_one_document(capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["cases"] == 2
     assert found["seeds"] == [1, 2]
+    assert found["without"] == []
     assert found["conditions"]["calm"]["engine"]["all"]["cases"] == 2
     assert main([*arguments, "--kind", "bag", "--who", "baseline"]) == 0
     assert "bag" in capsys.readouterr().out
+
+
+def test_a_suite_says_what_the_engine_had_to_do_without(capsys):
+    arguments = ["evaluate", "--suite", "--cases", "1", "--condition", "calm", "--jobs", "1"]
+    arguments += ["--without", "look-back", "--without", "wrists"]
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["without"] == ["wrists", "look-back"]
+    assert main(arguments) == 0
+    assert "The engine sat it without: wrists, look-back\n" in capsys.readouterr().out
 
 
 def test_plots_show_reliability_and_the_worst_cases(tmp_path, capsys):
@@ -112,6 +122,8 @@ def test_plots_show_reliability_and_the_worst_cases(tmp_path, capsys):
         (["--suite", "--cases", "0"], "--cases 0"),
         (["--suite", "--jobs", "0"], "--jobs 0"),
         (["j.jsonl", "--truth", "t.json", "--kind", "bag"], "--kind"),
+        (["j.jsonl", "--truth", "t.json", "--without", "carts"], "--without: is of the suite"),
+        (["--suite", "--without", "carts", "--who", "baseline"], "give --who engine"),
     ],
 )
 def test_arguments_that_do_not_go_together(arguments, word, capsys):
@@ -134,6 +146,21 @@ def test_files_that_are_not_there_or_not_what_they_should_be(recording, tmp_path
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert ". " in error
+
+
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        ("simulate", "shelfgate simulate --broker 127.0.0.1:1883 --store"),
+        ("simulate", "shelfgate simulate --script crossed --condition harsh --seed 7 --render"),
+        ("evaluate", "shelfgate evaluate --suite --cases 50"),
+        ("evaluate", "shelfgate evaluate journal/*.gz --truth truth.json"),
+    ],
+)
+def test_the_help_has_an_example_of_each_use_on_a_line(command, example, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"\n  {example}" in capsys.readouterr().out
 
 
 def test_a_script_writes_its_store_once(tmp_path, capsys):

@@ -4,6 +4,8 @@
 import asyncio
 from collections import Counter
 
+import pytest
+
 from drivers.instore.codec import Known, Rejected, Scanned, decode
 from drivers.mqtt.client import connect
 from drivers.mqtt.config import MqttConfig
@@ -13,8 +15,9 @@ from gateway.config import load_store
 from gateway.domain.inputs import DeviceStatus, People, Samples
 from gateway.simulator.exam.cases import make_case
 from gateway.simulator.exam.conditions import HARSH
-from gateway.simulator.exam.playing import PlayConfig, Player
+from gateway.simulator.exam.playing import PlayConfig, Player, SoFar
 from gateway.simulator.processes import free_ports
+from gateway.simulator.stock import TrueAct, Truth
 from gateway.simulator.store_files import write_store
 from gateway.simulator.witness import read_witness
 
@@ -87,6 +90,43 @@ def test_a_case_is_heard_as_it_was_made(tmp_path):
     assert witness.baskets == case.truth.baskets
     lifts = [act.lift_ns - witness.acts[0].lift_ns for act in witness.acts]
     assert lifts == [act.lift_ns - case.truth.acts[0].lift_ns for act in case.truth.acts]
+
+
+@pytest.mark.parametrize("kind", ["mixed", "misplaced-then-taken", "group", "restock"])
+def test_what_has_happened_so_far_is_what_a_fold_from_the_beginning_gives(kind):
+    truth = make_case(kind, HARSH, 3).truth
+    so_far = SoFar(truth)
+    ends_ns = [act.end_ns for act in truth.acts]
+    times_ns = sorted({*ends_ns, *truth.entered_ns.values(), *truth.left_ns.values()})
+    for now_ns in [0, *times_ns, times_ns[-1] + 1]:
+        now = so_far.at(now_ns)
+        acts = [act for act in truth.acts if act.end_ns <= now_ns]
+        entered = {name for name, at_ns in truth.entered_ns.items() if at_ns <= now_ns}
+        baskets = {name: Counter() for name in entered}
+        for act in acts:
+            if act.shopper in entered:
+                sign = 1 if act.direction == "pick" else -1
+                baskets[act.shopper][act.gtin] += sign * act.quantity
+        assert sorted(now.acts, key=repr) == sorted(acts, key=repr)
+        assert now.baskets == {name: +basket for name, basket in baskets.items()}
+        assert now.entered_ns.keys() == now.scans.keys() == entered
+        assert now.left_ns == {name: at for name, at in truth.left_ns.items() if at <= now_ns}
+    assert now.baskets == truth.baskets
+
+
+def test_a_basket_holds_what_its_shopper_took_and_did_not_put_back():
+    def act(shopper, direction, quantity):
+        return TrueAct(shopper, "1", quantity, direction, ("p",), 0, 1)
+
+    truth = Truth(baskets={"anna": {}})
+    for one in (act("anna", "pick", 2), act("staff", "put-back", 9), act("anna", "put-back", 1)):
+        truth.note(one)
+    assert truth.baskets == {"anna": {"1": 1}}
+    truth.note(act("anna", "put-back", 1))
+    assert truth.baskets == {"anna": {}}
+    assert len(truth.acts) == 4
+    with pytest.raises(AssertionError, match="nobody's bill"):
+        truth.note(act("anna", "put-back", 1))
 
 
 def test_a_store_file_holds_what_the_case_has(tmp_path):

@@ -5,7 +5,11 @@ import os
 
 import pytest
 
+from gateway.domain.inputs import EngineSettings
+from gateway.journal import encode_line
+from gateway.simulator.exam.cases import make_case
 from gateway.simulator.exam.conditions import CONDITIONS
+from gateway.simulator.exam.examinee import started
 from gateway.simulator.exam.report import of, table, worst
 from gateway.simulator.exam.score import figures
 from gateway.simulator.exam.suite import SEEDS, Plan, run
@@ -64,6 +68,41 @@ def test_every_script_is_played_in_every_condition():
         assert len({kind for kind, name, _ in played if name == condition}) == 25
 
 
+class Blind(Plan):
+    """A plan whose engine sees neither hands nor places."""
+
+    settings = EngineSettings(without=("carts", "plate-shares", "wrists"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_settings_reach_the_engine_alone_in_every_process(jobs):
+    names = {"conditions": ("calm",), "cases": 6, "examinees": ("engine", "baseline")}
+    shipped = run(Plan(**names), jobs=1, progress=quietly)
+    blind = run(Blind(**names), jobs=jobs, progress=quietly)
+    recall = [figures(of(one, "engine", condition="calm")).recall for one in (shipped, blind)]
+    assert recall[1] < recall[0]
+    assert [one["baseline"] for one in blind] == [one["baseline"] for one in shipped]
+
+
+def test_what_is_left_out_is_in_the_input_that_begins_a_case():
+    case = make_case("one", CONDITIONS["calm"], 1)
+    settings = Plan(without=("look-back",)).settings
+    assert settings == EngineSettings(without=("look-back",))
+    line = encode_line(1, started(case.store, settings))
+    assert b'"without":["look-back"]' in line
+
+
+def test_the_table_by_script_fits_100_columns():
+    plan = Plan(cases=1, kind="misplaced-then-taken")
+    text = table(plan, run(plan, jobs=1, progress=quietly))
+    by_script = f"F1 by script{text.partition('F1 by script')[2]}".splitlines()
+    assert max(len(line) for line in by_script) <= 100
+    [_, _, conditions, heads, row] = by_script
+    assert heads.split() == ["eng", "base", "near", "att", "units"] * 3
+    assert conditions.split() == list(CONDITIONS)
+    assert [len(heads), len(row)] == [100, 100]
+
+
 def test_processes_change_nothing():
     plan = Plan(conditions=("typical",), cases=8, examinees=("engine", "baseline"))
     told = []
@@ -73,6 +112,7 @@ def test_processes_change_nothing():
     assert told == [5, 8]
     text = table(plan, alone)
     assert "typical   engine" in text
-    assert "mixed" in text
+    by_script = text.partition("F1 by script")[2].splitlines()
+    assert any(line.startswith("mixed ") for line in by_script)
     ranked = worst(alone, "engine")
     assert [one.wrong for one in ranked] == sorted((one.wrong for one in ranked), reverse=True)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is believed of the store now: the beam of explanations, and what of it has been told."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gateway.domain.carts import CartLine, Lines
+from gateway.domain.choices import Sketch
+from gateway.domain.events import Act, PlateDelta
+from gateway.domain.explanations import (
+    Explanation,
+    count,
+    line_probability,
+    marginals,
+    merged,
+    probability,
+    replace,
+    settle,
+)
+from gateway.domain.goods import Item
+
+
+class Attribution(msgspec.Struct):
+    """A change whose acts may still be revised."""
+
+    change: str
+    subject: str
+    since_ns: int
+    stable_ns: int
+    options: list[tuple[Sketch, ...]]
+    weights: list[PlateDelta]
+    started: str
+    ended: str
+    told: int | None = None
+    """Which option was told last; None: nothing was."""
+    acts: list[Act] = []
+    """As they were told."""
+    revision: int = -1
+    asked: bool = False
+    """A review was asked for."""
+    near: list[str] = []
+    """Sessions of those who may have done something there."""
+
+
+class Beliefs(msgspec.Struct):
+    """The beam, the changes that it still explains in several ways, and what was settled."""
+
+    beam: list[Explanation] = msgspec.field(default_factory=lambda: [Explanation(0.0, {}, (), {})])
+    open: dict[str, Attribution] = {}
+    sure: dict[str, dict[str, float]] = {}
+    """By session and GTIN: what settling doubtful changes has cost the line's probability."""
+
+    @property
+    def best(self) -> Explanation:
+        """Return the explanation that is told and billed."""
+        return self.beam[0]
+
+    @property
+    def asked(self) -> list[str]:
+        """Return the open changes that a person may decide."""
+        return [name for name, one in self.open.items() if one.asked]
+
+    def join(
+        self, session: str, lines: Mapping[str, CartLine], unit_g: Mapping[str, float]
+    ) -> None:
+        """Take in a cart, as it was written down."""
+        items = tuple(
+            Item(gtin, (line.unit_g or unit_g.get(gtin, 1.0)) if line.quantity > 0 else 0.0)
+            for gtin, line in sorted(lines.items())
+            for _ in range(abs(line.quantity))
+        )
+        for one in self.beam:
+            one.carts = {**one.carts, session: items}
+        self.sure[session] = {
+            gtin: line.probability for gtin, line in lines.items() if line.probability < 1.0
+        }
+
+    def leave(self, session: str) -> None:
+        """Forget a cart that no later change can touch."""
+        for name in [name for name, one in self.open.items() if _concerns(one, session)]:
+            self.settle(name)
+        for one in self.beam:
+            one.carts = {name: items for name, items in one.carts.items() if name != session}
+        self.beam = merged(self.beam, self.asked)
+        self.sure.pop(session, None)
+
+    def settle(self, change: str) -> None:
+        """Hold the best option of a change for true, and remember what that costs in certainty."""
+        attribution = self.open.pop(change)
+        best = self.best.chosen[change]
+        share = sum(probability(one) for one in self.beam if one.chosen[change] == best)
+        if share < 1.0 - 1e-9:
+            for session, gtin in sorted(
+                {
+                    (act.session, act.gtin)
+                    for option in attribution.options
+                    for act in option
+                    if act.session is not None and act.gtin
+                }
+            ):
+                known = self.sure.setdefault(session, {})
+                before = line_probability(self.beam, session, gtin)
+                kept = [one for one in self.beam if one.chosen[change] == best]
+                after = line_probability(kept, session, gtin) / share
+                known[gtin] = known.get(gtin, 1.0) * min(before / max(after, 1e-9), 1.0)
+        self.beam = settle(self.beam, change, self.asked)
+
+    def forget_loads(self) -> None:
+        """Forget what hands press or lift: whatever comes next is explained by itself."""
+        for one in self.beam:
+            one.loads = ()
+
+    def lines(self, session: str) -> Lines:
+        """Return a cart as the best explanation has it, with each line's probability."""
+        items = self.best.carts.get(session, ())
+        found: Lines = {}
+        for gtin in sorted({item.gtin for item in items}):
+            quantity = count(items, gtin)
+            if not quantity:
+                continue
+            sure = self.sure.get(session, {}).get(gtin, 1.0)
+            of_it = [item.unit_g for item in items if item.gtin == gtin and item.count > 0]
+            found[gtin] = CartLine(
+                quantity=quantity,
+                probability=sure * line_probability(self.beam, session, gtin),
+                unit_g=sum(of_it) / len(of_it) if of_it else None,
+            )
+        return found
+
+    def options(self, change: str) -> list[tuple[float, tuple[Sketch, ...]]]:
+        """Return what a change may have been, likeliest first, with probabilities."""
+        return marginals(self.beam, change, self.open[change].options)
+
+    def hold(
+        self,
+        change: str | None,
+        before: Sequence[Sketch],
+        after: Sequence[Sketch],
+        unit_g: Mapping[str, float],
+    ) -> None:
+        """Take in what a person decided of a change.
+
+        Explanations that said so gain; where none did, the acts are replaced in all of them.
+
+        Args:
+            change: The change, if it is still open.
+            before: Its acts as they were told.
+            after: The acts as they were.
+            unit_g: What a unit of each product weighs.
+        """
+        if change is not None and change in self.open:
+            attribution = self.open.pop(change)
+            wanted = _plain(after)
+            agreeing = [
+                one
+                for one in self.beam
+                if _plain(attribution.options[one.chosen[change]]) == wanted
+            ]
+            if agreeing:
+                self.beam = agreeing
+            else:
+                self.beam = [
+                    replace(one, attribution.options[one.chosen[change]], after, unit_g)
+                    for one in self.beam
+                ]
+            for one in self.beam:
+                del one.chosen[change]
+        else:
+            self.beam = [replace(one, before, after, unit_g) for one in self.beam]
+        self.beam = merged(self.beam, self.asked)
+
+
+def _concerns(attribution: Attribution, session: str) -> bool:
+    return any(act.session == session for option in attribution.options for act in option)
+
+
+def _plain(acts: Sequence[Sketch]) -> list[tuple[object, ...]]:
+    return sorted(
+        (act.session or "", act.gtin, act.quantity, act.direction, act.plate)
+        for act in acts
+        if act.gtin
+    )

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways to explain one move: what it was, whose hand and whose cart, given what carts hold."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from math import exp, hypot, log
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from gateway.domain.events import Direction
+from gateway.domain.goods import (
+    Item,
+    Known,
+    Load,
+    Lying,
+    Option,
+    misplaced_here,
+    released,
+    same_unit,
+    unknown,
+    weight_loglik,
+)
+from gateway.domain.readings import Bound, Move
+
+CHOICES_MAX: Final = 10
+"""Ways to explain one move by what belongs there and by whom."""
+PUT_BACK: Final = -0.7
+ELSEWHERE: Final = -3.0
+"""Logarithm of the prior of a put-back where the product does not belong."""
+RESTOCK: Final = -1.5
+"""Of goods that somebody without a cart brings to their place."""
+HANDED_OVER: Final = 0.06
+"""Probability that not who took it puts it back."""
+TAKEN_BACK_MAX: Final = 3
+"""Most units of one product that are put back at once."""
+RELEASE: Final = -0.7
+"""Logarithm of the probability that what a hand presses or lifts ends in a way that is seen."""
+LEAST_G: Final = 20.0
+"""Less than this is left of nothing that anybody takes."""
+DISTURBED: Final = -3.0
+"""Logarithm of the probability that a unit's weight was felt wrongly when it was taken."""
+AT_HOME: Final = -4.5
+"""A place less likely than this is not where a product belongs."""
+
+Who = dict[str | None, float]
+
+
+class Sketch(NamedTuple):
+    """An act as an explanation has it. ``gtin`` is empty where nothing known moved."""
+
+    session: str | None
+    gtin: str
+    quantity: int
+    direction: Direction
+    plate: str
+    misplaced: bool = False
+    shelf: str = ""
+    x_mm: float = 0.0
+    """Where along the shelf, for what is misplaced there."""
+
+
+class Scenery(NamedTuple):
+    """What a change is weighed by, the same for all explanations."""
+
+    change: str
+    shelf: str
+    plate_names: Sequence[str]
+    who: Callable[[Move], Who]
+    home: Callable[[Move], list[Option]]
+    bound: Bound
+    known: Mapping[str, Known]
+    """What products weigh."""
+    place: Callable[[Move, str], float]
+    """How well a move's place fits where a product belongs."""
+    carts: bool = True
+    """Whether carts count as evidence."""
+
+
+class Child(NamedTuple):
+    """An explanation in the making."""
+
+    logp: float
+    carts: dict[str, tuple[Item, ...]]
+    lying: tuple[Lying, ...]
+    acts: tuple[Sketch, ...]
+    parent: int
+    loads: tuple[Load, ...] = ()
+    moves: tuple[Move, ...] = ()
+    """What the plates felt of the acts, one an act."""
+
+
+class Choice(NamedTuple):
+    """One way to explain one move: what it adds, and what it makes of carts and shelves."""
+
+    loglik: float
+    act: Sketch | None
+    taken: tuple[Item, ...] = ()
+    """Units that join the cart, or leave it."""
+    owner: str | None = None
+    lying: tuple[int, ...] = ()
+    put: tuple[Lying, ...] = ()
+    load: Load | None = None
+    """A hand that presses from now on."""
+    ends: Load | None = None
+    """A hand that does no more."""
+    whole: Move | None = None
+    """The move together with what that hand did before."""
+
+
+class Weigher:
+    """Weighs the choices of each move, once for all explanations that see it alike."""
+
+    def __init__(self, scenery: Scenery) -> None:
+        self._scenery = scenery
+        self._home: dict[Move, list[Choice]] = {}
+        self._who: dict[Move, Who] = {}
+        self._put: dict[tuple[Move, str, tuple[Item, ...]], list[Choice]] = {}
+        self._fits: dict[tuple[Move, float], float] = {}
+
+    def choices(self, move: Move, one: Child) -> list[Choice]:
+        """Return the ways to explain a move, given what carts and shelves hold."""
+        found = self._plain(move, one)
+        for load in one.loads:
+            if load.shelf == self._scenery.shelf and not set(load.plates).isdisjoint(move.plates):
+                found = [*found, *self._resumed(move, load, one)]
+        return found
+
+    def _plain(self, move: Move, one: Child) -> list[Choice]:
+        """Return the ways to explain a move by itself."""
+        if move not in self._who:
+            self._who[move] = self._scenery.who(move)
+        if move.total_g < 0:
+            taken = self._homely(move)
+            if one.lying:
+                taken = [*taken, *self._misplaced(move, one.lying)]
+            return taken
+        if not self._scenery.carts:
+            return self._anybody(move, one)
+        found = list(self._homely(move))
+        for session, items in one.carts.items():
+            if items:
+                found += self._given(move, session, items)
+        return found
+
+    def _resumed(self, move: Move, load: Load, one: Child) -> list[Choice]:
+        """Return how a move may end what a hand began: it lets go, or takes at last."""
+        found = [Choice(RELEASE + released(move, load), None, ends=load)]
+        whole = move._replace(
+            total_g=move.total_g + load.total_g, sigma_g=hypot(move.sigma_g, load.sigma_g)
+        )
+        if abs(whole.total_g) > LEAST_G:
+            found += [
+                choice._replace(loglik=choice.loglik + RELEASE, ends=load, whole=whole)
+                for choice in self._plain(whole, one)
+                if choice.act is not None and choice.act.gtin
+            ]
+        return found
+
+    def _sketch(
+        self, move: Move, session: str | None, gtin: str, quantity: int, *, misplaced: bool
+    ) -> Sketch:
+        direction: Direction = "pick" if move.total_g < 0 else "put-back"
+        plate = self._scenery.plate_names[move.main]
+        if not misplaced:
+            return Sketch(session, gtin, quantity, direction, plate)
+        return Sketch(
+            session, gtin, quantity, direction, plate, True, self._scenery.shelf, move.x_mm
+        )
+
+    def _homely(self, move: Move) -> list[Choice]:
+        """Return what may have left its place and with whom, or been brought by nobody's cart."""
+        known = self._home.get(move)
+        if known is not None:
+            return known
+        who = self._who[move]
+        load = Load(
+            self._scenery.change, self._scenery.shelf, move.plates, move.total_g, move.sigma_g
+        )
+        found = [Choice(unknown(move), self._sketch(move, None, "", 0, misplaced=False), load=load)]
+        for option in self._scenery.home(move)[:CHOICES_MAX]:
+            unit_g = abs(move.total_g) / option.quantity
+            for session, share in who.items():
+                act = self._sketch(
+                    move, session, option.gtin, option.quantity, misplaced=option.misplaced
+                )
+                if move.total_g < 0:
+                    units = (Item(option.gtin, unit_g),) * option.quantity
+                    found.append(Choice(option.loglik + share, act, units, session))
+                elif session is None:
+                    found.append(Choice(option.loglik + share + RESTOCK, act))
+        found.sort(key=lambda one: -one.loglik)
+        self._home[move] = found = found[: CHOICES_MAX * 2]
+        return found
+
+    def _misplaced(self, move: Move, lying: tuple[Lying, ...]) -> list[Choice]:
+        found = []
+        for option in misplaced_here(move, self._scenery.shelf, lying):
+            unit = Item(option.gtin, abs(move.total_g))
+            for session, share in self._who[move].items():
+                act = self._sketch(move, session, option.gtin, 1, misplaced=True)
+                found.append(
+                    Choice(option.loglik + share, act, (unit,), session, lying=option.lying)
+                )
+        return found
+
+    def _given(self, move: Move, session: str, items: tuple[Item, ...]) -> list[Choice]:
+        """Return the units of one cart that may have come back."""
+        key = (move, session, items)
+        known = self._put.get(key)
+        if known is None:
+            known = self._put[key] = self._put_backs(move, session, items)
+        return known
+
+    def _put_backs(self, move: Move, session: str, items: tuple[Item, ...]) -> list[Choice]:
+        who = self._who[move]
+        share = log(exp(who.get(session, -30.0)) + HANDED_OVER)
+        found = []
+        for gtin in sorted({item.gtin for item in items}):
+            of_it = [item for item in items if item.gtin == gtin and item.count > 0][-6:]
+            for quantity in range(1, min(len(of_it), TAKEN_BACK_MAX) + 1):
+                for units in sorted(set(combinations(of_it, quantity))):
+                    weight_g = sum(item.unit_g for item in units)
+                    fits = self._weight(move, weight_g, gtin, quantity)
+                    place = self._scenery.place(move, gtin)
+                    misplaced = place < max(AT_HOME, ELSEWHERE)
+                    loglik = fits + PUT_BACK + max(place, ELSEWHERE) - 0.5 * (quantity - 1) + share
+                    act = self._sketch(move, session, gtin, quantity, misplaced=misplaced)
+                    put = self._laid(move, units) if misplaced else ()
+                    found.append(Choice(loglik, act, units, session, put=put))
+        found.sort(key=lambda one: -one.loglik)
+        return found[:CHOICES_MAX]
+
+    def _weight(self, move: Move, weight_g: float, gtin: str, quantity: int) -> float:
+        """Return how well units weigh what came back: as when they were taken, or as they should.
+
+        What was felt then may have been disturbed.
+        """
+        known = self._scenery.known.get(gtin)
+        felt = same_unit(move, weight_g)
+        if known is None:
+            return felt
+        should = weight_loglik(
+            abs(move.total_g), move.sigma_g, quantity * known.unit_g, quantity * known.sigma_g
+        )
+        return float(np.logaddexp(felt, should + DISTURBED))
+
+    def _laid(self, move: Move, units: tuple[Item, ...]) -> tuple[Lying, ...]:
+        plate = self._scenery.plate_names[move.main]
+        return tuple(
+            Lying(item.gtin, item.unit_g, self._scenery.shelf, plate, move.x_mm) for item in units
+        )
+
+    def _anybody(self, move: Move, one: Child) -> list[Choice]:
+        """Return put-backs by place and hand alone, whatever anybody holds."""
+        found = list(self._homely(move))
+        for option in self._scenery.home(move)[:CHOICES_MAX]:
+            for session, share in self._who[move].items():
+                held = one.carts.get(session or "", ())
+                units = tuple(item for item in held if item.gtin == option.gtin)
+                act = self._sketch(
+                    move, session, option.gtin, option.quantity, misplaced=option.misplaced
+                )
+                loglik = option.loglik + share + PUT_BACK
+                found.append(Choice(loglik, act, units[: option.quantity], session))
+        return found

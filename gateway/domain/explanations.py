@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explanations: joint hypotheses of who did what in every change that is still open.
+
+A beam of them is kept. Each holds what every cart and shelf would hold if it were true, so that a
+later change (a put-back of something that nobody was thought to hold) weighs earlier choices anew.
+What is told and billed is the best explanation's; how sure that is, is what all of them say.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import exp, log
+from typing import Final
+
+import msgspec
+
+from gateway.domain.choices import Child, Choice, Scenery, Sketch, Weigher
+from gateway.domain.goods import Item, Load, Lying
+from gateway.domain.readings import Move, Reading
+
+WIDTH: Final = 32
+"""Explanations that are kept."""
+BEHIND: Final = 10.0
+"""Less likely than the best by this, as a logarithm: not kept."""
+MORE: Final = 5.0
+"""What carts and loads may be worth beyond the bound of a reading."""
+CHILDREN_MAX: Final = 160
+PARTIAL_MAX: Final = 10
+LOADS_MAX: Final = 6
+
+
+class Explanation(msgspec.Struct, array_like=True):
+    """One joint hypothesis."""
+
+    logp: float
+    carts: dict[str, tuple[Item, ...]]
+    """By session, one item a unit."""
+    lying: tuple[Lying, ...]
+    chosen: dict[str, int]
+    """By open change: the place of its acts in the change's options."""
+    loads: tuple[Load, ...] = ()
+    """Hands that press or lift for the time being."""
+
+
+def extend(
+    beam: list[Explanation],
+    change: str,
+    readings: Sequence[Reading],
+    scenery: Scenery,
+    asked: Sequence[str] = (),
+) -> tuple[list[Explanation], list[tuple[Sketch, ...]], list[tuple[Move, ...]]]:
+    """Explain one more change in every way that is worth it.
+
+    Args:
+        beam: What was believed before.
+        change: Its name.
+        readings: Ways to read it, most likely first.
+        scenery: What it is weighed by.
+        asked: Open changes that a person may decide: what is said of them is kept apart.
+
+    Returns:
+        The explanations, best first, their probabilities summing to 1; the change's options; and
+        of each option what the plates felt of its acts, by its likeliest reading.
+    """
+    weigher = Weigher(scenery)
+    worth = {one: one.loglik + sum(map(scenery.bound, one.moves)) for one in readings}
+    best = max(one.logp for one in beam)
+    children: list[Child] = []
+    floor = -1e18
+    for number, one in enumerate(beam):
+        if one.logp < best - BEHIND:
+            continue
+        for reading in readings:
+            # A bound on what this can come to; later evidence may be worth a little more.
+            if one.logp + worth[reading] + MORE < floor:
+                continue
+            begun = Child(one.logp + reading.loglik, one.carts, one.lying, (), number, one.loads)
+            found = _assign(begun, reading.moves, weigher, floor)
+            if found:
+                floor = max(floor, found[0].logp - BEHIND)
+                children += found
+    children.sort(key=lambda child: -child.logp)
+    options: dict[tuple[Sketch, ...], int] = {}
+    felt: list[tuple[Move, ...]] = []
+    merged: dict[object, Explanation] = {}
+    for child in children[:CHILDREN_MAX]:
+        if child.logp < children[0].logp - BEHIND:
+            break
+        said = beam[child.parent].chosen
+        key = (
+            _key(child.carts, child.lying, child.loads),
+            tuple(said.get(name) for name in asked),
+        )
+        known = merged.get(key)
+        if known is not None:
+            known.logp = _add(known.logp, child.logp)
+            continue
+        index = options.setdefault(child.acts, len(options))
+        if index == len(felt):
+            felt.append(child.moves)
+        chosen = {**said, change: index}
+        merged[key] = Explanation(child.logp, child.carts, child.lying, chosen, child.loads)
+    return normalised(list(merged.values())), list(options), felt
+
+
+def normalised(beam: list[Explanation]) -> list[Explanation]:
+    """Return the best explanations, in order, with probabilities that sum to 1."""
+    beam.sort(key=lambda one: -one.logp)
+    del beam[WIDTH:]
+    most = beam[0].logp
+    total = most + log(sum(exp(one.logp - most) for one in beam))
+    for one in beam:
+        one.logp -= total
+    return beam
+
+
+def _add(one: float, other: float) -> float:
+    high, low = max(one, other), min(one, other)
+    return high + log(1.0 + exp(low - high))
+
+
+def _key(
+    carts: dict[str, tuple[Item, ...]], lying: tuple[Lying, ...], loads: tuple[Load, ...]
+) -> object:
+    """Return what makes two explanations equal for all that is to come."""
+    held = sorted(
+        (session, tuple(sorted(item.gtin for item in items)))
+        for session, items in carts.items()
+        if items
+    )
+    about = tuple(sorted((one.gtin, one.plate) for one in lying))
+    return tuple(held), about, tuple((one.change, one.plates) for one in loads)
+
+
+def _assign(begun: Child, moves: Sequence[Move], weigher: Weigher, floor: float) -> list[Child]:
+    """Explain the moves of one reading, one after another."""
+    partial = [begun]
+    for move in moves:
+        grown = [
+            _apply(one, choice, move)
+            for one in partial
+            for choice in weigher.choices(move, one)
+            if one.logp + choice.loglik > floor
+        ]
+        grown.sort(key=lambda child: -child.logp)
+        partial = grown[:PARTIAL_MAX]
+    if moves and moves[0].twin:  # By one person it would be one act.
+        partial = [one for one in partial if len({act.session for act in one.acts}) == 2]
+    return partial
+
+
+def _apply(one: Child, choice: Choice, move: Move) -> Child:
+    carts, lying = one.carts, one.lying
+    if choice.owner is not None and choice.act is not None:
+        held = carts.get(choice.owner, ())
+        if choice.act.direction == "pick":
+            carts = {**carts, choice.owner: (*held, *choice.taken)}
+        else:
+            left = list(held)
+            for item in choice.taken:
+                left.remove(item)
+            carts = {**carts, choice.owner: tuple(left)}
+    if choice.lying:
+        lying = tuple(item for index, item in enumerate(lying) if index not in choice.lying)
+    if choice.put:
+        lying = (*lying, *choice.put)
+    loads = one.loads
+    if choice.ends is not None:
+        loads = tuple(load for load in loads if load is not choice.ends)
+    if choice.load is not None:
+        loads = (*loads, choice.load)[-LOADS_MAX:]
+    acts, moves = one.acts, one.moves
+    if choice.act is not None:
+        acts, moves = (*acts, choice.act), (*moves, choice.whole or move)
+    return Child(one.logp + choice.loglik, carts, lying, acts, one.parent, loads, moves)
+
+
+def probability(one: Explanation) -> float:
+    """Return how likely an explanation is among those that are kept."""
+    return exp(one.logp)
+
+
+def marginals(
+    beam: Sequence[Explanation], change: str, options: Sequence[tuple[Sketch, ...]]
+) -> list[tuple[float, tuple[Sketch, ...]]]:
+    """Return each option of a change with its probability, the likeliest first."""
+    sums = [0.0] * len(options)
+    for one in beam:
+        sums[one.chosen[change]] += probability(one)
+    found = [(share, acts) for share, acts in zip(sums, options, strict=True) if share > 0.0]
+    return sorted(found, key=lambda pair: -pair[0])
+
+
+def settle(beam: list[Explanation], change: str, asked: Sequence[str] = ()) -> list[Explanation]:
+    """Hold for true what the best explanation says of a change: it is open no more."""
+    best = beam[0].chosen[change]
+    kept = [one for one in beam if one.chosen[change] == best]
+    for one in kept:
+        del one.chosen[change]
+    return merged(kept, asked)
+
+
+def merged(beam: Sequence[Explanation], asked: Sequence[str] = ()) -> list[Explanation]:
+    """Return a beam in which no two explanations say the same of carts, shelves and reviews.
+
+    Args:
+        beam: Explanations.
+        asked: Open changes that a person may decide: what is said of them is kept apart.
+    """
+    found: dict[object, Explanation] = {}
+    for one in sorted(beam, key=lambda one: -one.logp):
+        key = (
+            _key(one.carts, one.lying, one.loads),
+            tuple(one.chosen.get(name) for name in asked),
+        )
+        known = found.setdefault(key, one)
+        if known is not one:
+            known.logp = _add(known.logp, one.logp)
+    return normalised(list(found.values()))
+
+
+def count(items: Sequence[Item], gtin: str) -> int:
+    """Return how many units of a product there are."""
+    return sum(item.count for item in items if item.gtin == gtin)
+
+
+def line_probability(beam: Sequence[Explanation], session: str, gtin: str) -> float:
+    """Return how likely it is that a cart holds as many of a product as the best one says."""
+    held = count(beam[0].carts.get(session, ()), gtin)
+    return sum(probability(one) for one in beam if count(one.carts.get(session, ()), gtin) == held)
+
+
+def replace(
+    one: Explanation, before: Sequence[Sketch], after: Sequence[Sketch], unit_g: Mapping[str, float]
+) -> Explanation:
+    """Return an explanation in which other acts were done than it said.
+
+    Args:
+        one: Not changed.
+        before: Acts that are undone.
+        after: Acts that are done instead.
+        unit_g: What a unit of each product weighs.
+    """
+    carts = dict(one.carts)
+    lying = list(one.lying)
+    for act in before:
+        _carry(carts, lying, act, unit_g, undo=True)
+    for act in after:
+        _carry(carts, lying, act, unit_g, undo=False)
+    return Explanation(one.logp, carts, tuple(lying), dict(one.chosen), one.loads)
+
+
+def _carry(
+    carts: dict[str, tuple[Item, ...]],
+    lying: list[Lying],
+    act: Sketch,
+    unit_g: Mapping[str, float],
+    *,
+    undo: bool,
+) -> None:
+    """Do an act, or undo it: units go from a plate to a cart, or back."""
+    if not act.gtin:
+        return
+    to_cart = (act.direction == "pick") is not undo
+    weight_g = unit_g[act.gtin]
+    for _ in range(act.quantity):
+        if act.session is not None:
+            held = list(carts.get(act.session, ()))
+            wanted = 1 if not to_cart else -1
+            spare = next(
+                (item for item in reversed(held) if (item.gtin, item.count) == (act.gtin, wanted)),
+                None,
+            )
+            if spare is not None:
+                held.remove(spare)
+            else:
+                held.append(Item(act.gtin, weight_g if to_cart else 0.0))
+            carts[act.session] = tuple(held)
+        if not act.misplaced:
+            continue
+        there = [item for item in lying if (item.gtin, item.plate) == (act.gtin, act.plate)]
+        if to_cart and there:
+            lying.remove(there[-1])
+        elif not to_cart:
+            lying.append(Lying(act.gtin, weight_g, act.shelf, act.plate, act.x_mm))

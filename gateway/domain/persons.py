@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One body on the floor: where it was, where its wrists were, and what it looks like."""
+
+from collections.abc import Iterable
+from math import hypot
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gateway.domain.identity import FIRST_NS, LOOK_NS, Looks
+from gateway.domain.inputs import PersonSeen
+from gateway.domain.store import Zone
+
+MEMORY_NS: Final = 12_000_000_000
+"""How far back places and wrists are kept; longer than an act may last."""
+PLACES_MAX: Final = 1_000
+WRISTS_MAX: Final = 2_000
+"""Sightings kept of one person, however fast cameras speak; three at 10 Hz fill less."""
+MIXED_MAX: Final = 16
+"""Tracks of one person, and others it may be, that are remembered: the latest."""
+TRAIL_MAX: Final = 200
+"""Sightings of one track that can be given to another person: the latest."""
+
+
+class Person(msgspec.Struct):
+    """One body, across tracks and cameras."""
+
+    id: str
+    floor_mm: tuple[float, float]
+    seen_ns: int
+    tracks: dict[str, int] = {}
+    """When each track was seen last."""
+    places: list[tuple[int, float, float]] = []
+    """``(ns, x_mm, y_mm)``, oldest first."""
+    wrists: list[tuple[int, float, float, float, float]] = []
+    """``(ns, x_mm, y_mm, z_mm, sigma_mm)``, oldest first."""
+    saved_mm: tuple[float, float] = (0.0, 0.0)
+    """Where the person was when the durable state was last written."""
+    looks: Looks = {}
+    """What the person looks like to each camera; not in the durable state, learned anew."""
+    first_mm: tuple[float, float] | None = None
+    """Where the person appeared; None once it is known whether through a door."""
+    roam_mm: float = 0.0
+    """How far the person may have walked before that, while the camera showed nothing."""
+    entering: bool = False
+    """Came in through a door, and has not left its zone for the store yet."""
+    party: str | None = None
+    """Whose session the person may share: who scanned nearest, by time and place."""
+    party_cost: float = 0.0
+
+    behind: str | None = None
+    """Who stood where this person vanished, while this person is out of sight."""
+    mixed: list[str] = []
+    """Persons who may be this one: the two were one body to the camera for a while."""
+
+    def see(self, track: str, seen: PersonSeen, at_ns: int) -> None:
+        """Take in one sighting."""
+        self.tracks[track] = at_ns
+        self.seen_ns = max(self.seen_ns, at_ns)
+        if seen.floor_mm is not None:
+            self.floor_mm = seen.floor_mm
+            self.places.append((at_ns, *seen.floor_mm))
+        for wrist in seen.wrists:
+            self.wrists.append((at_ns, *wrist.mm, wrist.sigma_mm))
+        oldest_ns = min((seen[0][0] for seen in (self.places, self.wrists) if seen), default=at_ns)
+        if at_ns - oldest_ns > 2 * MEMORY_NS:
+            self.places = [place for place in self.places if at_ns - place[0] <= MEMORY_NS]
+            self.wrists = [wrist for wrist in self.wrists if at_ns - wrist[0] <= MEMORY_NS]
+        del self.places[:-PLACES_MAX], self.wrists[:-WRISTS_MAX]
+
+    def moved(self, far_mm: float) -> bool:
+        """Tell, once, whether the person walked this far since it was last told."""
+        if self.distance_mm(self.saved_mm) < far_mm:
+            return False
+        self.saved_mm = self.floor_mm
+        return True
+
+    def distance_mm(self, point_mm: tuple[float, float]) -> float:
+        """Return the distance on the floor from where the person was last seen."""
+        return hypot(self.floor_mm[0] - point_mm[0], self.floor_mm[1] - point_mm[1])
+
+    def inside(self, zones: Iterable[Zone]) -> bool:
+        """Tell whether the person was last seen in one of the zones."""
+        x_mm, y_mm = self.floor_mm
+        return any(
+            zone.x_mm[0] <= x_mm <= zone.x_mm[1] and zone.y_mm[0] <= y_mm <= zone.y_mm[1]
+            for zone in zones
+        )
+
+    def doubt(self, other: str) -> None:
+        """Remember somebody who may be this person."""
+        if other not in self.mixed:
+            self.mixed = [*self.mixed[1 - MIXED_MAX :], other]
+
+
+class Trail(msgspec.Struct):
+    """What one track showed lately: it may turn out to have been of another person."""
+
+    camera: str
+    seen_ns: int = 0
+    before_ns: int = 0
+    """When it was seen before the latest frame; 0: never."""
+    floor_mm: tuple[float, float] | None = None
+    before_mm: tuple[float, float] | None = None
+    """Where it is, and where it was before the latest frame."""
+    places: list[tuple[int, float, float]] = []
+    wrists: list[tuple[int, float, float, float, float]] = []
+
+    def see(self, seen: PersonSeen, at_ns: int) -> None:
+        """Take in one sighting."""
+        self.before_ns, self.seen_ns = self.seen_ns, at_ns
+        self.before_mm, self.floor_mm = self.floor_mm, seen.floor_mm
+        if seen.floor_mm is not None:
+            self.places.append((at_ns, *seen.floor_mm))
+        self.wrists += [(at_ns, *wrist.mm, wrist.sigma_mm) for wrist in seen.wrists]
+        del self.places[:-TRAIL_MAX], self.wrists[: -2 * TRAIL_MAX]
+
+
+class Sighting(NamedTuple):
+    """A track in the frame at hand."""
+
+    track: str
+    seen: PersonSeen
+    trail: Trail
+
+
+Here = dict[str, Sighting]
+"""Who is in the frame at hand."""
+
+
+def part(trail: Trail) -> float:
+    """Return how much of a new look the latest one of a track is."""
+    new_ns = trail.seen_ns - trail.before_ns if trail.before_ns else FIRST_NS
+    return max(min(new_ns, LOOK_NS), 0) / LOOK_NS

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions to a person: asked where the engine is not sure, kept until they are answered."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from gateway.domain import events, products
+from gateway.domain.choices import Sketch
+from gateway.domain.events import Act, Candidate, PlateDelta
+from gateway.domain.output import Step
+from gateway.domain.sessions import drop
+from gateway.domain.state import Review
+from gateway.domain.weighing import PlateChange
+
+REVIEWS_MAX: Final = 1_000
+CANDIDATES_MAX: Final = 5
+UNATTENDED: Final = frozenset({"gateway-down", "device-down", "nobody-near"})
+"""Reasons that mean that no shopper can be thought of."""
+
+
+def act_of(sketch: Sketch, probability: float) -> Act:
+    """Return an act as events tell it."""
+    return Act(
+        session=sketch.session,
+        gtin=sketch.gtin,
+        quantity=sketch.quantity,
+        direction=sketch.direction,
+        plate=sketch.plate,
+        probability=round(min(probability, 1.0), 4),
+        misplaced=sketch.misplaced,
+    )
+
+
+def candidates_of(options: Iterable[tuple[float, tuple[Sketch, ...]]]) -> list[Candidate]:
+    """Return options as candidates of a review, those that differ by a plate alone as one."""
+    found: dict[object, tuple[float, tuple[Sketch, ...]]] = {}
+    for share, acts in options:
+        known = tuple(act for act in acts if act.gtin)
+        key = plain(known)
+        before, kept = found.get(key, (0.0, known))
+        found[key] = (before + share, kept)
+    ranked = sorted(found.values(), key=lambda one: -one[0])[:CANDIDATES_MAX]
+    return [
+        Candidate(round(min(share, 1.0), 4), [act_of(act, share) for act in acts])
+        for share, acts in ranked
+        if acts
+    ]
+
+
+def plain(acts: Sequence[Sketch | Act]) -> tuple[tuple[str, str, int, str], ...]:
+    """Return what acts come to, wherever they were done."""
+    return tuple(sorted((act.session or "", act.gtin, act.quantity, act.direction) for act in acts))
+
+
+def weights(step: Step, shelf: str, plates: Sequence[PlateChange]) -> list[PlateDelta]:
+    """Return what the plates felt, as events tell it."""
+    places = step.layout.shelves[shelf].plates
+    return [
+        PlateDelta(
+            plate=places[one.plate].name,
+            delta_g=round(one.delta_g, 1),
+            sigma_g=round(one.sigma_g, 2),
+            calibration=places[one.plate].calibration,
+        )
+        for one in plates
+    ]
+
+
+def ask(
+    step: Step,
+    *,
+    subject: str,
+    change: str,
+    reason: str,
+    candidates: list[Candidate],
+    felt: list[PlateDelta],
+    times: tuple[str, str],
+    at_ns: int,
+) -> None:
+    """Ask a person about a change, or report it as unattended, or both."""
+    unattended = reason in UNATTENDED
+    sessions = [] if reason == "nobody-near" else sorted(step.state.sessions)
+    if not unattended:
+        named = {act.session for one in candidates for act in one.acts if act.session is not None}
+        sessions = sorted({*sessions, *named})
+    review = Review(
+        id=step.name(),
+        change=change,
+        candidates=candidates,
+        sessions=sessions,
+        weights=felt,
+        started=times[0],
+        ended=times[1],
+    )
+    # Where no shopper is, nobody's cart depends on an answer.
+    asked = bool(sessions) or not unattended
+    if unattended:
+        step.emit(
+            events.ShelfChangedUnattended,
+            subject,
+            at_ns,
+            change=change,
+            reason=reason,
+            weights=felt,
+            review=review.id if asked else None,
+        )
+    if asked:
+        _remember(step, review)
+        step.emit(
+            events.ReviewRequested,
+            subject,
+            at_ns,
+            review=review.id,
+            change=change,
+            reason=reason,
+            candidates=review.candidates,
+            sessions=sessions,
+            weights=felt,
+            started=review.started,
+            ended=review.ended,
+        )
+
+
+def _remember(step: Step, review: Review) -> None:
+    """Keep a review until it is decided; the oldest of too many is forgotten."""
+    for candidate in review.candidates:
+        for act in candidate.acts:
+            products.use(step, act.gtin)
+    if step.keep("review", step.state.reviews, review.id, review, REVIEWS_MAX):
+        drop(step, "gateway/reviews", "forgotten")

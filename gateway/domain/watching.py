@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people, planogram and weights say of the moves of one change."""
+
+from math import exp, log
+from typing import Final
+
+from gateway.domain.choices import Who
+from gateway.domain.goods import Option, at_home, place_loglik, unknown
+from gateway.domain.hands import NOBODY, Hands, Place, evidence, shares
+from gateway.domain.output import Step
+from gateway.domain.readings import Move
+from gateway.domain.sessions import bound_persons
+
+SWAPPED: Final = 0.2
+"""Probability that two persons who were one body to the camera came out as each other."""
+HAND_MM: Final = 10.0
+"""A hand takes things by their middle, this far within where they may stand."""
+NEAR: Final = -9.0
+"""Whoever fits worse than this was not at the shelf."""
+PARTLY: Final = -6.0
+"""Where something may stand of which a plate beside has not told."""
+OPTIONS_MAX: Final = 14
+"""Products and counts that are thought of for one move."""
+PUT_BACK_BOUND: Final = -3.0
+"""What a put-back may be worth, before it is known what anybody holds."""
+UNSEEN_SESSION: Final = -6.0
+"""Evidence for a visit of which nobody has been seen."""
+
+
+class Watching:
+    """Weighs one change's moves by everything but carts, each of them once."""
+
+    def __init__(self, step: Step, shelf: str) -> None:
+        self._step = step
+        self._shelf = shelf
+        self._places = step.layout.shelves[shelf]
+        self.known = step.known_weights()
+        self._without = step.state.settings.without
+        self._bound = {name: session.id for name, session in bound_persons(step).items()}
+        self._hands: dict[Move, list[Hands]] = {}
+        self._home: dict[Move, list[Option]] = {}
+        self._bounds: dict[Move, float] = {}
+        self.strangers = False
+        """Somebody without a session was near."""
+        self.near: set[str] = set()
+        """Sessions of those who were."""
+
+    @property
+    def unseen(self) -> str:
+        """Return why nobody can be named."""
+        state = self._step.state
+        blind = any(not session.persons for session in state.sessions.values())
+        return "no-camera" if blind or not state.people.frame_ns else "nobody-near"
+
+    def hands(self, move: Move) -> list[Hands]:
+        """Return how well each person fits a move."""
+        known = self._hands.get(move)
+        if known is not None:
+            return known
+        place = self.place_of(move)
+        wrists = "wrists" not in self._without
+        found = []
+        persons = self._step.state.people.persons
+        for person in persons.values():
+            one = evidence(person, self._places, place, move.since_ns, move.until_ns, wrists=wrists)
+            if one is not None:
+                found.append(one)
+        alone = {one.person: one.score for one in found}
+        for index, one in enumerate(found):
+            others = [alone[name] for name in persons[one.person].mixed if name in alone]
+            if others:
+                share = (1.0 - SWAPPED) * exp(one.score) + SWAPPED * exp(max(others))
+                found[index] = one._replace(score=log(share + 1e-12))
+        self._hands[move] = found
+        for one in found:
+            if one.score > NEAR and one.person in self._bound:
+                self.near.add(self._bound[one.person])
+            elif one.score > NEAR:
+                self.strangers = True
+        return found
+
+    def place_of(self, move: Move) -> Place:
+        """Return where the hand was that made a move."""
+        aside_mm = max(move.slack_mm - HAND_MM, 0.0)
+        return Place(self._shelf, move.x_mm - aside_mm, move.x_mm + aside_mm)
+
+    def seen(self, move: Move) -> bool:
+        """Tell whether anybody may have been at the place of a move."""
+        return any(one.score > NEAR for one in self.hands(move))
+
+    def who(self, move: Move) -> Who:
+        """Return the logarithm of each session's probability to have made a move."""
+        scores: list[tuple[str | None, float]] = [
+            (self._bound.get(one.person), one.score) for one in self.hands(move)
+        ]
+        scores += [
+            (session.id, UNSEEN_SESSION)
+            for session in self._step.state.sessions.values()
+            if not session.persons
+        ]
+        return shares(scores, nobody=NOBODY, alone=not move.twin)
+
+    def home(self, move: Move) -> list[Option]:
+        """Return what a move may have been of what belongs on its shelf."""
+        known = self._home.get(move)
+        if known is None:
+            shares_count = "plate-shares" not in self._without
+            known = at_home(
+                move, self._places.facings, self.known, place=shares_count, most=OPTIONS_MAX
+            )
+            self._home[move] = known
+        return known
+
+    def place(self, move: Move, gtin: str) -> float:
+        """Return how well a move's place fits where a product belongs."""
+        if "plate-shares" in self._without:
+            return 0.0
+        fits = [
+            place_loglik(move, facing) for facing in self._places.facings if facing.gtin == gtin
+        ]
+        return max(fits, default=-9.0)
+
+    def wide(self, move: Move) -> list[float]:
+        """Return what units of which a part may have gone unnoticed at a move would weigh."""
+        return sorted(
+            {
+                quantity * self.known[facing.gtin].unit_g
+                for facing in self._places.facings
+                if place_loglik(move, facing) > PARTLY
+                for quantity in (1, 2, 3)
+            }
+        )
+
+    def bound(self, move: Move) -> float:
+        """Return about the best that any explanation can say of a move."""
+        known = self._bounds.get(move)
+        if known is None:
+            options = self.home(move) if move.total_g < 0 else []
+            home = options[0].loglik if options else PUT_BACK_BOUND
+            known = self._bounds[move] = max(home, unknown(move))
+        return known

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds whatever shoppers do: units are conserved, order and bystanders change no receipt."""
+
+from collections import Counter, defaultdict
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.engine import Engine, fold
+from gateway.domain.inputs import People, Samples
+from tests.gateway.domain.scene import BLOCK, JAM, OIL, STEP_NS, TEA, UNIT_G, Scene
+
+PLATES = {TEA: "g1.s1.p2", JAM: "g1.s1.p3", OIL: "g2.s1.p0"}
+BYSTANDER_MM = (-400.0, -1_700.0)
+
+goods = st.sampled_from(list(PLATES))
+wishes = st.lists(
+    st.tuples(
+        st.sampled_from(["anna", "bert"]),
+        goods,
+        st.sampled_from(["take", "take two", "put back", "misplace", "crowd"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+class Shop:
+    """Two shoppers who do as they are told, and what they truly hold."""
+
+    def __init__(self, *, bystander=False):
+        self.scene = Scene()
+        self.scene.run(2.0)
+        if bystander:
+            self.scene.enter("carl")
+            self.scene.bodies["carl"].floor_mm = BYSTANDER_MM
+            self.scene.run(1.0)
+        self.sessions = {name: self.scene.enter(name) for name in ("anna", "bert")}
+        self.held = {"anna": Counter(), "bert": Counter()}
+        self.left = Counter()
+        self.about = Counter()
+
+    def do(self, who, gtin, what):
+        """Carry out a wish, as far as it can be."""
+        scene, plate, held = self.scene, PLATES[gtin], self.held[who]
+        other = "bert" if who == "anna" else "anna"
+        scene.bodies[other].floor_mm = (500.0, 0.0)
+        n = 2 if what == "take two" else 1
+        if what in {"put back", "misplace"}:
+            if not held[gtin]:
+                return
+            n = -1
+            if what == "misplace":
+                plate = PLATES[next(one for one in PLATES if one != gtin)]
+        if what == "crowd":
+            scene.reach(other, plate)
+        scene.act(who, {plate: -n * UNIT_G[gtin]}, wait_s=1.6)
+        scene.bodies[other].wrist_mm = None
+        held[gtin] += n
+        self.left[gtin] += n
+
+    def close(self):
+        """Both leave."""
+        self.scene.leave("anna", wait_s=0.5)
+        self.scene.leave("bert", wait_s=4.0)
+
+    def receipts(self):
+        return {name: self.scene.receipt(session) for name, session in self.sessions.items()}
+
+
+def carts_of(scene):
+    """Return the units of each session, and under None of nobody, by each change's last acts."""
+    acts = {}
+    for made in scene.events:
+        if "acts" in made.data and "revision" in made.data:
+            acts[made.data["change"]] = made.data["acts"]
+    carts = defaultdict(Counter)
+    for act in (act for one in acts.values() for act in one):
+        sign = 1 if act["direction"] == "pick" else -1
+        carts[act["session"]][act["gtin"]] += sign * act["quantity"]
+    return carts
+
+
+@settings(max_examples=60)
+@given(wishes)
+def test_what_left_the_shelves_is_on_the_carts(wanted):
+    """Also where nobody can tell whose it is: it is on one cart, not on none or on two."""
+    shop = Shop()
+    for one in wanted:
+        shop.do(*one)
+        told = carts_of(shop.scene)
+        for name, session in shop.scene.state.sessions.items():
+            lines = {gtin: line.quantity for gtin, line in session.lines.items()}
+            assert lines == dict(+told[name])
+            assert all(n > 0 for n in lines.values())
+    shop.close()
+    told = carts_of(shop.scene)
+    receipts = shop.receipts()
+    for name, session in shop.sessions.items():
+        assert receipts[name] == dict(+told[session])
+        assert not -told[session]
+    assert told[None] == {}
+    assert sum(map(Counter, receipts.values()), Counter()) == +shop.left
+    if all(what != "crowd" for *_, what in wanted):
+        assert receipts == {name: dict(+held) for name, held in shop.held.items()}
+
+
+@settings(max_examples=60)
+@given(wishes)
+def test_somebody_far_away_changes_no_receipt(wanted):
+    alone, watched = Shop(), Shop(bystander=True)
+    for shop in (alone, watched):
+        for one in wanted:
+            if one[2] != "crowd":
+                shop.do(*one)
+        shop.close()
+    assert alone.receipts() == watched.receipts()
+
+
+def closed(events, inputs):
+    """Return each shopper's receipts."""
+    shoppers, carts = {}, defaultdict(list)
+    for event in events:
+        data = msgspec.json.decode(event.data)
+        if event.name == "session.started":
+            shoppers[data["session"]] = event.shopper
+        elif event.name == "cart.closed":
+            lines = [(line["gtin"], line["quantity"]) for line in data["lines"]]
+            carts[shoppers[data["session"]]].append(lines)
+    assert carts, len(inputs)
+    return carts
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from(["anna", "bert"]), goods), min_size=1, max_size=3),
+    st.integers(0, 2**32),
+    st.sampled_from([50, 150, 300]),
+)
+def test_messages_that_are_late_against_each_other_change_no_receipt(wanted, seed, late_ms):
+    shop = Shop()
+    settled_ns = shop.scene.now_ns
+    for who, gtin in wanted:
+        shop.do(who, gtin, "take")
+    shop.close()
+    inputs = [item for _, item in shop.scene.inputs]
+    told = closed([made.event for made in shop.scene.events], inputs)
+    rng = np.random.default_rng(seed)
+    due_ns, order = {}, []
+    for number, item in enumerate(inputs):
+        at_ns = item.at.mono_ns
+        if isinstance(item, Samples | People) and at_ns > settled_ns:
+            at_ns += int(rng.integers(0, late_ms * 1_000_000))
+            at_ns = due_ns[item.device] = max(at_ns, due_ns.get(item.device, 0))
+        order.append((at_ns, number, item))
+    later = [
+        msgspec.structs.replace(
+            item,
+            at=msgspec.structs.replace(
+                item.at, mono_ns=at_ns, utc_ns=item.at.utc_ns + at_ns - item.at.mono_ns
+            ),
+        )
+        for at_ns, _, item in sorted(order, key=lambda one: one[:2])
+    ]
+    assert [type(item) for item in later] != [type(item) for item in inputs]
+    assert closed(fold(Engine(), enumerate(later, 1)), later) == told
+
+
+class Restless(Scene):
+    """A scene whose cells drift, and spike for one sample now and then."""
+
+    drift_g_per_s = 0.0
+    spikes = ()
+    blocks = 0
+
+    def block(self, shelf, **changed):
+        for place in self.layout.shelves[shelf].plates:
+            sign = 1 if place.index % 2 else -1
+            self.weights_g[place.name] += sign * self.drift_g_per_s * 2 * STEP_NS / 1e9
+        item = super().block(shelf, **changed)
+        self.blocks += 1
+        for block, sample, plate, height_g in self.spikes:
+            if block == self.blocks and plate < len(item.w[0]):
+                item.w[sample][plate] += height_g
+        return item
+
+
+@settings(max_examples=60)
+@given(
+    st.floats(-0.3, 0.3),
+    st.lists(
+        st.tuples(
+            st.integers(20, 90),
+            st.integers(0, BLOCK - 1),
+            st.integers(0, 3),
+            st.floats(-20_000.0, 20_000.0),
+        ),
+        max_size=4,
+        unique_by=lambda spike: spike[0] // 6,  # Seconds apart: none looks like a step.
+    ),
+)
+def test_drift_and_spikes_alone_make_no_event(drift_g_per_s, spikes):
+    scene = Restless()
+    scene.run(1.5)
+    anna = scene.enter("anna")
+    scene.reach("anna", PLATES[JAM])  # Whoever stands there took nothing all the same.
+    before = len(scene.events)
+    scene.drift_g_per_s, scene.spikes = drift_g_per_s, spikes
+    scene.run(10.0)
+    assert scene.events[before:] == []
+    scene.bodies["anna"].wrist_mm = None
+    scene.leave("anna")
+    assert scene.receipt(anna) == {}
+    assert scene.named("review.requested") == []

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What plates felt is cut into moves: by place, by time, and by what may be of no meaning."""
+
+import pytest
+
+from gateway.domain.layout import Layout
+from gateway.domain.readings import MOMENTS_ALL, TALK
+from gateway.domain.readings import read as ways_to_read
+from gateway.domain.weighing import PlateChange
+from tests.gateway.domain.scene import corner_store
+
+S = 1_000_000_000
+SHELF = Layout(corner_store()).shelves["g1.s1"]
+
+
+def felt(plate, delta_g, at_s=10.0):
+    """Return what a plate felt: a step that took 400 ms."""
+    since_ns = int(at_s * S)
+    return PlateChange(
+        plate=plate,
+        delta_g=delta_g,
+        sigma_g=0.7,
+        since_ns=since_ns,
+        stable_ns=since_ns + 400_000_000,
+        after_g=1_000.0,
+        unwatched=False,
+        half_ns=since_ns + 200_000_000,
+    )
+
+
+def read(changes, shelf):
+    """Return the readings where every move is worth the same."""
+    return ways_to_read(changes, shelf, lambda _move: 0.0)
+
+
+def cut(*changes):
+    """Return the plates of the likeliest reading's moves."""
+    return [list(move.plates) for move in read(changes, SHELF)[0].moves]
+
+
+def readings(*changes):
+    """Return what each reading's moves weigh together, by their number."""
+    return [[round(move.total_g) for move in one.moves] for one in read(changes, SHELF)]
+
+
+def test_one_plate_is_one_move():
+    assert cut(felt(0, -100.0)) == [[0]]
+
+
+def test_what_two_neighbours_feel_at_once_is_one_thing_or_two():
+    found = readings(felt(0, -60.0), felt(1, -40.0))
+    assert [-100] in found
+    assert sorted([-60, -40]) in [sorted(one) for one in found]
+
+
+def test_a_bag_over_three_plates_is_one_move():
+    (whole,) = next(
+        one.moves
+        for one in read([felt(0, -30.0), felt(1, -45.0), felt(2, -25.0)], SHELF)
+        if len(one.moves) == 1 and len(one.moves[0].plates) == 3
+    )
+    assert whole.total_g == pytest.approx(-100.0)
+    assert whole.main == 1
+    assert SHELF.plates[1].low_mm < whole.x_mm < SHELF.plates[1].high_mm
+
+
+def test_plates_apart_are_never_one_move():
+    for one in read([felt(0, -60.0), felt(2, -40.0)], SHELF):
+        assert all(set(move.plates) != {0, 2} for move in one.moves)
+
+
+def test_an_act_in_pieces_may_be_one_or_several_and_longer_pauses_make_several():
+    def advantage(pause_s):
+        """Return how much likelier it is that both pieces were one act."""
+        found = read([felt(0, -60.0), felt(0, -40.0, at_s=10.0 + pause_s)], SHELF)
+        by = {tuple(round(move.total_g) for move in one.moves): one.loglik for one in found}
+        return by[-100,] - by[-60, -40]
+
+    assert advantage(0.5) > advantage(2.0)
+
+
+def test_a_touch_that_came_and_went_may_be_no_move():
+    def nothing(back_g):
+        """Return how likely it is that all was nothing, against two acts."""
+        found = read([felt(0, 60.0), felt(0, back_g, at_s=10.6)], SHELF)
+        return next(one.loglik for one in found if not one.moves)
+
+    assert nothing(-60.0) > nothing(-64.0) > nothing(-160.0) + 10.0
+
+
+def test_opposite_steps_of_neighbours_may_be_two_moves():
+    found = [sorted(one) for one in readings(felt(0, 100.0), felt(1, -330.0))]
+    assert sorted([100, -330]) in found
+
+
+def test_what_a_plate_feels_of_its_neighbours_load_belongs_to_nobody():
+    heavy_g = 1_000.0
+    assert cut(felt(0, heavy_g), felt(1, 0.9 * TALK * heavy_g)) == [[0]]
+    # As much against the load, or at another time, is of its own.
+    for other in (felt(1, -0.9 * TALK * heavy_g), felt(1, 0.9 * TALK * heavy_g, at_s=12.0)):
+        plates = {
+            plate
+            for move in read([felt(0, heavy_g), other], SHELF)[0].moves
+            for plate in move.plates
+        }
+        assert plates == {0, 1}
+
+
+def test_two_who_take_the_same_at_one_moment_are_thought_of_but_not_believed_at_once():
+    found = readings(felt(0, -200.0))
+    assert found.index([-200]) < found.index([-100, -100])
+
+
+def test_the_place_of_what_leans_on_two_plates_is_between_them():
+    def place(left_g, right_g):
+        one = next(
+            one for one in read([felt(0, left_g), felt(1, right_g)], SHELF) if len(one.moves) == 1
+        )
+        return one.moves[0].x_mm
+
+    edge_mm = SHELF.plates[0].high_mm
+    assert place(-50.0, -50.0) == pytest.approx(edge_mm)
+    assert place(-80.0, -20.0) < edge_mm < place(-20.0, -80.0)
+
+
+def test_readings_come_likeliest_first_and_not_without_end():
+    many = [felt(n % 4, -100.0 - n, at_s=10.0 + n) for n in range(20)]
+    found = read(many, SHELF)
+    scores = [one.loglik for one in found]
+    assert scores == sorted(scores, reverse=True)
+    assert len(found) < 50_000
+    assert max(len(one.moves) for one in found) <= 2 * MOMENTS_ALL
