@@ -26,7 +26,7 @@ from gateway.domain.readings import Bound, Move
 CHOICES_MAX: Final = 10
 """Ways to explain one move by what belongs there and by whom."""
 PUT_BACK: Final = -0.7
-ELSEWHERE: Final = -3.0
+ELSEWHERE: Final = -2.3
 """Logarithm of the prior of a put-back where the product does not belong."""
 RESTOCK: Final = -1.5
 """Of goods that somebody without a cart brings to their place."""

@@ -21,7 +21,9 @@ HAND_NS: Final = 300_000_000
 """Before and after that instant the hand is at the plate: then it is asked whose it was."""
 TALK_NS: Final = 200_000_000
 TALK: Final = 0.055
-"""Up to this part of a change appears on its neighbours at once, and belongs to nobody."""
+TALK_FAR: Final = 0.012
+"""Up to these parts of a change appear at once on its neighbours, and on plates beyond them, and
+belong to nobody."""
 TALK_SIGMA: Final = 0.012
 """What neighbours add to a total is known no better than this, as a part of it."""
 LEAN_G: Final = 38.0
@@ -227,21 +229,19 @@ def hidden(readings: Sequence[Reading], wide: Callable[[Move], list[float]]) -> 
 
 def _heard(changes: Sequence[PlateChange]) -> list[PlateChange]:
     """Leave out what a plate only felt of its neighbours' load."""
-    kept = []
-    for one in changes:
-        loudest = max(
-            (
-                abs(other.delta_g)
-                for other in changes
-                if abs(other.half_ns - one.half_ns) <= TALK_NS
-                and other.delta_g * one.delta_g > 0
-                and other.plate != one.plate
-            ),
-            default=0.0,
-        )
-        if abs(one.delta_g) > TALK * loudest:
-            kept.append(one)
-    return kept
+
+    def talk(one: PlateChange, other: PlateChange) -> float:
+        together = abs(other.half_ns - one.half_ns) <= TALK_NS and other.delta_g * one.delta_g > 0
+        apart = abs(other.plate - one.plate)
+        if not together or not apart:
+            return 0.0
+        return (TALK if apart == 1 else TALK_FAR) * abs(other.delta_g)
+
+    return [
+        one
+        for one in changes
+        if abs(one.delta_g) > max(talk(one, other) for other in changes)
+    ]
 
 
 def _leaning(changes: Sequence[PlateChange]) -> list[PlateChange]:
