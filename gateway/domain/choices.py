@@ -115,16 +115,25 @@ class Weigher:
         self._scenery = scenery
         self._home: dict[Move, list[Choice]] = {}
         self._who: dict[Move, Who] = {}
+        self._endings: dict[tuple[Move, Load, tuple[Lying, ...]], list[Choice]] = {}
         self._put: dict[tuple[Move, str, tuple[Item, ...]], list[Choice]] = {}
-        self._fits: dict[tuple[Move, float], float] = {}
 
     def choices(self, move: Move, one: Child) -> list[Choice]:
         """Return the ways to explain a move, given what carts and shelves hold."""
         found = self._plain(move, one)
         for load in one.loads:
             if load.shelf == self._scenery.shelf and not set(load.plates).isdisjoint(move.plates):
-                found = [*found, *self._resumed(move, load, one)]
+                found = [*found, *self._ended(move, load, one)]
         return found
+
+    def _ended(self, move: Move, load: Load, one: Child) -> list[Choice]:
+        if move.total_g + load.total_g > 0:  # What carts hold matters.
+            return self._resumed(move, load, one)
+        key = (move, load, one.lying)
+        known = self._endings.get(key)
+        if known is None:
+            known = self._endings[key] = self._resumed(move, load, one)
+        return known
 
     def _plain(self, move: Move, one: Child) -> list[Choice]:
         """Return the ways to explain a move by itself."""

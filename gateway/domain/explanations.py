@@ -164,7 +164,7 @@ def _apply(one: Child, choice: Choice, move: Move) -> Child:
         lying = (*lying, *choice.put)
     loads = one.loads
     if choice.ends is not None:
-        loads = tuple(load for load in loads if load is not choice.ends)
+        loads = tuple(load for load in loads if load != choice.ends)
     if choice.load is not None:
         loads = (*loads, choice.load)[-LOADS_MAX:]
     acts, moves = one.acts, one.moves

@@ -237,11 +237,7 @@ def _heard(changes: Sequence[PlateChange]) -> list[PlateChange]:
             return 0.0
         return (TALK if apart == 1 else TALK_FAR) * abs(other.delta_g)
 
-    return [
-        one
-        for one in changes
-        if abs(one.delta_g) > max(talk(one, other) for other in changes)
-    ]
+    return [one for one in changes if abs(one.delta_g) > max(talk(one, other) for other in changes)]
 
 
 def _leaning(changes: Sequence[PlateChange]) -> list[PlateChange]:
