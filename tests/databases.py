@@ -78,7 +78,7 @@ def tell(connection):
     scene.restart()
     scene.run(2.0)
     scene.act("bert", {"g1.s1.p0": -150.0})
-    assert scene.receipt(anna) == {JAM: 1}
+    assert scene.receipt(anna)[JAM] == 1
     assert set(scene.state.sessions) == {bert}
     assert set(scene.state.closed) == {anna}
     return scene

@@ -166,7 +166,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may tune in the engine."""
 
     certainty: float = 0.9
-    """Least probability at which an act is given to a session; below it a review is asked for."""
+    """What is less certain is told by its likeliest explanation, and put up for review as well."""
     exit_after_ms: int = 1_500
     """A person last seen in an exit zone has left after this long unseen."""
     visit_max_s: int = 3_600
