@@ -283,7 +283,7 @@ def _ask(step: Step, one: Attribution, reason: str) -> None:
     one.asked = True
     _forget_doubt(step, one.change)
     options = step.state.beliefs.options(one.change)
-    ask(
+    asked = ask(
         step,
         subject=one.subject,
         change=one.change,
@@ -293,7 +293,8 @@ def _ask(step: Step, one: Attribution, reason: str) -> None:
         times=(one.started, one.ended),
         at_ns=one.stable_ns,
     )
-    _remember_told(step, one)
+    if asked:
+        _remember_told(step, one)
 
 
 def _remember_told(step: Step, one: Attribution) -> None:
@@ -341,7 +342,7 @@ def ask_before_closing(step: Step, session: str) -> None:
 
 
 def tidy(step: Step) -> None:
-    """Settle changes that no explanation doubts any more, and the oldest of too many."""
+    """Ask about what has stayed doubtful; settle what all agree on, and the oldest of too many."""
     beliefs = step.state.beliefs
     for name, one in list(beliefs.open.items()):
         age_ns = step.now_ns - one.stable_ns

@@ -37,11 +37,9 @@ TAKEN_BACK_MAX: Final = 3
 RELEASE: Final = -0.7
 """Logarithm of the probability that what a hand presses or lifts ends in a way that is seen."""
 LEAST_G: Final = 20.0
-"""Less than this is left of nothing that anybody takes."""
+"""What is left beside a hand's load and is less than this is nothing that anybody took."""
 DISTURBED: Final = -3.0
 """Logarithm of the probability that a unit's weight was felt wrongly when it was taken."""
-AT_HOME: Final = -4.5
-"""A place less likely than this is not where a product belongs."""
 
 Who = dict[str | None, float]
 
@@ -232,7 +230,7 @@ class Weigher:
                     weight_g = sum(item.unit_g for item in units)
                     fits = self._weight(move, weight_g, gtin, quantity)
                     place = self._scenery.place(move, gtin)
-                    misplaced = place < max(AT_HOME, ELSEWHERE)
+                    misplaced = place < ELSEWHERE
                     loglik = fits + PUT_BACK + max(place, ELSEWHERE) - 0.5 * (quantity - 1) + share
                     act = self._sketch(move, session, gtin, quantity, misplaced=misplaced)
                     put = self._laid(move, units) if misplaced else ()

@@ -121,7 +121,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class ReviewRequested(Data, frozen=True, kw_only=True):
-    """A change that cannot be given to anyone with confidence: a person decides."""
+    """Who took what is not certain, or not known: a person decides."""
 
     NAME: ClassVar[str] = "review.requested"
     review: str

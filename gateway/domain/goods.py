@@ -23,7 +23,8 @@ SHIFT_MM: Final = 30.0
 IN_FRONT: Final = 0.7
 """Logarithm of how much likelier that is taken which was put down last: it stands in front."""
 LYING_MM: Final = 35.0
-"""Of where something misplaced is felt when it is taken, against when it was put down."""
+"""Standard deviation of where something misplaced is felt when it is taken, against when it was put
+down."""
 OUT_OF_PLACE: Final = -9.0
 """Logarithm of the likelihood that goods stand at a place where they do not belong."""
 SAME_UNIT: Final = 0.018
@@ -34,7 +35,7 @@ SWAY: Final = 0.04
 SWAY_G: Final = 2.0
 """How evenly a hand presses."""
 UNKNOWN: Final = -4.0
-"""Of a move of something that is not known at all."""
+"""Logarithm of the prior of a move of something that is not known at all."""
 UNKNOWN_G: Final = 20.0
 UNKNOWN_RANGE: Final = 4.0
 """Small ones are more frequent: spread evenly over the logarithm of their size."""

@@ -17,7 +17,7 @@ PLACES_MAX: Final = 1_000
 WRISTS_MAX: Final = 2_000
 """Sightings kept of one person, however fast cameras speak; three at 10 Hz fill less."""
 MIXED_MAX: Final = 16
-"""Tracks of one person, and others it may be, that are remembered: the latest."""
+"""Others that one person may be, that are remembered: the latest."""
 TRAIL_MAX: Final = 200
 """Sightings of one track that can be given to another person: the latest."""
 

@@ -11,8 +11,8 @@ from gateway.domain.store import Product, Shelf, Store
 
 SPREADS: Final = 1.8
 """Two weights are alike within so many standard deviations of their difference. At 1.8, whoever
-calls the nearer of two equally spread products is wrong one time in ten: what the engine asks a
-person about, as it gives an act to nobody below a probability of 0.9."""
+calls the nearer of two equally spread products is wrong one time in ten: below a probability of 0.9
+the engine asks a person."""
 NOISE_G: Final = 3.0
 """A smaller difference is lost in the noise of plates, whatever the tolerances say."""
 QUANTITIES: Final = ((1, 1), (1, 2), (2, 1))

@@ -28,7 +28,8 @@ TALK_SIGMA: Final = 0.012
 """What neighbours add to a total is known no better than this, as a part of it."""
 LEAN_G: Final = 38.0
 LEAN_PLATES: Final = 4
-"""So many plates at once, some up and some down and none by more: somebody leant on the shelf."""
+"""So many plates at once, some up and some down, or twice as many all one way, and none by more
+than ``LEAN_G``: somebody leant on the shelf."""
 LEAN: Final = -4.0
 LEAN_PLATE: Final = -2.0
 """Logarithm of the prior of that, and for each plate that felt it."""
@@ -55,12 +56,15 @@ PAUSE: Final = -0.6
 TOUCH: Final = -2.5
 """Of a hand that pressed or lifted and left everything as it was."""
 HIDDEN_NS: Final = 1_500_000_000
+"""Within this time the step of another may hide a part of a move."""
 HIDDEN: Final = (0.08, 0.6)
+"""Which part."""
 HIDDEN_LEFT_G: Final = 20.0
+"""What has to be left of the other."""
 HIDDEN_SIGMA: Final = 0.03
+"""How well the other is known then, as a part of what the first weighs."""
 HIDDEN_PRIOR: Final = -2.0
-"""When, and which part of a move, the step of another may hide; what that costs, and how well it is
-known then."""
+"""Logarithm of its prior."""
 SHIFT: Final = -1.5
 """Of plates that shifted for no reason at one instant."""
 NOISE_G: Final = 3.0

@@ -76,8 +76,8 @@ def ask(
     felt: list[PlateDelta],
     times: tuple[str, str],
     at_ns: int,
-) -> None:
-    """Ask a person about a change, or report it as unattended, or both."""
+) -> bool:
+    """Ask a person about a change, report it as unattended, or both; tell whether one is asked."""
     unattended = reason in UNATTENDED
     sessions = [] if reason == "nobody-near" else sorted(step.state.sessions)
     if not unattended:
@@ -119,6 +119,7 @@ def ask(
             started=review.started,
             ended=review.ended,
         )
+    return asked
 
 
 def _remember(step: Step, review: Review) -> None:
@@ -126,5 +127,8 @@ def _remember(step: Step, review: Review) -> None:
     for candidate in review.candidates:
         for act in candidate.acts:
             products.use(step, act.gtin)
+    oldest = next(iter(step.state.reviews.values()), None)
     if step.keep("review", step.state.reviews, review.id, review, REVIEWS_MAX):
         drop(step, "gateway/reviews", "forgotten")
+        if oldest is not None and step.state.decided.pop(oldest.change, None) is not None:
+            step.touch("decided", oldest.change)

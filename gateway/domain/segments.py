@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Times = NDArray[np.int64]
 
 MISSING_MAX: Final = 3
 """So many samples of a plate missing in a row are bridged."""

@@ -57,7 +57,7 @@ class SavedSession(msgspec.Struct, frozen=True):
 
 
 class ClosedCart(msgspec.Struct):
-    """A receipt that open reviews may still change; a row of kind ``closed``."""
+    """A receipt that later evidence or open reviews may still change; a row of kind ``closed``."""
 
     session: str
     revision: int

@@ -10,7 +10,7 @@ from gateway.domain.events import Candidate, Direction
 from gateway.domain.goods import Option, at_home, same_unit, unknown
 from gateway.domain.output import Step
 from gateway.domain.readings import Move, read
-from gateway.domain.reviews import ask, candidates_of, weights
+from gateway.domain.reviews import CANDIDATES_MAX, ask, candidates_of, weights
 from gateway.domain.state import OpenChange
 from gateway.domain.weighing import PlateChange, net
 
@@ -77,8 +77,9 @@ def _candidates(step: Step, shelf: str, run: Sequence[PlateChange]) -> list[Cand
                 (*acts, Sketch(None, one.gtin, one.quantity, direction, plate, one.misplaced)),
             )
             for share, acts in options
-            for one in ranked[:5]
+            for one in ranked[:CANDIDATES_MAX]
         ]
+        options = sorted(options, key=lambda one: -one[0])[: CANDIDATES_MAX**2]
     return candidates_of(options)
 
 

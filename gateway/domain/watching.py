@@ -5,7 +5,7 @@ from math import exp, log
 from typing import Final
 
 from gateway.domain.choices import Who
-from gateway.domain.goods import Option, at_home, place_loglik, unknown
+from gateway.domain.goods import OUT_OF_PLACE, Option, at_home, place_loglik, unknown
 from gateway.domain.hands import NOBODY, Hands, Place, evidence, shares
 from gateway.domain.output import Step
 from gateway.domain.readings import Move
@@ -118,7 +118,7 @@ class Watching:
         fits = [
             place_loglik(move, facing) for facing in self._places.facings if facing.gtin == gtin
         ]
-        return max(fits, default=-9.0)
+        return max(fits, default=OUT_OF_PLACE)
 
     def wide(self, move: Move) -> list[float]:
         """Return what units of which a part may have gone unnoticed at a move would weigh."""

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from gateway.domain.changes import readings_of
+from gateway.domain.choices import ELSEWHERE, TAKEN_BACK_MAX
 from gateway.domain.goods import Item, misplaced_here, same_unit
 from gateway.domain.hands import WIDEN_NS, Place
 from gateway.domain.layout import ShelfPlaces
@@ -22,7 +23,6 @@ READINGS_SHOWN: Final = 3
 FITS_SHOWN: Final = 5
 NEAR_SHOWN: Final = 8
 LEAST_ODDS: Final = 1e-4
-UNITS_MAX: Final = 3
 
 
 class Judged(NamedTuple):
@@ -53,6 +53,7 @@ def judge(step: Step, change: OpenChange) -> Judged:
         if exp(loglik - best) > LEAST_ODDS
     ]
     moves = next((one.moves for _, one in shown if one.moves), ())
+    first = readings[0].moves
     main = max(moves, key=lambda move: abs(move.total_g), default=None)
     return Judged(
         felt=[
@@ -69,7 +70,7 @@ def judge(step: Step, change: OpenChange) -> Judged:
         readings=read,
         place=None if main is None else watching.place_of(main),
         unattended=change.reason != "attended"
-        or bool(moves and not any(watching.seen(move) for move in moves)),
+        or bool(first and not any(watching.seen(move) for move in first)),
     )
 
 
@@ -174,10 +175,10 @@ def _returned(
     found = []
     for gtin in sorted({item.gtin for item in items}):
         weights_g = [item.unit_g for item in items if item.gtin == gtin and item.count > 0][-6:]
-        for quantity in range(1, min(len(weights_g), UNITS_MAX) + 1):
+        for quantity in range(1, min(len(weights_g), TAKEN_BACK_MAX) + 1):
             totals_g = {round(sum(chosen), 3) for chosen in combinations(weights_g, quantity)}
             best_g = max(sorted(totals_g), key=lambda total_g: same_unit(move, total_g))
             place = watching.place(move, gtin)
-            loglik = same_unit(move, best_g) + max(place, -3.0)
-            found.append((loglik, Fit(gtin, quantity, 0.0, best_g, session, place < -3.0)))
+            loglik = same_unit(move, best_g) + max(place, ELSEWHERE)
+            found.append((loglik, Fit(gtin, quantity, 0.0, best_g, session, place < ELSEWHERE)))
     return found

@@ -187,11 +187,7 @@ class _Watcher:
             return "unattended" if self._judged.unattended else "settled at once"
         if any(one.name == "review.resolved" and one.change == self._seen.id for one in events):
             return f"a person decided it at {label}"
-        left = [one.session for one in events if one.name == "session.ended"]
-        if left:
-            gone = ", ".join(f"[{one[:6]}]" for one in left if one)
-            return f"settled at {label}, when {gone} left"
-        return f"settled at {label}: nothing later spoke against it"
+        return f"settled at {label}, as the best explanation had it"
 
     # What came of it.
 

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes become acts, reviews or unattended changes; where nobody watched, never guesses."""
 
+import msgspec
 import pytest
 
-from tests.gateway.domain.scene import (
-    CRISPS,
-    JAM,
-    OIL,
-    TEA,
-    Body,
-)
+from gateway.domain.changes import decide_shelves, settled
+from gateway.domain.output import Step
+from gateway.domain.weighing import PlateChange, ShelfChange
+from tests.bench.busy import busy_store
+from tests.gateway.domain.scene import CRISPS, JAM, OIL, TEA, Body, Scene
 
 
 def test_what_changes_while_a_shelf_is_away_is_asked_and_not_guessed(shopping):
@@ -195,3 +194,20 @@ def test_what_is_certain_makes_no_review_however_long_the_visit_goes_on(shopping
     shopping.leave()
     assert shopping.named("review.requested") == []
     assert shopping.receipt(shopping.anna) == {TEA: 1, JAM: 1}
+
+
+@pytest.mark.timeout(10)
+def test_the_work_for_what_nobody_watched_is_bounded():
+    """Neighbours that went up and down by turns may be anything: little of it is looked at."""
+    scene = Scene(store=busy_store())
+    scene.run(2.0)
+    felt = [
+        PlateChange(plate, -150.0 if plate % 2 else 240.0, 0.7, 1, 2, 0.0, True, half_ns=plate)
+        for plate in range(12)
+    ]
+    step = Step(scene.state, scene.layout, 1_000, scene.stamp())
+    settled(step, "g1.s1", ShelfChange(felt, 1, 2, unwatched=True))
+    decide_shelves(step, {"g1.s1"})
+    [told] = [msgspec.json.decode(event.data) for event in step.events]
+    assert told["reason"] == "device-down"
+    assert len(told["weights"]) == 12
