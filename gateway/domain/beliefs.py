@@ -104,12 +104,16 @@ class Beliefs(msgspec.Struct):
                 kept = [one for one in self.beam if one.chosen[change] == best]
                 after = line_probability(kept, session, gtin) / share
                 known[gtin] = known.get(gtin, 1.0) * min(before / max(after, 1e-9), 1.0)
+        self.forget_loads(change)
         self.beam = settle(self.beam, change, self.asked)
 
-    def forget_loads(self) -> None:
-        """Forget what hands press or lift: whatever comes next is explained by itself."""
+    def forget_loads(self, change: str | None = None) -> None:
+        """Forget what hands press or lift, since one change or at all."""
         for one in self.beam:
-            one.loads = ()
+            if one.loads:
+                one.loads = tuple(
+                    load for load in one.loads if change is not None and load.change != change
+                )
 
     def lines(self, session: str) -> Lines:
         """Return a cart as the best explanation has it, with each line's probability."""
@@ -150,6 +154,7 @@ class Beliefs(msgspec.Struct):
             unit_g: What a unit of each product weighs.
         """
         if change is not None and change in self.open:
+            self.forget_loads(change)
             attribution = self.open.pop(change)
             wanted = _plain(after)
             agreeing = [

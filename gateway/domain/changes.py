@@ -29,6 +29,8 @@ AGREED_NS: Final = 15_000_000_000
 """A change of which all explanations say the same is settled after this long."""
 REVIEW_NS: Final = 10_000_000_000
 """How long later changes may tell what a doubtful one was, before a person is asked."""
+LOAD_NS: Final = 30_000_000_000
+"""After so long what a hand pressed or lifted is no more thought to let go."""
 UNTOLD_G_MAX: Final = 50.0
 """A settled change beyond this is asked about, also where the lightest unit weighs far more."""
 LATER: Final = "later evidence"
@@ -349,6 +351,8 @@ def tidy(step: Step) -> None:
         if age_ns < REVIEW_NS:
             continue
         ask_if_doubtful(step, one)
+        if age_ns > LOAD_NS:
+            beliefs.forget_loads(name)  # No hand rests for so long.
         best = beliefs.best.chosen[name]
         if age_ns > AGREED_NS and all(other.chosen[name] == best for other in beliefs.beam):
             _settle(step, name)
@@ -380,11 +384,13 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         ended=review.ended,
         reason=f"review {review.id}",
     )
+    thought = beliefs.open.get(review.change)
+    undone = [act.gtin for option in thought.options for act in option] if thought else []
     unit_g = {}
-    for act in [*before, *acts]:
-        products.use(step, act.gtin)
-        product = products.find(state, act.gtin)
-        unit_g[act.gtin] = product.unit_g if product is not None else 1.0
+    for gtin in [*undone, *(act.gtin for act in [*before, *acts])]:
+        products.use(step, gtin)
+        product = products.find(state, gtin)
+        unit_g[gtin] = product.unit_g if product is not None else 1.0
     beliefs.hold(
         review.change,
         [_sketch(step, act) for act in before],
@@ -404,8 +410,8 @@ def _replace(cart: ClosedCart, before: list[Act], after: list[Act]) -> None:
             direction: Direction = "put-back" if act.direction == "pick" else "pick"
             apply(cart.lines, msgspec.structs.replace(act, direction=direction, probability=1.0))
     for act in after:
-        if act.session == cart.session:
-            apply(cart.lines, act)
+        if act.session == cart.session:  # A person said so: the machine's doubt is over.
+            apply(cart.lines, msgspec.structs.replace(act, probability=1.0))
 
 
 def _sketch(step: Step, act: Act) -> Sketch:

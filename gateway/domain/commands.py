@@ -23,7 +23,8 @@ ANSWER_CHARS_MAX: Final = 500
 PRODUCTS_MAX: Final = 20_000
 """Products of a store, those that planograms have brought along included."""
 WEIGHT_G_MAX: Final = 1e5
-QUANTITY_MAX: Final = 1_000
+QUANTITY_MAX: Final = 100
+ACTS_MAX: Final = 20
 TOLERANCE: Final = 0.04
 TOLERANCE_G_MIN: Final = 1.0
 """Of a unit weight, where none is given, but at least 1 g: as in a store file."""
@@ -235,7 +236,10 @@ def _review(step: Step, command: Command) -> None:
     if review is None:
         raise CommandError(f"review {wanted.review} is not open")
     acts = [msgspec.structs.replace(act, gtin=_gtin(act.gtin)) for act in wanted.acts]
+    if len(acts) > ACTS_MAX:
+        raise CommandError(f"{len(acts)} acts: one change has at most {ACTS_MAX}")
     felt = {weight.plate for weight in review.weights}  # The store may have none of them by now.
+    felt |= {act.plate for candidate in review.candidates for act in candidate.acts}
     for act in acts:
         if act.session is not None and act.session not in review.sessions:
             raise CommandError(f"session {act.session} has no part in review {wanted.review}")

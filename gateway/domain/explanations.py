@@ -16,14 +16,14 @@ from gateway.domain.choices import Child, Choice, Scenery, Sketch, Weigher
 from gateway.domain.goods import Item, Load, Lying
 from gateway.domain.readings import Move, Reading
 
-WIDTH: Final = 32
+WIDTH: Final = 24
 """Explanations that are kept."""
 BEHIND: Final = 10.0
 """Less likely than the best by this, as a logarithm: not kept."""
 MORE: Final = 5.0
 """What carts and loads may be worth beyond the bound of a reading."""
-CHILDREN_MAX: Final = 160
-PARTIAL_MAX: Final = 10
+CHILDREN_MAX: Final = 96
+PARTIAL_MAX: Final = 8
 LOADS_MAX: Final = 6
 
 
@@ -122,7 +122,7 @@ def _key(
 ) -> object:
     """Return what makes two explanations equal for all that is to come."""
     held = sorted(
-        (session, tuple(sorted(item.gtin for item in items)))
+        (session, tuple(sorted((item.gtin, item.count) for item in items)))
         for session, items in carts.items()
         if items
     )
@@ -262,8 +262,8 @@ def _carry(
     to_cart = (act.direction == "pick") is not undo
     weight_g = unit_g[act.gtin]
     for _ in range(act.quantity):
-        if act.session is not None:
-            held = list(carts.get(act.session, ()))
+        if act.session is not None and act.session in carts:
+            held = list(carts[act.session])
             wanted = 1 if not to_cart else -1
             spare = next(
                 (item for item in reversed(held) if (item.gtin, item.count) == (act.gtin, wanted)),

@@ -33,7 +33,7 @@ def use(step: Step, gtin: str) -> None:
 
 def refresh(step: Step) -> None:
     """Take over what the store says of the products in use, before it changes."""
-    for gtin in list(step.state.products):
+    for gtin in sorted({*step.state.products, *_thought_of(step.state)}):
         use(step, gtin)
 
 
@@ -43,6 +43,7 @@ def sweep(step: Step) -> None:
     named = {gtin for session in state.sessions.values() for gtin in session.lines}
     named |= {gtin for cart in state.closed.values() for gtin in cart.lines}
     named |= {gtin for holding in state.holdings.values() for gtin in holding.misplaced}
+    named |= _thought_of(state)
     named |= {
         act.gtin
         for review in state.reviews.values()
@@ -52,3 +53,12 @@ def sweep(step: Step) -> None:
     for gtin in sorted(state.products.keys() - named):
         del state.products[gtin]
         step.touch("product", gtin)
+
+
+def _thought_of(state: EngineState) -> set[str]:
+    """Return the products that open changes may turn out to be about."""
+    open_changes = state.beliefs.open.values()
+    found = {act.gtin for one in open_changes for option in one.options for act in option}
+    waiting = state.doubts.values()
+    found |= {act.gtin for one in waiting for candidate in one.candidates for act in candidate.acts}
+    return found - {""}

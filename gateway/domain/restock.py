@@ -42,6 +42,7 @@ def enter(step: Step, kept: Collection[str]) -> None:
     for name in list(state.shelves):
         if name not in kept:
             del state.shelves[name]
+    step.state.beliefs.forget_loads()  # They name plates by their place.
     check_holdings(step)
     lessons.check(step)
     presence.forget_removed(step)

@@ -358,6 +358,7 @@ def tick(step: Step, ask: Callable[[Step, str], None]) -> None:
             close(step, session)
     for name, cart in list(step.state.closed.items()):
         if cart.closed_ns is not None and step.now_ns - cart.closed_ns > CLOSED_HOLD_NS:
+            ask(step, name)
             cart.closed_ns = None
             step.state.beliefs.leave(name)
         _forget_if_done(step, name)

@@ -482,3 +482,59 @@ def test_a_decision_is_on_the_whole_of_a_change(shopping):
     ]
     shopping.leave()
     assert shopping.receipt(shopping.anna) == {TEA: 2}
+
+
+def jam(session):
+    return {
+        "session": session,
+        "gtin": JAM,
+        "quantity": 1,
+        "direction": "pick",
+        "plate": "g1.s1.p3",
+        "probability": 1.0,
+    }
+
+
+def asked_about_half_a_jam(scene, shopper="anna"):
+    """Somebody lifts what weighs half a jam; return the session and the review."""
+    session = scene.enter(shopper)
+    scene.act(shopper, {"g1.s1.p3": -200.0}, wait_s=12.0)
+    return session, scene.named("review.requested")[-1]
+
+
+def test_a_decision_that_nobody_thought_of_is_carried_out_and_its_hand_is_done(scene):
+    """The other half is no second jam, whoever takes it: a person said that the first was one."""
+    scene.run(2.0)
+    anna, review = asked_about_half_a_jam(scene)
+    effects, _ = scene.command(
+        "review", {"review": review["review"], "acts": [jam(anna)], "by": "clerk"}
+    )
+    assert answer(effects)[0] == "ok"
+    scene.act("anna", {"g1.s1.p3": -190.0}, wait_s=12.0)
+    scene.leave("anna")
+    assert scene.receipt(anna) == {JAM: 1}
+
+
+def test_a_hand_that_was_forgotten_ends_in_nobodys_cart(scene):
+    scene.run(2.0)
+    asked_about_half_a_jam(scene)
+    scene.leave("anna")
+    scene.run(60.0)
+    bert = scene.enter("bert")
+    scene.act("bert", {"g1.s1.p3": -190.0}, wait_s=12.0)
+    scene.leave("bert")
+    assert scene.receipt(bert) == {}
+
+
+def test_a_decision_long_after_the_receipt_leaves_no_cart_behind(scene):
+    scene.run(2.0)
+    anna, review = asked_about_half_a_jam(scene)
+    scene.leave("anna")
+    scene.run(95.0)
+    scene.command("review", {"review": review["review"], "acts": [jam(anna)], "by": "clerk"})
+    assert scene.receipt(anna) == {JAM: 1}
+    assert scene.state.beliefs.best.carts == {}
+    scene.enter("dora")
+    made = scene.act("dora", {"g1.s1.p3": 390.0}, wait_s=14.0)
+    acts = [act for one in made for act in one.data.get("acts", [])]
+    assert all(act["session"] is None for act in acts)
