@@ -299,7 +299,7 @@ def doubt():
     for topic, after_ms, payload in visit(gone_g=113.0, leave=False):
         shop.tick(after_ms)
         shop.tell(topic, jsonb(payload))
-    shop.tick(5_000)
+    shop.tick(15_000)
     assert shop.engine.state.reviews, "nobody can take 113 g of these"
     return shop.engine.snapshot()
 
