@@ -34,6 +34,9 @@ HANDED_OVER: Final = 0.06
 """Probability that not who took it puts it back."""
 TAKEN_BACK_MAX: Final = 3
 """Most units of one product that are put back at once."""
+FAR_PART: Final = 0.25
+FAR_G: Final = 15.0
+"""Units that weigh differently by more are not looked at closer."""
 RELEASE: Final = -0.7
 """Logarithm of the probability that what a hand presses or lifts ends in a way that is seen."""
 LEAST_G: Final = 20.0
@@ -226,6 +229,8 @@ class Weigher:
         for gtin in sorted({item.gtin for item in items}):
             of_it = [item for item in items if item.gtin == gtin and item.count > 0][-6:]
             for quantity in range(1, min(len(of_it), TAKEN_BACK_MAX) + 1):
+                if not self._may_weigh(move, gtin, quantity, of_it):
+                    continue
                 for units in sorted(set(combinations(of_it, quantity))):
                     weight_g = sum(item.unit_g for item in units)
                     fits = self._weight(move, weight_g, gtin, quantity)
@@ -237,6 +242,17 @@ class Weigher:
                     found.append(Choice(loglik, act, units, session, put=put))
         found.sort(key=lambda one: -one.loglik)
         return found[:CHOICES_MAX]
+
+    def _may_weigh(self, move: Move, gtin: str, quantity: int, of_it: Sequence[Item]) -> bool:
+        """Tell whether so many units are worth a closer look: most are far from what came back."""
+        total_g = abs(move.total_g)
+        within_g = FAR_PART * total_g + FAR_G
+        known = self._scenery.known.get(gtin)
+        weights_g = [item.unit_g for item in of_it]
+        if known is not None:
+            weights_g.append(known.unit_g)
+        low_g, high_g = quantity * min(weights_g), quantity * max(weights_g)
+        return low_g - within_g <= total_g <= high_g + within_g
 
     def _weight(self, move: Move, weight_g: float, gtin: str, quantity: int) -> float:
         """Return how well units weigh what came back: as when they were taken, or as they should.

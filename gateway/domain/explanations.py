@@ -22,6 +22,8 @@ BEHIND: Final = 10.0
 """Less likely than the best by this, as a logarithm: not kept."""
 MORE: Final = 5.0
 """What carts and loads may be worth beyond the bound of a reading."""
+PAIRS_MAX: Final = 80
+"""So many explanations with a reading are weighed for one change."""
 CHILDREN_MAX: Final = 96
 PARTIAL_MAX: Final = 8
 LOADS_MAX: Final = 6
@@ -60,23 +62,7 @@ def extend(
         The explanations, best first, their probabilities summing to 1; the change's options; and
         of each option what the plates felt of its acts, by its likeliest reading.
     """
-    weigher = Weigher(scenery)
-    worth = {one: one.loglik + sum(map(scenery.bound, one.moves)) for one in readings}
-    best = max(one.logp for one in beam)
-    children: list[Child] = []
-    floor = -1e18
-    for number, one in enumerate(beam):
-        if one.logp < best - BEHIND:
-            continue
-        for reading in readings:
-            # A bound on what this can come to; later evidence may be worth a little more.
-            if one.logp + worth[reading] + MORE < floor:
-                continue
-            begun = Child(one.logp + reading.loglik, one.carts, one.lying, (), number, one.loads)
-            found = _assign(begun, reading.moves, weigher, floor)
-            if found:
-                floor = max(floor, found[0].logp - BEHIND)
-                children += found
+    children = _children(beam, readings, scenery)
     children.sort(key=lambda child: -child.logp)
     options: dict[tuple[Sketch, ...], int] = {}
     felt: list[tuple[Move, ...]] = []
@@ -99,6 +85,33 @@ def extend(
         chosen = {**said, change: index}
         merged[key] = Explanation(child.logp, child.carts, child.lying, chosen, child.loads)
     return normalised(list(merged.values())), list(options), felt
+
+
+def _children(
+    beam: Sequence[Explanation], readings: Sequence[Reading], scenery: Scenery
+) -> list[Child]:
+    """Return what explanations may become by one more change."""
+    weigher = Weigher(scenery)
+    worth = {one: one.loglik + sum(map(scenery.bound, one.moves)) for one in readings}
+    # The likeliest pairs first, by a bound on what they can come to; their number bounds the work.
+    pairs = [
+        (one.logp + worth[reading], number, reading)
+        for number, one in enumerate(beam)
+        for reading in readings
+    ]
+    pairs.sort(key=lambda pair: -pair[0])
+    children: list[Child] = []
+    floor = -1e18
+    for bound, number, reading in pairs[:PAIRS_MAX]:
+        if bound + MORE < floor:
+            break
+        one = beam[number]
+        begun = Child(one.logp + reading.loglik, one.carts, one.lying, (), number, one.loads)
+        found = _assign(begun, reading.moves, weigher, floor)
+        if found:
+            floor = max(floor, found[0].logp - BEHIND)
+            children += found
+    return children
 
 
 def normalised(beam: list[Explanation]) -> list[Explanation]:

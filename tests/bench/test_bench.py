@@ -9,6 +9,7 @@ import pytest
 from gateway.config import load_store
 from gateway.simulator.store_files import write_store
 from tests.bench import __main__ as bench
+from tests.bench import busy
 from tests.bench.measures import percentile
 from tests.bench.recording import recorded
 
@@ -57,3 +58,9 @@ def test_a_limit_that_is_missed_is_said():
     assert bench.kept(24.9, "<=", 25)
     assert not bench.kept(25.1, "<=", 25)
     assert not bench.kept(14.9, ">=", 15)
+
+
+def test_a_busy_store_is_told_about():
+    spent_ms, told = busy.costs(8.0)
+    assert told >= 12
+    assert spent_ms == sorted(spent_ms)
