@@ -69,17 +69,16 @@ def test_the_engine_holds_what_it_reached(reported, condition):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("part", "worth"), [("carts", 0.02), ("plate-shares", 0.2)])
-def test_evidence_is_worth_what_it_costs(reported, part, worth):
+def test_what_carts_hold_is_worth_a_lot(reported):
     plan = Plan(
         conditions=("typical",),
         first_seed=SEEDS["reporting"],
         examinees=("engine",),
-        without=(part,),
+        without=("carts",),
     )
     without = run(plan, jobs=min(os.cpu_count() or 1, 4), progress=quietly)
     f1 = [figures(of(one, "engine", condition="typical")).f1 for one in (reported, without)]
-    assert f1[0] - f1[1] > worth
+    assert f1[0] - f1[1] > 0.02
 
 
 def test_sets_of_seeds_do_not_overlap():
