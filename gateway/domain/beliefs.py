@@ -89,7 +89,8 @@ class Beliefs(msgspec.Struct):
         """Hold the best option of a change for true, and remember what that costs in certainty."""
         attribution = self.open.pop(change)
         best = self.best.chosen[change]
-        share = sum(probability(one) for one in self.beam if one.chosen[change] == best)
+        kept = [one for one in self.beam if one.chosen[change] == best]
+        share = sum(probability(one) for one in kept)
         if share < 1.0 - 1e-9:
             for session, gtin in sorted(
                 {
@@ -101,7 +102,6 @@ class Beliefs(msgspec.Struct):
             ):
                 known = self.sure.setdefault(session, {})
                 before = line_probability(self.beam, session, gtin)
-                kept = [one for one in self.beam if one.chosen[change] == best]
                 after = line_probability(kept, session, gtin) / share
                 known[gtin] = known.get(gtin, 1.0) * min(before / max(after, 1e-9), 1.0)
         self.forget_loads(change)

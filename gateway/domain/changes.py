@@ -126,17 +126,17 @@ def _explain(step: Step, change: OpenChange) -> None:
         weights=weights(step, change.shelf, net(change.change)),
         started=step.time(change.change.since_ns),
         ended=step.time(change.change.stable_ns),
+        near=sorted(watching.near),
     )
-    beliefs.open[change.id].near = sorted(watching.near)
     tell(step)
     best = beliefs.best.chosen[change.id]
     lessons.learn(step, options[best], moves[best], beliefs.options(change.id))
     let_go = pressed - {load.change for load in beliefs.best.loads}
     # Who was asked about a hand that pressed hears of its letting go, too.
-    answers = let_go and all(
+    answers = bool(let_go) and all(
         name in beliefs.open and not beliefs.open[name].asked for name in let_go
     )
-    _ask_if_strange(step, beliefs.open[change.id], watching, answers=bool(answers))
+    _ask_if_strange(step, beliefs.open[change.id], watching, answers=answers)
     if "look-back" in without:
         _settle(step, change.id)
         beliefs.forget_loads()
@@ -210,7 +210,7 @@ def _remember_doubts(step: Step) -> None:
         for one in state.beliefs.open.values()
         if not one.asked and (reason := _doubtful(step, one)) is not None
     }
-    for change in state.doubts.keys() - wanted.keys():
+    for change in sorted(state.doubts.keys() - wanted.keys()):
         _forget_doubt(step, change)
     for change, (one, reason) in wanted.items():
         known = state.doubts.get(change)

@@ -30,6 +30,8 @@ ELSEWHERE: Final = -2.3
 """Logarithm of the prior of a put-back where the product does not belong."""
 RESTOCK: Final = -1.5
 """Of goods that somebody without a cart brings to their place."""
+NOT_THERE: Final = -30.0
+"""Logarithm of the share of a session of which nobody was near."""
 HANDED_OVER: Final = 0.06
 """Probability that not who took it puts it back."""
 TAKEN_BACK_MAX: Final = 3
@@ -224,18 +226,18 @@ class Weigher:
 
     def _put_backs(self, move: Move, session: str, items: tuple[Item, ...]) -> list[Choice]:
         who = self._who[move]
-        share = log(exp(who.get(session, -30.0)) + HANDED_OVER)
+        share = log(exp(who.get(session, NOT_THERE)) + HANDED_OVER)
         found = []
         for gtin in sorted({item.gtin for item in items}):
             of_it = [item for item in items if item.gtin == gtin and item.count > 0][-6:]
+            place = self._scenery.place(move, gtin)
+            misplaced = place < ELSEWHERE
             for quantity in range(1, min(len(of_it), TAKEN_BACK_MAX) + 1):
                 if not self._may_weigh(move, gtin, quantity, of_it):
                     continue
                 for units in sorted(set(combinations(of_it, quantity))):
                     weight_g = sum(item.unit_g for item in units)
                     fits = self._weight(move, weight_g, gtin, quantity)
-                    place = self._scenery.place(move, gtin)
-                    misplaced = place < ELSEWHERE
                     loglik = fits + PUT_BACK + max(place, ELSEWHERE) - 0.5 * (quantity - 1) + share
                     act = self._sketch(move, session, gtin, quantity, misplaced=misplaced)
                     put = self._laid(move, units) if misplaced else ()

@@ -66,16 +66,13 @@ def extend(
     children.sort(key=lambda child: -child.logp)
     options: dict[tuple[Sketch, ...], int] = {}
     felt: list[tuple[Move, ...]] = []
-    merged: dict[object, Explanation] = {}
+    found: dict[object, Explanation] = {}
     for child in children[:CHILDREN_MAX]:
         if child.logp < children[0].logp - BEHIND:
             break
         said = beam[child.parent].chosen
-        key = (
-            _key(child.carts, child.lying, child.loads),
-            tuple(said.get(name) for name in asked),
-        )
-        known = merged.get(key)
+        key = _key(child, said, asked)
+        known = found.get(key)
         if known is not None:
             known.logp = _add(known.logp, child.logp)
             continue
@@ -83,8 +80,8 @@ def extend(
         if index == len(felt):
             felt.append(child.moves)
         chosen = {**said, change: index}
-        merged[key] = Explanation(child.logp, child.carts, child.lying, chosen, child.loads)
-    return normalised(list(merged.values())), list(options), felt
+        found[key] = Explanation(child.logp, child.carts, child.lying, chosen, child.loads)
+    return normalised(list(found.values())), list(options), felt
 
 
 def _children(
@@ -130,17 +127,22 @@ def _add(one: float, other: float) -> float:
     return high + log(1.0 + exp(low - high))
 
 
-def _key(
-    carts: dict[str, tuple[Item, ...]], lying: tuple[Lying, ...], loads: tuple[Load, ...]
-) -> object:
-    """Return what makes two explanations equal for all that is to come."""
+def _key(one: Child | Explanation, said: Mapping[str, int], asked: Sequence[str]) -> object:
+    """Return what makes two explanations equal for all that is to come.
+
+    Args:
+        one: An explanation, or what becomes one.
+        said: What it says of open changes.
+        asked: Those that a person may decide: what is said of them is kept apart.
+    """
     held = sorted(
         (session, tuple(sorted((item.gtin, item.count) for item in items)))
-        for session, items in carts.items()
+        for session, items in one.carts.items()
         if items
     )
-    about = tuple(sorted((one.gtin, one.plate) for one in lying))
-    return tuple(held), about, tuple((one.change, one.plates) for one in loads)
+    about = tuple(sorted((item.gtin, item.plate) for item in one.lying))
+    pressed = tuple((load.change, load.plates) for load in one.loads)
+    return tuple(held), about, pressed, tuple(said.get(name) for name in asked)
 
 
 def _assign(begun: Child, moves: Sequence[Move], weigher: Weigher, floor: float) -> list[Child]:
@@ -220,11 +222,7 @@ def merged(beam: Sequence[Explanation], asked: Sequence[str] = ()) -> list[Expla
     """
     found: dict[object, Explanation] = {}
     for one in sorted(beam, key=lambda one: -one.logp):
-        key = (
-            _key(one.carts, one.lying, one.loads),
-            tuple(one.chosen.get(name) for name in asked),
-        )
-        known = found.setdefault(key, one)
+        known = found.setdefault(_key(one, one.chosen, asked), one)
         if known is not one:
             known.logp = _add(known.logp, one.logp)
     return normalised(list(found.values()))

@@ -11,6 +11,7 @@ import msgspec
 from gateway.config import load_settings, load_store
 from gateway.database_errors import DatabaseError
 from gateway.journal import JournalError, segments
+from gateway.plotting import without_plots
 from gateway.why.facts import Evidence, Story, WhyError
 from gateway.why.story import from_database, from_journal, require_change
 from gateway.why.words import tell
@@ -108,10 +109,7 @@ def _drawer(path: Path | None) -> Draw | None:
     try:
         from gateway.why.picture import draw  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("matplotlib"):
-            raise
-        remedy = "Install shelfgate[plots]"
-        raise WhyError(f"--plot: {error.name} is missing. {remedy}") from None
+        raise WhyError(without_plots(error)) from None
     return draw
 
 

@@ -9,12 +9,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from gateway.domain.changes import readings_of
-from gateway.domain.choices import ELSEWHERE, TAKEN_BACK_MAX
+from gateway.domain.choices import ELSEWHERE, NOT_THERE, TAKEN_BACK_MAX
 from gateway.domain.goods import Item, misplaced_here, same_unit
 from gateway.domain.hands import WIDEN_NS, Place
 from gateway.domain.layout import ShelfPlaces
 from gateway.domain.output import Step
 from gateway.domain.readings import Move, Reading
+from gateway.domain.sessions import bound_persons
 from gateway.domain.state import OpenChange
 from gateway.domain.watching import NEAR, Watching
 from gateway.why.facts import Felt, Fit, Moved, Near, Read
@@ -113,13 +114,11 @@ def _near(step: Step, shelf: str, watching: Watching, move: Move) -> list[Near]:
     state, places = step.state, step.layout.shelves[shelf]
     who = watching.who(move)
     place = watching.place_of(move)
-    session_of = {
-        person: session.id for session in state.sessions.values() for person in session.persons
-    }
+    bound = bound_persons(step)
     x_mm, y_mm = places.front_point(move.x_mm)
     found = []
     for one in sorted(watching.hands(move), key=lambda one: -one.score):
-        session = session_of.get(one.person)
+        session = bound[one.person].id if one.person in bound else None
         if one.score <= NEAR and session is None:
             continue
         person = state.people.persons[one.person]
@@ -134,7 +133,7 @@ def _near(step: Step, shelf: str, watching: Watching, move: Move) -> list[Near]:
                 wrist_mm=min((mm for _, mm in nearest(sights, places, place)), default=None),
                 floor_mm=float(np.median([hypot(x - x_mm, y - y_mm) for x, y in spots])),
                 score=one.score,
-                probability=exp(who.get(session, -30.0)),
+                probability=exp(who.get(session, NOT_THERE)),
             )
         )
     return found[:NEAR_SHOWN]

@@ -14,6 +14,7 @@ import msgspec
 from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput, Evidence
 from gateway.journal import JournalError, replay
+from gateway.plotting import without_plots
 from gateway.simulator.exam.answers import Answer
 from gateway.simulator.exam.cases import ALL_KINDS
 from gateway.simulator.exam.conditions import CONDITIONS
@@ -239,10 +240,7 @@ def _plotter(directory: Path | None) -> "Plots | None":
     try:
         from gateway.simulator.exam.plots import Plots  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("matplotlib"):
-            raise
-        remedy = "Install shelfgate[plots]"
-        raise EvaluateError(f"--plot: {error.name} is missing. {remedy}") from None
+        raise EvaluateError(without_plots(error)) from None
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
