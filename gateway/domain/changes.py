@@ -14,7 +14,7 @@ from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import extend
 from gateway.domain.output import Step
 from gateway.domain.readings import Reading, hidden, plausible, read
-from gateway.domain.reviews import act_of, ask, candidates_of, plain, weights
+from gateway.domain.reviews import act_of, ask, candidates_of, plain, taken_unseen, weights
 from gateway.domain.sessions import write_carts
 from gateway.domain.state import ClosedCart, Decided, Doubt, Holding, OpenChange, Review
 from gateway.domain.unattended import decide_unattended
@@ -113,6 +113,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         bound=watching.bound,
         known=watching.known,
         place=watching.place,
+        unseen=taken_unseen(step),
         carts="carts" not in without,
     )
     pressed = {load.change for load in beliefs.best.loads if load.shelf == change.shelf}
@@ -327,7 +328,14 @@ def _doubtful(step: Step, one: Attribution) -> str | None:
     """Return why a person has to be asked about a change, as far as is known now."""
     if _unexplained(step, one):
         return "unexplained-weight"
-    return "uncertain" if sure_of(step, one) < step.state.settings.certainty else None
+    unsure = sure_of(step, one) < step.state.settings.certainty
+    return "uncertain" if unsure or _answers_review(step, one) else None
+
+
+def _answers_review(step: Step, one: Attribution) -> bool:
+    """Tell whether a change brought back what an open review may give to somebody."""
+    brought = {act.gtin for act in one.acts if act.session is None and act.direction == "put-back"}
+    return bool(brought) and not brought.isdisjoint(taken_unseen(step))
 
 
 def _unexplained(step: Step, one: Attribution) -> bool:
@@ -339,7 +347,8 @@ def ask_before_closing(step: Step, session: str) -> None:
     """Ask about what may still change a cart that is about to be closed."""
     for one in list(step.state.beliefs.open.values()):
         named = any(act.session == session for option in one.options for act in option)
-        if named or (session in one.near and _unexplained(step, one)):
+        beside = session in one.near and (_unexplained(step, one) or _answers_review(step, one))
+        if named or beside:
             ask_if_doubtful(step, one)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways to explain one move: what it was, whose hand and whose cart, given what carts hold."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import combinations
 from math import exp, hypot, log
 from typing import Final, NamedTuple
@@ -30,6 +30,8 @@ ELSEWHERE: Final = -2.3
 """Logarithm of the prior of a put-back where the product does not belong."""
 RESTOCK: Final = -1.5
 """Of goods that somebody without a cart brings to their place."""
+BROUGHT: Final = -5.0
+"""Logarithm of the share of those who bring what no cart is known to hold."""
 NOT_THERE: Final = -30.0
 """Logarithm of the share of a session of which nobody was near."""
 HANDED_OVER: Final = 0.06
@@ -76,6 +78,8 @@ class Scenery(NamedTuple):
     """What products weigh."""
     place: Callable[[Move, str], float]
     """How well a move's place fits where a product belongs."""
+    unseen: Container[str] = ()
+    """Products of which a unit was taken when nobody could be named."""
     carts: bool = True
     """Whether carts count as evidence."""
 
@@ -149,7 +153,7 @@ class Weigher:
             return taken
         if not self._scenery.carts:
             return self._anybody(move, one)
-        found = list(self._homely(move))
+        found = [*self._homely(move), *self._returned(move, one)]
         for session, items in one.carts.items():
             if items:
                 found += self._given(move, session, items)
@@ -200,9 +204,28 @@ class Weigher:
                     units = (Item(option.gtin, unit_g),) * option.quantity
                     found.append(Choice(option.loglik + share, act, units, session))
                 elif session is None:
-                    found.append(Choice(option.loglik + share + RESTOCK, act))
+                    brought = float(np.logaddexp(share, BROUGHT))
+                    found.append(Choice(option.loglik + brought + RESTOCK, act))
         found.sort(key=lambda one: -one.loglik)
         self._home[move] = found = found[: CHOICES_MAX * 2]
+        return found
+
+    def _returned(self, move: Move, one: Child) -> list[Choice]:
+        """Return what may have come back that was taken when nobody could be named.
+
+        Whoever brings it holds none by what is known.
+        """
+        found = []
+        for option in self._scenery.home(move)[:CHOICES_MAX]:
+            if option.gtin not in self._scenery.unseen or option.misplaced:
+                continue
+            others = sum(
+                exp(share)
+                for session, share in self._who[move].items()
+                if not any(item.gtin == option.gtin for item in one.carts.get(session or "", ()))
+            )
+            act = self._sketch(move, None, option.gtin, option.quantity, misplaced=False)
+            found.append(Choice(option.loglik + PUT_BACK + log(others + 1e-12), act))
         return found
 
     def _misplaced(self, move: Move, lying: tuple[Lying, ...]) -> list[Choice]:

@@ -2,6 +2,7 @@
 """Questions to a person: asked where the engine is not sure, kept until they are answered."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 from gateway.domain import events, products
@@ -14,6 +15,8 @@ from gateway.domain.weighing import PlateChange
 
 REVIEWS_MAX: Final = 1_000
 CANDIDATES_MAX: Final = 5
+UNSEEN_MAX: Final = 32
+"""So many of the latest reviews tell what was taken unseen; of older ones it has left the store."""
 UNATTENDED: Final = frozenset({"gateway-down", "device-down", "nobody-near"})
 """Reasons that mean that no shopper can be thought of."""
 
@@ -50,6 +53,17 @@ def candidates_of(options: Iterable[tuple[float, tuple[Sketch, ...]]]) -> list[C
 def plain(acts: Sequence[Sketch | Act]) -> tuple[tuple[str, str, int, str], ...]:
     """Return what acts come to, wherever they were done."""
     return tuple(sorted((act.session or "", act.gtin, act.quantity, act.direction) for act in acts))
+
+
+def taken_unseen(step: Step) -> set[str]:
+    """Return the products of which a unit left, by open reviews, when nobody could be named."""
+    latest = islice(reversed(step.state.reviews.values()), UNSEEN_MAX)
+    return {
+        act.gtin
+        for review in latest
+        for act in (review.candidates[0].acts if review.candidates else ())
+        if act.session is None and act.direction == "pick"
+    }
 
 
 def weights(step: Step, shelf: str, plates: Sequence[PlateChange]) -> list[PlateDelta]:

@@ -387,7 +387,8 @@ class Demo:
             self._check()
             self._watch_backlog()
             witness, books = self._witness(), self._books()
-            if set(witness.left_ns) <= set(books.receipts) and not self._pending():
+            complete = books.receipts.keys() - books.unclosed
+            if set(witness.left_ns) <= complete and not self._pending():
                 break
             await asyncio.sleep(0.25)
         else:

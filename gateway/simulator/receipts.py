@@ -57,6 +57,8 @@ class Books:
     open_reviews: list[Review]
     sessions: dict[str, str]
     """Shopper by session."""
+    unclosed: set[str]
+    """Shoppers of a visit whose cart is not closed: one whose scan seemed unheard has two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def keep_books(payloads: Iterable[bytes]) -> Books:
             receipt.lines[line["gtin"]] += int(line["quantity"])
         receipt.open += cart["open"]
     open_reviews = [review for name, review in reviews.items() if name not in resolved]
-    return Books(receipts, open_reviews, sessions)
+    unclosed = {shopper for session, shopper in sessions.items() if session not in carts}
+    return Books(receipts, open_reviews, sessions, unclosed)
 
 
 def judge(

@@ -50,7 +50,7 @@ class Story:
         """One move by whoever of ``who`` it was, each with a share; return the change."""
         return self.read([Reading(0.0, (moved(total_g, plate),))], who, **wanted)
 
-    def read(self, readings, who, *, carts=True):
+    def read(self, readings, who, *, carts=True, unseen=()):
         """Explain a change that may be read in several ways."""
         change = next(self.names)
         shares = {session: log(share) for session, share in who.items()}
@@ -63,6 +63,7 @@ class Story:
             bound=lambda _move: 0.0,
             known=KNOWN,
             place=lambda move, gtin: place_loglik(move, FACINGS[gtin]),
+            unseen=unseen,
             carts=carts,
         )
         self.beliefs.beam, options, _ = extend(

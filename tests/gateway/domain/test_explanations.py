@@ -57,6 +57,30 @@ def test_nobody_puts_back_what_nobody_holds():
     assert story.cart("anna") == {}
 
 
+def test_what_was_taken_unseen_comes_off_no_cart_by_the_hand_of_one_who_holds_none():
+    story = Story("anna", "bert")
+    story.act(-240.0, 0, {"anna": 1.0})
+    back = story.act(+240.0, 0, {"anna": 1e-4, "bert": 1.0}, unseen={"tea"})
+    assert story.told(back) == [(None, "tea", 1)]
+    assert story.cart("anna") == {"tea": 1}
+
+
+def test_what_was_taken_unseen_leaves_ones_own_put_back_ones_own():
+    story = Story("anna", "bert")
+    story.act(-240.0, 0, {"anna": 1.0})
+    back = story.act(+240.0, 0, {"anna": 1.0, "bert": 1e-4}, unseen={"tea"})
+    assert story.told(back) == [("anna", "tea", 1)]
+
+
+def test_what_nobody_is_known_to_hold_may_be_brought_and_taken_again():
+    """Not a hand that pressed and let go: the next who takes one is billed for it."""
+    story = Story("anna")
+    story.act(+240.0, 0, {"anna": 1.0})
+    again = story.act(-240.0, 0, {"anna": 1.0})
+    assert story.told(again) == [("anna", "tea", 1)]
+    assert story.cart("anna") == {"tea": 1}
+
+
 def test_a_put_back_overturns_an_earlier_choice():
     """Anna seemed to have taken it; then Bert, alone, brings it back."""
     story = Story("anna", "bert")

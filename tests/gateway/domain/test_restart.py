@@ -58,6 +58,23 @@ def test_what_changed_while_the_gateway_was_down_is_asked(shopping, reboot, chan
     assert shopping.receipt(shopping.anna) == {TEA: 1}
 
 
+def test_what_was_taken_while_down_comes_off_nobody_elses_cart(shopping):
+    """Bert took a tea unseen and brings it back: Anna's own stays hers, and both are asked."""
+    bert = shopping.enter("bert")
+    shopping.weights_g["g1.s1.p2"] -= 240.0
+    shopping.restart()
+    shopping.run(3.0)
+    shopping.bodies["anna"].floor_mm = (-500.0, 0.0)
+    shopping.act("bert", {"g1.s1.p2": +240.0})
+    shopping.leave("bert")
+    assert [one["weights"][0]["delta_g"] > 0 for one in shopping.named("review.requested")] == [
+        False,
+        True,
+    ]
+    shopping.leave()
+    assert (shopping.receipt(bert), shopping.receipt(shopping.anna)) == ({}, {TEA: 1})
+
+
 def test_what_changed_while_down_and_nobody_shopped_needs_no_review(scene):
     scene.weights_g["g1.s1.p3"] -= 390.0
     scene.restart()

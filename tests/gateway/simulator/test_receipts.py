@@ -77,6 +77,12 @@ def test_two_visits_of_one_shopper_add_up():
     assert verdict([*events, cart("s2", {"a": 1})], witness({"a": 2})).right
 
 
+def test_a_shopper_of_two_visits_is_waited_for_until_both_carts_are_closed():
+    events = [START, cart("s1", {}), event("session.started", session="s2", shopper="anna")]
+    assert keep_books(events).unclosed == {"anna"}
+    assert keep_books([*events, cart("s2", {"a": 1})]).unclosed == set()
+
+
 def test_an_act_in_a_downtime_may_be_open():
     truth = witness({"a": 1, "b": 1}, act("a", 10, 11, "p1"), act("b", 20, 21, "p2"))
     events = [START, cart("s1", {"a": 1}), review("r1", "p2")]
