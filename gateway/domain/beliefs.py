@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.domain.carts import CartLine, Lines
-from gateway.domain.choices import Sketch
+from gateway.domain.choices import Sketch, identified, plain
 from gateway.domain.events import Act, PlateDelta
 from gateway.domain.explanations import (
     Explanation,
+    Way,
     count,
+    known_now,
     line_probability,
     marginals,
     merged,
@@ -46,7 +48,9 @@ class Attribution(msgspec.Struct):
 class Beliefs(msgspec.Struct):
     """The beam, the changes that it still explains in several ways, and what was settled."""
 
-    beam: list[Explanation] = msgspec.field(default_factory=lambda: [Explanation(0.0, {}, (), {})])
+    beam: list[Explanation] = msgspec.field(
+        default_factory=lambda: [Explanation(0.0, {}, (), [Way(1.0, {})])]
+    )
     open: dict[str, Attribution] = {}
     sure: dict[str, dict[str, float]] = {}
     """By session and GTIN: what settling doubtful changes has cost the line's probability."""
@@ -136,6 +140,18 @@ class Beliefs(msgspec.Struct):
         """Return what a change may have been, likeliest first, with probabilities."""
         return marginals(self.beam, change, self.open[change].options)
 
+    def sure_of(self, change: str, acts: Sequence[Sketch]) -> float:
+        """Return how likely explanations are of which some acts are all there is to a change.
+
+        What led to the same carts in another way is no doubt of it.
+        """
+        options, wanted = self.open[change].options, plain(identified(acts))
+        return sum(
+            probability(one)
+            for one in self.beam
+            if plain(identified(options[one.chosen[change]])) == wanted
+        )
+
     def hold(
         self,
         change: str | None,
@@ -156,21 +172,22 @@ class Beliefs(msgspec.Struct):
         if change is not None and change in self.open:
             self.forget_loads(change)
             attribution = self.open.pop(change)
-            wanted = _plain(after)
-            agreeing = [
-                one
+            options, wanted = attribution.options, plain(identified(after), where=True)
+            right = {
+                number
+                for number, option in enumerate(options)
+                if plain(identified(option), where=True) == wanted
+            }
+            agreeing = known_now(self.beam, change, right)
+            self.beam = agreeing or [
+                known
                 for one in self.beam
-                if _plain(attribution.options[one.chosen[change]]) == wanted
+                for known in known_now(
+                    [replace(one, options[one.chosen[change]], after, unit_g)],
+                    change,
+                    {one.chosen[change]},
+                )
             ]
-            if agreeing:
-                self.beam = agreeing
-            else:
-                self.beam = [
-                    replace(one, attribution.options[one.chosen[change]], after, unit_g)
-                    for one in self.beam
-                ]
-            for one in self.beam:
-                del one.chosen[change]
         else:
             self.beam = [replace(one, before, after, unit_g) for one in self.beam]
         self.beam = merged(self.beam, self.asked)
@@ -178,11 +195,3 @@ class Beliefs(msgspec.Struct):
 
 def _concerns(attribution: Attribution, session: str) -> bool:
     return any(act.session == session for option in attribution.options for act in option)
-
-
-def _plain(acts: Sequence[Sketch]) -> list[tuple[object, ...]]:
-    return sorted(
-        (act.session or "", act.gtin, act.quantity, act.direction, act.plate)
-        for act in acts
-        if act.gtin
-    )

@@ -9,12 +9,12 @@ import msgspec
 from gateway.domain import events, lessons, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
-from gateway.domain.choices import Scenery, Sketch
+from gateway.domain.choices import Scenery, Sketch, identified, plain
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import extend
 from gateway.domain.output import Step
 from gateway.domain.readings import Reading, hidden, plausible, read
-from gateway.domain.reviews import act_of, ask, candidates_of, plain, taken_unseen, weights
+from gateway.domain.reviews import act_of, ask, candidates_of, taken_unseen, weights
 from gateway.domain.sessions import write_carts
 from gateway.domain.state import ClosedCart, Decided, Doubt, Holding, OpenChange, Review
 from gateway.domain.unattended import decide_unattended
@@ -176,7 +176,7 @@ def tell(step: Step, reason: str = LATER, review: Review | None = None) -> None:
 
 def _tell_one(step: Step, one: Attribution, best: int) -> None:
     one.told = best
-    known = [act for act in one.options[best] if act.gtin]
+    known = identified(one.options[best])
     if one.revision >= 0 and plain(known) == plain(one.acts):
         return  # By another plate, or in another way: nothing that anybody was told.
     one.acts = acts = [act_of(act, _act_probability(step, one, act)) for act in known]
@@ -306,17 +306,6 @@ def _remember_told(step: Step, one: Attribution) -> None:
     step.touch("decided", one.change)
 
 
-def sure_of(step: Step, one: Attribution) -> float:
-    """Return how likely what was told of a change is."""
-    assert one.told is not None, "changes are told as they are decided"
-    wanted = plain([act for act in one.options[one.told] if act.gtin])
-    return sum(
-        share
-        for share, acts in step.state.beliefs.options(one.change)
-        if plain([act for act in acts if act.gtin]) == wanted
-    )
-
-
 def ask_if_doubtful(step: Step, one: Attribution) -> None:
     """Ask about a change that is not certain enough, or that nothing explains."""
     reason = None if one.asked else _doubtful(step, one)
@@ -328,7 +317,9 @@ def _doubtful(step: Step, one: Attribution) -> str | None:
     """Return why a person has to be asked about a change, as far as is known now."""
     if _unexplained(step, one):
         return "unexplained-weight"
-    unsure = sure_of(step, one) < step.state.settings.certainty
+    assert one.told is not None, "changes are told as they are decided"
+    sure = step.state.beliefs.sure_of(one.change, one.options[one.told])
+    unsure = sure < step.state.settings.certainty
     return "uncertain" if unsure or _answers_review(step, one) else None
 
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways to explain one move: what it was, whose hand and whose cart, given what carts hold."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import combinations
 from math import exp, hypot, log
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from gateway.domain.events import Direction
+from gateway.domain.events import Act, Direction
 from gateway.domain.goods import (
     Item,
     Known,
@@ -63,6 +63,35 @@ class Sketch(NamedTuple):
     shelf: str = ""
     x_mm: float = 0.0
     """Where along the shelf, for what is misplaced there."""
+
+
+def plain(
+    acts: Iterable[Sketch | Act], *, who: bool = True, where: bool = False
+) -> tuple[tuple[str, ...], ...]:
+    """Return what acts come to, so that they can be compared.
+
+    Args:
+        acts: In any order.
+        who: Whether it matters who did them.
+        where: Whether the plate does.
+    """
+    return tuple(
+        sorted(
+            (
+                (act.session or "") if who else "",
+                act.gtin,
+                str(act.quantity),
+                act.direction,
+                act.plate if where else "",
+            )
+            for act in acts
+        )
+    )
+
+
+def identified(acts: Iterable[Sketch]) -> list[Sketch]:
+    """Return the acts of which the product is known."""
+    return [act for act in acts if act.gtin]
 
 
 class Scenery(NamedTuple):

@@ -6,7 +6,7 @@ later change (a put-back of something that nobody was thought to hold) weighs ea
 What is told and billed is the best explanation's; how sure that is, is what all of them say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from math import exp, log
 from typing import Final
 
@@ -27,6 +27,17 @@ PAIRS_MAX: Final = 80
 CHILDREN_MAX: Final = 96
 PARTIAL_MAX: Final = 8
 LOADS_MAX: Final = 6
+WAYS_MAX: Final = 4
+WAY_MIN: Final = 0.01
+"""So many ways to one state of carts and shelves are remembered, and none that is less likely."""
+
+
+class Way(msgspec.Struct, array_like=True, frozen=True):
+    """One way in which an explanation's carts and shelves may have come about."""
+
+    share: float
+    chosen: dict[str, int]
+    """By open change: the place of its acts in the change's options."""
 
 
 class Explanation(msgspec.Struct, array_like=True):
@@ -36,10 +47,15 @@ class Explanation(msgspec.Struct, array_like=True):
     carts: dict[str, tuple[Item, ...]]
     """By session, one item a unit."""
     lying: tuple[Lying, ...]
-    chosen: dict[str, int]
-    """By open change: the place of its acts in the change's options."""
+    ways: list[Way]
+    """The likeliest first; their shares add up to 1."""
     loads: tuple[Load, ...] = ()
     """Hands that press or lift for the time being."""
+
+    @property
+    def chosen(self) -> dict[str, int]:
+        """Return what it says of open changes."""
+        return self.ways[0].chosen
 
 
 def extend(
@@ -72,15 +88,15 @@ def extend(
             break
         said = beam[child.parent].chosen
         key = _key(child, said, asked)
-        known = found.get(key)
-        if known is not None:
-            known.logp = _add(known.logp, child.logp)
-            continue
         index = options.setdefault(child.acts, len(options))
         if index == len(felt):
             felt.append(child.moves)
-        chosen = {**said, change: index}
-        found[key] = Explanation(child.logp, child.carts, child.lying, chosen, child.loads)
+        ways = [Way(way.share, {**way.chosen, change: index}) for way in beam[child.parent].ways]
+        known = found.get(key)
+        if known is None:
+            found[key] = Explanation(child.logp, child.carts, child.lying, ways, child.loads)
+        else:
+            _join(known, child.logp, ways)
     return normalised(list(found.values())), list(options), felt
 
 
@@ -122,9 +138,31 @@ def normalised(beam: list[Explanation]) -> list[Explanation]:
     return beam
 
 
-def _add(one: float, other: float) -> float:
-    high, low = max(one, other), min(one, other)
-    return high + log(1.0 + exp(low - high))
+def _join(known: Explanation, logp: float, ways: Sequence[Way]) -> None:
+    """Add other ways to what an explanation says."""
+    high, low = max(known.logp, logp), min(known.logp, logp)
+    total = high + log(1.0 + exp(low - high))
+    parts = [(exp(known.logp - total), known.ways), (exp(logp - total), ways)]
+    known.ways = _likeliest(
+        Way(part * way.share, way.chosen) for part, some in parts for way in some
+    )
+    known.logp = total
+
+
+def _likeliest(ways: Iterable[Way]) -> list[Way]:
+    """Return the likeliest of some ways, equal ones as one, with shares that add up to 1."""
+    found: list[Way] = []
+    for way in ways:
+        for place, other in enumerate(found):
+            if other.chosen == way.chosen:
+                found[place] = Way(other.share + way.share, way.chosen)
+                break
+        else:
+            found.append(way)
+    found.sort(key=lambda way: -way.share)
+    found = [found[0], *(way for way in found[1:WAYS_MAX] if way.share > WAY_MIN)]
+    total = sum(way.share for way in found)
+    return [Way(way.share / total, way.chosen) for way in found]
 
 
 def _key(one: Child | Explanation, said: Mapping[str, int], asked: Sequence[str]) -> object:
@@ -199,7 +237,8 @@ def marginals(
     """Return each option of a change with its probability, the likeliest first."""
     sums = [0.0] * len(options)
     for one in beam:
-        sums[one.chosen[change]] += probability(one)
+        for way in one.ways:
+            sums[way.chosen[change]] += probability(one) * way.share
     found = [(share, acts) for share, acts in zip(sums, options, strict=True) if share > 0.0]
     return sorted(found, key=lambda pair: -pair[0])
 
@@ -208,9 +247,28 @@ def settle(beam: list[Explanation], change: str, asked: Sequence[str] = ()) -> l
     """Hold for true what the best explanation says of a change: it is open no more."""
     best = beam[0].chosen[change]
     kept = [one for one in beam if one.chosen[change] == best]
-    for one in kept:
-        del one.chosen[change]
-    return merged(kept, asked)
+    return merged(known_now(kept, change, {best}), asked)
+
+
+def known_now(beam: Sequence[Explanation], change: str, right: Container[int]) -> list[Explanation]:
+    """Return what is left of explanations once it is known what a change was: it is open no more.
+
+    Args:
+        beam: Explanations.
+        change: Its name.
+        right: Which of its options say so.
+    """
+    kept = []
+    for one in beam:
+        ways = [
+            Way(way.share, {name: said for name, said in way.chosen.items() if name != change})
+            for way in one.ways
+            if way.chosen[change] in right
+        ]
+        if ways:
+            logp = one.logp + log(sum(way.share for way in ways))
+            kept.append(Explanation(logp, one.carts, one.lying, _likeliest(ways), one.loads))
+    return kept
 
 
 def merged(beam: Sequence[Explanation], asked: Sequence[str] = ()) -> list[Explanation]:
@@ -224,7 +282,7 @@ def merged(beam: Sequence[Explanation], asked: Sequence[str] = ()) -> list[Expla
     for one in sorted(beam, key=lambda one: -one.logp):
         known = found.setdefault(_key(one, one.chosen, asked), one)
         if known is not one:
-            known.logp = _add(known.logp, one.logp)
+            _join(known, one.logp, one.ways)
     return normalised(list(found.values()))
 
 
@@ -256,7 +314,7 @@ def replace(
         _carry(carts, lying, act, unit_g, undo=True)
     for act in after:
         _carry(carts, lying, act, unit_g, undo=False)
-    return Explanation(one.logp, carts, tuple(lying), dict(one.chosen), one.loads)
+    return Explanation(one.logp, carts, tuple(lying), one.ways, one.loads)
 
 
 def _carry(

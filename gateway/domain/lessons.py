@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from gateway.domain import events
-from gateway.domain.choices import Sketch
+from gateway.domain.choices import Sketch, plain
 from gateway.domain.learning import Learned, begin, drifted, observe, usable
 from gateway.domain.output import Step
 from gateway.domain.readings import Move
@@ -45,8 +45,9 @@ def learn(
     # Of several plates, neighbours that feel each other's load add some per cent.
     if act.quantity > QUANTITY_MAX or len(move.plates) > 1:
         return
-    wanted = _goods(acts)
-    if sum(share for share, other in options if _goods(other) == wanted) < CERTAIN:
+    wanted = plain(acts, who=False, where=True)
+    same = (share for share, other in options if plain(other, who=False, where=True) == wanted)
+    if sum(same) < CERTAIN:
         return
     unit_g = abs(move.total_g) / act.quantity
     if abs(unit_g / product.unit_g - 1.0) > OFF_MAX:
@@ -104,8 +105,3 @@ def _tell(step: Step, product: Product, learned: Learned) -> None:
         picks=learned.picks,
         used=usable(product, learned),
     )
-
-
-def _goods(acts: Sequence[Sketch]) -> list[tuple[str, int, str, str]]:
-    """Return what acts moved and where, whoever did them."""
-    return sorted((act.gtin, act.quantity, act.direction, act.plate) for act in acts)

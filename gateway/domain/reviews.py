@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 from gateway.domain import events, products
-from gateway.domain.choices import Sketch
+from gateway.domain.choices import Sketch, identified, plain
 from gateway.domain.events import Act, Candidate, PlateDelta
 from gateway.domain.output import Step
 from gateway.domain.sessions import drop
@@ -38,7 +38,7 @@ def candidates_of(options: Iterable[tuple[float, tuple[Sketch, ...]]]) -> list[C
     """Return options as candidates of a review, those that differ by a plate alone as one."""
     found: dict[object, tuple[float, tuple[Sketch, ...]]] = {}
     for share, acts in options:
-        known = tuple(act for act in acts if act.gtin)
+        known = tuple(identified(acts))
         key = plain(known)
         before, kept = found.get(key, (0.0, known))
         found[key] = (before + share, kept)
@@ -48,11 +48,6 @@ def candidates_of(options: Iterable[tuple[float, tuple[Sketch, ...]]]) -> list[C
         for share, acts in ranked
         if acts
     ]
-
-
-def plain(acts: Sequence[Sketch | Act]) -> tuple[tuple[str, str, int, str], ...]:
-    """Return what acts come to, wherever they were done."""
-    return tuple(sorted((act.session or "", act.gtin, act.quantity, act.direction) for act in acts))
 
 
 def taken_unseen(step: Step) -> set[str]:

@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from gateway.domain.choices import identified, plain
 from gateway.domain.engine import Engine
 from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput, People, Samples, Tick
 from gateway.domain.layout import ShelfPlaces
 from gateway.domain.output import Step, rfc3339
-from gateway.domain.reviews import plain
 from gateway.domain.state import EngineState, OpenChange
 from gateway.journal import replay
 from gateway.why.facts import Curve, Deed, Evidence, Point, Possibility, Shift, Told, Turn
@@ -30,7 +30,7 @@ COURSE_MAX: Final = 400
 POINTS_MAX: Final = 1_500
 PERSONS_MAX: Final = 8
 
-Key = tuple[tuple[str, str, int, str], ...]
+Key = tuple[tuple[str, ...], ...]
 Sights = list[tuple[int, float, float, float]]
 
 
@@ -155,7 +155,7 @@ class _Watcher:
         self._beam = state.beliefs.beam
         now: dict[Key, float] = {}
         for share, acts in state.beliefs.options(name):
-            known = tuple(act for act in acts if act.gtin) or acts
+            known = identified(acts) or list(acts)
             key = plain(known)
             now[key] = now.get(key, 0.0) + share
             if key not in self._deeds:

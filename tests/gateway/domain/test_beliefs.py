@@ -32,7 +32,6 @@ def test_a_decision_makes_what_it_says_certain():
     assert change not in story.beliefs.open
 
 
-@pytest.mark.xfail(reason="explanations that end in the same carts are merged", strict=True)
 def test_a_decision_revises_what_depended_on_it():
     """Whoever took the tea put it back: who that was follows from the decision."""
     story = Story("anna", "bert")
