@@ -326,7 +326,8 @@ def _check_engine(where: Where, engine: Tuning, problems: Problems) -> None:
     if not 0.5 <= engine.certainty < 1:
         remedy = "Give a probability of at least 0.5 and below 1"
         problems.add(where.at("certainty"), f"is {engine.certainty:g}", remedy)
-    for key in ("exit_after_ms", "visit_max_s", "unseen_max_s", "entry_wait_ms"):
+    waits = ("exit_after_ms", "visit_max_s", "unseen_max_s", "entry_wait_ms", "doubt_wait_ms")
+    for key in waits:
         value = getattr(engine, key)
         if not 1 <= value <= 1_000_000:
             problems.add(where.at(key), f"is {value}", "Give 1 to 1000000")

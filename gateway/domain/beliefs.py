@@ -12,6 +12,7 @@ from gateway.domain.explanations import (
     Explanation,
     Way,
     count,
+    counts,
     known_now,
     line_probability,
     marginals,
@@ -135,6 +136,13 @@ class Beliefs(msgspec.Struct):
                 unit_g=sum(of_it) / len(of_it) if of_it else None,
             )
         return found
+
+    def sure_of_cart(self, session: str) -> float:
+        """Return how likely it is that a cart holds just what the best explanation says."""
+        told = counts(self.best.carts.get(session, ()))
+        return sum(
+            probability(one) for one in self.beam if counts(one.carts.get(session, ())) == told
+        )
 
     def options(self, change: str) -> list[tuple[float, tuple[Sketch, ...]]]:
         """Return what a change may have been, likeliest first, with probabilities."""

@@ -291,6 +291,11 @@ def count(items: Sequence[Item], gtin: str) -> int:
     return sum(item.count for item in items if item.gtin == gtin)
 
 
+def counts(items: Sequence[Item]) -> dict[str, int]:
+    """Return how many units of each product there are, without those of which there are none."""
+    return {gtin: total for gtin in {item.gtin for item in items} if (total := count(items, gtin))}
+
+
 def line_probability(beam: Sequence[Explanation], session: str, gtin: str) -> float:
     """Return how likely it is that a cart holds as many of a product as the best one says."""
     held = count(beam[0].carts.get(session, ()), gtin)

@@ -175,6 +175,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """A session whose persons nobody sees is closed by time after this long."""
     entry_wait_ms: int = 10_000
     """How long a valid entry scan waits for a person in the entry zone."""
+    doubt_wait_ms: int = 15_000
+    """A cart in doubt stays open this long after its shopper left: what comes later may tell."""
     companions: bool = True
     """Whoever comes in without a scan, right beside somebody who scanned, shares that session."""
 

@@ -353,7 +353,7 @@ def tick(step: Step, ask: Callable[[Step, str], None]) -> None:
                 _leave(session, step.now_ns, "unseen" if session.persons else "no-person")
             elif step.now_ns - session.started_ns > settings.visit_max_s * 1_000_000_000:
                 _leave(session, step.now_ns, "too-long")
-        if session.leaving_ns is not None and _may_close(step, session.leaving_ns):
+        if session.leaving_ns is not None and _may_close(step, session.id, session.leaving_ns):
             ask(step, session.id)
             close(step, session)
     for name, cart in list(step.state.closed.items()):
@@ -378,13 +378,18 @@ def _leave(
     session.leaving_ns, session.reason = at_ns, reason
 
 
-def _may_close(step: Step, left_ns: int) -> bool:
-    """Tell whether no change can come any more that began before the person left."""
+def _may_close(step: Step, session: str, left_ns: int) -> bool:
+    """Tell whether nothing that is open can change a cart any more, or it has waited enough."""
     waited_ns = step.now_ns - left_ns
-    if waited_ns > CLOSE_WAIT_NS_MAX:
-        return True
     if waited_ns < CLOSE_WAIT_NS:
         return False
+    settings = step.state.settings
+    in_doubt = step.state.beliefs.sure_of_cart(session) < settings.certainty
+    if in_doubt and waited_ns < settings.doubt_wait_ms * 1_000_000:
+        return False
+    if waited_ns > CLOSE_WAIT_NS_MAX:
+        return True
+    # No change may come any more that began before the person left.
     if any(change.change.since_ns <= left_ns for change in step.state.changes):
         return False
     return not any(

@@ -33,7 +33,7 @@ BOOT = "sim"
 START_MONO_NS = 1_000_000_000
 START_UTC_NS = 1_795_255_200_000_000_000
 """2026-11-21 10:00 UTC."""
-TAIL_S = 5.0
+TAIL_S = 20.0
 """How long the shelves and cameras go on after the last shopper left."""
 DOOR_S = 3.0
 """How long a door stays open."""

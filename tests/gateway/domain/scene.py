@@ -42,6 +42,8 @@ PERIOD_US = 16_667
 PERIOD_NS = PERIOD_US * 1_000
 BLOCK = 12
 STEP_NS = 100_000_000
+DOUBT_S = 16.0
+"""After so long a cart in doubt is closed."""
 BEGAN_NS = 1_000_000_000_000
 UTC_NS = 1_795_000_000_000_000_000
 
@@ -334,7 +336,7 @@ class Scene:
         return self.events[before:]
 
     def leave(self, track="anna", wait_s=4.0):
-        """Somebody walks out; return the events."""
+        """Somebody walks out; return the events. A cart in doubt takes ``DOUBT_S`` to close."""
         self.bodies[track].floor_mm = EXIT_MM
         before = len(self.events)
         self.run(0.5)

@@ -8,7 +8,7 @@ from gateway.domain.changes import decide_shelves, settled
 from gateway.domain.output import Step
 from gateway.domain.weighing import PlateChange, ShelfChange
 from tests.bench.busy import busy_store
-from tests.gateway.domain.scene import CRISPS, JAM, OIL, TEA, Body, Scene
+from tests.gateway.domain.scene import CRISPS, DOUBT_S, JAM, OIL, TEA, Body, Scene
 
 
 def test_what_changes_while_a_shelf_is_away_is_asked_and_not_guessed(shopping):
@@ -169,7 +169,7 @@ def test_of_two_who_may_have_been_swapped_the_likelier_is_billed_and_both_are_as
     assert shopping.named("review.requested") == []  # What comes later may tell.
     (act,) = shopping.named("item.picked")[-1]["acts"]
     assert 0.5 < act["probability"] < shopping.settings.certainty
-    shopping.leave()
+    shopping.leave(wait_s=DOUBT_S)
     (review,) = shopping.named("review.requested")
     assert review["reason"] == "uncertain"
     assert {one["acts"][0]["session"] for one in review["candidates"][:2]} == {shopping.anna, bert}

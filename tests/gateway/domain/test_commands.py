@@ -8,6 +8,7 @@ from gateway.domain.gtin import valid_gtin
 from gateway.domain.store import Facing
 from tests.gateway.domain.scene import (
     CRISPS,
+    DOUBT_S,
     JAM,
     OIL,
     TEA,
@@ -340,8 +341,8 @@ def test_a_decision_goes_into_the_open_cart(doubt):
 
 def test_a_decision_after_the_receipt_adjusts_every_cart_it_may_touch(doubt):
     doubt.act("anna", {"g1.s1.p3": -390.0})
-    doubt.leave("anna")
-    doubt.leave("bert")
+    doubt.leave("anna", DOUBT_S)
+    doubt.leave("bert", DOUBT_S)
     assert [cart["open"] for cart in doubt.named("cart.closed")] == [[doubt.review["review"]]] * 2
     doubt.restart()
     effects, made = doubt.command("review", decision(doubt, doubt.anna))
@@ -364,17 +365,17 @@ def test_nobody_took_it_is_a_decision_too(doubt):
     _, made = doubt.command("review", decision(doubt))
     assert names(made) == ["review.resolved", "attribution.revised"]
     assert made[1].data["acts"] == []
-    doubt.leave("anna")
+    doubt.leave("anna", DOUBT_S)
     assert doubt.receipt(doubt.anna) == {}
 
 
 def test_somebody_without_a_session_took_it_is_a_decision_too(doubt):
-    doubt.leave("anna")
+    doubt.leave("anna", DOUBT_S)
     effects, made = doubt.command("review", decision(doubt, None))
     assert answer(effects) == ("ok", "")
     assert names(made) == ["review.resolved", "attribution.revised", "cart.adjusted"]
     assert made[1].data["acts"][0]["session"] is None
-    doubt.leave("bert")
+    doubt.leave("bert", DOUBT_S)
     assert (doubt.receipt(doubt.anna), doubt.receipt(doubt.bert)) == ({}, {})
 
 
@@ -382,8 +383,8 @@ def test_two_reviews_of_a_cart_are_two_revisions(doubt):
     first = doubt.review
     doubt.reach("bert", "g1.s1.p3")
     doubt.act("anna", {"g1.s1.p3": -390.0})
-    doubt.leave("anna")
-    doubt.leave("bert")
+    doubt.leave("anna", DOUBT_S)
+    doubt.leave("bert", DOUBT_S)
     second = doubt.named("review.requested")[-1]
     assert second["review"] != first["review"]
     assert sorted(doubt.named("cart.closed")[0]["open"]) == sorted(

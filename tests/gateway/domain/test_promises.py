@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.engine import Engine, fold
 from gateway.domain.inputs import People, Samples
-from tests.gateway.domain.scene import BLOCK, JAM, OIL, STEP_NS, TEA, UNIT_G, Scene
+from tests.gateway.domain.scene import BLOCK, DOUBT_S, JAM, OIL, STEP_NS, TEA, UNIT_G, Scene
 
 PLATES = {TEA: "g1.s1.p2", JAM: "g1.s1.p3", OIL: "g2.s1.p0"}
 BYSTANDER_MM = (-400.0, -1_700.0)
@@ -64,7 +64,7 @@ class Shop:
     def close(self):
         """Both leave."""
         self.scene.leave("anna", wait_s=0.5)
-        self.scene.leave("bert", wait_s=4.0)
+        self.scene.leave("bert", DOUBT_S)
 
     def receipts(self):
         return {name: self.scene.receipt(session) for name, session in self.sessions.items()}

@@ -12,6 +12,7 @@ from gateway.domain.inputs import (
 )
 from tests.gateway.domain.scene import (
     CRISPS,
+    DOUBT_S,
     ENTRY_MM,
     EXIT_MM,
     JAM,
@@ -66,12 +67,12 @@ def test_what_was_taken_while_down_comes_off_nobody_elses_cart(shopping):
     shopping.run(3.0)
     shopping.bodies["anna"].floor_mm = (-500.0, 0.0)
     shopping.act("bert", {"g1.s1.p2": +240.0})
-    shopping.leave("bert")
+    shopping.leave("bert", DOUBT_S)
     assert [one["weights"][0]["delta_g"] > 0 for one in shopping.named("review.requested")] == [
         False,
         True,
     ]
-    shopping.leave()
+    shopping.leave(wait_s=DOUBT_S)
     assert (shopping.receipt(bert), shopping.receipt(shopping.anna)) == ({}, {TEA: 1})
 
 

@@ -401,3 +401,39 @@ def test_a_camera_that_stops_does_not_end_the_visit_of_who_is_near_the_exit(scen
     scene.silent = {"camera/over"}
     scene.run(10.0)
     assert scene.named("session.ended")[0]["reason"] == "exit"
+
+
+def test_a_cart_in_doubt_waits_for_what_comes_later(shopping):
+    """Bert may have taken Anna's tea, and brings one back while her receipt still waits."""
+    bert = shopping.enter("bert")
+    shopping.bodies["anna"].floor_mm = (-500.0, 0.0)
+    one, other = shopping.state.people.persons.values()
+    one.mixed.append(other.id)
+    other.mixed.append(one.id)
+    shopping.act("anna", {"g1.s1.p3": -390.0})
+    shopping.leave()
+    assert shopping.named("cart.closed") == []
+    one.mixed.clear()
+    other.mixed.clear()
+    shopping.bodies["bert"].floor_mm = AISLE_MM
+    shopping.act("bert", {"g1.s1.p3": +390.0})
+    (cart,) = shopping.named("cart.closed")
+    assert (cart["session"], shopping.receipt(shopping.anna)) == (shopping.anna, {TEA: 1})
+    shopping.leave("bert")
+    assert shopping.receipt(bert) == {}
+
+
+def test_a_cart_in_doubt_waits_no_longer_than_set():
+    scene = Scene(settings=EngineSettings(doubt_wait_ms=5_000))
+    scene.run(2.0)
+    anna = scene.enter("anna")
+    scene.enter("bert")
+    one, other = scene.state.people.persons.values()
+    one.mixed.append(other.id)
+    other.mixed.append(one.id)
+    scene.act("anna", {"g1.s1.p3": -390.0})
+    scene.leave()
+    assert scene.named("cart.closed") == []
+    scene.run(3.0)
+    (cart,) = scene.named("cart.closed")
+    assert (cart["session"], len(cart["open"])) == (anna, 1)
