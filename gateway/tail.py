@@ -74,6 +74,10 @@ def _what(name: str, data: dict[str, Any], names: Mapping[str, str]) -> str:
                 f" seen {data['learned_g']:g} g ± {data['error_g']:g} in {data['picks']} picks"
             )
             text += "" if data["drifted"] else ": no drift any more"
+        case "plate.noise-changed":
+            more = "more than usual" if data["restless"] else "as usual again"
+            text = f"{data['plate']} trembles {more}: {data['noise_g']:g} g,"
+            text += f" usually {data['usual_g']:g} g"
         case _:
             hidden = {"store_version", "clock"}
             text = " ".join(f"{key}={value}" for key, value in data.items() if key not in hidden)

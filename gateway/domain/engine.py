@@ -9,7 +9,17 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from gateway.domain import changes, commands, events, lessons, presence, products, restock, sessions
+from gateway.domain import (
+    changes,
+    commands,
+    events,
+    lessons,
+    presence,
+    products,
+    restock,
+    sessions,
+    trembling,
+)
 from gateway.domain import timekeeping as time
 from gateway.domain.effects import AnyEffect
 from gateway.domain.events import Event
@@ -257,6 +267,8 @@ def _shelf(step: Step, name: str, plates: int) -> ShelfState:
         shelf = state.shelves[name] = new_shelf(plates)
         for place in step.layout.shelves[name].plates:
             holding = state.holdings.get(place.name)
+            if holding is not None and holding.usual_g is not None:
+                shelf.sigma_g[place.index] = holding.usual_g
             if holding is not None and holding.weighed_g is not None:
                 shelf.reference_g[place.index] = holding.weighed_g
                 shelf.moving[place.index] = False  # Until it was last seen, right below.
@@ -281,6 +293,7 @@ def _tick(step: Step) -> None:
         _save_drift(step)
         products.sweep(step)
     lessons.save_due(step)
+    trembling.watch(step)
     if state.gap_since_ns is not None:
         _end_gap(step)
 

@@ -338,6 +338,19 @@ class ProductWeightDrifted(Data, frozen=True, kw_only=True):
     """Whether the gateway goes by it; false beyond 15 % of the catalogue's weight."""
 
 
+class PlateNoiseChanged(Data, frozen=True, kw_only=True):
+    """For minutes a plate has trembled far more than it used to, or is as usual again."""
+
+    NAME: ClassVar[str] = "plate.noise-changed"
+    plate: str
+    restless: bool
+    """False: it was told before, and is over."""
+    noise_g: float
+    """Standard deviation of one sample now."""
+    usual_g: float
+    """What it has been over the last hours."""
+
+
 ALL: tuple[type[Data], ...] = (
     SessionStarted,
     ItemPicked,
@@ -359,6 +372,7 @@ ALL: tuple[type[Data], ...] = (
     ClockStepped,
     PlanogramAmbiguous,
     ProductWeightDrifted,
+    PlateNoiseChanged,
 )
 
 

@@ -2,7 +2,7 @@
 """Everything the engine remembers, in its two forms: the snapshot and the durable rows."""
 
 from base64 import b64decode, b64encode
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -88,6 +88,12 @@ class Holding(msgspec.Struct):
     """By which it was weighed; grams of another compare with nothing."""
     misplaced: dict[str, int] = {}
     """Units of products that do not belong here, by GTIN."""
+    usual_g: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)] | None = None
+    """How much it usually trembles: standard deviation of a sample."""
+    usual_saved_g: float | None = None
+    """The same as it was last written down."""
+    restless: bool = False
+    """It was told to tremble more than usual."""
 
 
 class Overrides(msgspec.Struct, frozen=True):
@@ -188,6 +194,10 @@ class EngineState(msgspec.Struct):
     unsaved: dict[str, None] = {}
     """Products of which something was learned that no durable row has."""
     learned_saved_ns: int = 0
+    trembling: dict[str, int] = {}
+    """Plates whose trembling may have changed: at so many looks in a row."""
+    trembling_ns: int = 0
+    """When they were last looked at."""
     overrides: Overrides | None = None
     commands: dict[str, str] = {}
     """Answer to each command carried out; the oldest are forgotten."""

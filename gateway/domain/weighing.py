@@ -264,14 +264,14 @@ def _look(state: ShelfState, length: int) -> _Look:
     if np.isnan(rows_g).any():
         rows_g = bridged(rows_g)
     smooth = median_of_three(rows_g[-length:])
-    unknown = np.isnan(state.sigma_g)
+    unknown = np.isnan(state.slow_g)
     if unknown.any():
-        state.sigma_g[unknown] = _noise_from_differences(smooth)[unknown]
+        felt_g = _noise_from_differences(smooth)
+        state.sigma_g = np.where(np.isnan(state.sigma_g), felt_g, state.sigma_g)
         state.slow_g[unknown] = 0.6 * state.sigma_g[unknown]
         state.sway_g[unknown] = 0.7 * state.sigma_g[unknown]
     count, plates = smooth.shape
-    parts = min(PARTS, count)
-    size = count // parts
+    size = count // (parts := min(PARTS, count))
     base_g = smooth[0]
     off_g = smooth[count - parts * size :] - base_g
     parts_g = np.add.reduce(off_g.reshape(parts, size, plates), axis=1) / size
