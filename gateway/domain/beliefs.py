@@ -19,7 +19,6 @@ from gateway.domain.explanations import (
     merged,
     probability,
     replace,
-    settle,
 )
 from gateway.domain.goods import Item
 
@@ -82,19 +81,25 @@ class Beliefs(msgspec.Struct):
         }
 
     def leave(self, session: str) -> None:
-        """Forget a cart that no later change can touch."""
-        for name in [name for name, one in self.open.items() if _concerns(one, session)]:
-            self.settle(name)
+        """Forget a cart that no open change concerns."""
         for one in self.beam:
             one.carts = {name: items for name, items in one.carts.items() if name != session}
         self.beam = merged(self.beam, self.asked)
         self.sure.pop(session, None)
 
+    def concerning(self, session: str) -> list[str]:
+        """Return the open changes of which any option has somebody do something."""
+        return [
+            name
+            for name, one in self.open.items()
+            if any(act.session == session for option in one.options for act in option)
+        ]
+
     def settle(self, change: str) -> None:
         """Hold the best option of a change for true, and remember what that costs in certainty."""
         attribution = self.open.pop(change)
         best = self.best.chosen[change]
-        kept = [one for one in self.beam if one.chosen[change] == best]
+        kept = known_now(self.beam, change, {best})
         share = sum(probability(one) for one in kept)
         if share < 1.0 - 1e-9:
             for session, gtin in sorted(
@@ -109,16 +114,18 @@ class Beliefs(msgspec.Struct):
                 before = line_probability(self.beam, session, gtin)
                 after = line_probability(kept, session, gtin) / share
                 known[gtin] = known.get(gtin, 1.0) * min(before / max(after, 1e-9), 1.0)
-        self.forget_loads(change)
-        self.beam = settle(self.beam, change, self.asked)
+        self.beam = merged(kept, self.asked)
 
-    def forget_loads(self, change: str | None = None) -> None:
-        """Forget what hands press or lift, since one change or at all."""
-        for one in self.beam:
-            if one.loads:
-                one.loads = tuple(
-                    load for load in one.loads if change is not None and load.change != change
-                )
+    def forget_loads(self, change: str | None = None) -> bool:
+        """Forget what hands press or lift, since one change or at all; tell whether any did."""
+        pressed = [one for one in self.beam for load in one.loads if change in (None, load.change)]
+        for one in pressed:
+            one.loads = tuple(
+                load for load in one.loads if change is not None and load.change != change
+            )
+        if pressed:
+            self.beam = merged(self.beam, self.asked)
+        return bool(pressed)
 
     def lines(self, session: str) -> Lines:
         """Return a cart as the best explanation has it, with each line's probability."""
@@ -199,7 +206,3 @@ class Beliefs(msgspec.Struct):
         else:
             self.beam = [replace(one, before, after, unit_g) for one in self.beam]
         self.beam = merged(self.beam, self.asked)
-
-
-def _concerns(attribution: Attribution, session: str) -> bool:
-    return any(act.session == session for option in attribution.options for act in option)

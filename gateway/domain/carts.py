@@ -15,7 +15,7 @@ class CartLine(msgspec.Struct):
 
     quantity: int
     probability: float
-    """That the line is right: the product of its acts' probabilities."""
+    """That the line is right: what explanations with it come to, less what settling has cost."""
     unit_g: float | None = None
     """What one of these very units weighed when it was taken; None where no plate told."""
 
@@ -32,26 +32,18 @@ Lines = dict[str, CartLine]
 what is not in the cart (yet): the order in which reviews are decided changes no cart."""
 
 
-def apply(lines: Lines, act: Act, unit_g: float | None = None) -> None:
-    """Fold one act into a cart.
-
-    Args:
-        lines: The cart; changed in place.
-        act: A pick or a put-back.
-        unit_g: What one unit weighed in it, where a plate told.
-    """
+def apply(lines: Lines, act: Act) -> None:
+    """Fold one act into a cart, which changes in place."""
     line = lines.get(act.gtin) or CartLine(quantity=0, probability=1.0)
     sign = 1 if act.direction == "pick" else -1
     quantity = line.quantity + sign * act.quantity
     if quantity == 0:
         lines.pop(act.gtin, None)
         return
-    if sign > 0 and line.quantity > 0 and unit_g is not None and line.unit_g is not None:
-        unit_g = (line.unit_g * line.quantity + unit_g * act.quantity) / quantity
     lines[act.gtin] = CartLine(
         quantity=quantity,
         probability=line.probability * act.probability,
-        unit_g=unit_g if sign > 0 else line.unit_g,
+        unit_g=line.unit_g if sign < 0 else None,
     )
 
 

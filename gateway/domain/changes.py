@@ -13,7 +13,7 @@ from gateway.domain.choices import Scenery, Sketch, identified, plain
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import extend
 from gateway.domain.output import Step
-from gateway.domain.readings import Reading, hidden, plausible, read
+from gateway.domain.readings import Reading, hidden, plausible, read, unread_g
 from gateway.domain.reviews import act_of, ask, candidates_of, taken_unseen, weights
 from gateway.domain.sessions import write_carts
 from gateway.domain.state import ClosedCart, Decided, Doubt, Holding, OpenChange, Review
@@ -69,8 +69,7 @@ def decide_due(step: Step) -> None:
         complete = change.reason != "attended" or looked_ns >= change.change.stable_ns
         (due if complete or step.now_ns >= change.due_ns else waiting).append(change)
     state.changes = waiting
-    for change in sorted(due, key=lambda one: one.change.since_ns):
-        _decide(step, change)
+    _decide_all(step, due)
 
 
 def decide_shelves(step: Step, shelves: Container[str]) -> None:
@@ -78,7 +77,11 @@ def decide_shelves(step: Step, shelves: Container[str]) -> None:
     state = step.state
     due = [change for change in state.changes if change.shelf in shelves]
     state.changes = [change for change in state.changes if change.shelf not in shelves]
-    for change in due:
+    _decide_all(step, due)
+
+
+def _decide_all(step: Step, due: list[OpenChange]) -> None:
+    for change in sorted(due, key=lambda one: one.change.since_ns):
         _decide(step, change)
 
 
@@ -101,7 +104,7 @@ def _explain(step: Step, change: OpenChange) -> None:
     watching = Watching(step, change.shelf)
     readings = readings_of(step, change, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
-        decide_unattended(step, change, watching.unseen)
+        decide_unattended(step, change, watching.why_unseen(change.change.since_ns))
         return
     beliefs = state.beliefs
     scenery = Scenery(
@@ -137,7 +140,10 @@ def _explain(step: Step, change: OpenChange) -> None:
     answers = bool(let_go) and all(
         name in beliefs.open and not beliefs.open[name].asked for name in let_go
     )
-    _ask_if_strange(step, beliefs.open[change.id], watching, answers=answers)
+    told = beliefs.open[change.id]
+    if unread_g(change.change.plates) > UNTOLD_G_MAX:
+        _ask(step, told, "unexplained-weight")
+    _ask_if_strange(step, told, watching, answers=answers)
     if "look-back" in without:
         _settle(step, change.id)
         beliefs.forget_loads()
@@ -277,16 +283,15 @@ def _ask_if_strange(step: Step, one: Attribution, watching: Watching, *, answers
         if not answers:
             _ask(step, one, "unexplained-weight")
     elif any(act.gtin and act.session is None and act.direction == "pick" for act in best):
-        _ask(step, one, "person-without-session" if watching.strangers else "nobody-near")
+        near = "uncertain" if watching.near else "nobody-near"
+        _ask(step, one, "person-without-session" if watching.strangers else near)
 
 
 def _ask(step: Step, one: Attribution, reason: str) -> None:
     if one.asked:
         return
-    one.asked = True
-    _forget_doubt(step, one.change)
     options = step.state.beliefs.options(one.change)
-    asked = ask(
+    one.asked = ask(
         step,
         subject=one.subject,
         change=one.change,
@@ -296,7 +301,8 @@ def _ask(step: Step, one: Attribution, reason: str) -> None:
         times=(one.started, one.ended),
         at_ns=one.stable_ns,
     )
-    if asked:
+    if one.asked:
+        _forget_doubt(step, one.change)
         _remember_told(step, one)
 
 
@@ -351,8 +357,8 @@ def tidy(step: Step) -> None:
         if age_ns < REVIEW_NS:
             continue
         ask_if_doubtful(step, one)
-        if age_ns > LOAD_NS:
-            beliefs.forget_loads(name)  # No hand rests for so long.
+        if age_ns > LOAD_NS and beliefs.forget_loads(name):  # No hand rests for so long.
+            tell(step)
         best = beliefs.best.chosen[name]
         if age_ns > AGREED_NS and all(other.chosen[name] == best for other in beliefs.beam):
             _settle(step, name)
@@ -362,9 +368,23 @@ def tidy(step: Step) -> None:
         _settle(step, oldest)
 
 
+def forget_cart(step: Step, session: str) -> None:
+    """Hold for true what was told of a cart that no later change can touch, and forget it."""
+    beliefs = step.state.beliefs
+    for name in beliefs.concerning(session):
+        _settle(step, name)
+    beliefs.leave(session)
+    tell(step)
+
+
 def _settle(step: Step, change: str) -> None:
-    step.state.beliefs.settle(change)
+    """Hold for true what is told of a change; what becomes likelier by it is told, too."""
+    beliefs = step.state.beliefs
+    if beliefs.forget_loads(change):
+        tell(step)
+    beliefs.settle(change)
     _forget_doubt(step, change)
+    tell(step)
 
 
 def decide(step: Step, review: Review, acts: list[Act]) -> None:

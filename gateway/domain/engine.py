@@ -280,7 +280,7 @@ def _tick(step: Step) -> None:
     state = step.state
     changes.decide_due(step)
     changes.tidy(step)
-    sessions.tick(step, changes.ask_before_closing)
+    sessions.tick(step, sessions.Open(changes.ask_before_closing, changes.forget_cart))
     kept = {person for session in state.sessions.values() for person in session.persons}
     state.people.forget_strangers(kept, step.now_ns)
     presence.watch(step)

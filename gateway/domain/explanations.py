@@ -195,9 +195,15 @@ def _assign(begun: Child, moves: Sequence[Move], weigher: Weigher, floor: float)
         ]
         grown.sort(key=lambda child: -child.logp)
         partial = grown[:PARTIAL_MAX]
-    if moves and moves[0].twin:  # By one person it would be one act.
-        partial = [one for one in partial if len({act.session for act in one.acts}) == 2]
-    return partial
+    twins = sum(move.twin for move in moves)
+    return [one for one in partial if _apart(one, twins)] if twins else partial
+
+
+def _apart(one: Child, twins: int) -> bool:
+    """Tell whether each two who took the same are two: by one person it would be one act."""
+    doers = [act.session for act, move in zip(one.acts, one.moves, strict=True) if move.twin]
+    pairs = zip(doers[::2], doers[1::2], strict=False)
+    return len(doers) == twins and all(first != second for first, second in pairs)
 
 
 def _apply(one: Child, choice: Choice, move: Move) -> Child:
@@ -241,13 +247,6 @@ def marginals(
             sums[way.chosen[change]] += probability(one) * way.share
     found = [(share, acts) for share, acts in zip(sums, options, strict=True) if share > 0.0]
     return sorted(found, key=lambda pair: -pair[0])
-
-
-def settle(beam: list[Explanation], change: str, asked: Sequence[str] = ()) -> list[Explanation]:
-    """Hold for true what the best explanation says of a change: it is open no more."""
-    best = beam[0].chosen[change]
-    kept = [one for one in beam if one.chosen[change] == best]
-    return merged(known_now(kept, change, {best}), asked)
 
 
 def known_now(beam: Sequence[Explanation], change: str, right: Container[int]) -> list[Explanation]:

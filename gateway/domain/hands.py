@@ -3,7 +3,7 @@
 
 A wrist seen at the place counts for its owner, one seen elsewhere against, a hidden one not at all.
 The evidence of one act is averaged over its whole time and bounded, since errors of neighbouring
-frames are alike; where somebody stood counts for little where wrists were seen.
+frames are alike. Feet out of reach count against whoever stood there, whatever the wrists say.
 """
 
 from collections.abc import Iterable
@@ -55,8 +55,6 @@ class Hands(NamedTuple):
 
     person: str
     score: float
-    wrists: bool
-    """Whether wrists were seen; else only feet."""
 
 
 def evidence(
@@ -84,7 +82,7 @@ def evidence(
         return None
     seen = np.array([one for one in person.wrists if low_ns <= one[0] <= high_ns])
     if not len(seen) or not wrists:
-        return Hands(person.id, feet, wrists=False)
+        return Hands(person.id, feet)
     far_mm = shelf.hand_mm(seen[:, 1:4], place.low_mm, place.high_mm)
     sigma_mm = np.hypot(HAND_MM, seen[:, 4])
     fits = np.clip(AT_PLACE - 0.5 * (far_mm / sigma_mm) ** 2, -AT_PLACE, AT_PLACE)
@@ -96,7 +94,7 @@ def evidence(
     during = float(says[core].mean()) if core.any() else 0.0
     around = float(best[~core].max()) if (~core).any() else 0.0
     score = DURING * during + FLANK * max(around, 0.0) + feet
-    return Hands(person.id, score, wrists=bool(core.any()))
+    return Hands(person.id, score)
 
 
 def _feet(

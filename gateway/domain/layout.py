@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.domain.store import Facing, Plate, Product, Shelf, Store
+from gateway.domain.store import Facing, Plate, Shelf, Store
 
 HAND_INWARD_MM: Final = (20.0, 300.0)
 HAND_ABOVE_MM: Final = (20.0, 190.0)
@@ -123,10 +123,7 @@ class Layout:
         self.shelf_of = {
             place.name: name for name, shelf in self.shelves.items() for place in shelf.plates
         }
-        self.home: dict[str, list[Product]] = {name: [] for name in self.plates}
         for facing in store.facings:
-            for plate in facing.plates:
-                self.home[plate].append(store.products[facing.gtin])
             middles = [self.plates[plate].middle_mm for plate in facing.plates]
             self.shelves[self.shelf_of[facing.plates[0]]].facings.append(
                 FacingPlace(facing.gtin, min(middles), max(middles))

@@ -124,6 +124,9 @@ class People(Recognition, kw_only=True):
 
     def _take(self, here: Here, person: Person, track: str, one: PersonSeen, at_ns: int) -> None:
         """Give a sighting to a person."""
+        before = self.persons.get(self.by_track.get(track, ""))
+        if before is not None and before is not person:
+            before.tracks.pop(track, None)
         self.by_track[track] = person.id
         trail = self.trails.setdefault(track, Trail(track.partition("/")[0]))
         trail.see(one, at_ns)

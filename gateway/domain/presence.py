@@ -104,9 +104,10 @@ def forget_removed(step: Step) -> None:
     for name in [name for name in devices if name not in known]:
         del devices[name]
         step.touch("marks", name)
-    frame_ns = step.state.people.frame_ns
-    for camera in [camera for camera in frame_ns if f"camera/{camera}" not in known]:
-        del frame_ns[camera]  # Nobody waits for what it may have seen.
+    people = step.state.people
+    for camera in [camera for camera in people.frame_ns if f"camera/{camera}" not in known]:
+        del people.frame_ns[camera]  # Nobody waits for what it may have seen.
+        people.steady_ns.pop(camera, None)
 
 
 def unwatch(step: Step, device: str, shelf: ShelfState, since_ns: int) -> None:

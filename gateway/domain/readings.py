@@ -36,8 +36,7 @@ LEAN_PLATE: Final = -2.0
 MOMENTS_MAX: Final = 4
 """More moments than this are cut in order only."""
 MOMENTS_ALL: Final = 9
-RUN_MAX: Final = 9
-"""So many moments of one change at most, and so many in one run, are looked at."""
+"""So many moments of one change are looked at, the largest."""
 TAKES_FIRST_NS: Final = 400_000_000
 READINGS_MAX: Final = 14
 UNDER_MAX: Final = 5
@@ -162,7 +161,7 @@ class _Reader:
             for high in range(1, count + 1):
                 runs = [
                     self._joined(best[low], self._block(tuple(range(low, high))))
-                    for low in range(max(high - RUN_MAX, 0), high)
+                    for low in range(high)
                 ]
                 best.append(plausible([one for run in runs for one in run], self._bound))
             found = best[-1]
@@ -257,8 +256,24 @@ def _leaning(changes: Sequence[PlateChange]) -> list[PlateChange]:
     return found
 
 
+def unread_g(changes: Sequence[PlateChange]) -> float:
+    """Return the largest of what a change has too many moments for, so that no reading has it."""
+    beyond = _groups(_heard(changes))[MOMENTS_ALL:]
+    return max((abs(one.delta_g) for group in beyond for one in group), default=0.0)
+
+
 def _moments(changes: Sequence[PlateChange]) -> list[Moment]:
-    """Group what plates felt by the instant at which each crossed half of its change."""
+    """Return the moments of a change, in order: the largest, where there are too many."""
+    moments = []
+    for group in _groups(changes)[:MOMENTS_ALL]:
+        largest = max(group, key=lambda one: abs(one.delta_g))
+        felt = tuple(sorted(group, key=lambda one: one.plate))
+        moments.append(Moment(felt, largest.half_ns))
+    return sorted(moments, key=lambda moment: moment.half_ns)
+
+
+def _groups(changes: Sequence[PlateChange]) -> list[list[PlateChange]]:
+    """Group what plates felt by the instant at which each crossed half of it, largest first."""
     groups: list[list[PlateChange]] = []
     for one in sorted(changes, key=lambda change: (change.half_ns, change.plate)):
         for group in reversed(groups):
@@ -273,12 +288,7 @@ def _moments(changes: Sequence[PlateChange]) -> list[Moment]:
         else:
             groups.append([one])
     groups.sort(key=lambda group: -max(abs(one.delta_g) for one in group))
-    moments = []
-    for group in groups[:MOMENTS_ALL]:
-        largest = max(group, key=lambda one: abs(one.delta_g))
-        felt = tuple(sorted(group, key=lambda one: one.plate))
-        moments.append(Moment(felt, largest.half_ns))
-    return sorted(moments, key=lambda moment: moment.half_ns)
+    return groups
 
 
 def _partitions(count: int) -> Iterator[list[tuple[int, ...]]]:

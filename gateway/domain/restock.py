@@ -66,12 +66,14 @@ def check_holdings(step: Step) -> None:
         holding = holdings[plate]
         if plate not in plates:
             del holdings[plate]
+            step.state.trembling.pop(plate, None)
             step.touch("holding", plate)
         elif holding.weighed_g is not None and holding.calibration != plates[plate].calibration:
             # Where none was written down, it is of a version that forgot it with the calibration.
             known = isinstance(holding.calibration, str | None)
             holding.weighed_g = None if known else holding.weighed_g
             holding.calibration = plates[plate].calibration
+            holding.usual_g = holding.usual_saved_g = None  # Grams of another scale.
             step.touch("holding", plate)
     for one in step.state.beliefs.beam:
         one.lying = tuple(item for item in one.lying if item.plate in plates)

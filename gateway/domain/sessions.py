@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Container
 from math import hypot
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from gateway.domain import events
 from gateway.domain.carts import Lines, receipt
@@ -325,12 +325,21 @@ def corrected(step: Step) -> None:
                 step.touch("session", session.id)
 
 
-def tick(step: Step, ask: Callable[[Step, str], None]) -> None:
+class Open(NamedTuple):
+    """What the changes that are open have to do with a cart."""
+
+    ask: Callable[[Step, str], None]
+    """Asks a person about what may still change it."""
+    forget: Callable[[Step, str], None]
+    """Holds for true what was told of it: no later change can touch it."""
+
+
+def tick(step: Step, changes: Open) -> None:
     """Let sessions end whose persons have left or whose time is over.
 
     Args:
         step: The step.
-        ask: Asks a person about what may still change a session's cart, before it is closed.
+        changes: What is to be done about open changes before a cart is closed, and when it is over.
     """
     settings = step.state.settings
     exit_ns = settings.exit_after_ms * 1_000_000
@@ -354,13 +363,13 @@ def tick(step: Step, ask: Callable[[Step, str], None]) -> None:
             elif step.now_ns - session.started_ns > settings.visit_max_s * 1_000_000_000:
                 _leave(session, step.now_ns, "too-long")
         if session.leaving_ns is not None and _may_close(step, session.id, session.leaving_ns):
-            ask(step, session.id)
-            close(step, session)
+            changes.ask(step, session.id)
+            close(step, session, changes)
     for name, cart in list(step.state.closed.items()):
         if cart.closed_ns is not None and step.now_ns - cart.closed_ns > CLOSED_HOLD_NS:
-            ask(step, name)
+            changes.ask(step, name)
+            changes.forget(step, name)
             cart.closed_ns = None
-            step.state.beliefs.leave(name)
         _forget_if_done(step, name)
 
 
@@ -404,7 +413,7 @@ def open_reviews(step: Step, session: str) -> list[str]:
     return sorted(review.id for review in step.state.reviews.values() if session in review.sessions)
 
 
-def close(step: Step, session: Session) -> None:
+def close(step: Step, session: Session, changes: Open) -> None:
     """Make the receipt and end the session; later evidence may adjust the cart for a while."""
     state = step.state
     confirmed: Literal["online", "offline"] = "online" if state.link_online else "offline"
@@ -425,7 +434,7 @@ def close(step: Step, session: Session) -> None:
         state.people.forget(person)
     oldest = next(iter(state.closed), "")
     if step.keep("closed", state.closed, session.id, cart, CLOSED_CARTS_MAX):
-        state.beliefs.leave(oldest)
+        changes.forget(step, oldest)
         if open_reviews(step, oldest):
             drop(step, "gateway/carts", "forgotten")
 

@@ -45,12 +45,14 @@ class Watching:
         self.near: set[str] = set()
         """Sessions of those who were."""
 
-    @property
-    def unseen(self) -> str:
-        """Return why nobody can be named."""
+    def why_unseen(self, since_ns: int) -> str:
+        """Return why nobody can be named for what began then: none looked, or nobody was near."""
         state = self._step.state
+        frame_ns = state.people.frame_ns
+        cameras = self._step.layout.store.cameras
+        looked = all(frame_ns.get(camera.name, 0) >= since_ns for camera in cameras)
         blind = any(not session.persons for session in state.sessions.values())
-        return "no-camera" if blind or not state.people.frame_ns else "nobody-near"
+        return "no-camera" if blind or not frame_ns or not looked else "nobody-near"
 
     def hands(self, move: Move) -> list[Hands]:
         """Return how well each person fits a move."""

@@ -118,6 +118,8 @@ def test_whoever_leaves_is_forgotten_and_settles_what_concerns_them():
     story = Story("anna", "bert")
     hers = story.act(-240.0, 0, LIKELIER)
     his = story.act(-390.0, 1, {"bert": 1.0})
+    assert story.beliefs.concerning("anna") == [hers]
+    story.beliefs.settle(hers)
     story.beliefs.leave("anna")
     assert hers not in story.beliefs.open
     assert his in story.beliefs.open

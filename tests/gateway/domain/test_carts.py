@@ -52,17 +52,6 @@ def test_a_line_is_as_sure_as_all_its_acts_together():
     assert lines[CRISPS].probability == 0.95
 
 
-def test_a_line_remembers_what_its_units_weighed():
-    lines = {}
-    apply(lines, act(CRISPS, 1, "pick"), 150.0)
-    apply(lines, act(CRISPS, 2, "pick"), 156.0)
-    assert lines[CRISPS].unit_g == pytest.approx(154.0)
-    apply(lines, act(CRISPS, 1, "put-back"), 140.0)
-    assert lines[CRISPS].unit_g == pytest.approx(154.0)
-    apply(lines, act(TEA, 1, "pick"))
-    assert lines[TEA].unit_g is None
-
-
 def test_a_receipt_is_in_order_and_has_prices_where_there_are_any():
     store = corner_store(prices_version="p7")
     dear = msgspec.structs.replace(store.products[TEA], price_minor=249, currency="EUR")

@@ -167,6 +167,18 @@ def test_the_reading_that_the_goods_fit_is_chosen():
     assert story.cart("anna") == {"jam": 2}
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_two_who_took_the_same_are_two_whatever_else_moved(first):
+    """Anna's hand fits all three acts best; one of the two equal ones was Bert's all the same."""
+    story = Story("anna", "bert")
+    twins = (moved(-240.0, 0)._replace(twin=True),) * 2
+    other = (moved(-390.0, 1),)
+    moves = (*twins, *other) if first else (*other, *twins)
+    change = story.read([Reading(0.0, moves)], {"anna": 0.9, "bert": 0.1})
+    told = story.told(change)
+    assert sorted(told) == [("anna", "jam", 1), ("anna", "tea", 1), ("bert", "tea", 1)]
+
+
 def test_without_carts_as_evidence_a_put_back_goes_by_hands_alone():
     story = Story("anna", "bert")
     story.act(-240.0, 0, ANNA, carts=False)

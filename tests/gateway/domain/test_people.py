@@ -155,6 +155,17 @@ def test_forgetting_forgets_every_track():
     assert see(people, 1.1, camera="c2", t4=(0.0, 0.0)) == ["p-2"]
 
 
+def test_a_track_that_went_over_to_another_stays_theirs():
+    people = People()
+    both = {"c1/b1/t1": S, "c1/b1/t2": S}
+    people.restore(Person(id="old", floor_mm=(0.0, 0.0), seen_ns=S, tracks=both))
+    old, new = see(people, 1.1, t1=(0.0, 0.0), t2=(3_000.0, 0.0))
+    assert old == "old"
+    people.forget("old")
+    assert people.by_track == {"c1/b1/t2": new}
+    assert see(people, 1.2, t2=(3_050.0, 0.0)) == [new]
+
+
 def test_a_person_of_the_durable_state_is_found_by_its_track():
     people = People()
     people.restore(Person(id="old", floor_mm=(0.0, 0.0), seen_ns=S, tracks={"c1/b1/t1": S}))
