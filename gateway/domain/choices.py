@@ -38,6 +38,8 @@ HANDED_OVER: Final = 0.06
 """Probability that not who took it puts it back."""
 TAKEN_BACK_MAX: Final = 3
 """Most units of one product that are put back at once."""
+UNITS_MAX: Final = 6
+"""So many of the latest of a product in a cart are thought of one by one."""
 FAR_PART: Final = 0.25
 FAR_G: Final = 15.0
 """Units that weigh differently by more are not looked at closer."""
@@ -142,6 +144,68 @@ class Choice(NamedTuple):
     """A hand that does no more."""
     whole: Move | None = None
     """The move together with what that hand did before."""
+
+
+class Returned(NamedTuple):
+    """Units of one product of a cart that may have come back, and how well that fits."""
+
+    loglik: float
+    units: tuple[Item, ...]
+    misplaced: bool
+
+
+def returned(
+    move: Move,
+    items: Sequence[Item],
+    known: Mapping[str, Known],
+    place: Callable[[Move, str], float],
+) -> list[Returned]:
+    """Return what of a cart may have come back by a move, whoever's hand it was.
+
+    Args:
+        move: What came.
+        items: The cart.
+        known: What products weigh.
+        place: How well a move's place fits where a product belongs.
+    """
+    found = []
+    for gtin in sorted({item.gtin for item in items}):
+        of_it = [item for item in items if item.gtin == gtin and item.count > 0][-UNITS_MAX:]
+        fit = place(move, gtin)
+        for quantity in range(1, min(len(of_it), TAKEN_BACK_MAX) + 1):
+            if not _may_weigh(move, quantity, of_it, known.get(gtin)):
+                continue
+            prior = PUT_BACK + max(fit, ELSEWHERE) - 0.5 * (quantity - 1)
+            for units in sorted(set(combinations(of_it, quantity))):
+                weight = _weighed_again(move, units, known.get(gtin))
+                found.append(Returned(weight + prior, units, fit < ELSEWHERE))
+    return found
+
+
+def _may_weigh(move: Move, quantity: int, of_it: Sequence[Item], known: Known | None) -> bool:
+    """Tell whether so many units are worth a closer look: most are far from what came back."""
+    total_g = abs(move.total_g)
+    within_g = FAR_PART * total_g + FAR_G
+    weights_g = [item.unit_g for item in of_it]
+    if known is not None:
+        weights_g.append(known.unit_g)
+    low_g, high_g = quantity * min(weights_g), quantity * max(weights_g)
+    return low_g - within_g <= total_g <= high_g + within_g
+
+
+def _weighed_again(move: Move, units: Sequence[Item], known: Known | None) -> float:
+    """Return how well units weigh what came back: as when they were taken, or as they should.
+
+    What was felt then may have been disturbed.
+    """
+    felt = same_unit(move, sum(item.unit_g for item in units))
+    if known is None:
+        return felt
+    count = len(units)
+    should = weight_loglik(
+        abs(move.total_g), move.sigma_g, count * known.unit_g, count * known.sigma_g
+    )
+    return float(np.logaddexp(felt, should + DISTURBED))
 
 
 class Weigher:
@@ -279,48 +343,14 @@ class Weigher:
     def _put_backs(self, move: Move, session: str, items: tuple[Item, ...]) -> list[Choice]:
         who = self._who[move]
         share = log(exp(who.get(session, NOT_THERE)) + HANDED_OVER)
-        found = []
-        for gtin in sorted({item.gtin for item in items}):
-            of_it = [item for item in items if item.gtin == gtin and item.count > 0][-6:]
-            place = self._scenery.place(move, gtin)
-            misplaced = place < ELSEWHERE
-            for quantity in range(1, min(len(of_it), TAKEN_BACK_MAX) + 1):
-                if not self._may_weigh(move, gtin, quantity, of_it):
-                    continue
-                for units in sorted(set(combinations(of_it, quantity))):
-                    weight_g = sum(item.unit_g for item in units)
-                    fits = self._weight(move, weight_g, gtin, quantity)
-                    loglik = fits + PUT_BACK + max(place, ELSEWHERE) - 0.5 * (quantity - 1) + share
-                    act = self._sketch(move, session, gtin, quantity, misplaced=misplaced)
-                    put = self._laid(move, units) if misplaced else ()
-                    found.append(Choice(loglik, act, units, session, put=put))
+        scenery, found = self._scenery, []
+        for one in returned(move, items, scenery.known, scenery.place):
+            gtin, units = one.units[0].gtin, one.units
+            act = self._sketch(move, session, gtin, len(units), misplaced=one.misplaced)
+            put = self._laid(move, units) if one.misplaced else ()
+            found.append(Choice(one.loglik + share, act, units, session, put=put))
         found.sort(key=lambda one: -one.loglik)
         return found[:CHOICES_MAX]
-
-    def _may_weigh(self, move: Move, gtin: str, quantity: int, of_it: Sequence[Item]) -> bool:
-        """Tell whether so many units are worth a closer look: most are far from what came back."""
-        total_g = abs(move.total_g)
-        within_g = FAR_PART * total_g + FAR_G
-        known = self._scenery.known.get(gtin)
-        weights_g = [item.unit_g for item in of_it]
-        if known is not None:
-            weights_g.append(known.unit_g)
-        low_g, high_g = quantity * min(weights_g), quantity * max(weights_g)
-        return low_g - within_g <= total_g <= high_g + within_g
-
-    def _weight(self, move: Move, weight_g: float, gtin: str, quantity: int) -> float:
-        """Return how well units weigh what came back: as when they were taken, or as they should.
-
-        What was felt then may have been disturbed.
-        """
-        known = self._scenery.known.get(gtin)
-        felt = same_unit(move, weight_g)
-        if known is None:
-            return felt
-        should = weight_loglik(
-            abs(move.total_g), move.sigma_g, quantity * known.unit_g, quantity * known.sigma_g
-        )
-        return float(np.logaddexp(felt, should + DISTURBED))
 
     def _laid(self, move: Move, units: tuple[Item, ...]) -> tuple[Lying, ...]:
         plate = self._scenery.plate_names[move.main]

@@ -26,12 +26,10 @@ class Receipt:
     Attributes:
         lines: Units by GTIN.
         open: Reviews that may still change it.
-        sessions: How many were closed.
     """
 
     lines: Counter[str] = field(default_factory=Counter)
     open: list[str] = field(default_factory=list)
-    sessions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,6 @@ def keep_books(payloads: Iterable[bytes]) -> Books:
     receipts: dict[str, Receipt] = {}
     for session, cart in carts.items():
         receipt = receipts.setdefault(sessions.get(session, session), Receipt())
-        receipt.sessions += 1
         for line in cart["lines"]:
             receipt.lines[line["gtin"]] += int(line["quantity"])
         receipt.open += cart["open"]
@@ -127,7 +124,8 @@ def judge(
     """Hold every receipt against the truth.
 
     A receipt is right if it equals what the shopper took. While the gateway was down it could not
-    see, so acts that overlap a downtime may be missing, if an open review names their plates.
+    see, so acts that overlap a downtime may be missing, if the receipt lists as open a review that
+    names their plates.
 
     Args:
         witness: The truth.
@@ -146,7 +144,8 @@ def judge(
             verdicts.append(Verdict(shopper, right=True, note=""))
             continue
         acts = [act for act in witness.acts if act.shopper == shopper]
-        missing = _excused(basket, receipt.lines, _unseen(acts, downtimes, margin_ns), books)
+        listed = [review for review in books.open_reviews if review.name in receipt.open]
+        missing = _excused(basket, receipt.lines, _unseen(acts, downtimes, margin_ns), listed)
         if missing is None:
             verdicts.append(Verdict(shopper, right=False, note="not what was taken"))
         else:
@@ -171,7 +170,10 @@ def _unseen(
 
 
 def _excused(
-    basket: Counter[str], lines: Counter[str], unseen: Sequence[TrueAct], books: Books
+    basket: Counter[str],
+    lines: Counter[str],
+    unseen: Sequence[TrueAct],
+    reviews: Sequence[Review],
 ) -> int | None:
     """Return how many unseen acts explain the difference; None if none do."""
     for count in range(1, len(unseen) + 1):
@@ -180,7 +182,7 @@ def _excused(
             for act in missing:
                 left[act.gtin] -= act.quantity if act.direction == "pick" else -act.quantity
             same = all(left[gtin] == lines[gtin] for gtin in {*left, *lines})
-            if same and _listed(missing, books.open_reviews):
+            if same and _listed(missing, reviews):
                 return count
     return None
 

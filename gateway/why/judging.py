@@ -2,15 +2,14 @@
 """What a change was judged by, asked again in the very state in which it was decided."""
 
 from collections.abc import Sequence
-from itertools import combinations
 from math import exp, hypot
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from gateway.domain.changes import readings_of
-from gateway.domain.choices import ELSEWHERE, NOT_THERE, TAKEN_BACK_MAX
-from gateway.domain.goods import Item, misplaced_here, same_unit
+from gateway.domain.choices import NOT_THERE, returned
+from gateway.domain.goods import Item, misplaced_here
 from gateway.domain.hands import WIDEN_NS, Place
 from gateway.domain.layout import ShelfPlaces
 from gateway.domain.output import Step
@@ -152,7 +151,7 @@ def _fits(step: Step, shelf: str, watching: Watching, move: Move) -> list[Fit]:
             found.append((one.loglik, fit))
     else:
         for session, items in step.state.beliefs.best.carts.items():
-            found += _returned(watching, move, session, items)
+            found += _returned(step, watching, move, session, items)
         if not found:  # What somebody without a cart may have brought.
             for one in watching.home(move):
                 weight_g = one.quantity * known[one.gtin].unit_g
@@ -168,16 +167,15 @@ def _fits(step: Step, shelf: str, watching: Watching, move: Move) -> list[Fit]:
 
 
 def _returned(
-    watching: Watching, move: Move, session: str, items: tuple[Item, ...]
+    step: Step, watching: Watching, move: Move, session: str, items: tuple[Item, ...]
 ) -> list[tuple[float, Fit]]:
-    """Return what of a cart weighs like what came back, units of one product together."""
-    found = []
-    for gtin in sorted({item.gtin for item in items}):
-        weights_g = [item.unit_g for item in items if item.gtin == gtin and item.count > 0][-6:]
-        for quantity in range(1, min(len(weights_g), TAKEN_BACK_MAX) + 1):
-            totals_g = {round(sum(chosen), 3) for chosen in combinations(weights_g, quantity)}
-            best_g = max(sorted(totals_g), key=lambda total_g: same_unit(move, total_g))
-            place = watching.place(move, gtin)
-            loglik = same_unit(move, best_g) + max(place, ELSEWHERE)
-            found.append((loglik, Fit(gtin, quantity, 0.0, best_g, session, place < ELSEWHERE)))
-    return found
+    """Return what of a cart weighs like what came back: of each product and count the likeliest."""
+    found: dict[tuple[str, int], tuple[float, Fit]] = {}
+    for one in returned(move, items, step.known_weights(), watching.place):
+        gtin, quantity = one.units[0].gtin, len(one.units)
+        weight_g = sum(item.unit_g for item in one.units)
+        fit = Fit(gtin, quantity, 0.0, weight_g, session, one.misplaced)
+        before = found.get((gtin, quantity))
+        if before is None or before[0] < one.loglik:
+            found[gtin, quantity] = (one.loglik, fit)
+    return list(found.values())

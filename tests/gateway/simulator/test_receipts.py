@@ -85,8 +85,10 @@ def test_a_shopper_of_two_visits_is_waited_for_until_both_carts_are_closed():
 
 def test_an_act_in_a_downtime_may_be_open():
     truth = witness({"a": 1, "b": 1}, act("a", 10, 11, "p1"), act("b", 20, 21, "p2"))
-    events = [START, cart("s1", {"a": 1}), review("r1", "p2")]
+    events = [START, cart("s1", {"a": 1}, open_=["r1"]), review("r1", "p2")]
     assert verdict(events, truth, [(19 * S, 20 * S + 1)]).right
+    unlisted = [START, cart("s1", {"a": 1}), review("r1", "p2")]
+    assert not verdict(unlisted, truth, [(19 * S, 20 * S + 1)]).right, "the receipt names none"
     assert not verdict(events, truth, [(12 * S, 13 * S)]).right, "it was up during the act"
     assert verdict(events, truth, [(12 * S, 18 * S)], margin_ns=3 * S).right
     assert not verdict(events[:2], truth, [(19 * S, 20 * S + 1)]).right, "no review"
@@ -95,20 +97,22 @@ def test_an_act_in_a_downtime_may_be_open():
 
 def test_a_downtime_excuses_nothing_else():
     truth = witness({"a": 1, "b": 1}, act("a", 10, 11, "p1"), act("b", 20, 21, "p2"))
-    events = [START, cart("s1", {"b": 1}), review("r1", "p2"), review("r2", "p1")]
+    both = ["r1", "r2"]
+    events = [START, cart("s1", {"b": 1}, open_=both), review("r1", "p2"), review("r2", "p1")]
     assert not verdict(events, truth, [(19 * S, 22 * S)]).right
-    too_much = [START, cart("s1", {"a": 1, "b": 2}), review("r1", "p2")]
+    too_much = [START, cart("s1", {"a": 1, "b": 2}, open_=["r1"]), review("r1", "p2")]
     assert not verdict(too_much, truth, [(19 * S, 22 * S)]).right
 
 
 def test_what_rests_on_an_unseen_act_is_excused_with_it():
     truth = witness({}, act("a", 10, 11), act("a", 30, 31, direction="put-back"))
-    events = [START, cart("s1", {"a": 1}), review("r1", "p1")]
+    events = [START, cart("s1", {"a": 1}, open_=["r1"]), review("r1", "p1")]
     assert verdict(events, truth, [(30 * S, 31 * S)]).right
 
 
 def test_a_resolved_review_is_not_open():
-    events = [START, cart("s1", {}), review("r1", "p1"), event("review.resolved", review="r1")]
+    resolved = event("review.resolved", review="r1")
+    events = [START, cart("s1", {}, open_=["r1"]), review("r1", "p1"), resolved]
     assert keep_books(events).open_reviews == []
     assert not verdict(events, witness({"a": 1}, act("a", 1, 2)), [(0, 3 * S)]).right
 
