@@ -41,8 +41,8 @@ class Attribution(msgspec.Struct):
     revision: int = -1
     asked: bool = False
     """A review was asked for."""
-    near: list[str] = []
-    """Sessions of those who may have done something there."""
+    near: dict[str, float] = {}
+    """Sessions of those who may have done something there, with how likely the hand was theirs."""
 
 
 class Beliefs(msgspec.Struct):

@@ -130,7 +130,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         weights=weights(step, change.shelf, net(change.change)),
         started=step.time(change.change.since_ns),
         ended=step.time(change.change.stable_ns),
-        near=sorted(watching.near),
+        near=watching.shares(readings[0].moves),
     )
     tell(step)
     best = beliefs.best.chosen[change.id]
@@ -232,6 +232,7 @@ def _remember_doubts(step: Step) -> None:
             started=one.started,
             ended=one.ended,
             told=Decided(one.acts, one.revision),
+            near=one.near,
         )
         step.touch("doubt", change)
 
@@ -300,6 +301,7 @@ def _ask(step: Step, one: Attribution, reason: str) -> None:
         felt=one.weights,
         times=(one.started, one.ended),
         at_ns=one.stable_ns,
+        near=one.near,
     )
     if one.asked:
         _forget_doubt(step, one.change)

@@ -120,6 +120,14 @@ class Candidate(msgspec.Struct, frozen=True):
     acts: list[Act]
 
 
+class Hand(msgspec.Struct, frozen=True):
+    """What the cameras say of one session."""
+
+    session: str
+    probability: float
+    """That the largest of what moved was by a hand of theirs, by places and hands alone."""
+
+
 class ReviewRequested(Data, frozen=True, kw_only=True):
     """Who took what is not certain, or not known: a person decides."""
 
@@ -128,9 +136,12 @@ class ReviewRequested(Data, frozen=True, kw_only=True):
     change: str
     reason: str
     candidates: list[Candidate]
+    """What it may have been, the likeliest first; without acts: nothing that the store knows."""
     sessions: list[str]
     """Sessions whose carts the decision may change."""
     weights: list[PlateDelta]
+    hands: list[Hand]
+    """Who was near, the likeliest first; empty where no camera looked."""
     started: str
     ended: str
 

@@ -51,6 +51,7 @@ def _ask_what_waited(step: Step) -> None:
             felt=doubt.weights,
             times=(doubt.started, doubt.ended),
             at_ns=step.now_ns,
+            near=doubt.near,
         )
         state.decided[doubt.change] = doubt.told
         step.touch("decided", doubt.change)

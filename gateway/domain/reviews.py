@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions to a person: asked where the engine is not sure, kept until they are answered."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Final
 
 from gateway.domain import events, products
 from gateway.domain.choices import Sketch, identified, plain
-from gateway.domain.events import Act, Candidate, PlateDelta
+from gateway.domain.events import Act, Candidate, Hand, PlateDelta
 from gateway.domain.output import Step
 from gateway.domain.sessions import drop
 from gateway.domain.state import Review
@@ -46,7 +47,6 @@ def candidates_of(options: Iterable[tuple[float, tuple[Sketch, ...]]]) -> list[C
     return [
         Candidate(round(min(share, 1.0), 4), [act_of(act, share) for act in acts])
         for share, acts in ranked
-        if acts
     ]
 
 
@@ -85,6 +85,7 @@ def ask(
     felt: list[PlateDelta],
     times: tuple[str, str],
     at_ns: int,
+    near: Mapping[str, float] = MappingProxyType({}),
 ) -> bool:
     """Ask a person about a change, report it as unattended, or both; tell whether one is asked."""
     unattended = reason in UNATTENDED
@@ -125,6 +126,10 @@ def ask(
             candidates=review.candidates,
             sessions=sessions,
             weights=felt,
+            hands=[
+                Hand(session, round(share, 4))
+                for session, share in sorted(near.items(), key=lambda one: (-one[1], one[0]))
+            ],
             started=review.started,
             ended=review.ended,
         )

@@ -131,6 +131,7 @@ class Doubt(msgspec.Struct, frozen=True):
     started: str
     ended: str
     told: Decided
+    near: dict[str, float] = {}
 
 
 class OpenChange(msgspec.Struct):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What people, planogram and weights say of the moves of one change."""
 
+from collections.abc import Sequence
 from math import exp, log
 from typing import Final
 
@@ -80,6 +81,13 @@ class Watching:
             elif one.score > NEAR:
                 self.strangers = True
         return found
+
+    def shares(self, moves: Sequence[Move]) -> dict[str, float]:
+        """Return each session near, with how likely the largest move was by a hand of theirs."""
+        if not moves:
+            return dict.fromkeys(sorted(self.near), 0.0)
+        who = self.who(max(moves, key=lambda move: abs(move.total_g)))
+        return {name: exp(who[name]) if name in who else 0.0 for name in sorted(self.near)}
 
     def place_of(self, move: Move) -> Place:
         """Return where the hand was that made a move."""
