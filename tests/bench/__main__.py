@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.bench import measures
 
 RESULTS = Path("build/bench.json")
+MANY = 100
 
 
 def rows(results):
@@ -32,8 +33,16 @@ def rows(results):
         ("start, of it imports (for information)", start["imports_cpu_s"], "s", "", 0),
         ("start, of it the store file (for information)", start["store_file_cpu_s"], "s", "", 0),
         ("input to PUBACK, median (for information)", latency["p50"], "ms", "", 0),
-        (f"input to PUBACK, 99 % of {live['latencies']}", latency["p99"], "ms", "<=", 250),
+        (_share(live["latencies"]), latency["p99"], "ms", "<=", 250),
+        ("engine, longest step of a busy store", results["busy"]["longest_ms"], "ms", "<=", 20),
+        ("... 99 % of its steps (for information)", results["busy"]["p99_ms"], "ms", "", 0),
     ]
+
+
+def _share(count):
+    """Return what the 99 % of so many latencies are: of few it is the largest."""
+    of_them = f"99 % of {count}" if count >= MANY else f"largest of {count}"
+    return f"input to PUBACK, {of_them}"
 
 
 def kept(value, relation, limit):
@@ -70,6 +79,7 @@ def measure(
         ("start", 2 * starts, lambda at: measures.start_up(at, starts, **store)),
         ("replay", 10, lambda at: measures.replay_speed(at, replay_s, **store)),
         ("steps", 10, lambda _: measures.step_costs(0.75 * replay_s, **store)),
+        ("busy", replay_s / 2, lambda _: measures.busy_steps(replay_s / 2)),
         (
             "real_time",
             live_s + 10,

@@ -80,7 +80,10 @@ def costs(seconds, seed=1):
     hands = []
     gc.disable()  # This scene keeps every input: to look through them all is not the engine's work.
     for tenth in range(round(seconds * 10)):
-        hands = [(track, until) for track, until in hands if until > tenth or _rests(scene, track)]
+        for track, until in hands:
+            if until <= tenth:
+                scene.bodies[track].wrist_mm = None
+        hands = [(track, until) for track, until in hands if until > tenth]
         while due <= tenth:
             due += 10.0 / ACTS_PER_S
             busy = {track for track, _ in hands}
@@ -97,11 +100,6 @@ def costs(seconds, seed=1):
     gc.enable()
     told = [one for one in scene.events if one.name in {"item.picked", "item.put-back"}]
     return sorted(spent_ms), len(told)
-
-
-def _rests(scene: Scene, track: str) -> bool:
-    scene.bodies[track].wrist_mm = None
-    return False
 
 
 def main():

@@ -19,6 +19,7 @@ from gateway.domain.engine import Engine
 from gateway.domain.inputs import People, Samples, Tick
 from gateway.simulator.keys import TokenMaker
 from gateway.simulator.store_files import write_store
+from tests.bench import busy
 from tests.bench.recording import recorded, started, write_journal, write_messages
 from tests.e2e.helpers import Program, Witness, accepts, closed, daemon, outside_broker, until
 
@@ -145,6 +146,17 @@ def replay_speed(folder, stretch_s, **store_options):
         "wall_s": round(wall_s, 2),
         "times_real_time": round(stretch_s / cpu_s, 1),
         "times_real_time_wall": round(stretch_s / wall_s, 1),
+    }
+
+
+def busy_steps(seconds):
+    """Return what steps cost of a store busier than any: ten shoppers, three acts a second."""
+    spent_ms, told = busy.costs(seconds)
+    return {
+        "longest_ms": round(spent_ms[-1], 1),
+        "p99_ms": round(percentile(spent_ms, 99), 1),
+        "steps": len(spent_ms),
+        "told": told,
     }
 
 
