@@ -11,14 +11,13 @@ from gateway.domain.events import Act, PlateDelta
 from gateway.domain.explanations import (
     Explanation,
     Way,
-    count,
-    counts,
     known_now,
     line_probability,
     marginals,
     merged,
     probability,
     replace,
+    tallies,
 )
 from gateway.domain.goods import Item
 
@@ -41,8 +40,19 @@ class Attribution(msgspec.Struct):
     revision: int = -1
     asked: bool = False
     """A review was asked for."""
+    alike: list[int] = []
+    """Of each option the first that comes to the same."""
     near: dict[str, float] = {}
     """Sessions of those who may have done something there, with how likely the hand was theirs."""
+
+    def __post_init__(self) -> None:
+        """Compare the options once: it is asked of each change with every other."""
+        if not self.alike:
+            first: dict[object, int] = {}
+            self.alike = [
+                first.setdefault(plain(identified(option)), number)
+                for number, option in enumerate(self.options)
+            ]
 
 
 class Beliefs(msgspec.Struct):
@@ -130,42 +140,36 @@ class Beliefs(msgspec.Struct):
     def lines(self, session: str) -> Lines:
         """Return a cart as the best explanation has it, with each line's probability."""
         items = self.best.carts.get(session, ())
+        told, *others = tallies(self.beam, session)
         found: Lines = {}
-        for gtin in sorted({item.gtin for item in items}):
-            quantity = count(items, gtin)
-            if not quantity:
-                continue
+        for gtin, quantity in sorted(told[1].items()):
             sure = self.sure.get(session, {}).get(gtin, 1.0)
+            sure *= sum(share for share, held in (told, *others) if held.get(gtin) == quantity)
             of_it = [item.unit_g for item in items if item.gtin == gtin and item.count > 0]
             found[gtin] = CartLine(
                 quantity=quantity,
-                probability=sure * line_probability(self.beam, session, gtin),
+                probability=sure,
                 unit_g=sum(of_it) / len(of_it) if of_it else None,
             )
         return found
 
     def sure_of_cart(self, session: str) -> float:
         """Return how likely it is that a cart holds just what the best explanation says."""
-        told = counts(self.best.carts.get(session, ()))
-        return sum(
-            probability(one) for one in self.beam if counts(one.carts.get(session, ())) == told
-        )
+        told, *others = tallies(self.beam, session)
+        return told[0] + sum(share for share, held in others if held == told[1])
 
     def options(self, change: str) -> list[tuple[float, tuple[Sketch, ...]]]:
         """Return what a change may have been, likeliest first, with probabilities."""
         return marginals(self.beam, change, self.open[change].options)
 
-    def sure_of(self, change: str, acts: Sequence[Sketch]) -> float:
-        """Return how likely explanations are of which some acts are all there is to a change.
+    def sure_of(self, change: str) -> float:
+        """Return how likely explanations are that say of a change what the best one says.
 
         What led to the same carts in another way is no doubt of it.
         """
-        options, wanted = self.open[change].options, plain(identified(acts))
-        return sum(
-            probability(one)
-            for one in self.beam
-            if plain(identified(options[one.chosen[change]])) == wanted
-        )
+        alike = self.open[change].alike
+        told = alike[self.best.chosen[change]]
+        return sum(probability(one) for one in self.beam if alike[one.chosen[change]] == told)
 
     def hold(
         self,

@@ -325,9 +325,7 @@ def _doubtful(step: Step, one: Attribution) -> str | None:
     """Return why a person has to be asked about a change, as far as is known now."""
     if _unexplained(step, one):
         return "unexplained-weight"
-    assert one.told is not None, "changes are told as they are decided"
-    sure = step.state.beliefs.sure_of(one.change, one.options[one.told])
-    unsure = sure < step.state.settings.certainty
+    unsure = step.state.beliefs.sure_of(one.change) < step.state.settings.certainty
     return "uncertain" if unsure or _answers_review(step, one) else None
 
 

@@ -83,11 +83,12 @@ def extend(
     options: dict[tuple[Sketch, ...], int] = {}
     felt: list[tuple[Move, ...]] = []
     found: dict[object, Explanation] = {}
+    known_carts: dict[int, object] = {}
     for child in children[:CHILDREN_MAX]:
         if child.logp < children[0].logp - BEHIND:
             break
         said = beam[child.parent].chosen
-        key = _key(child, said, asked)
+        key = _key(child, said, asked, known_carts)
         index = options.setdefault(child.acts, len(options))
         if index == len(felt):
             felt.append(child.moves)
@@ -165,19 +166,28 @@ def _likeliest(ways: Iterable[Way]) -> list[Way]:
     return [Way(way.share / total, way.chosen) for way in found]
 
 
-def _key(one: Child | Explanation, said: Mapping[str, int], asked: Sequence[str]) -> object:
+def _key(
+    one: Child | Explanation,
+    said: Mapping[str, int],
+    asked: Sequence[str],
+    known: dict[int, object],
+) -> object:
     """Return what makes two explanations equal for all that is to come.
 
     Args:
         one: An explanation, or what becomes one.
         said: What it says of open changes.
         asked: Those that a person may decide: what is said of them is kept apart.
+        known: What carts come to that were looked at before; they have to live as long.
     """
-    held = sorted(
-        (session, tuple(sorted((item.gtin, item.count) for item in items)))
-        for session, items in one.carts.items()
-        if items
-    )
+    held = []
+    for session, items in one.carts.items():
+        if not items:
+            continue
+        if id(items) not in known:
+            known[id(items)] = tuple(sorted((item.gtin, item.count) for item in items))
+        held.append((session, known[id(items)]))
+    held.sort(key=lambda pair: pair[0])
     about = tuple(sorted((item.gtin, item.plate) for item in one.lying))
     pressed = tuple((load.change, load.plates) for load in one.loads)
     return tuple(held), about, pressed, tuple(said.get(name) for name in asked)
@@ -278,8 +288,9 @@ def merged(beam: Sequence[Explanation], asked: Sequence[str] = ()) -> list[Expla
         asked: Open changes that a person may decide: what is said of them is kept apart.
     """
     found: dict[object, Explanation] = {}
+    known_carts: dict[int, object] = {}
     for one in sorted(beam, key=lambda one: -one.logp):
-        known = found.setdefault(_key(one, one.chosen, asked), one)
+        known = found.setdefault(_key(one, one.chosen, asked, known_carts), one)
         if known is not one:
             _join(known, one.logp, one.ways)
     return normalised(list(found.values()))
@@ -292,7 +303,25 @@ def count(items: Sequence[Item], gtin: str) -> int:
 
 def counts(items: Sequence[Item]) -> dict[str, int]:
     """Return how many units of each product there are, without those of which there are none."""
-    return {gtin: total for gtin in {item.gtin for item in items} if (total := count(items, gtin))}
+    totals: dict[str, int] = {}
+    for item in items:
+        totals[item.gtin] = totals.get(item.gtin, 0) + item.count
+    return {gtin: total for gtin, total in totals.items() if total}
+
+
+def tallies(beam: Sequence[Explanation], session: str) -> list[tuple[float, dict[str, int]]]:
+    """Return each explanation's probability and the units of each product in one cart.
+
+    Most explanations share most carts: each is counted once.
+    """
+    known: dict[int, dict[str, int]] = {}
+    found = []
+    for one in beam:
+        items = one.carts.get(session, ())
+        if id(items) not in known:
+            known[id(items)] = counts(items)
+        found.append((probability(one), known[id(items)]))
+    return found
 
 
 def line_probability(beam: Sequence[Explanation], session: str, gtin: str) -> float:

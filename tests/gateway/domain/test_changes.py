@@ -245,6 +245,7 @@ def test_what_forgetting_a_load_makes_likelier_is_told(shopping):
     change = list(beliefs.open)[-1]
     nothing = len(beliefs.open[change].options)
     beliefs.open[change].options.append(())
+    beliefs.open[change].alike.append(nothing)
     without_jam = tuple(item for item in best.carts[shopping.anna] if item.gtin != JAM)
     rests = [
         Explanation(
