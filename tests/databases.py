@@ -19,7 +19,7 @@ from gateway.envelope import Source
 from gateway.mending import APPLICATION_ID
 from gateway.outbox import Acknowledged, Batch, run_sync
 from gateway.pipeline import alive_row
-from tests.gateway.domain.scene import JAM, TEA, Scene
+from tests.gateway.domain.scene import DOUBT_S, JAM, TEA, Scene
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "databases"
 SOURCE = Source("corner", "gw")
@@ -70,7 +70,7 @@ def tell(connection):
     scene.act("anna", {"g2.s1.p0": +390.0})  # A jam among the oils.
     scene.reach("bert", "g1.s1.p2")
     scene.act("anna", {"g1.s1.p2": -240.0})  # Both stand there: a review.
-    scene.leave("anna")
+    scene.leave("anna", DOUBT_S)
     [acted] = [one for one in scene.named("item.picked") if one["acts"][0]["gtin"] == JAM]
     decided = msgspec.convert({"acts": acted["acts"], "revision": 1}, Decided)
     scene.commit([], [encode_row("decided", acted["change"], decided)])

@@ -368,6 +368,15 @@ def tidy(step: Step) -> None:
         _settle(step, oldest)
 
 
+def give_up_loads(step: Step) -> None:
+    """Ask about what hands still press, and think no more that they will let go."""
+    for one in list(step.state.beliefs.open.values()):
+        if _unexplained(step, one):
+            ask_if_doubtful(step, one)
+    if step.state.beliefs.forget_loads():
+        tell(step)
+
+
 def forget_cart(step: Step, session: str) -> None:
     """Hold for true what was told of a cart that no later change can touch, and forget it."""
     beliefs = step.state.beliefs

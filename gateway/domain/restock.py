@@ -29,6 +29,7 @@ def leave(step: Step, layout: Layout) -> set[str]:
         for change in complete(step.state.shelves[name]):
             changes.settled(step, name, change)
     changes.decide_shelves(step, done)
+    changes.give_up_loads(step)  # They name plates by their place.
     products.refresh(step)
     _tell_unfinished(step, layout, set(before.shelves) - kept)
     return kept
@@ -42,7 +43,6 @@ def enter(step: Step, kept: Collection[str]) -> None:
     for name in list(state.shelves):
         if name not in kept:
             del state.shelves[name]
-    step.state.beliefs.forget_loads()  # They name plates by their place.
     check_holdings(step)
     lessons.check(step)
     presence.forget_removed(step)

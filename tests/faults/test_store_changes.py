@@ -10,7 +10,16 @@ from gateway.domain.inputs import StoreChanged
 from gateway.domain.sessions import CLOSED_HOLD_NS
 from gateway.domain.store import Calibration, Facing
 from tests.faults.accounts import explained_g, told
-from tests.gateway.domain.scene import CRISPS, JAM, OIL, TEA, UNIT_G, Scene, corner_store
+from tests.gateway.domain.scene import (
+    CRISPS,
+    DOUBT_S,
+    JAM,
+    OIL,
+    TEA,
+    UNIT_G,
+    Scene,
+    corner_store,
+)
 
 LIES = {"g1.s1.p0": CRISPS, "g1.s1.p2": TEA, "g1.s1.p3": JAM, "g2.s1.p0": OIL}
 PRICE = {TEA: 249, JAM: 399, CRISPS: 199, OIL: 899}
@@ -166,6 +175,7 @@ STEPS = st.one_of(
     ]
 )
 @example([("take", "g1.s1.p3", (9, "swapped")), ("take", "g1.s1.p3", (12, "no jam"))])
+@example([("take", "g1.s1.p0", (0, "no tea")), ("take", "g1.s1.p2", (6, "as it was"))])
 @example([("take", "g2.s1.p0", None), ("restock", "one shelf", None), ("take", "g1.s1.p2", None)])
 def test_whatever_changes_under_open_carts_nothing_is_lost(steps):
     shop = Shop()
@@ -192,7 +202,7 @@ def test_whatever_changes_under_open_carts_nothing_is_lost(steps):
         elif step == "decide":
             shop.decide()
         gone = {"g2.s1.p0"} if shop.store is STORES["one shelf"] else set()
-    shop.leave("anna", wait_s=8.0)
+    shop.leave("anna", DOUBT_S)
     while shop.state.reviews:
         shop.decide()
     shop.check()
@@ -205,7 +215,7 @@ def test_a_review_about_what_the_store_dropped_can_still_be_decided():
     shop.move("anna", "g1.s1.p2", 1)  # Whose is it?
     shop.run(11.0)
     [review] = shop.named("review.requested")
-    shop.leave("anna")
+    shop.leave("anna", DOUBT_S)
     shop.restock("no tea")
     shop.run(1.0)
     shop.restart()
