@@ -126,6 +126,7 @@ class People(Recognition, kw_only=True):
         """Give a sighting to a person."""
         self.by_track[track] = person.id
         trail = self.trails.setdefault(track, Trail(track.partition("/")[0]))
+        one = person.crossed(trail.camera, one, at_ns)
         trail.see(one, at_ns)
         person.see(track, one, at_ns)
         here[person.id] = Sighting(track, one, trail)

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.domain.identity import FIRST_NS, LOOK_NS, Looks
 from gateway.domain.inputs import PersonSeen
+from gateway.domain.rays import Ray, crossed, rays_of, recent
 from gateway.domain.store import Zone
 
 MEMORY_NS: Final = 12_000_000_000
@@ -34,6 +35,8 @@ class Person(msgspec.Struct):
     """``(ns, x_mm, y_mm)``, oldest first."""
     wrists: list[tuple[int, float, float, float, float]] = []
     """``(ns, x_mm, y_mm, z_mm, sigma_mm)``, oldest first."""
+    rays: list[Ray] = []
+    """Lines of sight to wrists, of the latest frames."""
     saved_mm: tuple[float, float] = (0.0, 0.0)
     """Where the person was when the durable state was last written."""
     looks: Looks = {}
@@ -52,6 +55,15 @@ class Person(msgspec.Struct):
     """Who stood where this person vanished, while this person is out of sight."""
     mixed: list[str] = []
     """Persons who may be this one: the two were one body to the camera for a while."""
+
+    def crossed(self, camera: str, seen: PersonSeen, at_ns: int) -> PersonSeen:
+        """Return a sighting with its wrists where another camera's lines of sight put them."""
+        others = recent(self.rays, at_ns)
+        self.rays = [*others, *rays_of(seen.wrists, camera, at_ns)]
+        if not others:
+            return seen
+        wrists = [crossed(wrist, camera, others) for wrist in seen.wrists]
+        return msgspec.structs.replace(seen, wrists=wrists)
 
     def see(self, track: str, seen: PersonSeen, at_ns: int) -> None:
         """Take in one sighting."""
