@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from gateway.domain import events, lessons, products
+from gateway.domain import events, lessons, looking, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
 from gateway.domain.choices import Scenery, Sketch, identified, plain
@@ -67,10 +67,22 @@ def decide_due(step: Step) -> None:
     due: list[OpenChange] = []
     for change in state.changes:
         complete = change.reason != "attended" or looked_ns >= change.change.stable_ns
+        complete = complete and not change.looks
         (due if complete or step.now_ns >= change.due_ns else waiting).append(change)
     state.changes = waiting
     for change in sorted(due, key=lambda one: one.change.since_ns):
-        _decide(step, change)
+        if _looks_again(step, change):
+            state.changes.append(change)
+        else:
+            _decide(step, change)
+
+
+def _looks_again(step: Step, change: OpenChange) -> bool:
+    """Ask for a second look at a change where that may tell whose hand it was."""
+    if not looking.worth(step, change):
+        return False
+    watching = Watching(step, change.shelf)
+    return looking.ask(step, change, readings_of(step, change, watching)[0], watching)
 
 
 def decide_shelves(step: Step, shelves: Container[str]) -> None:
