@@ -28,7 +28,7 @@ from gateway.config import ConfigError, Settings, load_store
 from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
 from gateway.database import Database, Limits, Row, open_database
-from gateway.domain.effects import AnyEffect, Backfill, EraseShopper, OpenDoor, Reply
+from gateway.domain.effects import AnyEffect, Backfill, EraseShopper, Look, OpenDoor, Reply
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import (
     AnyInput,
@@ -306,6 +306,8 @@ class Daemon:
         match effect:
             case OpenDoor():
                 self._instore.open_door(effect)
+            case Look():
+                self._instore.look(effect)
             case Reply() if self._upstream is not None:
                 self._upstream.publish_reply(effect)
             case Backfill() if self._upstream is not None:

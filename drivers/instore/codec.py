@@ -16,6 +16,8 @@ from msgspec import Meta
 from gateway.domain.inputs import (
     DeviceStatus,
     DoorState,
+    Looked,
+    LookedFrame,
     People,
     PersonSeen,
     Samples,
@@ -27,6 +29,7 @@ from gateway.domain.store import Store
 PAYLOAD_BYTES_MAX: Final = 64 * 1024
 SAMPLES_MAX: Final = 600
 PEOPLE_MAX: Final = 64
+LOOKED_FRAMES_MAX: Final = 64
 WRISTS_MAX: Final = 4
 APPEARANCE_MAX: Final = 512
 TEXT_MAX: Final = 1024
@@ -98,6 +101,21 @@ class PeoplePayload(Numbered, kw_only=True):
     people: Annotated[list[PersonPayload], Meta(max_length=PEOPLE_MAX)]
 
 
+class LookedFramePayload(msgspec.Struct, kw_only=True):
+    """What a second look found in one frame."""
+
+    after_ms: Annotated[int, Meta(ge=0, le=60_000)]
+    """Since the first frame."""
+    people: Annotated[list[PersonPayload], Meta(max_length=PEOPLE_MAX)]
+
+
+class LookedPayload(Numbered, kw_only=True):
+    """``camera/<camera>/looked``: the answer to a ``look``; ``t_ms`` is of its first frame."""
+
+    look: Name
+    frames: Annotated[list[LookedFramePayload], Meta(max_length=LOOKED_FRAMES_MAX)]
+
+
 class ScanPayload(Numbered, kw_only=True):
     """``scanner/<scanner>/scan``: what a scanner read."""
 
@@ -119,6 +137,8 @@ class StatusPayload(msgspec.Struct, kw_only=True):
     state: Literal["online", "offline"]
     boot: Name
     fw: Annotated[str, Meta(max_length=64)] | None = None
+    looks: bool = False
+    """A camera that answers ``look``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +163,11 @@ class Rejected(NamedTuple):
     detail: str
 
 
-Decoded = Samples | People | DoorState | DeviceStatus | Scanned | Rejected
+Decoded = Samples | People | Looked | DoorState | DeviceStatus | Scanned | Rejected
 
 _SAMPLES: Final = msgspec.json.Decoder(SamplesPayload)
 _PEOPLE: Final = msgspec.json.Decoder(PeoplePayload)
+_LOOKED: Final = msgspec.json.Decoder(LookedPayload)
 _SCAN: Final = msgspec.json.Decoder(ScanPayload)
 _DOOR: Final = msgspec.json.Decoder(DoorPayload)
 _STATUS: Final = msgspec.json.Decoder(StatusPayload)
@@ -268,11 +289,6 @@ def _samples(payload: bytes, device: str, plates: int, stamp: Stamp) -> Samples:
 def _people(payload: bytes, device: str, _plates: int, stamp: Stamp) -> People:
     message = _PEOPLE.decode(payload)
     _check_text("boot", message.boot)
-    tracks = {person.track for person in message.people}
-    if len(tracks) != len(message.people):
-        raise _RefusedError("malformed", "a track is named twice - at `$.people`")
-    for track in tracks:
-        _check_text("people[...].track", track)
     return People(
         at=stamp,
         device=device,
@@ -281,21 +297,50 @@ def _people(payload: bytes, device: str, _plates: int, stamp: Stamp) -> People:
         t_ms=message.t_ms,
         host_boot=message.host_boot,
         host_mono_ms=message.host_mono_ms,
-        people=[
-            PersonSeen(
-                track=person.track,
-                score=person.score,
-                floor_mm=person.floor_mm,
-                floor_sigma_mm=person.floor_sigma_mm,
-                wrists=[
-                    Wrist(wrist.mm, wrist.score, wrist.sigma_mm, wrist.ray_mm)
-                    for wrist in person.wrists
-                ],
-                appearance=person.appearance,
-            )
-            for person in message.people
-        ],
+        people=_persons(message.people),
     )
+
+
+def _looked(payload: bytes, device: str, _plates: int, stamp: Stamp) -> Looked:
+    message = _LOOKED.decode(payload)
+    _check_text("boot", message.boot)
+    _check_text("look", message.look)
+    after_ms = [frame.after_ms for frame in message.frames]
+    if after_ms != sorted(set(after_ms)):
+        raise _RefusedError("malformed", "frames are not in order of time - at `$.frames`")
+    return Looked(
+        at=stamp,
+        device=device,
+        boot=message.boot,
+        seq=message.seq,
+        t_ms=message.t_ms,
+        host_boot=message.host_boot,
+        host_mono_ms=message.host_mono_ms,
+        look=message.look,
+        frames=[LookedFrame(frame.after_ms, _persons(frame.people)) for frame in message.frames],
+    )
+
+
+def _persons(people: list[PersonPayload]) -> list[PersonSeen]:
+    tracks = {person.track for person in people}
+    if len(tracks) != len(people):
+        raise _RefusedError("malformed", "a track is named twice - at `$.people`")
+    for track in tracks:
+        _check_text("people[...].track", track)
+    return [
+        PersonSeen(
+            track=person.track,
+            score=person.score,
+            floor_mm=person.floor_mm,
+            floor_sigma_mm=person.floor_sigma_mm,
+            wrists=[
+                Wrist(wrist.mm, wrist.score, wrist.sigma_mm, wrist.ray_mm)
+                for wrist in person.wrists
+            ],
+            appearance=person.appearance,
+        )
+        for person in people
+    ]
 
 
 def _scan(payload: bytes, device: str, _plates: int, stamp: Stamp) -> Scanned:
@@ -324,13 +369,19 @@ def _status(payload: bytes, device: str, _plates: int, stamp: Stamp) -> DeviceSt
     _check_text("boot", message.boot)
     _check_text("fw", message.fw)
     return DeviceStatus(
-        at=stamp, device=device, state=message.state, boot=message.boot, fw=message.fw
+        at=stamp,
+        device=device,
+        state=message.state,
+        boot=message.boot,
+        fw=message.fw,
+        looks=message.looks,
     )
 
 
 _BUILDERS: Final[dict[tuple[str, str], _Builder]] = {
     ("shelf", "samples"): _samples,
     ("camera", "people"): _people,
+    ("camera", "looked"): _looked,
     ("scanner", "scan"): _scan,
     ("door", "state"): _door,
 }

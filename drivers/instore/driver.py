@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """All devices that speak the in-store contract, over one connection to the in-store broker.
 
-Beside what the design's contract lists, the gateway itself publishes on
-``door/<door>/open`` (QoS 1, not retained): ``{"v":1,"effect":"<id>"}`` asks a door to open once.
+Beside what the design's contract lists, the gateway itself publishes, with QoS 1 and not retained,
+on ``door/<door>/open``, which asks a door to open once, and on ``camera/<camera>/look``, which asks
+a camera what it saw at a place a moment ago; it answers on ``camera/<camera>/looked``.
 """
 
 import logging
@@ -17,7 +18,7 @@ from drivers.errors import DriverError
 from drivers.instore.codec import Known, Rejected, Scanned, decode
 from drivers.mqtt.client import Message, MqttConfig, connect
 from drivers.ports import Clock, Intake
-from gateway.domain.effects import OpenDoor
+from gateway.domain.effects import Look, OpenDoor
 from gateway.domain.inputs import EntryScanned, Stamp
 from gateway.domain.store import Store
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 SUBSCRIPTIONS: Final = (
     ("shelf/+/samples", 0),
     ("camera/+/people", 0),
+    ("camera/+/looked", 1),
     ("scanner/+/scan", 1),
     ("door/+/state", 1),
     ("+/+/status", 1),
@@ -124,15 +126,36 @@ class InstoreDriver:
             Whether the request left; False while the broker is away. It is not kept: a door that
             opens later would let somebody else in.
         """
-        payload = msgspec.json.encode({"v": 1, "effect": effect.id})
+        return self._ask(f"door/{effect.door}", "open", {"v": 1, "effect": effect.id})
+
+    def look(self, effect: Look) -> bool:
+        """Ask a camera to look again, once.
+
+        Returns:
+            Whether the request left; it is not kept: the camera would have forgotten what it saw.
+        """
+        device = f"camera/{effect.camera}"
+        request = {
+            "v": 1,
+            "look": effect.id,
+            "place_mm": [round(value, 1) for value in effect.place_mm],
+            "reach_mm": effect.reach_mm,
+            "ago_ms": effect.ago_ms,
+            "reply": f"{self._known.root}{device}/looked",
+        }
+        return self._ask(device, "look", request)
+
+    def _ask(self, device: str, what: str, request: dict[str, object]) -> bool:
+        """Publish a request to a device; tell whether it left."""
+        problem: object = "no in-store broker"
         try:
             if self._link is not None:
-                self._link.publish(f"{self._known.root}door/{effect.door}/open", payload)
+                payload = msgspec.json.encode(request)
+                self._link.publish(f"{self._known.root}{device}/{what}", payload)
                 return True
         except DriverError as error:
-            log.warning("door/%s: not asked to open: %s", effect.door, error)
-            return False
-        log.warning("door/%s: not asked to open: no in-store broker", effect.door)
+            problem = error
+        log.warning("%s: not asked to %s: %s", device, what, problem)
         return False
 
     def _take(self, message: Message, intake: Intake) -> None:

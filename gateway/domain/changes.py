@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from gateway.domain import events, lessons, products
+from gateway.domain import events, lessons, looking, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
 from gateway.domain.choices import Scenery, Sketch, identified, plain
@@ -67,9 +67,21 @@ def decide_due(step: Step) -> None:
     due: list[OpenChange] = []
     for change in state.changes:
         complete = change.reason != "attended" or looked_ns >= change.change.stable_ns
+        complete = complete and not change.looks
         (due if complete or step.now_ns >= change.due_ns else waiting).append(change)
     state.changes = waiting
-    _decide_all(step, due)
+    _decide_all(step, [change for change in due if not _looks_again(step, change)])
+
+
+def _looks_again(step: Step, change: OpenChange) -> bool:
+    """Ask for a second look at a change where that may tell whose hand it was: then it waits."""
+    if not looking.worth(step, change):
+        return False
+    watching = Watching(step, change.shelf)
+    if not looking.ask(step, change, readings_of(step, change, watching)[0], watching):
+        return False
+    step.state.changes.append(change)
+    return True
 
 
 def decide_shelves(step: Step, shelves: Container[str]) -> None:

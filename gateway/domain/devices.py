@@ -118,6 +118,8 @@ class Device(msgspec.Struct):
     """Heard last, in a message or a birth: only its own will counts."""
     heard: bool = False
     """Whether it said anything since the gateway started."""
+    looks: bool = False
+    """A camera that answers ``look``, by its birth."""
     heard_ns: int = 0
     lost_ns: int | None = None
     """When it was reported lost; None while it is there."""

@@ -16,6 +16,19 @@ class OpenDoor(msgspec.Struct, frozen=True, tag="open-door", tag_field="effect")
     session: str
 
 
+class Look(msgspec.Struct, frozen=True, tag="look", tag_field="effect"):
+    """Ask a camera what it saw at a place a moment ago; its answer is the input ``looked``."""
+
+    id: str
+    camera: str
+    place_mm: tuple[float, float, float]
+    """Store coordinates: on the shelf's front, above the plate."""
+    reach_mm: float
+    """Hands within this are of interest."""
+    ago_ms: tuple[int, int]
+    """From and until so long before now."""
+
+
 class Backfill(msgspec.Struct, frozen=True, tag="backfill", tag_field="effect"):
     """Send events of an epoch again; the adapter answers the command."""
 
@@ -62,4 +75,4 @@ class Reply(msgspec.Struct, frozen=True, tag="reply", tag_field="effect"):
     backfill: BackfillAnswer | None = None
 
 
-AnyEffect = OpenDoor | Backfill | EraseShopper | Reply
+AnyEffect = OpenDoor | Look | Backfill | EraseShopper | Reply

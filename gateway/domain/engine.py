@@ -14,6 +14,7 @@ from gateway.domain import (
     commands,
     events,
     lessons,
+    looking,
     presence,
     products,
     restock,
@@ -34,6 +35,7 @@ from gateway.domain.inputs import (
     GatewayStarted,
     GatewayStopping,
     LinkState,
+    Looked,
     People,
     Samples,
     StateRow,
@@ -172,6 +174,11 @@ class Engine:
                 self._weigh(step, item)
             case People():
                 self._see(step, item)
+            case Looked():
+                device = presence.accept(step, item)
+                if device is not None:
+                    looking.take(step, item, device)
+                    changes.decide_due(step)
             case Tick():
                 _tick(step)
             case EntryScanned():

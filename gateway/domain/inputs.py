@@ -81,6 +81,25 @@ class People(DeviceInput, frozen=True, kw_only=True, tag="people"):
     people: list[PersonSeen]
 
 
+class LookedFrame(msgspec.Struct, frozen=True):
+    """What a second look found in one frame."""
+
+    after_ms: int
+    """Since the first frame of the look."""
+    people: list[PersonSeen]
+
+
+class Looked(DeviceInput, frozen=True, kw_only=True, tag="looked"):
+    """A camera's answer to ``look``: hands near a place, frame by frame; dated by its first frame.
+
+    Tracks are those that the camera told of before.
+    """
+
+    look: str
+    """Of the effect that asked."""
+    frames: list[LookedFrame]
+
+
 class EntryScanned(DeviceInput, frozen=True, kw_only=True, tag="entry-scanned"):
     """An entry token, already verified at the edge; the token itself never comes this far."""
 
@@ -109,6 +128,8 @@ class DeviceStatus(Input, frozen=True, kw_only=True, tag="device-status"):
     boot: str
     fw: str | None = None
     reason: str | None = None
+    looks: bool = False
+    """A camera that answers ``look``."""
 
 
 class Dropped(Input, frozen=True, kw_only=True, tag="dropped"):
@@ -239,6 +260,7 @@ class GatewayStopping(Input, frozen=True, kw_only=True, tag="gateway-stopping"):
 AnyInput = (
     Samples
     | People
+    | Looked
     | EntryScanned
     | DoorState
     | DeviceStatus

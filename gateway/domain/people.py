@@ -122,6 +122,13 @@ class People(Recognition, kw_only=True):
         self._mix(present, at_ns)
         return present
 
+    def look_again(self, camera: str, boot: str, seen: Iterable[PersonSeen], at_ns: int) -> None:
+        """Take in what a camera found of its tracks by looking again at an earlier frame."""
+        for one in seen:
+            person = self.persons.get(self.by_track.get(f"{camera}/{boot}/{one.track}", ""))
+            if person is not None:
+                person.look_again(one.wrists, at_ns)
+
     def _take(self, here: Here, person: Person, track: str, one: PersonSeen, at_ns: int) -> None:
         """Give a sighting to a person."""
         before = self.persons.get(self.by_track.get(track, ""))
@@ -129,6 +136,7 @@ class People(Recognition, kw_only=True):
             before.tracks.pop(track, None)
         self.by_track[track] = person.id
         trail = self.trails.setdefault(track, Trail(track.partition("/")[0]))
+        one = person.crossed(trail.camera, one, at_ns)
         trail.see(one, at_ns)
         person.see(track, one, at_ns)
         here[person.id] = Sighting(track, one, trail)

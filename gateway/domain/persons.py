@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.domain.identity import FIRST_NS, LOOK_NS, Looks
-from gateway.domain.inputs import PersonSeen
+from gateway.domain.inputs import PersonSeen, Wrist
+from gateway.domain.rays import Ray, crossed, rays_of, recent
 from gateway.domain.store import Zone
 
 MEMORY_NS: Final = 12_000_000_000
@@ -16,6 +17,7 @@ MEMORY_NS: Final = 12_000_000_000
 PLACES_MAX: Final = 1_000
 WRISTS_MAX: Final = 2_000
 """Sightings kept of one person, however fast cameras speak; three at 10 Hz fill less."""
+SAME_FRAME_NS: Final = 10_000_000
 MIXED_MAX: Final = 16
 """Others that one person may be, that are remembered: the latest."""
 TRAIL_MAX: Final = 200
@@ -34,6 +36,8 @@ class Person(msgspec.Struct):
     """``(ns, x_mm, y_mm)``, oldest first."""
     wrists: list[tuple[int, float, float, float, float]] = []
     """``(ns, x_mm, y_mm, z_mm, sigma_mm)``, oldest first."""
+    rays: list[Ray] = []
+    """Lines of sight to wrists, of the latest frames."""
     saved_mm: tuple[float, float] = (0.0, 0.0)
     """Where the person was when the durable state was last written."""
     looks: Looks = {}
@@ -53,6 +57,15 @@ class Person(msgspec.Struct):
     mixed: list[str] = []
     """Persons who may be this one: the two were one body to the camera for a while."""
 
+    def crossed(self, camera: str, seen: PersonSeen, at_ns: int) -> PersonSeen:
+        """Return a sighting with its wrists where another camera's lines of sight put them."""
+        others = recent(self.rays, at_ns)
+        self.rays = [*others, *rays_of(seen.wrists, camera, at_ns)]
+        if not others:
+            return seen
+        wrists = [crossed(wrist, camera, others) for wrist in seen.wrists]
+        return msgspec.structs.replace(seen, wrists=wrists)
+
     def see(self, track: str, seen: PersonSeen, at_ns: int) -> None:
         """Take in one sighting."""
         self.tracks[track] = at_ns
@@ -67,6 +80,12 @@ class Person(msgspec.Struct):
             self.places = [place for place in self.places if at_ns - place[0] <= MEMORY_NS]
             self.wrists = [wrist for wrist in self.wrists if at_ns - wrist[0] <= MEMORY_NS]
         del self.places[:-PLACES_MAX], self.wrists[:-WRISTS_MAX]
+
+    def look_again(self, wrists: Iterable[Wrist], at_ns: int) -> None:
+        """Take in what a closer look found at a moment, in place of what was seen then."""
+        found = [(at_ns, *wrist.mm, wrist.sigma_mm) for wrist in wrists]
+        kept = [seen for seen in self.wrists if abs(seen[0] - at_ns) > SAME_FRAME_NS]
+        self.wrists = sorted([*kept, *found])[-WRISTS_MAX:]
 
     def moved(self, far_mm: float) -> bool:
         """Tell, once, whether the person walked this far since it was last told."""

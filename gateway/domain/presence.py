@@ -63,6 +63,7 @@ def status(step: Step, item: DeviceStatus) -> None:
             _lost(step, item.device, device, item.reason or "offline")
         return
     device.heard_ns, device.boot, device.heard = step.now_ns, item.boot, True
+    device.looks = item.looks
     if device.lost_ns is not None:
         _recovered(step, item.device, device)
 
@@ -91,7 +92,7 @@ def begin(step: Step) -> None:
     for name, device in step.state.devices.items():
         device.heard_ns, device.heard = step.now_ns, False
         device.lost_ns = None if device.lost_ns is None else LONG_LOST_NS
-        device.told_ns = None
+        device.told_ns, device.looks = None, False
         device.restarted()
         if name.startswith(TALKS):
             device.marks = Marks()  # Written down only when it was lost: of no use by now.

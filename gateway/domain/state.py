@@ -142,6 +142,8 @@ class OpenChange(msgspec.Struct):
     change: ShelfChange
     due_ns: int
     reason: Literal["attended", "gateway-down", "device-down"] = "attended"
+    looks: list[str] | None = None
+    """Looks that it waits for; None: no camera was asked to look again."""
 
 
 class ToldClock(msgspec.Struct, frozen=True):

@@ -15,11 +15,23 @@ KNOWN = Known.of(small_store())
 ROOT = "shelfgate/v1/corner/"
 SAMPLES = "shelf/g1.s1/samples"
 PEOPLE = "camera/over/people"
+LOOKED = "camera/over/looked"
 SCAN = "scanner/gate/scan"
 DOOR = "door/front/state"
 STATUS = "shelf/g1.s1/status"
 
 GOOD = {
+    LOOKED: {
+        "v": 1,
+        "boot": "9f3a",
+        "seq": 9,
+        "t_ms": 900,
+        "look": "l1",
+        "frames": [
+            {"after_ms": 0, "people": [{"track": "17", "wrists": [{"mm": [1, 2, 3]}]}]},
+            {"after_ms": 33, "people": []},
+        ],
+    },
     SAMPLES: {
         "v": 1,
         "boot": "9f3a",
@@ -80,6 +92,13 @@ def test_samples_become_an_input():
 def test_a_sender_on_the_same_host_brings_its_own_time():
     item = take(SAMPLES, GOOD[SAMPLES] | {"host_boot": "kernel", "host_mono_ms": 12.5})
     assert (item.host_boot, item.host_mono_ms) == ("kernel", 12.5)
+
+
+def test_the_answer_to_a_look_becomes_an_input():
+    item = take(LOOKED, GOOD[LOOKED])
+    assert (item.device, item.look, item.t_ms) == ("camera/over", "l1", 900)
+    assert [(frame.after_ms, len(frame.people)) for frame in item.frames] == [(0, 1), (33, 0)]
+    assert item.frames[0].people[0] == PersonSeen(track="17", wrists=[Wrist((1.0, 2.0, 3.0))])
 
 
 def test_people_become_an_input_and_everything_but_the_track_may_be_absent():
@@ -213,6 +232,15 @@ HOSTILE = {
     "octopus": (
         PEOPLE,
         changed(PEOPLE, people=[{"track": "1", "wrists": [{"mm": [0, 0, 0]}] * 5}]),
+    ),
+    "film": (LOOKED, changed(LOOKED, frames=[{"after_ms": n, "people": []} for n in range(65)])),
+    "backwards": (
+        LOOKED,
+        changed(LOOKED, frames=[{"after_ms": n, "people": []} for n in (5, 3)]),
+    ),
+    "twins looked at": (
+        LOOKED,
+        changed(LOOKED, frames=[{"after_ms": 0, "people": [{"track": "1"}, {"track": "1"}]}]),
     ),
     "twins": (PEOPLE, changed(PEOPLE, people=[{"track": "1"}, {"track": "1"}])),
     "far away": (PEOPLE, changed(PEOPLE, people=[{"track": "1", "floor_mm": [1e9, 0]}])),

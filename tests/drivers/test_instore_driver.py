@@ -12,7 +12,7 @@ from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
 from drivers.mqtt.client import NO_TOPIC, Message, MqttConfig, connect
 from drivers.mqtt.embedded import embedded_broker
-from gateway.domain.effects import OpenDoor
+from gateway.domain.effects import Look, OpenDoor
 from gateway.domain.inputs import DeviceStatus, DoorState, Dropped, EntryScanned, People, Samples
 from gateway.intake import Intake
 from tests.brokers import free_port, mosquitto, needs_mosquitto, run
@@ -157,11 +157,33 @@ def test_a_door_is_asked_to_open_once_or_not_at_all():
     with_fake(body)
 
 
+def test_a_camera_is_asked_to_look_again_once_or_not_at_all():
+    ask = Look("look-1", "over", (375.0, 1000.0, 905.0), 450.0, (2_300, 900))
+
+    def body(broker, driver, _intake):
+        assert driver.look(ask)
+        [(topic, request)] = broker.published
+        assert topic == ROOT + "camera/over/look"
+        assert request == {
+            "v": 1,
+            "look": "look-1",
+            "place_mm": [375.0, 1000.0, 905.0],
+            "reach_mm": 450.0,
+            "ago_ms": [2300, 900],
+            "reply": ROOT + "camera/over/looked",
+        }
+        broker.up = False
+        assert not driver.look(ask)
+
+    with_fake(body)
+
+
 def test_only_what_can_wait_for_an_answer_is_subscribed_with_qos_1():
     def body(broker, _driver, _intake):
         assert dict(broker.subscriptions) == {
             ROOT + "shelf/+/samples": 0,
             ROOT + "camera/+/people": 0,
+            ROOT + "camera/+/looked": 1,
             ROOT + "scanner/+/scan": 1,
             ROOT + "door/+/state": 1,
             ROOT + "+/+/status": 1,

@@ -72,12 +72,17 @@ PEOPLE = {
         {"track": "18"},
     ],
 }  # fmt: skip
+LOOKED = {
+    "v": 1, "boot": "9f3a", "seq": 7, "t_ms": 1_583_245, "look": "l1",
+    "frames": [{"after_ms": 0, "people": PEOPLE["people"]}, {"after_ms": 33, "people": []}],
+}  # fmt: skip
 SCAN = {"v": 1, "boot": "9f3a", "seq": 7, "t_ms": 5, "text": TOKEN.decode(), "aim": "]Q3"}
 DOOR = {"v": 1, "boot": "9f3a", "seq": 7, "t_ms": 5, "open": True}
 STATUS = {"v": 1, "state": "online", "fw": "1.4", "boot": "9f3a"}
 TOPICS = {
     "shelf/g1.s1/samples": SAMPLES,
     "camera/over/people": PEOPLE,
+    "camera/over/looked": LOOKED,
     "scanner/gate/scan": SCAN,
     "door/front/state": DOOR,
     "shelf/g2.s1/status": STATUS,

@@ -158,7 +158,7 @@ STORE = "shelfgate/v1/demo"
 OWN = {
     "shelf/g1.s1": ("samples", "status"),
     "scanner/in": ("scan", "status"),
-    "camera/top": ("people", "status"),
+    "camera/top": ("people", "looked", "status"),
     "door/gate": ("state", "status"),
 }
 
@@ -207,9 +207,11 @@ def test_nobody_opens_a_door_or_speaks_for_another(tmp_path):
             device = await Client(broker, user).open()
             topics = [f"{STORE}/{other}/{leaf}" for other in OWN for leaf in OWN[other]]
             topics += [f"{STORE}/door/gate/open", f"{STORE}/{user}/open", "other", "$SYS/x"]
+            topics += [f"{STORE}/camera/top/look", f"{STORE}/{user}/look"]
             topics += [f"{STORE}/gw-1/commands/prices", f"{STORE}/gw-1/ack", f"{STORE}/gw-1/status"]
             for topic in topics:
-                if not topic.startswith(f"{STORE}/{user}/") or topic.endswith("/open"):
+                asked = topic.endswith(("/open", "/look"))
+                if asked or not topic.startswith(f"{STORE}/{user}/"):
                     assert await device.publish(topic, retain=True) == NOT_AUTHORISED, topic
             await device.close()
         daemon = await Client(broker, "gateway").open()
@@ -217,6 +219,10 @@ def test_nobody_opens_a_door_or_speaks_for_another(tmp_path):
             assert await daemon.publish(f"{STORE}/{topic}") == NOT_AUTHORISED, topic
         # The vision worker speaks for cameras.
         assert await daemon.publish(f"{STORE}/camera/top/people") < 0x80
+        camera = await Client(broker, "camera/top").open((f"{STORE}/camera/top/look", 1))
+        assert await daemon.publish(f"{STORE}/camera/top/look") < 0x80
+        assert (await camera.messages.get()).topic == f"{STORE}/camera/top/look"
+        await camera.close()
         await daemon.close()
 
     with mosquitto(tmp_path) as broker:
