@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When to run the model: where something moves or somebody is, and never faster than it can.
+
+An empty aisle is most of a store's day. Each frame is compared with what the camera usually shows,
+which costs a hundredth of a detection; only now and then is an unchanged picture looked at all the
+same, because somebody may stand very still.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vision.rendering import Image
+
+log = logging.getLogger(__name__)
+
+WIDE_PX = 96
+"""Frames are compared at this width."""
+LEVELS = 10.0
+"""A pixel has changed by more than this; its own noise at this size is about 1."""
+SHARE = 0.002
+"""Of the picture that has to change: a head from above, at four metres, is 0.5 %."""
+FOLLOW_S = 4.0
+"""Time constant with which the usual picture follows what stays; light changes slowly."""
+AWAKE_S = 3.0
+"""The model is run for so long after the last movement, or the last person seen."""
+ASLEEP_S = 1.0
+"""Otherwise once in so long."""
+SLOW_SHARE = 0.9
+"""A model that takes more of its period than this has to be run more rarely."""
+SLOW_AFTER = 20
+"""Detections in a row that say so before it is told."""
+SMOOTH = 0.1
+
+
+@dataclass(slots=True)
+class MotionGate:
+    """Tells whether a frame is worth running the model on."""
+
+    _usual: npt.NDArray[np.float32] | None = None
+    _at_s: float = 0.0
+    _awake_until_s: float = 0.0
+    _looked_s: float = -1e9
+
+    def worth(self, image: Image, at_s: float) -> bool:
+        """Return whether to look at a frame: something moved lately, or it is time.
+
+        Args:
+            image: ``(h, w, 3)`` BGR.
+            at_s: When it was captured, monotonic seconds.
+        """
+        if self._moved(image, at_s):
+            self._awake_until_s = at_s + AWAKE_S
+        return at_s <= self._awake_until_s or at_s - self._looked_s >= ASLEEP_S
+
+    def looked(self, persons: int, at_s: float) -> None:
+        """Note that the model was run on a frame, and how many persons it found."""
+        self._looked_s = at_s
+        if persons:
+            self._awake_until_s = at_s + AWAKE_S
+
+    def _moved(self, image: Image, at_s: float) -> bool:
+        height, width = image.shape[:2]
+        size = (WIDE_PX, max(round(WIDE_PX * height / width), 1))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        if self._usual is None or self._usual.shape != small.shape:
+            self._usual, self._at_s = small, at_s
+            return True
+        away = small - self._usual
+        away -= np.median(away, axis=(0, 1))  # The light of the whole room.
+        share = min(max((at_s - self._at_s) / FOLLOW_S, 0.0), 1.0)
+        self._usual += share * (small - self._usual)
+        self._at_s = at_s
+        return bool((np.abs(away).max(axis=2) > LEVELS).mean() > SHARE)
+
+
+@dataclass(slots=True)
+class Pace:
+    """Spreads detections over time, and says when the machine is too slow for what is wanted.
+
+    Attributes:
+        fps_max: Detections a second that are wanted.
+        slow: Whether there are fewer.
+    """
+
+    camera: str
+    fps_max: float
+    slow: bool = False
+    _takes_s: float = 0.0
+    _next_s: float = 0.0
+    _against: int = field(default=0)
+
+    @property
+    def fps(self) -> float:
+        """Return the detections a second that the machine can do, at most those wanted."""
+        return min(self.fps_max, SLOW_SHARE / max(self._takes_s, 1e-6))
+
+    def wait_s(self, now_s: float) -> float:
+        """Return how long to wait before the next detection."""
+        return max(self._next_s - now_s, 0.0)
+
+    def begin(self, now_s: float) -> None:
+        """Note that a detection begins."""
+        self._next_s = max(self._next_s, now_s) + 1.0 / self.fps
+
+    def done(self, took_s: float) -> None:
+        """Note how long a detection took; tell once when that is too long, and when it is over."""
+        first = self._takes_s == 0.0
+        self._takes_s = took_s if first else self._takes_s + SMOOTH * (took_s - self._takes_s)
+        late = self._takes_s * self.fps_max > SLOW_SHARE
+        self._against = self._against + 1 if late is not self.slow else 0
+        if self._against < SLOW_AFTER:
+            return
+        self.slow, self._against = late, 0
+        if late:
+            log.warning(
+                "camera %s: the model takes %.0f ms, so it looks %.1f times a second, not %g. "
+                "Use a smaller model or more threads, or lower fps_max",
+                self.camera,
+                1e3 * self._takes_s,
+                self.fps,
+                self.fps_max,
+            )
+        else:
+            log.info("camera %s: it looks %g times a second again", self.camera, self.fps_max)
