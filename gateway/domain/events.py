@@ -191,11 +191,12 @@ class SessionEnded(Data, frozen=True, kw_only=True):
 
 
 class ShelfChangedUnattended(Data, frozen=True, kw_only=True):
-    """Weights changed while nobody could have made it, or while the gateway was down."""
+    """Weights changed while nobody could have made it, or while nobody could see who did."""
 
     NAME: ClassVar[str] = "shelf.changed-unattended"
     change: str
-    reason: Literal["gateway-down", "nobody-near", "device-down"]
+    reason: Literal["gateway-down", "nobody-near", "device-down", "no-camera"]
+    """``no-camera``: not every camera of the store looked."""
     weights: list[PlateDelta]
     review: str | None
 

@@ -18,7 +18,7 @@ REVIEWS_MAX: Final = 1_000
 CANDIDATES_MAX: Final = 5
 UNSEEN_MAX: Final = 32
 """So many of the latest reviews tell what was taken unseen; of older ones it has left the store."""
-UNATTENDED: Final = frozenset({"gateway-down", "device-down", "nobody-near"})
+UNATTENDED: Final = frozenset({"gateway-down", "device-down", "no-camera", "nobody-near"})
 """Reasons that mean that no shopper can be thought of."""
 
 

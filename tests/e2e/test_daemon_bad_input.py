@@ -255,11 +255,11 @@ def pull_bridge(at, bench):
     """Noise on the line, then the line is pulled and put back."""
     for noise in (b"\x00\xff\xfe garbage\n", b'{"v":1,"ch":[[0,1]],"crc":"0000"}\n'):
         bench.line.write(noise)
-    # What the line says afterwards is weighed: 300 g go, and nobody is near.
+    # What the line says afterwards is weighed: 300 g go, and one of the cameras does not look.
     bench.counts[1] -= 30_000
     gone = at.witness.event("shelf.changed-unattended")["data"]
     [felt] = gone["weights"]
-    assert (gone["reason"], felt["plate"], felt["calibration"]) == ("nobody-near", "g2.s1.p2", "c1")
+    assert (gone["reason"], felt["plate"], felt["calibration"]) == ("no-camera", "g2.s1.p2", "c1")
     assert felt["delta_g"] == pytest.approx(-300.0, abs=1)
     bench.close()
     lost = at.witness.event("device.lost", lambda e: e["data"]["device"] == "shelf/g2.s1")
