@@ -119,6 +119,8 @@ class StatusPayload(msgspec.Struct, kw_only=True):
     state: Literal["online", "offline"]
     boot: Name
     fw: Annotated[str, Meta(max_length=64)] | None = None
+    reason: Annotated[str, Meta(max_length=200)] | None = None
+    """Why it is offline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +325,14 @@ def _status(payload: bytes, device: str, _plates: int, stamp: Stamp) -> DeviceSt
     message = _STATUS.decode(payload)
     _check_text("boot", message.boot)
     _check_text("fw", message.fw)
+    _check_text("reason", message.reason)
     return DeviceStatus(
-        at=stamp, device=device, state=message.state, boot=message.boot, fw=message.fw
+        at=stamp,
+        device=device,
+        state=message.state,
+        boot=message.boot,
+        fw=message.fw,
+        reason=message.reason,
     )
 
 
