@@ -290,7 +290,9 @@ class _Reading:
         """Tell whether a frame is to be kept at a rate; a tenth early is in time."""
         if taken_ns < self._due_ns - period_ns // 10:
             return False
-        self._due_ns = max(self._due_ns, taken_ns - period_ns) + period_ns
+        # What is a little late does not lower the rate; what is late by more begins anew.
+        late = taken_ns - self._due_ns > period_ns
+        self._due_ns = (taken_ns if late else self._due_ns) + period_ns
         return True
 
 
