@@ -183,10 +183,13 @@ class Vision(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Side, Side] | None, Meta(description="[width, height] in px, 16 to 8192 each")
     ] = None
     """What a device is asked for; frames of another size are scaled to it."""
-    fps: Annotated[
-        float | None,
-        Meta(gt=0, le=240, description="frames a second to take from the camera, above 0"),
-    ] = None
+    fps: (
+        Annotated[
+            float,
+            Meta(gt=0, le=240, description="frames a second to take from the camera, above 0"),
+        ]
+        | None
+    ) = None
     """All that it gives when absent."""
     crop: Annotated[
         tuple[Pixel, Pixel, Side, Side] | None,
@@ -200,10 +203,13 @@ class Vision(msgspec.Struct, frozen=True, kw_only=True):
             "size_px",
         ),
     ] = ()
-    delay_ms: Annotated[
-        float | None,
-        Meta(ge=0, le=10_000, description="ms from a picture to its arrival, 0 to 10000"),
-    ] = None
+    delay_ms: (
+        Annotated[
+            float,
+            Meta(ge=0, le=10_000, description="ms from a picture to its arrival, 0 to 10000"),
+        ]
+        | None
+    ) = None
     """What can be found out by itself when absent."""
     blind_after_s: Annotated[
         float,
