@@ -15,13 +15,13 @@ BLIND_AFTER_S = 5.0
 SAME_LEVELS_MAX = 1.0
 """Mean difference of pixels, in levels of 256, up to which two pictures may be the same.
 
-Real cameras that look at an empty hall differ by 1.9 at least, because their sensors have noise;
+Real cameras that look at an empty hall differ by 2 at least, because their sensors have noise;
 one still picture, sent again and again, by less than 1 where the bit rate is fair (docs/vision.md).
 """
 MOVED_LEVELS_MIN = 6
 """Change of one of 32 x 24 averages that shows that something moved, however little noise there is.
 
-Of a still picture they change by 3 at most, even where bits are scarce.
+Of a still picture they change by 4 at most, even where bits are scarce.
 """
 UNIFORM_LEVELS_MAX = 20.0
 """Spread of grey, from the 10th to the 90th of 100 parts, up to which a picture is uniform..."""

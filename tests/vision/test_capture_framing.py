@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tests.vision.test_vision_worker import OnePerson, config
-from vision.framing import FrameTypeError, Framing, FramingError, as_bgr, uncropped
+from vision.detectors import Detections
+from vision.framing import FrameTypeError, Framing, FramingError, as_bgr
 from vision.worker import Worker, check
 
 
@@ -100,7 +101,17 @@ class InTheCrop(OnePerson):
 
     def detect(self, frame):
         assert frame.shape[0] < self.whole.shape[0]
-        return uncropped(super().detect(self.whole), tuple(-x for x in self.origin_px))
+        found, (x, y) = super().detect(self.whole), self.origin_px
+        return Detections(
+            boxes_xyxy=found.boxes_xyxy - [x, y, x, y],
+            scores=found.scores,
+            head_px=found.head_px - [x, y],
+            head_scores=found.head_scores,
+            feet_px=found.feet_px - [x, y],
+            feet_scores=found.feet_scores,
+            wrists_px=found.wrists_px - [x, y],
+            wrist_scores=found.wrist_scores,
+        )
 
 
 @pytest.mark.parametrize("scale", [1, 2])
