@@ -303,6 +303,7 @@ def _vision(args: argparse.Namespace) -> int:
     try:
         from gateway.vision_link import run_vision  # noqa: PLC0415
         from vision.detectors import ModelError  # noqa: PLC0415
+        from vision.framing import FramingError  # noqa: PLC0415
         from vision.geometry import CalibrationError  # noqa: PLC0415
     except ModuleNotFoundError as error:
         print(f"vision: {error.name} is missing. Install shelfgate[vision]", file=sys.stderr)
@@ -315,7 +316,7 @@ def _vision(args: argparse.Namespace) -> int:
     if not settings.vision:
         print(f"{args.settings}: vision: no camera. Add a [[vision]] table", file=sys.stderr)
         return 1
-    return _serve(run_vision(settings, store), ModelError, CalibrationError)
+    return _serve(run_vision(settings, store), ModelError, CalibrationError, FramingError)
 
 
 def _library(error: ImportError) -> str:

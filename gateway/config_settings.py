@@ -42,6 +42,10 @@ SecretFile = Annotated[
 ]
 Host = Annotated[str, Meta(min_length=1, max_length=253, description="a host name or address")]
 Port = Annotated[int, Meta(ge=1, le=65_535, description="a port from 1 to 65535")]
+Side = Annotated[int, Meta(ge=16, le=8_192)]
+Pixel = Annotated[int, Meta(ge=0, le=8_192)]
+Coordinate = Annotated[float, Meta(ge=0, le=8_192)]
+Point = tuple[Coordinate, Coordinate]
 Word = Annotated[str, Meta(min_length=1, max_length=200, description="a text, 200 letters at most")]
 
 
@@ -160,7 +164,8 @@ class Vision(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             max_length=2_000,
-            description="what OpenCV opens: an rtsp:// or http:// address, a device or a file",
+            description="what OpenCV opens: an rtsp:// or http:// address, a device such as "
+            "/dev/v4l/by-id/… or its number, or a file",
         ),
     ]
     model: File
@@ -174,6 +179,42 @@ class Vision(msgspec.Struct, frozen=True, kw_only=True):
     fps_max: Annotated[
         float, Meta(gt=0, le=120, description="most frames a second to look at, above 0")
     ] = 10.0
+    resolution: Annotated[
+        tuple[Side, Side] | None, Meta(description="[width, height] in px, 16 to 8192 each")
+    ] = None
+    """What a device is asked for; frames of another size are scaled to it."""
+    fps: (
+        Annotated[
+            float,
+            Meta(gt=0, le=240, description="frames a second to take from the camera, above 0"),
+        ]
+        | None
+    ) = None
+    """All that it gives when absent."""
+    crop: Annotated[
+        tuple[Pixel, Pixel, Side, Side] | None,
+        Meta(description="[x, y, width, height] in pixels of the camera's size_px"),
+    ] = None
+    mask: Annotated[
+        tuple[Annotated[tuple[Point, ...], Meta(min_length=3, max_length=100)], ...],
+        Meta(
+            max_length=100,
+            description="at most 100 polygons of 3 to 100 points [x, y] in pixels of the camera's "
+            "size_px",
+        ),
+    ] = ()
+    delay_ms: (
+        Annotated[
+            float,
+            Meta(ge=0, le=10_000, description="ms from a picture to its arrival, 0 to 10000"),
+        ]
+        | None
+    ) = None
+    """What can be found out by itself when absent."""
+    blind_after_s: Annotated[
+        float,
+        Meta(ge=0, le=3_600, description="seconds frozen or covered until it is lost; 0: never"),
+    ] = 5.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

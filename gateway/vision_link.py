@@ -18,6 +18,7 @@ from gateway.config_toml import Problem, Problems, Where
 from gateway.domain.store import Store
 from gateway.supervise import supervise
 from vision.detectors import ModelError
+from vision.framing import FramingError
 from vision.geometry import CalibrationError
 from vision.worker import Worker, WorkerConfig, check, shelf_fronts
 
@@ -73,6 +74,7 @@ async def run_vision(settings: Settings, store: Store) -> None:
     Raises:
         ModelError: A model file cannot be used.
         CalibrationError: Floor points do not determine a camera's view.
+        FramingError: A crop or mask does not fit its camera's picture.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -113,7 +115,7 @@ def check_vision(cameras: Sequence[tuple[Where, Vision]], store: Store) -> list[
     for where, table in cameras:
         try:
             check(worker_config(table, store))
-        except (ModelError, CalibrationError) as error:
+        except (ModelError, CalibrationError, FramingError) as error:
             problem, _, remedy = str(error).rpartition(". ")
             problems.add(where, problem, remedy)
         except ModuleNotFoundError:
@@ -133,6 +135,12 @@ def worker_config(table: Vision, store: Store) -> WorkerConfig:
         detector=table.detector,
         threads=table.threads,
         fps_max=table.fps_max,
+        resolution=table.resolution,
+        fps=table.fps,
+        crop=table.crop,
+        mask=table.mask,
+        delay_ms=table.delay_ms,
+        blind_after_s=table.blind_after_s,
         size_px=camera.size_px,
         floor_points=tuple((*point.px, *point.mm) for point in camera.floor_points),
         position_mm=camera.position_mm,

@@ -1,117 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
 """The newest frame of a camera: a thread reads all of them, and whoever looks gets the last.
 
-A camera is anything that OpenCV opens: an address, a device or a file. It is opened again with
-growing, jittered waits when it fails. Going away and coming back are each logged once.
+A camera is opened again with growing, jittered waits when it fails. It counts as lost while it
+gives no frames, and also while it gives some but sees nothing, because it is frozen or covered.
+Going away and coming back are each logged once.
 """
 
 import logging
-import os
 import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Self
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
+from vision.framing import FrameTypeError, Framing
 from vision.rendering import Image
+from vision.sources import CameraSource, Source, shown
+from vision.timeline import Backlog, Stamp, Timeline
+from vision.watchdog import BLIND_AFTER_S, Watchdog
 
 log = logging.getLogger(__name__)
 
-# OpenCV and ffmpeg would write of every attempt; an outage is told twice, below. Whoever looks for
-# a fault sets these two in the environment.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
 BACKOFF_FIRST_S = 0.5
 BACKOFF_CAP_S = 15.0
-OPEN_TIMEOUT_MS = 5_000
-READ_TIMEOUT_MS = 3_000
-"""A network camera that gives no frame for this long has gone."""
-_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-class Source(Protocol):
-    """An opened camera."""
-
-    def read(self) -> Image | None:
-        """Wait for the next frame, ``(h, w, 3)`` BGR; None once there is no more."""
-        ...
-
-    def close(self) -> None:
-        """Give the camera back."""
-        ...
+STEADY_S = 10.0
+"""A camera that stayed this long is tried again at once when it goes."""
+BROKEN_FRAMES_MAX = 100
+"""So many frames in a row that cannot be used end a connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture and when it came.
+    """One picture and when it was taken.
 
     Attributes:
-        image: ``(h, w, 3)`` BGR.
+        image: ``(h, w, 3)`` BGR: the crop, black where masked.
         number: Counts the camera's frames from 0, over reconnections; a result that carries another
             number belongs to another frame.
-        boottime_ns: CLOCK_BOOTTIME when it was read.
+        boottime_ns: CLOCK_BOOTTIME when it was taken, as far as that is known.
+        size_wh: Size of the whole frame.
+        origin_px: ``(x, y)`` of the crop's upper left corner in the whole frame.
     """
 
     image: Image
     number: int
     boottime_ns: int
-
-
-class CameraSource:
-    """A camera opened by OpenCV. A file is read at its own pace, as a camera would give it."""
-
-    def __init__(self, url: str) -> None:
-        """Open it.
-
-        Raises:
-            OSError: It cannot be opened.
-        """
-        if "://" not in url and not url.isdigit() and not Path(url).exists():
-            raise FileNotFoundError(f"{url}: no such file or device")
-        if "://" in url:
-            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS]
-            limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
-            self._capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
-        elif url.isdigit():
-            self._capture = cv2.VideoCapture(int(url))
-        else:
-            self._capture = cv2.VideoCapture(url)
-        if not self._capture.isOpened():
-            self._capture.release()
-            raise ConnectionError(f"{url}: cannot be opened")
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        self._period_s = 0.0
-        if "://" not in url and Path(url).is_file():
-            self._period_s = 1.0 / min(max(self._capture.get(cv2.CAP_PROP_FPS), 1.0), 1_000.0)
-        self._next_s = time.monotonic()
-
-    def read(self) -> Image | None:
-        """Wait for the next frame; None at the end of a file or when the camera has gone."""
-        if self._period_s:
-            time.sleep(max(self._next_s - time.monotonic(), 0.0))
-            self._next_s = max(self._next_s + self._period_s, time.monotonic())
-        good, image = self._capture.read()
-        return np.asarray(image, dtype=np.uint8) if good else None
-
-    def close(self) -> None:
-        """Give the camera back."""
-        self._capture.release()
+    size_wh: tuple[int, int]
+    origin_px: tuple[int, int] = (0, 0)
 
 
 @dataclass(slots=True)
 class Counts:
-    """What happened so far: frames read, frames never looked at, and times the camera went."""
+    """What happened so far.
+
+    Every frame that a camera gave is looked at, or counted under one of the reasons why it was not.
+
+    Attributes:
+        frames: That the camera gave.
+        dropped: Newer ones came before anybody took them.
+        skipped: Were waiting when the stream was opened.
+        thinned: Came faster than the rate that was asked for.
+        blind: Showed nothing: the camera was frozen or covered.
+        refused: Were broken, or no pictures.
+        lost: How many times the camera went.
+    """
 
     frames: int = 0
     dropped: int = 0
+    skipped: int = 0
+    thinned: int = 0
+    blind: int = 0
+    refused: int = 0
     lost: int = 0
 
 
@@ -119,7 +83,8 @@ class Capture:
     """Reads a camera on a thread of its own and keeps its newest frame.
 
     Use it as a context manager. ``on_change`` is called on that thread, with None when the camera
-    is there (its first frame came) and with the reason when it has gone.
+    is there (its first frame came) and with the reason when it has gone or sees nothing;
+    ``on_frame`` likewise, with each frame that can be looked at.
     """
 
     def __init__(
@@ -127,17 +92,27 @@ class Capture:
         name: str,
         url: str,
         *,
+        framing: Framing | None = None,
+        fps: float | None = None,
+        delay_ms: float | None = None,
+        blind_after_s: float = BLIND_AFTER_S,
         on_change: Callable[[str | None], None] = lambda _reason: None,
-        on_frame: Callable[[], None] = lambda: None,
+        on_frame: Callable[[Frame], None] = lambda _frame: None,
         open_source: Callable[[str], Source] = CameraSource,
         backoff_first_s: float = BACKOFF_FIRST_S,
     ) -> None:
         self.counts = Counts()
         self._name, self._url = name, url
+        self._framing = framing or Framing()
+        self._period_ns = 0 if fps is None else round(1e9 / fps)
+        self._delay_ns = None if delay_ms is None else round(delay_ms * 1e6)
+        self._watchdog = Watchdog(blind_after_s)
         self._on_change, self._on_frame = on_change, on_frame
         self._open_source = open_source
         self._backoff_first_s = backoff_first_s
         self._state = _State()
+        self._told: str | None = _NOTHING_TOLD
+        self._size_wh: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -165,52 +140,167 @@ class Capture:
         return frame
 
     def _run(self) -> None:
-        failures, told = 0, False
+        failures = 0
         while not self._state.stop.is_set():
-            reason = None
+            opened_s = time.monotonic()
             try:
                 source = self._open_source(self._url)
             except OSError as error:
                 reason = str(error)
             else:
-                before = self.counts.frames
                 try:
-                    reason = self._read_all(source, lost=told)
+                    reason = self._read_all(source)
                 finally:
                     source.close()
-                if self.counts.frames > before:
-                    failures, told = 0, False
+                if time.monotonic() - opened_s > STEADY_S:
+                    failures = 0
             if self._state.stop.is_set():
                 return
             failures += 1
-            if not told:
-                told = True
-                self.counts.lost += 1
-                log.warning("camera %s is down: %s", self._name, reason)
-                self._on_change(reason)
+            self._tell(reason)
             doubled = self._backoff_first_s * 2.0 ** min(failures - 1, 10)
             wait_s = min(BACKOFF_CAP_S, doubled) * random.uniform(0.5, 1.0)  # noqa: S311
             self._state.stop.wait(wait_s)
 
-    def _read_all(self, source: Source, *, lost: bool) -> str:
+    def _read_all(self, source: Source) -> str:
         """Keep the newest frame until the source has no more; return why it ended."""
-        first = True
+        reading = _Reading(source, self._delay_ns)
         while not self._state.stop.is_set():
-            image = source.read()
-            if image is None:
-                return f"{self._url}: gives no more frames"
-            now_ns = time.clock_gettime_ns(_BOOTTIME)
-            with self._state.lock:
-                self.counts.dropped += self._state.newest is not None
-                self._state.newest = Frame(image, self.counts.frames, now_ns)
-                self.counts.frames += 1
-            if first:
-                first = False
-                if lost:
-                    log.info("camera %s is back", self._name)
-                self._on_change(None)
-            self._on_frame()
+            stamp = source.grab()
+            if stamp is None:
+                return f"{shown(self._url)}: gives no more frames"
+            number = self.counts.frames
+            self.counts.frames += 1
+            if reading.waited(stamp):
+                self.counts.skipped += 1
+                continue
+            taken_ns = reading.timeline.captured_ns(stamp)
+            if not reading.due(taken_ns, self._period_ns):
+                self.counts.thinned += 1
+                continue
+            try:
+                cut = self._framing.cut(_retrieved(source))
+            except FrameTypeError as error:
+                self.counts.refused += 1
+                reading.broken += 1
+                if reading.broken >= BROKEN_FRAMES_MAX:
+                    return f"{shown(self._url)}: {error}"
+                continue
+            reading.broken = 0
+            self._note_size(cut.size_wh)
+            self._note_drift(reading)
+            reason = self._watchdog.look(cut.image, stamp.arrived_ns, cut.keep)
+            self._tell(reason)
+            if reason is None:
+                self._keep(Frame(cut.image, number, taken_ns, cut.size_wh, cut.origin_px))
+            else:
+                self._blind()
         return "stopped"
+
+    def _keep(self, frame: Frame) -> None:
+        with self._state.lock:
+            self.counts.dropped += self._state.newest is not None
+            self._state.newest = frame
+        self._on_frame(frame)
+
+    def _blind(self) -> None:
+        """Count a frame that shows nothing, and take back one that nobody has looked at yet."""
+        with self._state.lock:
+            self.counts.blind += 1 + (self._state.newest is not None)
+            self._state.newest = None
+
+    def _tell(self, reason: str | None) -> None:
+        """Log and pass on that the camera is there, or why not, when that has changed."""
+        if reason == self._told:
+            return
+        was, self._told = self._told, reason
+        away = was is not None and was is not _NOTHING_TOLD
+        if reason is None:
+            if away:
+                log.info("camera %s is back", self._name)
+        elif not away:
+            self.counts.lost += 1
+            log.warning("camera %s is down: %s", self._name, reason)
+        else:
+            # Each attempt may fail in other words; that is still the same outage.
+            self._told = was
+            return
+        self._on_change(reason)
+
+    def _note_size(self, size_wh: tuple[int, int]) -> None:
+        """Log a size that changed, or that has another shape than the calibration's picture."""
+        if size_wh == self._size_wh:
+            return
+        if self._size_wh is not None:
+            log.warning(
+                "camera %s gives frames of %dx%d px now, not of %dx%d; they are scaled",
+                self._name,
+                *size_wh,
+                *self._size_wh,
+            )
+        self._size_wh = size_wh
+        own = self._framing.size_wh
+        if own is not None and abs(size_wh[0] * own[1] / (size_wh[1] * own[0]) - 1) > 0.02:
+            log.warning(
+                "camera %s: frames of %dx%d px have another shape than the %dx%d px that it is "
+                "calibrated in. If the view differs too, calibrate again or set resolution",
+                self._name,
+                *size_wh,
+                *own,
+            )
+
+    def _note_drift(self, reading: "_Reading") -> None:
+        if reading.timeline.trusted or reading.told_drift:
+            return
+        reading.told_drift = True
+        log.warning(
+            "camera %s: its times do not run like the clock, so arrival counts. If it decodes too "
+            "slowly, lower its resolution or rate",
+            self._name,
+        )
+
+
+_NOTHING_TOLD: Final = ""
+
+
+class _Reading:
+    """What is known of one connection to a camera."""
+
+    def __init__(self, source: Source, delay_ns: int | None) -> None:
+        self.timeline = Timeline(delay_ns)
+        self.broken = 0
+        """Frames in a row that could not be used."""
+        self.told_drift = False
+        self._backlog = Backlog(source.period_ns) if source.live else None
+        self._delay_ns = delay_ns
+        self._due_ns = 0
+
+    def waited(self, stamp: Stamp) -> bool:
+        """Tell whether a frame was waiting when the stream was opened."""
+        if self._backlog is None:
+            return False
+        if self._backlog.holds(stamp):
+            return True
+        if self._delay_ns is None:
+            self.timeline.delay_ns = self._backlog.decode_ns
+        self._backlog = None
+        return False
+
+    def due(self, taken_ns: int, period_ns: int) -> bool:
+        """Tell whether a frame is to be kept at a rate; a tenth early is in time."""
+        if taken_ns < self._due_ns - period_ns // 10:
+            return False
+        # What is a little late does not lower the rate; what is late by more begins anew.
+        late = taken_ns - self._due_ns > period_ns
+        self._due_ns = (taken_ns if late else self._due_ns) + period_ns
+        return True
+
+
+def _retrieved(source: Source) -> npt.NDArray[np.generic]:
+    image = source.retrieve()
+    if image is None:
+        raise FrameTypeError("gives frames that cannot be decoded. Check its format")
+    return image
 
 
 @dataclass(slots=True)

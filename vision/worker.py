@@ -6,10 +6,13 @@ one thread beside the loop, always on the newest frame, at most ``fps_max`` time
 """
 
 import asyncio
+import dataclasses
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,19 +20,24 @@ import msgspec
 import numpy as np
 
 from gateway.domain.store import Store
-from vision.capture import CameraSource, Capture, Frame, Source
+from vision.capture import Capture, Counts, Frame
 from vision.detectors import Detector, Kind, build
+from vision.framing import Framing, Polygon, uncropped
 from vision.geometry import FloorView, ShelfFront
 from vision.placing import Placer, people_payload
+from vision.sources import CameraSource, Source
 from vision.tracking import Tracker
+from vision.watchdog import BLIND_AFTER_S
 
 log = logging.getLogger(__name__)
 
 CONTRACT_VERSION = 1
 FIRMWARE = "shelfgate-vision 1"
 PAYLOAD_BYTES_MAX = 64 * 1024
+REASON_LETTERS_MAX = 200
 SILENCE_S = 5.0
 """A camera that is there but gives no frame for this long counts as lost."""
+COUNTS_LOGGED_S = 3_600.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -43,12 +51,8 @@ class Publish(Protocol):
         ...
 
 
-class OpenSource(Protocol):
-    """Opens a camera; raises ``OSError`` where it cannot."""
-
-    def __call__(self, url: str, /) -> Source:
-        """Return the opened camera."""
-        ...
+OpenSource = Callable[[str], Source]
+"""Opens a camera by its address; raises ``OSError`` where it cannot."""
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +70,18 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     detector: Kind = "onnxruntime"
     threads: int = 1
     fps_max: float = 10.0
+    resolution: tuple[int, int] | None = None
+    """Width and height that frames are asked for in, or scaled to."""
+    fps: float | None = None
+    """Frames a second to take from the camera; None: all."""
+    crop: tuple[int, int, int, int] | None = None
+    """``(x, y, width, height)`` to look at, in pixels of the picture of ``size_px``."""
+    mask: tuple[Polygon, ...] = ()
+    """Polygons to blacken, in the same pixels."""
+    delay_ms: float | None = None
+    """From a picture to its frame's arrival; None: as far as it can be found out."""
+    blind_after_s: float = BLIND_AFTER_S
+    """A camera frozen or covered for this long counts as lost; 0: never."""
     size_px: tuple[int, int]
     """Width and height of the image that the floor points were measured in."""
     floor_points: tuple[tuple[float, float, float, float], ...]
@@ -78,6 +94,11 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     def topic(self) -> str:
         """Return the device's topic, without a slash at its end."""
         return f"shelfgate/v1/{self.store}/camera/{self.camera}"
+
+    @property
+    def framing(self) -> Framing:
+        """Return what of each frame is looked at."""
+        return Framing(self.size_px, self.resolution, self.crop, self.mask)
 
 
 def shelf_fronts(store: Store) -> tuple[ShelfFront, ...]:
@@ -105,16 +126,20 @@ class Worker:
         *,
         boot: str | None = None,
         detector: Detector | None = None,
-        open_source: OpenSource = CameraSource,
+        open_source: OpenSource | None = None,
         silence_s: float = SILENCE_S,
     ) -> None:
         self.config = config
         self.boot = boot or secrets.token_hex(8)
         self.frames_looked_at = 0
         self.messages_lost = 0
+        self.counts = Counts()
+        """What became of the camera's frames."""
         self._publish = publish
         self._detector = detector
-        self._open_source = open_source
+        self._open_source = open_source or partial(
+            CameraSource, resolution=config.resolution, fps=config.fps
+        )
         self._silence_s = silence_s
         self._reason: str | None = None
         self._seq = 0
@@ -122,6 +147,7 @@ class Worker:
         self._host_boot = _host_boot()
         self._tracker = Tracker()
         self._placer = _placer(config)
+        config.framing.check()
         self._fresh = asyncio.Event()
         self._camera: str | None = None
         """Why there are no frames, as heard last; None while there are."""
@@ -148,6 +174,7 @@ class Worker:
         Raises:
             ModelError: The detector's files cannot be used.
             CalibrationError: The floor points do not determine the view (when constructed).
+            FramingError: Crop or mask do not fit the picture (when constructed).
         """
         loop = asyncio.get_running_loop()
         name = f"detect {self.config.camera}"
@@ -156,26 +183,36 @@ class Worker:
             if detector is None:
                 detector = await loop.run_in_executor(pool, _detector, self.config)
             await self.announce()
-            capture = Capture(
-                self.config.camera,
-                self.config.url,
-                on_change=lambda reason: _on_loop(loop, self._note, reason),
-                on_frame=lambda: _on_loop(loop, self._fresh.set),
-                open_source=self._open_source,
-            )
-            with capture:
+            with self._capture(loop) as capture:
                 await self._watch(capture, detector, pool, stop)
+            self._log_counts()
             self._reason = "stopped"
             await self.announce()
+
+    def _capture(self, loop: asyncio.AbstractEventLoop) -> Capture:
+        capture = Capture(
+            self.config.camera,
+            self.config.url,
+            framing=self.config.framing,
+            fps=self.config.fps,
+            delay_ms=self.config.delay_ms,
+            blind_after_s=self.config.blind_after_s,
+            on_change=lambda reason: _on_loop(loop, self._note, reason),
+            on_frame=lambda _frame: _on_loop(loop, self._fresh.set),
+            open_source=self._open_source,
+        )
+        self.counts = capture.counts
+        return capture
 
     async def _watch(
         self, capture: Capture, detector: Detector, pool: ThreadPoolExecutor, stop: asyncio.Event
     ) -> None:
-        """Run the two loops, of frames and of the camera's coming and going, until stopped."""
+        """Run the loops, of frames and of the camera's coming and going, until stopped."""
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._look(capture, detector, pool), name="vision.look"),
                 group.create_task(self._tell(), name="vision.tell"),
+                group.create_task(self._count(), name="vision.count"),
             ]
             await stop.wait()
             for task in tasks:
@@ -204,18 +241,19 @@ class Worker:
             async with asyncio.timeout(self._silence_s):
                 await self._fresh.wait()
         except TimeoutError:
-            if self._reason is None:  # otherwise its loss is known already
+            if self._camera is None:  # otherwise the capture tells of its loss and return
                 log.warning("camera %s: %s", self.config.camera, silent)
                 self._note(silent)
             await self._fresh.wait()
-            log.info("camera %s gives frames again", self.config.camera)
-            self._note(None)
+            if self._camera == silent:
+                log.info("camera %s gives frames again", self.config.camera)
+                self._note(None)
         self._fresh.clear()
 
     def _see(self, detector: Detector, frame: Frame) -> list[dict[str, Any]]:
         """Return the contract's people of a frame. Runs on the detection thread alone."""
-        height, width = frame.image.shape[:2]
-        found = self._placer.scaled(detector.detect(frame.image), (width, height))
+        found = uncropped(detector.detect(frame.image), frame.origin_px)
+        found = self._placer.scaled(found, frame.size_wh)
         places = self._placer.places(found)
         names = self._tracker.update(
             places.floor_mm, places.sigma_mm, found.scores, frame.boottime_ns / 1e9
@@ -230,6 +268,22 @@ class Worker:
             if self._camera != self._reason:
                 self._reason = self._camera
                 await self.announce()
+
+    async def _count(self) -> None:
+        """Log from time to time what became of the camera's frames."""
+        while True:
+            await asyncio.sleep(COUNTS_LOGGED_S)
+            self._log_counts()
+
+    def _log_counts(self) -> None:
+        told = ", ".join(f"{name} {count}" for name, count in _as_dict(self.counts).items())
+        log.info(
+            "camera %s: %s, looked at %d, messages lost %d",
+            self.config.camera,
+            told,
+            self.frames_looked_at,
+            self.messages_lost,
+        )
 
     def _note(self, reason: str | None) -> None:
         self._camera = reason
@@ -260,9 +314,16 @@ class Worker:
         return msgspec.json.encode(message)
 
     def _status(self, state: str, reason: str | None) -> bytes:
-        message = {"v": CONTRACT_VERSION, "state": state, "fw": FIRMWARE, "boot": self.boot}
+        message: dict[str, Any] = {
+            "v": CONTRACT_VERSION,
+            "state": state,
+            "fw": FIRMWARE,
+            "boot": self.boot,
+        }
         if reason is not None:
-            message["reason"] = reason
+            told = "".join(letter if letter.isprintable() else "?" for letter in reason)
+            message["reason"] = told[:REASON_LETTERS_MAX]
+        message["counts"] = _as_dict(self.counts)
         return msgspec.json.encode(message)
 
 
@@ -272,8 +333,10 @@ def check(config: WorkerConfig) -> None:
     Raises:
         ModelError: A model file cannot be used.
         CalibrationError: The floor points do not determine the view.
+        FramingError: Crop or mask do not fit the picture.
     """
     _placer(config)
+    config.framing.check()
     if config.detector == "onnxruntime":
         _detector(config)
 
@@ -289,6 +352,10 @@ def _placer(config: WorkerConfig) -> Placer:
         points[:, :2], points[:, 2:], size_wh=config.size_px, position_mm=config.position_mm
     )
     return Placer(view, config.size_px, config.fronts)
+
+
+def _as_dict(counts: Counts) -> dict[str, int]:
+    return {field.name: getattr(counts, field.name) for field in dataclasses.fields(counts)}
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, call: Any, *values: Any) -> None:  # noqa: ANN401

@@ -139,6 +139,8 @@ class StatusPayload(msgspec.Struct, kw_only=True):
     fw: Annotated[str, Meta(max_length=64)] | None = None
     looks: bool = False
     """A camera that answers ``look``."""
+    reason: Annotated[str, Meta(max_length=200)] | None = None
+    """Why it is offline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +370,7 @@ def _status(payload: bytes, device: str, _plates: int, stamp: Stamp) -> DeviceSt
     message = _STATUS.decode(payload)
     _check_text("boot", message.boot)
     _check_text("fw", message.fw)
+    _check_text("reason", message.reason)
     return DeviceStatus(
         at=stamp,
         device=device,
@@ -375,6 +378,7 @@ def _status(payload: bytes, device: str, _plates: int, stamp: Stamp) -> DeviceSt
         boot=message.boot,
         fw=message.fw,
         looks=message.looks,
+        reason=message.reason,
     )
 
 

@@ -1,37 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
 """The newest frame, and a camera that comes and goes."""
 
+import itertools
 import logging
 import queue
 import threading
 
 import numpy as np
-import pytest
 
-from vision.capture import CameraSource, Capture
+from vision.capture import BROKEN_FRAMES_MAX, Capture
+from vision.framing import Framing
+from vision.timeline import Stamp
 
 WAIT_S = 20
 
 
 class Camera:
-    """A camera whose frames the test hands out; None ends it."""
+    """A camera whose frames the test hands out; None ends it. A frame may come with its stamp."""
 
-    def __init__(self):
+    def __init__(self, *, live=False, period_ns=50_000_000):
+        self.live, self.period_ns = live, period_ns
         self.frames = queue.Queue()
         self.closed = threading.Event()
 
-    def read(self):
-        return self.frames.get(timeout=WAIT_S)
+    def grab(self):
+        given = self.frames.get(timeout=WAIT_S)
+        if given is None:
+            return None
+        stamp, self.image = given if isinstance(given, tuple) else (Stamp(next(TIMES)), given)
+        return stamp
+
+    def retrieve(self):
+        return self.image
 
     def close(self):
         self.closed.set()
 
 
+TIMES = itertools.count(1_000_000_000, 50_000_000)
+
+
+def at(seconds, image):
+    """Return a frame that came after so many seconds."""
+    return Stamp(round(seconds * 1e9)), image
+
+
 def picture(shade):
-    return np.full((4, 4, 3), shade, dtype=np.uint8)
+    return np.full((24, 32, 3), shade, dtype=np.uint8)
 
 
-def capture_of(outcomes, changes, seen):
+def scene(number):
+    """Return one of many pictures that are all neither uniform nor the same."""
+    return np.random.default_rng(number).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def capture_of(outcomes, changes, seen, **options):
     """Return a capture that gets these outcomes of opening, one after the other."""
     left = iter(outcomes)
 
@@ -45,9 +68,10 @@ def capture_of(outcomes, changes, seen):
         "cam1",
         "fake",
         on_change=changes.put,
-        on_frame=lambda: seen.put(None),
+        on_frame=seen.put,
         open_source=open_source,
         backoff_first_s=0.001,
+        **options,
     )
 
 
@@ -100,13 +124,76 @@ def test_a_camera_that_never_was_there_is_told_once():
     assert changes.empty()
 
 
-def test_a_file_that_is_not_there_is_a_clear_error(tmp_path):
-    with pytest.raises(OSError, match="no such file or device"):
-        CameraSource(str(tmp_path / "none.mp4"))
+def test_a_frozen_or_covered_camera_is_told_withheld_and_told_back():
+    camera, changes, seen = Camera(), queue.Queue(), queue.Queue()
+    with capture_of([camera], changes, seen) as capture:
+        for second in range(5):
+            camera.frames.put(at(second, scene(0)))
+        assert changes.get(timeout=WAIT_S) is None
+        camera.frames.put(at(5, scene(0)))
+        assert changes.get(timeout=WAIT_S) == "frozen: the same picture for 5 s"
+        assert capture.take() is None
+        camera.frames.put(at(5.1, scene(1)))
+        assert changes.get(timeout=WAIT_S) is None
+        for second in range(6, 12):
+            dark = np.random.default_rng(second).integers(0, 9, (24, 32, 3), dtype=np.uint8)
+            camera.frames.put(at(second, dark))
+        assert "covered or dark" in changes.get(timeout=WAIT_S)
+        camera.frames.put(at(12, scene(2)))
+        assert changes.get(timeout=WAIT_S) is None
+        camera.frames.put(None)
+        assert "no more frames" in changes.get(timeout=WAIT_S)
+    counts = capture.counts
+    assert (counts.frames, counts.blind, counts.lost) == (14, 4, 3)
+    assert seen.qsize() == 5 + 1 + 5 + 1
 
 
-def test_a_file_that_is_no_video_is_a_clear_error(tmp_path):
-    path = tmp_path / "noise.mp4"
-    path.write_bytes(b"noise" * 100)
-    with pytest.raises(OSError, match="cannot be opened"):
-        CameraSource(str(path))
+def test_a_frame_that_is_no_picture_is_passed_over_and_many_end_the_connection():
+    first, second = Camera(), Camera()
+    changes, seen = queue.Queue(), queue.Queue()
+    with capture_of([first, second], changes, seen) as capture:
+        for odd in (np.zeros((24, 32)), np.zeros((24, 32, 2), np.uint8), None):
+            first.frames.put(at(0, odd))
+        first.frames.put(picture(1))
+        assert changes.get(timeout=WAIT_S) is None
+        assert seen.get(timeout=WAIT_S).number == 3
+        for _ in range(BROKEN_FRAMES_MAX):
+            first.frames.put(np.zeros((24, 32), np.float32))
+        told = changes.get(timeout=WAIT_S)
+        assert "float32 in the shape (24, 32), which are no pictures. Set the camera" in told
+        second.frames.put(picture(1))
+        assert changes.get(timeout=WAIT_S) is None
+        assert capture.counts.refused == 3 + BROKEN_FRAMES_MAX
+        second.frames.put(None)
+
+
+def test_a_camera_that_changes_resolution_goes_on_and_says_so_once(caplog):
+    camera, changes, seen = Camera(), queue.Queue(), queue.Queue()
+    framing = Framing(size_wh=(32, 24), crop=(16, 0, 16, 24))
+    with capture_of([camera], changes, seen, framing=framing):
+        for height, width in ((24, 32), (48, 64), (48, 64)):
+            camera.frames.put(np.zeros((height, width, 3), np.uint8))
+        frames = [seen.get(timeout=WAIT_S) for _ in range(3)]
+        camera.frames.put(None)
+        assert changes.get(timeout=WAIT_S) is None
+        assert changes.get(timeout=WAIT_S)
+    assert [frame.size_wh for frame in frames] == [(32, 24), (64, 48), (64, 48)]
+    assert [frame.origin_px for frame in frames] == [(16, 0), (32, 0), (32, 0)]
+    assert [frame.image.shape for frame in frames] == [(24, 16, 3), (48, 32, 3), (48, 32, 3)]
+    told = [record.message for record in caplog.records if "px" in record.message]
+    assert told == ["camera cam1 gives frames of 64x48 px now, not of 32x24; they are scaled"]
+
+
+def test_frames_that_waited_and_frames_above_the_rate_are_counted_and_not_given():
+    camera, changes, seen = Camera(live=True), queue.Queue(), queue.Queue()
+    with capture_of([camera], changes, seen, fps=10.0) as capture:
+        for number in range(30):  # A burst of 30 frames, then 20 a second.
+            camera.frames.put((Stamp(10**9 + number * 10**6, number * 50_000_000), picture(0)))
+        for number in range(30, 50):
+            position_ns = number * 50_000_000
+            camera.frames.put((Stamp(position_ns, position_ns), picture(0)))
+        camera.frames.put(None)
+        assert changes.get(timeout=WAIT_S) is None
+        assert "no more frames" in changes.get(timeout=WAIT_S)
+    counts = capture.counts
+    assert (counts.frames, counts.skipped, counts.thinned, seen.qsize()) == (50, 32, 9, 9)

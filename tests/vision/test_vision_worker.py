@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import queue
+import time
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from vision.figure import Body, resting_wrists
 from vision.geometry import CalibrationError, ShelfFront
 from vision.rendering import Renderer
 from vision.scenes import demo_camera, demo_scene
+from vision.timeline import Stamp
 from vision.worker import Worker, WorkerConfig, check, shelf_fronts
 
 CAMERA = demo_camera()
@@ -102,12 +104,18 @@ class OnePerson:
 class Frames:
     """A camera that the test feeds."""
 
+    live, period_ns = False, 50_000_000
+
     def __init__(self, size_wh=(512, 384)):
         self.left = queue.Queue()
         self.blank = np.zeros((size_wh[1], size_wh[0], 3), dtype=np.uint8)
 
-    def read(self):
-        return self.left.get(timeout=50)
+    def grab(self):
+        self.grabbed = self.left.get(timeout=50)
+        return None if self.grabbed is None else Stamp(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+    def retrieve(self):
+        return self.grabbed
 
     def close(self):
         pass
