@@ -15,7 +15,6 @@ import numpy as np
 
 from vision.capture import Frame
 from vision.geometry import FloatArray
-from vision.rendering import Image
 
 KEPT_S = 10.0
 BYTES_MAX = 24_000_000
@@ -32,11 +31,20 @@ SAME_MM = 500.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One frame as it is kept."""
+    """One frame as it is kept: see :class:`vision.capture.Frame`."""
 
     jpeg: bytes
     number: int
     boottime_ns: int
+    size_wh: tuple[int, int]
+    origin_px: tuple[int, int]
+
+    def opened(self) -> Frame:
+        """Return the frame, as good as JPEG keeps it."""
+        image = cv2.imdecode(np.frombuffer(self.jpeg, dtype=np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None, "it was encoded here"
+        pixels = np.asarray(image, dtype=np.uint8)
+        return Frame(pixels, self.number, self.boottime_ns, self.size_wh, self.origin_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class Recall:
         good, jpeg = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         if not good:
             return
-        kept = Kept(jpeg.tobytes(), frame.number, frame.boottime_ns)
+        kept = Kept(jpeg.tobytes(), frame.number, frame.boottime_ns, frame.size_wh, frame.origin_px)
         with self._lock:
             self._frames.append(kept)
             self._bytes += len(kept.jpeg)
@@ -110,13 +118,6 @@ class Recall:
             if far_mm[index] < least_mm:
                 best, least_mm = known.names[index], float(far_mm[index])
         return best
-
-
-def opened(kept: Kept) -> Image:
-    """Return a kept frame as ``(h, w, 3)`` BGR."""
-    image = cv2.imdecode(np.frombuffer(kept.jpeg, dtype=np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None, "it was encoded here"
-    return np.asarray(image, dtype=np.uint8)
 
 
 def around(

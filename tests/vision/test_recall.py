@@ -4,10 +4,15 @@
 import numpy as np
 import pytest
 
-from tests.vision.conftest import frame_of
-from vision.recall import FRAMES_MAX, SAME_MM, Recall, around, opened
+from vision.capture import Frame
+from vision.recall import FRAMES_MAX, SAME_MM, Recall, around
 
 S = 1_000_000_000
+
+
+def frame_of(image, number, at_ns):
+    high, wide = image.shape[:2]
+    return Frame(image, number, at_ns, (wide, high))
 
 
 def textured(seed, size_wh=(320, 240)):
@@ -38,7 +43,7 @@ def test_a_kept_frame_is_the_frame():
     recall.keep(frame_of(image, 7, 5 * S))
     [kept] = recall.between(4 * S, 6 * S)
     assert (kept.number, kept.boottime_ns) == (7, 5 * S)
-    assert np.abs(opened(kept).astype(int) - image).max() < 6
+    assert np.abs(kept.opened().image.astype(int) - image).max() < 6
     assert recall.between(5 * S + 1, 6 * S) == []
 
 
