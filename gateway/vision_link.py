@@ -57,7 +57,8 @@ class Link:
         async with connect(
             self._config,
             will=Will(topic=topic, payload=payload),
-            on_message=lambda _message: None,
+            subscriptions=[(worker.look_topic, 1)],
+            on_message=lambda message: worker.look(message.payload),
         ) as connection:
             self._connection = connection
             came_up()

@@ -54,7 +54,11 @@ class MotionGate:
         """
         if self._moved(image, at_s):
             self._awake_until_s = at_s + AWAKE_S
-        return at_s <= self._awake_until_s or at_s - self._looked_s >= ASLEEP_S
+        return self.awake(at_s) or at_s - self._looked_s >= ASLEEP_S
+
+    def awake(self, at_s: float) -> bool:
+        """Return whether something moved, or somebody was seen, lately."""
+        return at_s <= self._awake_until_s
 
     def looked(self, persons: int, at_s: float) -> None:
         """Note that the model was run on a frame, and how many persons it found."""

@@ -23,8 +23,11 @@ from gateway.domain.store import Store
 from vision.capture import Capture, Counts, Frame
 from vision.detectors import Detector, Kind, build
 from vision.framing import Framing, Polygon, uncropped
+from vision.gate import MotionGate, Pace
 from vision.geometry import FloorView, ShelfFront
 from vision.placing import Placer, people_payload
+from vision.recall import Recall
+from vision.second_look import LookRequest, SecondLook, read_request
 from vision.sources import CameraSource, Source
 from vision.tracking import Tracker
 from vision.watchdog import BLIND_AFTER_S
@@ -35,6 +38,9 @@ CONTRACT_VERSION = 1
 FIRMWARE = "shelfgate-vision 1"
 PAYLOAD_BYTES_MAX = 64 * 1024
 REASON_LETTERS_MAX = 200
+LOOKED_BYTES_MAX = 60 * 1024
+LOOKS_MAX = 4
+"""Requests for a second look that may wait."""
 SILENCE_S = 5.0
 """A camera that is there but gives no frame for this long counts as lost."""
 COUNTS_LOGGED_S = 3_600.0
@@ -148,6 +154,10 @@ class Worker:
         self._tracker = Tracker()
         self._placer = _placer(config)
         config.framing.check()
+        self._gate = MotionGate()
+        self._pace = Pace(config.camera, config.fps_max)
+        self._recall = Recall()
+        self._requests: asyncio.Queue[tuple[LookRequest, int]] = asyncio.Queue(LOOKS_MAX)
         self._fresh = asyncio.Event()
         self._camera: str | None = None
         """Why there are no frames, as heard last; None while there are."""
@@ -157,6 +167,20 @@ class Worker:
     def status_topic(self) -> str:
         """Return where the status goes, retained."""
         return f"{self.config.topic}/status"
+
+    @property
+    def look_topic(self) -> str:
+        """Return where the gateway asks for a second look; see :meth:`look`."""
+        return f"{self.config.topic}/look"
+
+    def look(self, payload: bytes) -> None:
+        """Take a request for a second look; of too many at once the latest are refused."""
+        try:
+            self._requests.put_nowait((read_request(payload), _boottime_ns()))
+        except (ValueError, RecursionError) as error:
+            log.warning("camera %s: look: %s", self.config.camera, error)
+        except asyncio.QueueFull:
+            log.debug("camera %s: too many looks at once", self.config.camera)
 
     @property
     def will(self) -> tuple[str, bytes]:
@@ -198,11 +222,17 @@ class Worker:
             delay_ms=self.config.delay_ms,
             blind_after_s=self.config.blind_after_s,
             on_change=lambda reason: _on_loop(loop, self._note, reason),
-            on_frame=lambda _frame: _on_loop(loop, self._fresh.set),
+            on_frame=lambda frame: self._take(loop, frame),
             open_source=self._open_source,
         )
         self.counts = capture.counts
         return capture
+
+    def _take(self, loop: asyncio.AbstractEventLoop, frame: Frame) -> None:
+        """Keep a frame while somebody may be there. Runs on the capture's thread."""
+        if self._gate.awake(frame.boottime_ns / 1e9):
+            self._recall.keep(frame)
+        _on_loop(loop, self._fresh.set)
 
     async def _watch(
         self, capture: Capture, detector: Detector, pool: ThreadPoolExecutor, stop: asyncio.Event
@@ -211,6 +241,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._look(capture, detector, pool), name="vision.look"),
+                group.create_task(self._answer(detector, pool), name="vision.answer"),
                 group.create_task(self._tell(), name="vision.tell"),
                 group.create_task(self._count(), name="vision.count"),
             ]
@@ -221,18 +252,32 @@ class Worker:
     async def _look(self, capture: Capture, detector: Detector, pool: ThreadPoolExecutor) -> None:
         """Detect in the newest frame, again and again."""
         loop = asyncio.get_running_loop()
-        period_s = 1.0 / self.config.fps_max
-        next_s = loop.time()
         while True:
             await self._next_frame()
-            await asyncio.sleep(next_s - loop.time())
+            await asyncio.sleep(self._pace.wait_s(loop.time()))
             frame = capture.take()
             if frame is None:
                 continue
-            next_s = max(next_s + period_s, loop.time())
-            people = await loop.run_in_executor(pool, self._see, detector, frame)
-            self.frames_looked_at += 1
-            await self._send(f"{self.config.topic}/people", self._message(frame, people), qos=0)
+            people: list[dict[str, Any]] = []
+            began_s = loop.time()
+            self._pace.begin(began_s)
+            if self._gate.worth(frame.image, frame.boottime_ns / 1e9):
+                people = await loop.run_in_executor(pool, self._see, detector, frame)
+                self._pace.done(loop.time() - began_s)
+                self.frames_looked_at += 1
+            await self._publish_numbered("people", frame.boottime_ns, people=people)
+
+    async def _answer(self, detector: Detector, pool: ThreadPoolExecutor) -> None:
+        """Answer requests for a second look, one after the other."""
+        loop = asyncio.get_running_loop()
+        second = SecondLook(self._recall, self._placer, detector)
+        while True:
+            request, now_ns = await self._requests.get()
+            first_ns, frames = await loop.run_in_executor(pool, second.answer, request, now_ns)
+            while len(msgspec.json.encode(frames)) > LOOKED_BYTES_MAX:
+                frames = frames[::2]
+            fields = {"look": request.look, "frames": frames}
+            await self._publish_numbered("looked", first_ns, qos=1, **fields)
 
     async def _next_frame(self) -> None:
         """Wait for a frame; one that does not come for long is a lost camera until it does."""
@@ -258,6 +303,9 @@ class Worker:
         names = self._tracker.update(
             places.floor_mm, places.sigma_mm, found.scores, frame.boottime_ns / 1e9
         )
+        at_s = frame.boottime_ns / 1e9
+        self._recall.note(at_s, names, places.floor_mm)
+        self._gate.looked(len(found), at_s)
         return people_payload(found, places, names, self._placer)
 
     async def _tell(self) -> None:
@@ -299,19 +347,22 @@ class Worker:
                 log.warning("camera %s: cannot publish: %s", self.config.camera, error)
             self.messages_lost += 1
 
-    def _message(self, frame: Frame, people: list[dict[str, Any]]) -> bytes:
+    async def _publish_numbered(
+        self, leaf: str, at_ns: int, *, qos: int = 0, **fields: object
+    ) -> None:
+        """Publish a numbered message of the contract about what was seen at a time."""
         message: dict[str, Any] = {
             "v": CONTRACT_VERSION,
             "boot": self.boot,
             "seq": self._seq,
-            "t_ms": max(frame.boottime_ns - self._started_ns, 0) // 1_000_000 % 2**32,
+            "t_ms": max(at_ns - self._started_ns, 0) // 1_000_000 % 2**32,
         }
         if self._host_boot is not None:
             message["host_boot"] = self._host_boot
-            message["host_mono_ms"] = round(frame.boottime_ns / 1e6, 3)
-        message["people"] = people
+            message["host_mono_ms"] = round(at_ns / 1e6, 3)
         self._seq += 1
-        return msgspec.json.encode(message)
+        payload = msgspec.json.encode(message | fields)
+        await self._send(f"{self.config.topic}/{leaf}", payload, qos=qos)
 
     def _status(self, state: str, reason: str | None) -> bytes:
         message: dict[str, Any] = {
@@ -319,6 +370,7 @@ class Worker:
             "state": state,
             "fw": FIRMWARE,
             "boot": self.boot,
+            "looks": True,
         }
         if reason is not None:
             told = "".join(letter if letter.isprintable() else "?" for letter in reason)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A second look: from the gateway's request to hands near the place, frame by frame."""
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+
+from tests.vision.test_vision_worker import CAMERA, Broker, Frames, config, feed, running
+from vision.detectors import Detections
+from vision.second_look import read_request
+from vision.worker import Worker
+
+FEET_MM, HAND_MM = (300.0, 600.0, 0.0), (200.0, 960.0, 1_000.0)
+RED, GREEN = (0, 0, 255), (0, 255, 0)
+REQUEST = {
+    "v": 1,
+    "look": "l1",
+    "place_mm": [200.0, 900.0, 1_000.0],
+    "reach_mm": 450.0,
+    "ago_ms": [9_000, 0],
+    "reply": "shelfgate/v1/demo/camera/cam1/looked",
+}
+
+
+class Colours:
+    """A detector that takes what is red for feet and what is green for a wrist."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def detect(self, frame):
+        self.sizes.append(frame.shape[:2])
+        feet, wrist = (_middle(frame, colour) for colour in (RED, GREEN))
+        if not np.isfinite(feet).all():
+            return Detections.empty()
+        none = np.full((1, 2), np.nan)
+        return Detections(
+            boxes_xyxy=np.array([[*feet, *feet]]),
+            scores=np.array([0.9]),
+            head_px=none,
+            head_scores=np.zeros(1),
+            feet_px=feet[None],
+            feet_scores=np.ones(1),
+            wrists_px=np.stack([wrist[None], none], axis=1),
+            wrist_scores=np.array([[0.9 if np.isfinite(wrist).all() else 0.0, 0.0]]),
+        )
+
+
+def _middle(frame, colour):
+    rows, columns = np.nonzero(np.abs(frame.astype(int) - colour).max(axis=2) < 100)
+    return np.array([columns.mean(), rows.mean()]) if len(rows) else np.full(2, np.nan)
+
+
+def picture(size_wh=(512, 384)):
+    """Return a picture with a body's feet and its hand in a shelf."""
+    image = np.zeros((size_wh[1], size_wh[0], 3), dtype=np.uint8)
+    scale = size_wh[0] / 512
+    for place_mm, colour in ((FEET_MM, RED), (HAND_MM, GREEN)):
+        x, y = (CAMERA.view().project(place_mm)[0] * scale).round().astype(int)
+        image[y - 4 : y + 5, x - 4 : x + 5] = colour
+    return image
+
+
+def asked(request, *, size_wh=(1_024, 768), show=None):
+    """Let a worker see some frames and ask it to look again; return its answers and detector."""
+
+    async def main():
+        broker, frames, detector = Broker(), Frames(size_wh), Colours()
+        frames.blank = picture(size_wh) if show is None else show
+        worker = Worker(
+            config(), broker.publish, detector=detector, open_source=lambda _url: frames
+        )
+        async with running(worker):
+            await feed(broker, frames, 6)
+            payload = request if isinstance(request, bytes) else json.dumps(request).encode()
+            worker.look(payload)
+            worker.look(json.dumps(REQUEST | {"look": "last"}).encode())
+            await broker.until(lambda: "last" in [one["look"] for one in broker.of("looked")])
+            frames.left.put(None)
+        return worker, broker, detector
+
+    return asyncio.run(main())
+
+
+def test_the_answer_tells_whose_hand_was_there_frame_by_frame():
+    worker, broker, detector = asked(REQUEST)
+    first, last = broker.of("looked")
+    assert (first["look"], first["v"], first["boot"]) == ("l1", 1, worker.boot)
+    assert [last["seq"] - first["seq"], first["host_mono_ms"] > 0] == [1, True]
+    after_ms = [frame["after_ms"] for frame in first["frames"]]
+    assert after_ms[0] == 0
+    assert after_ms == sorted(set(after_ms))
+    assert len(after_ms) >= 3
+    tracks = {person["track"] for frame in first["frames"] for person in frame["people"]}
+    assert len(tracks) == 1
+    assert tracks <= {person["track"] for one in broker.of("people") for person in one["people"]}
+    for frame in first["frames"]:
+        for person in frame["people"]:
+            [wrist] = person["wrists"]
+            assert np.allclose(wrist["mm"], HAND_MM, atol=25)
+    whole = (768, 1_024)
+    assert whole in detector.sizes
+    assert min(detector.sizes) < whole, "the place is looked at closer"
+    assert {qos for topic, _, qos, _ in broker.messages if topic.endswith("looked")} == {1}
+
+
+def test_the_birth_says_that_the_camera_looks():
+    _, broker, _ = asked(REQUEST)
+    assert broker.of("status")[0]["looks"] is True
+
+
+def test_a_place_out_of_the_picture_gives_frames_without_people():
+    _, broker, _ = asked(REQUEST | {"place_mm": [90_000.0, 0.0, 1_000.0]})
+    assert all(frame["people"] == [] for frame in broker.of("looked")[0]["frames"])
+
+
+def test_a_time_of_which_nothing_is_kept_gives_no_frames():
+    _, broker, _ = asked(REQUEST | {"ago_ms": [10_000, 9_900]})
+    assert broker.of("looked")[0]["frames"] == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[" * 5_000,
+        json.dumps(REQUEST | {"ago_ms": [10, 20]}).encode(),
+        json.dumps(REQUEST | {"ago_ms": [60_000, 0]}).encode(),
+        json.dumps(REQUEST | {"reach_mm": 0}).encode(),
+        json.dumps(REQUEST | {"place_mm": [1e9, 0, 0]}).encode(),
+        json.dumps(REQUEST | {"place_mm": [0, 0]}).encode(),
+        json.dumps(REQUEST | {"look": "x" * 65}).encode(),
+        json.dumps(REQUEST | {"v": 2}).encode(),
+    ],
+)
+def test_what_is_no_request_is_refused_and_the_worker_goes_on(payload):
+    with pytest.raises((ValueError, RecursionError)) as refused:
+        read_request(payload)
+    assert str(refused.value)
+
+
+def test_after_a_request_that_is_none_the_next_is_answered():
+    _, broker, _ = asked(b"rubbish")
+    assert [one["look"] for one in broker.of("looked")] == ["last"]
+
+
+def test_an_empty_aisle_is_not_kept():
+    worker, broker, _ = asked(REQUEST, show=np.zeros((384, 512, 3), dtype=np.uint8))
+    assert worker._recall.size_bytes < 60_000
+    assert all(not frame["people"] for frame in broker.of("looked")[0]["frames"])
