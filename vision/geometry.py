@@ -296,12 +296,14 @@ class ShelfFront:
         end_mm: ``(x, y)`` of the other end.
         z_min_mm: Lowest shelf's height.
         z_max_mm: Highest shelf's height.
+        levels_mm: The heights of all shelves; the lowest and the highest alone where empty.
     """
 
     start_mm: tuple[float, float]
     end_mm: tuple[float, float]
     z_min_mm: float
     z_max_mm: float
+    levels_mm: tuple[float, ...] = ()
 
 
 def meet_fronts(

@@ -18,7 +18,7 @@ def turned(axis, angle):
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
-def held(camera, board, squares, pixel, far_mm, rotation):
+def held(camera, board, squares, *, pixel, far_mm, rotation):
     """Return a board held before a camera: its middle at a pixel, turned from facing it."""
     middle = camera.position_mm + camera.rays(pixel)[0] * far_mm
     right, down = (camera.rotation.T @ rotation[:, k] for k in (0, 1))
@@ -38,7 +38,8 @@ def board_pictures(camera, board, rng, count, *, tilt_rad=0.6, spread=0.42, far=
         angle = rng.uniform(0, 2 * np.pi)
         lean = turned((np.cos(angle), np.sin(angle), 0), rng.uniform(0.3, 1) * tilt_rad)
         roll = turned((0, 0, 1), rng.uniform(-0.5, 0.5))
-        flat = held(camera, board, squares, spot, full_mm * rng.uniform(*far), lean @ roll)
+        apart_mm = full_mm * rng.uniform(*far)
+        flat = held(camera, board, squares, pixel=spot, far_mm=apart_mm, rotation=lean @ roll)
         yield Renderer(camera, Scene(texture=number, flats=(flat,))).render([], rng)
 
 
