@@ -235,6 +235,18 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         "shelfgate model evaluate --models fixtures/model",
         None,
     )
+    camera = _command(
+        commands,
+        "camera",
+        "Set up cameras: list them, look at them, calibrate their lenses and places.",
+        (
+            "shelfgate camera list --settings settings.toml --store store.toml",
+            "shelfgate camera calibrate ceiling --store store.toml --from *.png --board 9x6x28",
+        ),
+        None,
+    )
+    if wanted == "camera":
+        _add_camera(camera)
     if wanted == "simulate":
         from gateway.simulator.simulate import add_arguments, simulate  # noqa: PLC0415
 
@@ -254,6 +266,31 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         from vision.yolo.cli import add_parsers  # noqa: PLC0415
 
         add_parsers(model.add_subparsers(metavar="COMMAND", required=True))
+
+
+def _add_camera(camera: argparse.ArgumentParser) -> None:
+    """Add the camera's commands; without the vision extra they say what is missing."""
+    try:
+        from gateway.cameras import add_parsers  # noqa: PLC0415
+    except ImportError as error:
+        told = _not_there(error)
+        camera.add_argument("rest", nargs=argparse.REMAINDER, metavar="COMMAND")
+        camera.set_defaults(run=lambda _args: _told(told))
+    else:
+        add_parsers(camera.add_subparsers(metavar="COMMAND", required=True))
+
+
+def _told(words: str) -> int:
+    print(words, file=sys.stderr)
+    return 1
+
+
+def _not_there(error: ImportError) -> str:
+    """Return what an installation without the vision extra, or half of it, lacks."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"vision: {error.name} is missing. Install shelfgate[vision]"
+    remedy = "Install libgl1 libglib2.0-0 libxcb1, or shelfgate[vision] again"
+    return f"vision: {_library(error)} cannot be loaded: {error}. {remedy}"
 
 
 def _load(args: argparse.Namespace) -> tuple[Settings, Store]:
@@ -304,13 +341,8 @@ def _vision(args: argparse.Namespace) -> int:
         from gateway.vision_link import run_vision  # noqa: PLC0415
         from vision.detectors import ModelError  # noqa: PLC0415
         from vision.geometry import CalibrationError  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        print(f"vision: {error.name} is missing. Install shelfgate[vision]", file=sys.stderr)
-        return 1
     except ImportError as error:
-        remedy = "Install libgl1 libglib2.0-0 libxcb1, or shelfgate[vision] again"
-        print(f"vision: {_library(error)} cannot be loaded: {error}. {remedy}", file=sys.stderr)
-        return 1
+        return _told(_not_there(error))
     settings, store = _load(args)
     if not settings.vision:
         print(f"{args.settings}: vision: no camera. Add a [[vision]] table", file=sys.stderr)

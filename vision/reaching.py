@@ -162,7 +162,7 @@ def _likely(points: FloatArray, fronts: Sequence[ShelfFront], stance: Stance | N
         shelf, open_air = np.maximum(shelf, at), open_air * ~behind
     if stance is None:
         height = _normal(points[:, 2], UNKNOWN_HEIGHT_MM, UNKNOWN_SIGMA_MM)
-        return SHELF * shelf + (1.0 - SHELF) * open_air * height * 1e-7
+        return np.asarray(SHELF * shelf + (1.0 - SHELF) * open_air * height * 1e-7)
     middle = SHOULDER_SHARE * stance.stature_mm
     reach = REACH_SHARE * stance.stature_mm + HAND_MM + SHOULDER_HALF_MM
     out = np.hypot(*(points[:, :2] - stance.floor_mm).T)
@@ -175,7 +175,7 @@ def _likely(points: FloatArray, fronts: Sequence[ShelfFront], stance: Stance | N
     rest = _normal(points[:, 2], REST_SHARE * stance.stature_mm, level)
     rest = rest * _normal(out, REST_OUT_MM, ring) / (2.0 * np.pi * np.maximum(out, 150.0))
     # A shelf in reach is where hands go: its share is spread over its front in reach.
-    return SHELF * shelf * within + open_air * (REST * rest + FREE * within / volume)
+    return np.asarray(SHELF * shelf * within + open_air * (REST * rest + FREE * within / volume))
 
 
 def _at_shelf(points: FloatArray, front: ShelfFront) -> tuple[FloatArray, npt.NDArray[np.bool_]]:

@@ -12,6 +12,7 @@ Units: store millimetres, z up; pixels as in :mod:`vision.geometry`; colours are
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import cv2
@@ -29,7 +30,7 @@ from vision.figure import (
 )
 from vision.flats import Flat, Image, paint_flat
 from vision.geometry import Camera, FloatArray
-from vision.lens import straighten
+from vision.lens import Distortion, straighten
 
 __all__ = [
     "Body",
@@ -374,16 +375,28 @@ def _bending(camera: Camera) -> _Bending | None:
     """Return what the camera's lens does; None for a pinhole."""
     if not any(camera.distortion):
         return None
-    width, height = camera.size_wh
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
     focal, centre = np.diag(camera.intrinsics)[:2], camera.intrinsics[:2, 2]
-    straight = straighten((grid - centre) / focal, camera.distortion)
-    away = np.nanmax(np.abs(straight * focal) / (width / 2, height / 2))
+    optics = (float(focal[0]), float(focal[1])), (float(centre[0]), float(centre[1]))
+    straight = _straight(camera.size_wh, *optics, camera.distortion)
+    half = np.array(camera.size_wh) / 2
+    away = float(np.nanmax(np.abs(straight * focal) / half))
     eye = camera.pinhole(float(np.clip(1.05 * away, 1.0, LENS_CANVAS_MAX)))
     places = straight * focal + eye.intrinsics[:2, 2]
     maps = np.where(np.isfinite(places), places, -1e4).astype(np.float32)
-    shape = (height, width)
-    return _Bending(eye, maps[:, 0].reshape(shape).copy(), maps[:, 1].reshape(shape).copy())
+    return _Bending(eye, maps[:, :, 0].copy(), maps[:, :, 1].copy())
+
+
+@lru_cache(maxsize=4)
+def _straight(
+    size_wh: tuple[int, int],
+    focal_px: tuple[float, float],
+    centre_px: tuple[float, float],
+    distortion: Distortion,
+) -> FloatArray:
+    """Return ``(h, w, 2)`` where each pixel looks, one unit before the lens."""
+    width, height = size_wh
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
+    return straighten((grid - centre_px) / focal_px, distortion).reshape(height, width, 2)
 
 
 def _flat_part(flat: Flat) -> _Part:
