@@ -354,5 +354,6 @@ def _give(args: argparse.Namespace, name: str, keys: dict[str, str | None]) -> N
 
 
 def say(words: str) -> None:
-    """Print a line."""
+    """Print a line at once: a program may read it through a pipe."""
     sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()

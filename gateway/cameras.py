@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gateway.camera_calibrate import add_calibrate, run_board, run_calibrate
+from gateway.camera_calibrate import add_calibrate, run_board, run_calibrate, say
 from gateway.camera_files import CameraFiles, fronts_of, points_mm_of
 from vision.boards import DEFAULT, BoardError
 from vision.calibration_pose import fit_view, view_of
@@ -117,16 +117,16 @@ def run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) 
 def run_list(args: argparse.Namespace) -> int:
     """List the machine's and the settings' cameras."""
     devices = find_devices()
-    print_line(f"USB cameras of this machine: {len(devices) or 'none'}")
+    say(f"USB cameras of this machine: {len(devices) or 'none'}")
     for device in devices:
-        print_line(f"  {device.path}  {device.label}")
+        say(f"  {device.path}  {device.label}")
         for name in (*device.by_id, *device.by_path):
-            print_line(f"    {name}")
+            say(f"    {name}")
     if args.settings is None:
         return 0
     files = CameraFiles.read(args)
     bad = 0
-    print_line(f"cameras of {args.settings}: {len(files.urls) or 'none'}")
+    say(f"cameras of {args.settings}: {len(files.urls) or 'none'}")
     for name, url in files.urls.items():
         known = files.find(name)
         about = "not in the store file" if known is None else _calibrated(files, name)
@@ -134,9 +134,9 @@ def run_list(args: argparse.Namespace) -> int:
             (width, height), rate = measure(name, url, MEASURE_S)
         except CameraError as error:
             bad += 1
-            print_line(f"  {name}: no frames, {about}\n    {error}")
+            say(f"  {name}: no frames, {about}\n    {error}")
             continue
-        print_line(f"  {name}: {width} x {height}, {rate:.1f} frames a second, {about}")
+        say(f"  {name}: {width} x {height}, {rate:.1f} frames a second, {about}")
     return 1 if bad else 0
 
 
@@ -153,6 +153,7 @@ def _calibrated(files: CameraFiles, name: str) -> str:
 def run_snapshot(args: argparse.Namespace) -> int:
     """Write one picture."""
     files = CameraFiles.read(args)
+    files.camera(args.name)
     overlay = _overlay(files, args.name) if args.overlay else None
     with Feed(args.name, files.url(args.name)) as feed:
         began_s, image = time.monotonic(), feed.newest()
@@ -166,7 +167,7 @@ def run_snapshot(args: argparse.Namespace) -> int:
         overlay.shelves(image)
     write_picture(args.output, image)
     height, width = image.shape[:2]
-    print_line(f"{args.output}: {width} x {height} pixels of camera {args.name}")
+    say(f"{args.output}: {width} x {height} pixels of camera {args.name}")
     return 0
 
 
@@ -188,7 +189,7 @@ def run_view(args: argparse.Namespace) -> int:
         return 1
     with server:
         host, port = server.server_address[:2]
-        print_line(f"http://{host!s}:{port}/ shows camera {args.name}; Ctrl-C ends it")
+        say(f"http://{host!s}:{port}/ shows camera {args.name}; Ctrl-C ends it")
         if not str(host).startswith("127."):
             sys.stderr.write("whoever reaches this address sees the camera\n")
         return show_camera(files, args.name, overlay, server, persons=not args.no_persons)
@@ -199,12 +200,6 @@ def _overlay(files: CameraFiles, name: str) -> Overlay:
     fronts = fronts_of(files)
     area = area_of(fronts, [point[:2] for point in points_mm_of(camera)])
     return Overlay(view_of(camera), camera.size_px, fronts, area)
-
-
-def print_line(words: str) -> None:
-    """Print a line at once: a program may read it through a pipe."""
-    sys.stdout.write(f"{words}\n")
-    sys.stdout.flush()
 
 
 def _command(

@@ -396,7 +396,8 @@ def _straight(
     """Return ``(h, w, 2)`` where each pixel looks, one unit before the lens."""
     width, height = size_wh
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
-    return straighten((grid - centre_px) / focal_px, distortion).reshape(height, width, 2)
+    flat = np.asarray((grid - centre_px) / focal_px, dtype=np.float64)
+    return straighten(flat, distortion).reshape(height, width, 2)
 
 
 def _flat_part(flat: Flat) -> _Part:
