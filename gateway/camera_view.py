@@ -74,10 +74,12 @@ def _annotated(
     shown = image.copy()
     overlay.floor(shown)
     overlay.shelves(shown)
-    words = f"{shown.shape[1]} x {shown.shape[0]}, {rate:.1f} frames a second"
+    words = f"{shown.shape[1]} x {shown.shape[0]}"
+    if rate > 0.0:
+        words += f", {rate:.1f} frames a second"
     if detector is not None:
         found = detector.detect(image)
         overlay.persons(shown, found, placer)
-        words += f", {len(found)} persons"
+        words += f", persons: {len(found)}"
     heading(shown, words)
     return shown

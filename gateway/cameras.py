@@ -64,6 +64,10 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     view.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     view.add_argument("--port", type=int, default=PORT, help="its port (%(default)s)")
     view.add_argument("--no-persons", action="store_true", help="run no model")
+    _add_calibration(commands)
+
+
+def _add_calibration(commands: "argparse._SubParsersAction[Any]") -> None:
     board = _command(
         commands,
         "board",

@@ -27,6 +27,8 @@ HAND_MM = 90.0
 """From the wrist to the middle of the hand, which a model may call the wrist."""
 LEAN_MM = 150.0
 """How softly reach ends: people lean and bend."""
+BEND_MM = 500.0
+"""How far shoulders come down to a low shelf."""
 REST_SHARE = 0.50
 REST_SIGMA_MM = 60.0
 REST_OUT_MM = 310.0
@@ -166,16 +168,19 @@ def _likely(points: FloatArray, fronts: Sequence[ShelfFront], stance: Stance | N
     middle = SHOULDER_SHARE * stance.stature_mm
     reach = REACH_SHARE * stance.stature_mm + HAND_MM + SHOULDER_HALF_MM
     out = np.hypot(*(points[:, :2] - stance.floor_mm).T)
-    from_shoulder = np.hypot(out, points[:, 2] - middle)
     soft = float(np.hypot(LEAN_MM / 2, stance.floor_sigma_mm))
-    within = 1.0 / (1.0 + np.exp(np.clip((from_shoulder - reach) / (0.55 * soft), -50, 50)))
+    below = np.maximum(middle - points[:, 2], 0.0)
+    above = np.maximum(points[:, 2] - middle, 0.0)
+    within = _within(np.hypot(out, above + below) - reach, soft)
+    # For a low shelf people bend or crouch.
+    bent = _within(np.hypot(out, above + np.maximum(below - BEND_MM, 0.0)) - reach, soft)
     volume = 4.0 / 3.0 * np.pi * reach**3
     ring = float(np.hypot(REST_OUT_SIGMA_MM, stance.floor_sigma_mm))
     level = float(np.hypot(REST_SIGMA_MM, REST_SHARE * stance.stature_sigma_mm))
     rest = _normal(points[:, 2], REST_SHARE * stance.stature_mm, level)
     rest = rest * _normal(out, REST_OUT_MM, ring) / (2.0 * np.pi * np.maximum(out, 150.0))
     # A shelf in reach is where hands go: its share is spread over its front in reach.
-    return np.asarray(SHELF * shelf * within + open_air * (REST * rest + FREE * within / volume))
+    return np.asarray(SHELF * shelf * bent + open_air * (REST * rest + FREE * within / volume))
 
 
 def _at_shelf(points: FloatArray, front: ShelfFront) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
@@ -202,6 +207,12 @@ def _at_shelf(points: FloatArray, front: ShelfFront) -> tuple[FloatArray, npt.ND
     behind = (deep > 0) & (deep < BEHIND_MM) & (beyond == 0)
     behind &= points[:, 2] < front.z_max_mm + ABOVE_MM
     return np.asarray(high * _normal(deep, DEEP_MM, DEEP_SIGMA_MM) * wide), behind
+
+
+def _within(beyond_mm: FloatArray, soft_mm: float) -> FloatArray:
+    """Return ``(n,)`` how likely reach goes that far beyond where it ends, softly."""
+    # A logistic curve that is nearly the normal one of this deviation.
+    return np.asarray(1.0 / (1.0 + np.exp(np.clip(beyond_mm / (0.55 * soft_mm), -50, 50))))
 
 
 def _normal(values: FloatArray, mean: float, sigma: float) -> FloatArray:

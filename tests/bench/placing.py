@@ -9,6 +9,7 @@ Seeds 1 to 9 were for tuning; the default ones are for reporting.
 """
 
 import argparse
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -118,13 +119,13 @@ def upright(floor, heading, height, look, swing):
     return Body(place, heading, height, hands, look)
 
 
-def truth(camera, body, rng):
+def truth(camera, body, rng, wrist_share):
     """Return the body's keypoints as a camera sees them, with noise; and which are in view."""
     width, height = camera.size_wh
     head = (*body.floor_mm, body.height_mm - 105)
     points = camera.project([(*body.floor_mm, 0.0), head, *body.wrists_mm])
     inside = ((points >= 0) & (points < (width, height))).all(axis=1)
-    noise = np.array([FEET_SHARE, HEAD_SHARE, WRIST_SHARE, WRIST_SHARE]) * width
+    noise = np.array([FEET_SHARE, HEAD_SHARE, wrist_share, wrist_share]) * width
     seen = points + rng.normal(0, 1, (4, 2)) * noise[:, None]
     scores = np.where(inside, 0.9, 0.0)
     return Detections(
@@ -155,45 +156,72 @@ def crossing(rays):
     return np.linalg.solve(left, right)
 
 
-def by_truth(seeds, count):
+class Tables:
+    """Errors by camera: of feet, of wrists whose line of sight meets a front, of others."""
+
+    def __init__(self, names, fronts):
+        self.fronts = fronts
+        self.floor = {name: Errors(axes=2) for name in names}
+        self.front = {name: Errors() for name in names}
+        self.other = {name: Errors() for name in names}
+
+    def feet(self, name, stands, body):
+        if np.isfinite(stands.floor_mm).all():
+            self.floor[name].add(stands.floor_mm[0] - body.floor_mm, stands.sigma_mm[0])
+
+    def wrist(self, name, camera, pixel, *, got, hand, at_work):
+        met = at_work and meets(camera, pixel, self.fronts)
+        (self.front if met else self.other)[name].add(got[0] - hand, got[1])
+
+    def print(self):
+        head = "".join(f"{word:>7}" for word in ("count", "p50", "p95", "told", "norm"))
+        titles = ("feet on the floor", "wrist at work, meets a front", "wrist elsewhere")
+        for title, table in zip(titles, (self.floor, self.front, self.other), strict=True):
+            sys.stdout.write(f"{title + ' [mm]':36}{head}\n")
+            for name, errors in table.items():
+                sys.stdout.write(f"  {name:34}{errors.row()}\n")
+
+
+ABOVE, CORNER, ACROSS = HIGH
+PAIR = "two: corner and over the other"
+
+
+def by_truth(seeds, count, *, wrist_share):
     fronts, _ = store(LEVELS)
-    names = [*HIGH, "two cameras: corner and gondola"]
-    floor = {name: Errors(axes=2) for name in names}
-    front = {name: Errors() for name in names}
-    other = {name: Errors() for name in names}
+    tables = Tables([*HIGH, PAIR], fronts)
     for seed in seeds:
         rng = np.random.default_rng(seed)
         for body, reaching in visits(rng, count, LEVELS):
-            lines = {0: [], 1: []}
-            places = []
+            lines, places = ([], []), []
             for name, camera in HIGH.items():
                 placer = Placer(camera, camera.size_wh, fronts)
-                found = truth(camera, body, rng)
+                found = truth(camera, body, rng, wrist_share)
                 stands = placer.places(found)
-                if found.feet_scores[0] and np.isfinite(stands.floor_mm).all():
-                    floor[name].add(stands.floor_mm[0] - body.floor_mm, stands.sigma_mm[0])
-                    if name != "overhead, straight down":
-                        places.append((stands.floor_mm[0], stands.sigma_mm[0]))
+                if found.feet_scores[0]:
+                    tables.feet(name, stands, body)
+                    places += [stands] if name != ABOVE else []
                 stance = placer.stance(found, 0, stands)
                 for side, pixel in enumerate(found.wrists_px[0]):
                     got = placer.wrist(pixel, stance) if found.wrist_scores[0, side] else None
-                    if got is None:
-                        continue
-                    met = meets(camera, pixel, fronts)
-                    group = front if met and side == reaching else other
-                    group[name].add(got[0] - body.wrists_mm[side], got[1])
-                    if name != "overhead, straight down":
-                        lines[side].append((camera.position_mm, got[0]))
-            if len(places) == 2:
-                weights = np.array([1 / sigma**2 for _, sigma in places])
-                middle = sum(w * place for w, (place, _) in zip(weights, places, strict=True))
-                floor[names[-1]].add(middle / weights.sum() - body.floor_mm, weights.sum() ** -0.5)
-            for side in (0, 1):
-                if len(lines[side]) == 2:
-                    point = crossing(lines[side])
-                    group = front if side == reaching else other
-                    group[names[-1]].add(point - body.wrists_mm[side], np.nan)
-    return floor, front, other
+                    if got is not None:
+                        hand, work = body.wrists_mm[side], side == reaching
+                        tables.wrist(name, camera, pixel, got=got, hand=hand, at_work=work)
+                        lines[side].extend([(camera.position_mm, got[0])] * (name != ABOVE))
+            together(tables, body, reaching, places, lines)
+    return tables
+
+
+def together(tables, body, reaching, places, lines):
+    """Add what two cameras tell: the weighed mean of places, the crossing of lines of sight."""
+    if len(places) == 2:
+        weights = np.array([one.sigma_mm[0] ** -2 for one in places])
+        middle = sum(w * one.floor_mm[0] for w, one in zip(weights, places, strict=True))
+        middle = middle / weights.sum()
+        tables.floor[PAIR].add(middle - body.floor_mm, weights.sum() ** -0.5)
+    for side in (0, 1):
+        if len(lines[side]) == 2:
+            table = tables.front if side == reaching else tables.other
+            table[PAIR].add(crossing(lines[side]) - body.wrists_mm[side], np.nan)
 
 
 def by_model(seeds, count):
@@ -206,7 +234,7 @@ def by_model(seeds, count):
     )
     renderer, placer = Renderer(camera, scene), Placer(camera, camera.size_wh, fronts)
     name = "overhead, the model's keypoints"
-    floor, front, other = {name: Errors(axes=2)}, {name: Errors()}, {name: Errors()}
+    tables = Tables([name], fronts)
     for seed in seeds:
         rng = np.random.default_rng(seed)
         for body, reaching in visits(rng, count, levels):
@@ -216,7 +244,7 @@ def by_model(seeds, count):
                 continue
             stands = placer.places(found)
             if found.feet_scores[0] >= 0.3:
-                floor[name].add(stands.floor_mm[0] - body.floor_mm, stands.sigma_mm[0])
+                tables.feet(name, stands, body)
             stance = placer.stance(found, 0, stands)
             for pixel, score in zip(found.wrists_px[0], found.wrist_scores[0], strict=True):
                 near = np.linalg.norm(labels.wrists_px[0] - pixel, axis=1)
@@ -224,10 +252,9 @@ def by_model(seeds, count):
                 got = placer.wrist(pixel, stance) if score >= 0.3 else None
                 if got is None or near[side] > 12.0:
                     continue  # What the model misses is the model's figure.
-                met = meets(camera, pixel, fronts)
-                group = front if met and side == reaching else other
-                group[name].add(got[0] - body.wrists_mm[side], got[1])
-    return floor, front, other
+                hand, work = body.wrists_mm[side], side == reaching
+                tables.wrist(name, camera, pixel, got=got, hand=hand, at_work=work)
+    return tables
 
 
 def main():
@@ -235,14 +262,18 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103])
     parser.add_argument("--visits", type=int, default=60, help="for each seed")
     parser.add_argument("--model", action="store_true", help="the model's keypoints")
+    parser.add_argument(
+        "--wrist-noise",
+        type=float,
+        default=WRIST_SHARE,
+        help="of the truth's wrists: deviation as a share of the picture's width (%(default)g)",
+    )
     options = parser.parse_args()
-    tables = (by_model if options.model else by_truth)(options.seeds, options.visits)
-    titles = ("feet on the floor", "wrist, line of sight meets a front", "wrist elsewhere")
-    head = "".join(f"{word:>7}" for word in ("count", "p50", "p95", "told", "norm"))
-    for title, table in zip(titles, tables, strict=True):
-        print(f"{title + ' [mm]':36}{head}")
-        for name, errors in table.items():
-            print(f"  {name:34}{errors.row()}")
+    if options.model:
+        tables = by_model(options.seeds, options.visits)
+    else:
+        tables = by_truth(options.seeds, options.visits, wrist_share=options.wrist_noise)
+    tables.print()
 
 
 if __name__ == "__main__":
