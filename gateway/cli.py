@@ -74,6 +74,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     _add_daemon(commands)
     _add_tools(commands)
     _add_why(commands, wanted)
+    _add_camera(commands, wanted)
     _add_simulation(commands, wanted)
     return parser
 
@@ -235,18 +236,6 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         "shelfgate model evaluate --models fixtures/model",
         None,
     )
-    camera = _command(
-        commands,
-        "camera",
-        "Set up cameras: list them, look at them, calibrate their lenses and places.",
-        (
-            "shelfgate camera list --settings settings.toml --store store.toml",
-            "shelfgate camera calibrate ceiling --store store.toml --from *.png --board 9x6x28",
-        ),
-        None,
-    )
-    if wanted == "camera":
-        _add_camera(camera)
     if wanted == "simulate":
         from gateway.simulator.simulate import add_arguments, simulate  # noqa: PLC0415
 
@@ -268,8 +257,20 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         add_parsers(model.add_subparsers(metavar="COMMAND", required=True))
 
 
-def _add_camera(camera: argparse.ArgumentParser) -> None:
+def _add_camera(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
     """Add the camera's commands; without the vision extra they say what is missing."""
+    camera = _command(
+        commands,
+        "camera",
+        "Set up cameras: list them, look at them, calibrate their lenses and places.",
+        (
+            "shelfgate camera list --settings settings.toml --store store.toml",
+            "shelfgate camera calibrate ceiling --store store.toml --from *.png --board 9x6x28",
+        ),
+        None,
+    )
+    if wanted != "camera":
+        return
     try:
         from gateway.cameras import add_parsers  # noqa: PLC0415
     except ImportError as error:
