@@ -74,6 +74,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     _add_daemon(commands)
     _add_tools(commands)
     _add_why(commands, wanted)
+    _add_camera(commands, wanted)
     _add_simulation(commands, wanted)
     return parser
 
@@ -256,6 +257,43 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         add_parsers(model.add_subparsers(metavar="COMMAND", required=True))
 
 
+def _add_camera(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
+    """Add the camera's commands; without the vision extra they say what is missing."""
+    camera = _command(
+        commands,
+        "camera",
+        "Set up cameras: list them, look at them, calibrate their lenses and places.",
+        (
+            "shelfgate camera list --settings settings.toml --store store.toml",
+            "shelfgate camera calibrate ceiling --store store.toml --from *.png --board 9x6x28",
+        ),
+        None,
+    )
+    if wanted != "camera":
+        return
+    try:
+        from gateway.cameras import add_parsers  # noqa: PLC0415
+    except ImportError as error:
+        told = _not_there(error)
+        camera.add_argument("rest", nargs=argparse.REMAINDER, metavar="COMMAND")
+        camera.set_defaults(run=lambda _args: _told(told))
+    else:
+        add_parsers(camera.add_subparsers(metavar="COMMAND", required=True))
+
+
+def _told(words: str) -> int:
+    print(words, file=sys.stderr)
+    return 1
+
+
+def _not_there(error: ImportError) -> str:
+    """Return what an installation without the vision extra, or half of it, lacks."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"vision: {error.name} is missing. Install shelfgate[vision]"
+    remedy = "Install libgl1 libglib2.0-0 libxcb1, or shelfgate[vision] again"
+    return f"vision: {_library(error)} cannot be loaded: {error}. {remedy}"
+
+
 def _load(args: argparse.Namespace) -> tuple[Settings, Store]:
     settings, store, warnings = load(args.settings, args.store)
     for problem in warnings:
@@ -305,13 +343,8 @@ def _vision(args: argparse.Namespace) -> int:
         from vision.detectors import ModelError  # noqa: PLC0415
         from vision.framing import FramingError  # noqa: PLC0415
         from vision.geometry import CalibrationError  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        print(f"vision: {error.name} is missing. Install shelfgate[vision]", file=sys.stderr)
-        return 1
     except ImportError as error:
-        remedy = "Install libgl1 libglib2.0-0 libxcb1, or shelfgate[vision] again"
-        print(f"vision: {_library(error)} cannot be loaded: {error}. {remedy}", file=sys.stderr)
-        return 1
+        return _told(_not_there(error))
     settings, store = _load(args)
     if not settings.vision:
         print(f"{args.settings}: vision: no camera. Add a [[vision]] table", file=sys.stderr)

@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from gateway.config_cameras import camera_of, tag_of
 from gateway.config_csv import csv_rows
 from gateway.config_read import closest, nearest, read_table
-from gateway.config_rules import degenerate
 from gateway.config_tables import (
     KEYS,
     TABLES,
@@ -25,6 +25,7 @@ from gateway.config_tables import (
     ScannerTable,
     ShelfTable,
     StoreTable,
+    TagTable,
     ZoneTable,
 )
 from gateway.config_toml import (
@@ -101,7 +102,7 @@ def read_store(path: Path) -> StoreRead:
         facings += builder.planogram(csv_path, products, shelves)
     zones, doors = builder.zones(), builder.doors()
     scanners = builder.scanners(zones, doors)
-    cameras = builder.cameras()
+    cameras, tags = builder.cameras(), builder.tags(shelves)
     builder.warn(Where(main), zones, facings)
     head = draft.store or StoreTable(name="unknown")
     known = domain.Store(
@@ -114,6 +115,7 @@ def read_store(path: Path) -> StoreRead:
         doors=tuple(doors),
         cameras=tuple(cameras),
         prices_version=head.prices_version,
+        tags=tuple(tags) or msgspec.UNSET,
     )
     store = None if problems.errors else known
     return StoreRead(store, known, _doubtful(draft, problems), problems.found)
@@ -397,35 +399,32 @@ class _Builder:
         return scanners
 
     def cameras(self) -> list[domain.Camera]:
-        """Return the cameras with their floor points."""
+        """Return the cameras with what was measured of them."""
         places: dict[str, Where] = {}
         cameras = []
         for where, table in self._draft.of("camera", CameraTable):
             self._once(places, table.name, where.at("name"), "camera")
-            points = table.floor_points
-            for index, (px, py, _, _) in enumerate(points):
-                if not (0 <= px <= table.size_px[0] and 0 <= py <= table.size_px[1]):
-                    place = where.at("floor_points", index)
-                    self._problems.add(place, "is outside the image", "Check size_px and the point")
-            at = where.at("floor_points")
-            if len(points) < 4:
-                self._problems.add(at, f"has {len(points)} points", "Give four or more")
-            elif degenerate([point[:2] for point in points]) or degenerate(
-                [point[2:] for point in points]
-            ):
-                remedy = "Spread them over the floor; no three of four may be in line"
-                self._problems.add(at, "lie on a line", remedy)
-            cameras.append(
-                domain.Camera(
-                    name=table.name,
-                    size_px=table.size_px,
-                    floor_points=tuple(
-                        domain.FloorPoint(px=point[:2], mm=point[2:]) for point in points
-                    ),
-                    position_mm=table.position_mm,
-                )
-            )
+            cameras.append(camera_of(where, table, self._problems))
         return cameras
+
+    def tags(self, shelves: list[domain.Shelf]) -> list[domain.Tag]:
+        """Return the tags that could be placed."""
+        places: dict[str, Where] = {}
+        names = [shelf.name for shelf in shelves]
+        tags = []
+        for where, table in self._draft.of("tag", TagTable):
+            self._once(places, f"{table.dictionary} {table.id}", where.at("id"), "tag")
+            if table.shelf is not None:
+                self._known_shelf(where.at("shelf"), table.shelf, names)
+            tag = tag_of(where, table, shelves, self._problems)
+            if tag is not None:
+                tags.append(tag)
+        return tags
+
+    def _known_shelf(self, where: Where, name: str, names: list[str]) -> None:
+        if name not in names and "gondola" not in self._draft.broken:
+            remedy = nearest(name, names) if names else "Add [[gondola]] with its shelves"
+            self._problems.add(where, f"shelf {name} is not in this store", remedy)
 
     def warn(self, main: Where, zones: list[domain.Zone], facings: list[domain.Facing]) -> None:
         """Note what is allowed but seldom meant."""

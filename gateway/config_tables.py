@@ -143,18 +143,43 @@ class DoorTable(msgspec.Struct, frozen=True, kw_only=True):
 Pixel = Annotated[float, Meta(ge=-1e5, le=1e5)]
 
 
+ImageSize = Annotated[
+    tuple[Annotated[int, Meta(ge=16, le=20_000)], Annotated[int, Meta(ge=16, le=20_000)]],
+    Meta(description="width and height of the image that the points were measured in"),
+]
+Focal = Annotated[float, Meta(ge=1, le=1e5)]
+
+
+class LensTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``lens`` of a ``[[camera]]``."""
+
+    size_px: Annotated[
+        ImageSize, Meta(description="width and height of the images that it was calibrated with")
+    ]
+    focal_px: Annotated[
+        tuple[Focal, Focal], Meta(description="the focal length in pixels: [across, down]")
+    ]
+    centre_px: Annotated[tuple[Pixel, Pixel], Meta(description="the principal point in pixels")]
+    distortion: Annotated[
+        tuple[Annotated[float, Meta(ge=-1e3, le=1e3)], ...],
+        Meta(max_length=8, description="5 or 8 coefficients, as shelfgate camera calibrate gives"),
+    ] = ()
+
+
 class CameraTable(msgspec.Struct, frozen=True, kw_only=True):
     """``[[camera]]``."""
 
     name: Name
-    size_px: Annotated[
-        tuple[Annotated[int, Meta(ge=16, le=20_000)], Annotated[int, Meta(ge=16, le=20_000)]],
-        Meta(description="width and height of the image that the points were measured in"),
-    ]
+    size_px: ImageSize
     floor_points: Annotated[
         tuple[tuple[Pixel, Pixel, Millimetres, Millimetres], ...],
         Meta(max_length=64, description="four points or more, each [px, py, x_mm, y_mm]"),
-    ]
+    ] = ()
+    space_points: Annotated[
+        tuple[tuple[Pixel, Pixel, Millimetres, Millimetres, Millimetres], ...],
+        Meta(max_length=256, description="points, each [px, py, x_mm, y_mm, z_mm]"),
+    ] = ()
+    """For a camera with a lens: points that need not be on the floor."""
     position_mm: (
         Annotated[
             tuple[Millimetres, Millimetres, Millimetres],
@@ -162,6 +187,60 @@ class CameraTable(msgspec.Struct, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    lens: LensTable | None = None
+
+
+Dictionary = Literal[
+    "4X4_50",
+    "4X4_100",
+    "4X4_250",
+    "5X5_50",
+    "5X5_100",
+    "5X5_250",
+    "6X6_50",
+    "6X6_100",
+    "6X6_250",
+    "APRILTAG_16H5",
+    "APRILTAG_25H9",
+    "APRILTAG_36H10",
+    "APRILTAG_36H11",
+    "ARUCO_MIP_36H12",
+    "ARUCO_ORIGINAL",
+]
+
+
+class TagTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[tag]]``: on the floor by ``floor_mm``, or on a shelf's front by ``shelf``."""
+
+    id: Annotated[int, Meta(ge=0, le=1023, description="the tag's number in its dictionary")]
+    dictionary: Annotated[
+        Dictionary, Meta(description="a family of tags, such as 4X4_50 or APRILTAG_36H11")
+    ]
+    size_mm: Size
+    floor_mm: (
+        Annotated[
+            tuple[Millimetres, Millimetres], Meta(description="its middle on the floor: [x, y]")
+        ]
+        | None
+    ) = None
+    turn_deg: (
+        Annotated[
+            float,
+            Meta(ge=-360, le=360, description="degrees from the store's x axis to its upper edge"),
+        ]
+        | None
+    ) = None
+    shelf: Annotated[str, Meta(description="the shelf on whose front it is upright")] | None = None
+    offset_mm: (
+        Annotated[
+            float,
+            Meta(ge=-1e5, le=1e5, description="mm from the front's start to its middle"),
+        ]
+        | None
+    ) = None
+    z_mm: Annotated[float, Meta(ge=0, le=1e4, description="its middle's height in mm")] | None = (
+        None
+    )
 
 
 TABLES: Final[dict[str, type[msgspec.Struct]]] = {
@@ -172,6 +251,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "scanner": ScannerTable,
     "door": DoorTable,
     "camera": CameraTable,
+    "tag": TagTable,
 }
 """The tables that come many times, by their key."""
 KEYS: Final = ("version", "include", "planogram", "store", *TABLES)

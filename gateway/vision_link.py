@@ -145,5 +145,7 @@ def worker_config(table: Vision, store: Store) -> WorkerConfig:
         size_px=camera.size_px,
         floor_points=tuple((*point.px, *point.mm) for point in camera.floor_points),
         position_mm=camera.position_mm,
+        lens=camera.lens,
+        space_points=camera.space_points,
         fronts=shelf_fronts(store),
     )

@@ -2,8 +2,8 @@
 """Detections in pixels become floor places and wrists in store millimetres. Pure.
 
 One camera sees directions, not depths. A person's depth follows from standing on the floor; a
-wrist's from the shelf front that its line of sight meets, or else from the height that hands mostly
-have. The uncertainty given with each says how much that is worth.
+wrist's from the shelves and from its owner's body (:mod:`vision.reaching`). The uncertainty given
+with each says how much that is worth.
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,16 @@ from typing import Any
 import numpy as np
 
 from vision.detectors import Detections
-from vision.geometry import FloatArray, FloorView, ShelfFront, meet_fronts
+from vision.geometry import FloatArray, ShelfFront, View
+from vision.reaching import Stance, stature, wrist_along
 
 POINT_SCORE_MIN = 0.3
 FEET_SHARE = 0.010
 """Standard deviation of a feet keypoint, as a share of the frame's width."""
 HEAD_SHARE = 0.008
-WRIST_SHARE = 0.008
+WRIST_SHARE = 0.004
 HEAD_HEIGHT_MM = 1_600.0
 HEAD_HEIGHT_SIGMA_MM = 100.0
-WRIST_HEIGHT_MM = 1_100.0
-WRIST_HEIGHT_SIGMA_MM = 250.0
-INSIDE_MM = 60.0
-"""How far behind its front a hand at work in a shelf is, typically..."""
-FRONT_SIGMA_MM = 80.0
-"""... and how far before or behind that."""
 FLOOR_SIGMA_MIN_MM = 40.0
 SIGMA_MAX_MM = 5_000.0
 
@@ -55,7 +50,7 @@ class Placer:
         fronts: Shelf fronts that hands reach through.
     """
 
-    view: FloorView
+    view: View
     size_wh: tuple[int, int]
     fronts: tuple[ShelfFront, ...] = ()
 
@@ -97,13 +92,36 @@ class Placer:
                 sigma_mm[index] = max(sigma, FLOOR_SIGMA_MIN_MM)
         return Places(floor_mm, sigma_mm)
 
-    def wrists(self, found: Detections, index: int) -> list[dict[str, Any]]:
-        """Return one person's wrists as the in-store contract has them."""
+    def stance(self, found: Detections, index: int, places: Places) -> Stance | None:
+        """Return what is known of one person's body; None without a place on the floor."""
+        floor, sigma = places.floor_mm[index], float(places.sigma_mm[index])
+        if not np.isfinite(floor).all():
+            return None
+        # A place that follows from the head says nothing more of how high the head is.
+        seen = (found.feet_scores[index], found.head_scores[index])
+        if min(seen) < POINT_SCORE_MIN:
+            return Stance(floor, sigma)
+        return Stance(floor, sigma, *stature(self.view, found.head_px[index], floor, sigma))
+
+    def wrists(
+        self, found: Detections, index: int, places: Places | None = None
+    ) -> list[dict[str, Any]]:
+        """Return one person's wrists as the in-store contract has them.
+
+        Args:
+            found: All persons of the frame.
+            index: Which one.
+            places: Where they stand, if that is known already.
+        """
+        stance = self.stance(found, index, self.places(found) if places is None else places)
         wrists = []
         for pixel, score in zip(found.wrists_px[index], found.wrist_scores[index], strict=True):
             if score < POINT_SCORE_MIN or not np.isfinite(pixel).all():
                 continue
-            point, sigma = self._wrist(pixel)
+            seen = self.wrist(pixel, stance)
+            if seen is None:
+                continue
+            point, sigma = seen
             if not np.isfinite(point).all() or abs(point).max() > 1e6:
                 continue
             place = [round(float(value)) for value in point]
@@ -118,15 +136,21 @@ class Placer:
             )
         return wrists
 
-    def _wrist(self, pixel: FloatArray) -> tuple[FloatArray, float]:
-        """Return the ``(3,)`` place of a wrist and its standard deviation in mm."""
-        met = meet_fronts(self.view, pixel, self.fronts, inside_mm=INSIDE_MM)
-        if met is not None:
-            share = self._sigma(pixel, met, WRIST_SHARE, 0.0)
-            return met, min(float(np.hypot(share, FRONT_SIGMA_MM)), SIGMA_MAX_MM)
-        height = min(WRIST_HEIGHT_MM, 0.8 * float(self.view.position_mm[2]))
-        [point] = self.view.at_height(pixel, height)
-        return point, self._sigma(pixel, point, WRIST_SHARE, WRIST_HEIGHT_SIGMA_MM)
+    def wrist(self, pixel: FloatArray, stance: Stance | None) -> tuple[FloatArray, float] | None:
+        """Return the ``(3,)`` place of a wrist and its standard deviation along each axis, mm."""
+        found = wrist_along(self.view, pixel, self.fronts, stance)
+        if found is None:
+            return None
+        point, along = found
+        aside = WRIST_SHARE * self.size_wh[0] * self._mm_per_px(pixel, point)
+        # Of three axes one is along the line of sight, which a keypoint says nothing about.
+        return point, min(float(np.sqrt((along**2 + 2.0 * aside**2) / 3.0)), SIGMA_MAX_MM)
+
+    def _mm_per_px(self, pixel: FloatArray, point: FloatArray) -> float:
+        """Return how many mm across the line of sight one pixel is at a point on it."""
+        x, y = pixel
+        one, other = self.view.rays([[x - 0.5, y], [x + 0.5, y]])
+        return float(np.linalg.norm(one - other) * np.linalg.norm(point - self.view.position_mm))
 
     def _sigma(self, pixel: FloatArray, point: FloatArray, share: float, unsure_mm: float) -> float:
         """Return what pixels and an unsure height make uncertain across the floor, in mm."""
@@ -151,6 +175,6 @@ def people_payload(
         if np.isfinite(places.floor_mm[index]).all():
             person["floor_mm"] = [round(float(value)) for value in places.floor_mm[index]]
             person["floor_sigma_mm"] = round(float(places.sigma_mm[index]))
-        person["wrists"] = placer.wrists(found, index)
+        person["wrists"] = placer.wrists(found, index, places)
         people.append(person)
     return people

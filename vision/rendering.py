@@ -5,12 +5,14 @@ The simulated camera and the training set of the small model use this one render
 the demo shows is what the model has learned. Scenes are deliberately plain, and hands are the only
 bright warm discs in them: the model made from these pictures is for the demo and the tests.
 
-Parts are painted from low to high, which for a camera near straight above is from far to near.
+Parts are painted from low to high, which for a camera near straight above is from far to near. A
+lens that bends lines bends the finished picture of a pinhole.
 Units: store millimetres, z up; pixels as in :mod:`vision.geometry`; colours are 8-bit B, G, R.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import cv2
@@ -26,11 +28,22 @@ from vision.figure import (
     shade,
     skeleton_of,
 )
+from vision.flats import Flat, Image, paint_flat
 from vision.geometry import Camera, FloatArray
+from vision.lens import Distortion, straighten
 
-__all__ = ["Body", "Colour", "Gondola", "Image", "Labels", "Plate", "Point3", "Renderer", "Scene"]
-
-Image = npt.NDArray[np.uint8]
+__all__ = [
+    "Body",
+    "Colour",
+    "Flat",
+    "Gondola",
+    "Image",
+    "Labels",
+    "Plate",
+    "Point3",
+    "Renderer",
+    "Scene",
+]
 
 HAND_RADIUS_MM = 62.0
 SUBPIXEL_BITS = 4
@@ -43,6 +56,8 @@ PRESENT_PIXELS_MIN = 500
 """... and no fewer than this many of its pixels are seen."""
 PRESENT_SHARE_MIN = 0.25
 """A body counts as present when the box around what is seen is at least this share of its whole."""
+LENS_CANVAS_MAX = 4.0
+"""What a lens would show beyond so many times the image's size stays black."""
 _GRAIN_MEAN = np.array([8.0, 8.0, 8.0, 0.0])
 FAR_PX = 20_000.0
 """Drawing coordinates are cut here, far outside any image, to stay within OpenCV's range."""
@@ -90,6 +105,7 @@ class Scene:
         floor: Mean colour of the floor.
         texture: Seed of tiles and stains.
         light: Gain over the image at its left, right, top and bottom edge; 1 changes nothing.
+        flats: Boards and tags; those above fixtures' bases hide bodies below their upper edge.
     """
 
     gondolas: tuple[Gondola, ...] = ()
@@ -97,6 +113,7 @@ class Scene:
     floor: Colour = (96, 96, 92)
     texture: int = 0
     light: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    flats: tuple[Flat, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +144,15 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A thing to paint: a filled polygon, a thick line or a disc, at a height."""
+    """A thing to paint at a height: a filled polygon, a thick line, a disc or a printed picture."""
 
     z_mm: float
-    kind: Literal["polygon", "line", "disc"]
+    kind: Literal["polygon", "line", "disc", "flat"]
     points_px: FloatArray
     size_px: float
     colour: Colour
     owner: int = 0  # 1 + 3 * body, and one or two more for its left or right hand; 0 for fixtures
+    flat: Flat | None = None
 
 
 class Renderer:
@@ -143,14 +161,18 @@ class Renderer:
     def __init__(self, camera: Camera, scene: Scene) -> None:
         self.camera = camera
         self.scene = scene
+        self._bending = _bending(camera)
+        self._eye = camera if self._bending is None else self._bending.eye
+        """The pinhole that parts are painted for, in front of the lens."""
         fixtures = [part for gondola in scene.gondolas for part in self._gondola(gondola)]
         fixtures += [part for plate in scene.plates for part in self._plate(plate)]
+        fixtures += [_flat_part(flat) for flat in scene.flats]
         fixtures.sort(key=lambda part: part.z_mm)
         self._upper = [part for part in fixtures if part.z_mm >= BASE_LEVEL_MM]
-        self._base = _floor(camera, scene)
+        self._base = _floor(self._eye, scene)
         for part in fixtures:
             if part.z_mm < BASE_LEVEL_MM:
-                _paint(self._base, part, part.colour)
+                self._paint(self._base, part)
         self._light = _light(camera.size_wh, scene.light)
         self._noise: Image | None = None
 
@@ -160,7 +182,9 @@ class Renderer:
         for body in bodies:
             self._shadow(image, body)
         for part in self._parts(bodies):
-            _paint(image, part, part.colour)
+            self._paint(image, part)
+        if self._bending is not None:
+            image = self._bending.bent(image, cv2.INTER_CUBIC)
         if self._light is not None:
             image = np.asarray(cv2.multiply(image, self._light, dtype=cv2.CV_8U), dtype=np.uint8)
         if rng is not None:
@@ -169,11 +193,8 @@ class Renderer:
 
     def labels(self, bodies: Sequence[Body]) -> Labels:
         """Return where the bodies are in the picture that :meth:`render` gives."""
-        width, height = self.camera.size_wh
         count = len(bodies)
-        owners = np.zeros((height, width), dtype=np.uint8)
-        for part in self._parts(bodies):
-            _paint(owners, part, (part.owner, part.owner, part.owner), smooth=False)
+        owners = self._owners(bodies)
         boxes, share = np.zeros((count, 4)), np.zeros(count)
         visible = np.zeros((count, 2), dtype=np.bool_)
         heads = np.array([(*body.floor_mm, body.height_mm - HEAD_RADIUS_MM) for body in bodies])
@@ -198,6 +219,21 @@ class Renderer:
             wrists_visible=visible,
             share=share,
         )
+
+    def _owners(self, bodies: Sequence[Body]) -> Image:
+        """Return ``(h, w)`` whose part each pixel is."""
+        width, height = self._eye.size_wh
+        owners = np.zeros((height, width), dtype=np.uint8)
+        for part in self._parts(bodies):
+            if part.flat is None:
+                _paint(owners, part, (part.owner, part.owner, part.owner), smooth=False)
+        return owners if self._bending is None else self._bending.bent(owners, cv2.INTER_NEAREST)
+
+    def _paint(self, image: Image, part: _Part) -> None:
+        if part.flat is None:
+            _paint(image, part, part.colour)
+        else:
+            paint_flat(image, part.flat, self._eye)
 
     def _parts(self, bodies: Sequence[Body]) -> list[_Part]:
         parts = list(self._upper)
@@ -236,7 +272,7 @@ class Renderer:
         owner = 1 + 3 * index
         stature = body.height_mm
         skeleton = skeleton_of(body, look)
-        pixels = self.camera.project(np.concatenate(list(skeleton.values())))
+        pixels = self._eye.project(np.concatenate(list(skeleton.values())))
         where: dict[str, FloatArray] = {}
         start = 0
         for name, points in skeleton.items():
@@ -261,7 +297,7 @@ class Renderer:
     def _shadow(self, image: Image, body: Body) -> None:
         angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
         ring = np.column_stack([340 * np.cos(angles), 340 * np.sin(angles), np.zeros(16)])
-        points = self.camera.project(ring + np.array([*body.floor_mm, 1.0]))
+        points = self._eye.project(ring + np.array([*body.floor_mm, 1.0]))
         height, width = image.shape[:2]
         if not np.isfinite(points).all():
             return
@@ -282,7 +318,7 @@ class Renderer:
         for number, level in enumerate(gondola.levels_mm):
             foot = 0.0 if number == 0 else level - 30.0
             solid = self._hull([(x, y, z) for x, y in ring for z in (foot, level)])
-            deck = self.camera.project([(x, y, level) for x, y in ring])
+            deck = self._eye.project([(x, y, level) for x, y in ring])
             parts.append(_Part(level - 1, "polygon", solid, 0.0, shade(gondola.colour, 0.6)))
             parts.append(_Part(level, "polygon", deck, 0.0, gondola.colour))
         return parts
@@ -291,7 +327,7 @@ class Renderer:
         x0, y0, x1, y1 = plate.box_mm
         ring = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
         top = plate.z_mm + plate.stock_mm
-        lid = self.camera.project([(x, y, top) for x, y in ring])
+        lid = self._eye.project([(x, y, top) for x, y in ring])
         # Just above their shelf in painting order: a hand among products is seen.
         if plate.stock_mm <= 0:
             return [_Part(plate.z_mm + 1, "polygon", lid, 0.0, (70, 70, 70))]
@@ -302,7 +338,7 @@ class Renderer:
         ]
 
     def _hull(self, points_mm: Sequence[Point3]) -> FloatArray:
-        pixels = self.camera.project(points_mm).astype(np.float32)
+        pixels = self._eye.project(points_mm).astype(np.float32)
         return np.asarray(cv2.convexHull(pixels), dtype=np.float64).reshape(-1, 2)
 
     def _add_noise(self, image: Image, rng: np.random.Generator) -> Image:
@@ -314,6 +350,58 @@ class Renderer:
         y, x = (int(offset) for offset in rng.integers(0, 64, 2))
         tile = self._noise[y : y + height, x : x + width]
         return np.asarray(cv2.subtract(cv2.add(image, tile), _GRAIN_MEAN), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bending:
+    """What a lens does to a pinhole's picture.
+
+    Attributes:
+        eye: The pinhole, whose picture is as much larger as the lens needs.
+        map_x: ``(h, w)`` where each pixel is in that picture.
+        map_y: Likewise.
+    """
+
+    eye: Camera
+    map_x: npt.NDArray[np.float32]
+    map_y: npt.NDArray[np.float32]
+
+    def bent(self, image: Image, interpolation: int) -> Image:
+        """Return the picture through the lens; black where the lens shows nothing."""
+        return np.asarray(cv2.remap(image, self.map_x, self.map_y, interpolation), dtype=np.uint8)
+
+
+def _bending(camera: Camera) -> _Bending | None:
+    """Return what the camera's lens does; None for a pinhole."""
+    if not any(camera.distortion):
+        return None
+    focal, centre = np.diag(camera.intrinsics)[:2], camera.intrinsics[:2, 2]
+    optics = (float(focal[0]), float(focal[1])), (float(centre[0]), float(centre[1]))
+    straight = _straight(camera.size_wh, *optics, camera.distortion)
+    half = np.array(camera.size_wh) / 2
+    away = float(np.nanmax(np.abs(straight * focal) / half))
+    eye = camera.pinhole(float(np.clip(1.05 * away, 1.0, LENS_CANVAS_MAX)))
+    places = straight * focal + eye.intrinsics[:2, 2]
+    maps = np.where(np.isfinite(places), places, -1e4).astype(np.float32)
+    return _Bending(eye, maps[:, :, 0].copy(), maps[:, :, 1].copy())
+
+
+@lru_cache(maxsize=4)
+def _straight(
+    size_wh: tuple[int, int],
+    focal_px: tuple[float, float],
+    centre_px: tuple[float, float],
+    distortion: Distortion,
+) -> FloatArray:
+    """Return ``(h, w, 2)`` where each pixel looks, one unit before the lens."""
+    width, height = size_wh
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
+    flat = np.asarray((grid - centre_px) / focal_px, dtype=np.float64)
+    return straighten(flat, distortion).reshape(height, width, 2)
+
+
+def _flat_part(flat: Flat) -> _Part:
+    return _Part(flat.top_mm, "flat", np.zeros((0, 2)), 0.0, (0, 0, 0), flat=flat)
 
 
 def _arm(

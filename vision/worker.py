@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-import numpy as np
+from msgspec import UNSET, UnsetType
 
-from gateway.domain.store import Store
+from gateway.domain.store import Camera, FloorPoint, Lens, SpacePoint, Store
+from vision.calibration_pose import view_of
 from vision.capture import Capture, Counts, Frame
 from vision.detectors import Detector, Kind, build
 from vision.framing import Framing, Polygon, uncropped
 from vision.gate import MotionGate, Pace
-from vision.geometry import FloorView, ShelfFront
+from vision.geometry import ShelfFront
 from vision.placing import Placer, people_payload
 from vision.recall import Recall
 from vision.second_look import LookRequest, SecondLook, read_request
@@ -91,9 +92,12 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     size_px: tuple[int, int]
     """Width and height of the image that the floor points were measured in."""
     floor_points: tuple[tuple[float, float, float, float], ...]
-    """Four or more of ``(x_px, y_px, x_mm, y_mm)``."""
+    """Four or more of ``(x_px, y_px, x_mm, y_mm)``; fewer do beside ``space_points``."""
     position_mm: tuple[float, float, float] | None = None
     """Where the camera hangs; needed where it looks straight down."""
+    lens: Lens | UnsetType = UNSET
+    space_points: tuple[SpacePoint, ...] | UnsetType = UNSET
+    """Points at any height, for a camera with a lens."""
     fronts: tuple[ShelfFront, ...] = ()
 
     @property
@@ -113,7 +117,7 @@ def shelf_fronts(store: Store) -> tuple[ShelfFront, ...]:
     for shelf in store.shelves:
         levels.setdefault((shelf.gondola, shelf.front_mm), []).append(shelf.z_mm)
     return tuple(
-        ShelfFront((x0, y0), (x1, y1), min(heights), max(heights))
+        ShelfFront((x0, y0), (x1, y1), min(heights), max(heights), tuple(sorted(set(heights))))
         for (_, (x0, y0, x1, y1)), heights in levels.items()
     )
 
@@ -399,11 +403,15 @@ def _detector(config: WorkerConfig) -> Detector:
 
 
 def _placer(config: WorkerConfig) -> Placer:
-    points = np.asarray(config.floor_points, dtype=np.float64).reshape(-1, 4)
-    view = FloorView.from_points(
-        points[:, :2], points[:, 2:], size_wh=config.size_px, position_mm=config.position_mm
+    camera = Camera(
+        name=config.camera,
+        size_px=config.size_px,
+        floor_points=tuple(FloorPoint(px=point[:2], mm=point[2:]) for point in config.floor_points),
+        position_mm=config.position_mm,
+        lens=config.lens,
+        space_points=config.space_points,
     )
-    return Placer(view, config.size_px, config.fronts)
+    return Placer(view_of(camera), config.size_px, config.fronts)
 
 
 def _as_dict(counts: Counts) -> dict[str, int]:

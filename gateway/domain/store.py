@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,15 +93,54 @@ class FloorPoint(msgspec.Struct, frozen=True, kw_only=True):
     mm: tuple[float, float]
 
 
+class SpacePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A pixel whose place in the store is known, on the floor or above it."""
+
+    px: tuple[float, float]
+    mm: tuple[float, float, float]
+
+
+class Lens(msgspec.Struct, frozen=True, kw_only=True):
+    """A camera's intrinsics: what it is whatever it looks at."""
+
+    size_px: tuple[int, int]
+    """Width and height of the images that it was calibrated with."""
+    focal_px: tuple[float, float]
+    centre_px: tuple[float, float]
+    """The principal point."""
+    distortion: tuple[float, ...] = ()
+    """OpenCV's coefficients: k1, k2, p1, p2, k3, and for wide lenses k4, k5, k6."""
+
+
 class Camera(msgspec.Struct, frozen=True, kw_only=True):
-    """A camera and what an installer measured of it."""
+    """A camera and what an installer measured of it.
+
+    What came after the first version is left out where it is not given, so that a store file
+    that has nothing of it keeps its version.
+    """
 
     name: str
     size_px: tuple[int, int]
-    """Width and height of the image that the floor points were measured in."""
+    """Width and height of the image that the points were measured in."""
     floor_points: tuple[FloorPoint, ...]
     position_mm: tuple[float, float, float] | None = None
     """Where it hangs; floor points alone tell this only of a camera that is clearly tilted."""
+    lens: Lens | UnsetType = UNSET
+    space_points: tuple[SpacePoint, ...] | UnsetType = UNSET
+
+
+class Tag(msgspec.Struct, frozen=True, kw_only=True):
+    """An ArUco or AprilTag tag at a known place."""
+
+    id: int
+    dictionary: str
+    """As OpenCV calls it, without ``DICT_``."""
+    size_mm: float
+    """Side of its black square."""
+    centre_mm: tuple[float, float, float]
+    right: tuple[float, float, float] | None = None
+    """Unit vector along its upper edge, as printed; None where only its centre is known."""
+    down: tuple[float, float, float] | None = None
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +156,8 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     doors: tuple[str, ...] = ()
     cameras: tuple[Camera, ...] = ()
     prices_version: str | None = None
+    tags: tuple[Tag, ...] | UnsetType = UNSET
+    """For calibrating cameras."""
 
     @property
     def version(self) -> str:

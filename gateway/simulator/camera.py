@@ -17,11 +17,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from gateway.config import load_store
 from gateway.domain.store import Camera, Store
 from gateway.simulator.layout import Layout
 from gateway.simulator.shoppers import Pose
+from vision.calibration_pose import view_of
 from vision.geometry import Camera as Pinhole
 from vision.geometry import FloorView
 from vision.jpeg import to_jpeg
@@ -39,6 +41,10 @@ def pinhole(camera: Camera) -> Pinhole:
     Square pixels and a centred principal point are assumed; with the place known, the focal length
     is the one that makes the floor's axes and the line to the camera perpendicular.
     """
+    if camera.lens is not UNSET:
+        posed = view_of(camera)
+        assert isinstance(posed, Pinhole)
+        return posed
     view = FloorView.from_points(
         [point.px for point in camera.floor_points],
         [point.mm for point in camera.floor_points],

@@ -3,12 +3,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision.detectors import Detections
 from vision.geometry import Camera, ShelfFront
-from vision.placing import INSIDE_MM, Placer, people_payload
+from vision.placing import Placer, people_payload
+from vision.reaching import ABOVE_MM, DEEP_MM, STATURE_MM, stature
 
 CAMERA = Camera.overhead((0, 0, 3200), 341.3, (512, 384))
 FRONTS = (ShelfFront((-750, 900), (750, 900), 800, 1250),)
@@ -16,15 +17,15 @@ PLACER = Placer(CAMERA.view(), (512, 384), FRONTS)
 NAN = float("nan")
 
 
-def seen(*, feet=None, head=None, wrists=()):
-    """Return one detection of points in the store, as this camera sees them."""
+def seen(*, camera=CAMERA, feet=None, head=None, wrists=()):
+    """Return one detection of points in the store, as a camera sees them."""
 
     def pixel(point):
-        return [[NAN, NAN]] if point is None else CAMERA.project(point)
+        return [[NAN, NAN]] if point is None else camera.project(point)
 
     wrists_px, wrist_scores = np.full((1, 2, 2), NAN), np.zeros((1, 2))
     for index, wrist in enumerate(wrists):
-        wrists_px[0, index], wrist_scores[0, index] = CAMERA.project(wrist)[0], 0.8
+        wrists_px[0, index], wrist_scores[0, index] = camera.project(wrist)[0], 0.8
     return Detections(
         boxes_xyxy=np.array([[0.0, 0, 10, 10]]),
         scores=np.array([0.9]),
@@ -54,19 +55,68 @@ def test_a_person_without_feet_and_head_has_no_place():
     assert person == {"track": "7", "score": 0.9, "wrists": []}
 
 
-@given(st.floats(-700, 700), st.floats(850, 1300))
-def test_a_hand_at_a_shelf_is_placed_just_behind_its_front(x, z):
-    [wrist] = PLACER.wrists(seen(wrists=[(x, 900 + INSIDE_MM, z)]), 0)
-    assert np.allclose(wrist["mm"], [x, 900 + INSIDE_MM, z], atol=1)
-    assert wrist["ray_mm"] == [[0, 0, 3200], wrist["mm"]]
-    assert wrist["sigma_mm"] >= 80
+SIDE = Camera.looking_at((0, -1500, 2400), (0, 900, 900), 480, (960, 720))
+SHELVES = (ShelfFront((-1500, 900), (1500, 900), 500, 1500, (500, 1000, 1500)),)
 
 
-@given(st.floats(-1000, 1000), st.floats(-500, 500), st.floats(850, 1350))
-def test_a_hand_in_the_aisle_is_within_three_sigma(x, y, z):
-    [wrist] = PLACER.wrists(seen(wrists=[(x, y, z)]), 0)
-    assert wrist["mm"][2] == 1100
-    assert np.hypot(wrist["mm"][0] - x, wrist["mm"][1] - y) <= 3 * wrist["sigma_mm"] + 1
+@settings(max_examples=40)
+@given(st.floats(-900, 900), st.sampled_from([500, 1000, 1500]), st.floats(-250, 250))
+def test_a_hand_at_work_is_found_behind_its_front_and_above_its_shelf(x, level, aside):
+    placer = Placer(SIDE, SIDE.size_wh, SHELVES)
+    hand = np.array([x, 900 + DEEP_MM, level + ABOVE_MM])
+    found = seen(camera=SIDE, feet=(x + aside, 450, 0), head=(x + aside, 450, 1600), wrists=[hand])
+    [wrist] = placer.wrists(found, 0)
+    assert np.linalg.norm(wrist["mm"] - hand) < 60
+    assert wrist["ray_mm"] == [[0, -1500, 2400], wrist["mm"]]
+    assert 15 <= wrist["sigma_mm"] <= 250
+
+
+@settings(max_examples=40)
+@given(st.floats(-800, 800), st.floats(-600, 200), st.floats(0, 6.28))
+def test_a_hanging_hand_is_found_beside_its_body(x, y, heading):
+    placer = Placer(SIDE, SIDE.size_wh, SHELVES)
+    hand = np.array([x + 300 * np.cos(heading), y + 300 * np.sin(heading), 850])
+    found = seen(camera=SIDE, feet=(x, y, 0), head=(x, y, 1595), wrists=[hand])
+    [wrist] = placer.wrists(found, 0)
+    off = np.linalg.norm(wrist["mm"] - hand)
+    assert off < 3 * np.sqrt(3) * wrist["sigma_mm"] + 1
+    # Unless it is before a shelf as well, the body tells its height.
+    assert off < 150 or y + 300 > 300
+
+
+def test_a_wrist_of_nobody_known_has_the_height_of_hands_and_says_how_unsure_that_is():
+    placer = Placer(SIDE, SIDE.size_wh)
+    [wrist] = placer.wrists(seen(camera=SIDE, wrists=[(0, 0, 1000)]), 0)
+    assert 800 < wrist["mm"][2] < 1400
+    assert wrist["sigma_mm"] > 100
+
+
+def test_a_wrist_out_of_its_bodys_reach_is_taken_as_anybodys():
+    placer = Placer(SIDE, SIDE.size_wh, SHELVES)
+    found = seen(camera=SIDE, feet=(-1200, 0, 0), wrists=[(1300, 0, 1000)])
+    [wrist] = placer.wrists(found, 0)
+    assert wrist["mm"][0] > 500
+
+
+@pytest.mark.parametrize("tall", [1500, 1700, 1900])
+def test_stature_follows_from_the_head_where_the_camera_looks_across(tall):
+    camera = Camera.looking_at((0, -4000, 1800), (0, 0, 1200), 480, (960, 720))
+    [head] = camera.project((0, 0, tall - 105))
+    told, sigma = stature(camera, head, np.array([0.0, 0.0]), 30.0)
+    assert abs(told - tall) < 40
+    assert sigma < 40
+    above = Camera.overhead((0, 0, 3200), 341.3, (512, 384))
+    told, sigma = stature(above, above.project((0, 0, tall - 105))[0], np.zeros(2), 40.0)
+    assert (told, sigma) == (STATURE_MM, 100.0)
+
+
+def test_a_camera_at_a_wrists_height_sees_it_too():
+    low = Camera.looking_at((0, -3000, 1100), (0, 900, 1100), 480, (960, 720))
+    placer = Placer(low, low.size_wh, SHELVES)
+    hand = (0, 900 + DEEP_MM, 1130)
+    found = seen(camera=low, feet=(0, 400, 0), head=(0, 400, 1600), wrists=[hand])
+    [wrist] = placer.wrists(found, 0)
+    assert np.linalg.norm(np.array(wrist["mm"]) - hand) < 60
 
 
 def test_only_who_has_a_track_is_told_of():

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the camera commands need of settings and store file, which may still be unfinished."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config import ConfigError, Vision, load_settings
+from gateway.config_store import read_store
+from gateway.domain.store import Camera, Store
+from vision.camera_tools.feed import CameraError
+from vision.geometry import ShelfFront
+from vision.worker import shelf_fronts
+
+UNFINISHED = ("floor_points", "space_points")
+"""Keys of a camera that calibrating it is to find."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraFiles:
+    """Both files, as far as cameras are concerned.
+
+    Attributes:
+        store: None without a store file.
+        store_path: Its path.
+        vision: The settings' tables, by camera.
+        urls: What OpenCV opens, by camera.
+    """
+
+    store: Store | None
+    store_path: Path | None
+    vision: dict[str, Vision]
+    urls: dict[str, str]
+
+    @classmethod
+    def read(cls, args: argparse.Namespace) -> "CameraFiles":
+        """Read what the arguments name.
+
+        Raises:
+            ConfigError: A file is wrong; points that a camera lacks are no error yet.
+        """
+        tables = () if args.settings is None else load_settings(args.settings).vision
+        urls = {table.camera: table.url for table in tables}
+        if getattr(args, "url", None) is not None:
+            urls[args.name] = args.url
+        store = None
+        if args.store is not None:
+            read = read_store(args.store)
+            errors = [
+                item
+                for item in read.problems
+                if item.severity == "error" and not item.key.endswith(UNFINISHED)
+            ]
+            if errors or read.known is None:
+                raise ConfigError(errors)
+            store = read.known
+        return cls(store, args.store, {table.camera: table for table in tables}, urls)
+
+    def find(self, name: str) -> Camera | None:
+        """Return a camera of the store file; None if it has none of that name."""
+        cameras = () if self.store is None else self.store.cameras
+        return next((camera for camera in cameras if camera.name == name), None)
+
+    def camera(self, name: str) -> Camera:
+        """Return a camera of the store file.
+
+        Raises:
+            CameraError: It has none of that name.
+        """
+        found = self.find(name)
+        if found is None:
+            known = [] if self.store is None else [camera.name for camera in self.store.cameras]
+            remedy = f"Known there: {', '.join(known)}" if known else "Add [[camera]]"
+            raise CameraError(f"camera {name}: not in the store file. {remedy}")
+        return found
+
+    def url(self, name: str) -> str:
+        """Return what OpenCV opens.
+
+        Raises:
+            CameraError: Nobody said it.
+        """
+        if name not in self.urls:
+            raise CameraError(
+                f"camera {name}: no address. Give --settings with its [[vision]] table, or --url"
+            )
+        return self.urls[name]
+
+
+def fronts_of(files: CameraFiles) -> tuple[ShelfFront, ...]:
+    """Return the store's shelf fronts."""
+    return () if files.store is None else shelf_fronts(files.store)
+
+
+def points_mm_of(camera: Camera) -> list[tuple[float, float, float]]:
+    """Return the places of a camera's points, of both kinds."""
+    places = [(*point.mm, 0.0) for point in camera.floor_points]
+    return places + [point.mm for point in camera.space_points or ()]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pictures of ``shelfgate camera view``: frames with what a detector finds drawn on them."""
+
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from gateway.camera_files import CameraFiles, fronts_of
+from vision.camera_tools.feed import CameraError, Feed
+from vision.camera_tools.live import PageServer, Screen
+from vision.detectors import Detector, build
+from vision.flats import Image
+from vision.overlay import Overlay, heading
+from vision.placing import Placer
+
+RATE_FRAMES = 30
+
+
+def show_camera(
+    files: CameraFiles, name: str, overlay: Overlay, server: PageServer, *, persons: bool
+) -> int:
+    """Serve pictures of a camera until interrupted; the exit status.
+
+    Raises:
+        CameraError: It gives no frames.
+        ModelError: The model of the settings cannot be used.
+    """
+    table = files.vision.get(name) if persons else None
+    detector: Detector | None = None
+    if table is not None:
+        hands = None if table.hands is None else Path(table.hands)
+        detector = build(table.detector, Path(table.model), hands=hands, threads=table.threads)
+    placer = Placer(overlay.view, overlay.size_wh, fronts_of(files))
+    serving = threading.Thread(target=server.serve_forever, name="viewers", daemon=True)
+    screen = server.screen
+    try:
+        with Feed(name, files.url(name)) as feed:
+            feed.newest()  # A camera that is away is told before anybody opens the page.
+            serving.start()
+            _show(feed, detector, placer, overlay, screen)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        screen.close()
+        if serving.is_alive():
+            server.shutdown()
+    return 0
+
+
+def _show(
+    feed: Feed, detector: Detector | None, placer: Placer, overlay: Overlay, screen: Screen
+) -> None:
+    times: deque[float] = deque(maxlen=RATE_FRAMES)
+    while True:
+        watched = screen.wait_for_viewer()
+        try:
+            image = feed.newest()
+        except CameraError:
+            if feed.count and not watched:
+                continue
+            raise
+        if not watched:
+            times.clear()
+            continue
+        times.append(time.monotonic())
+        rate = (len(times) - 1) / max(times[-1] - times[0], 1e-3)
+        screen.show(_annotated(image, detector, placer, overlay, rate))
+
+
+def _annotated(
+    image: Image, detector: Detector | None, placer: Placer, overlay: Overlay, rate: float
+) -> Image:
+    shown = image.copy()
+    overlay.floor(shown)
+    overlay.shelves(shown)
+    words = f"{shown.shape[1]} x {shown.shape[0]}"
+    if rate > 0.0:
+        words += f", {rate:.1f} frames a second"
+    if detector is not None:
+        found = detector.detect(image)
+        overlay.persons(shown, found, placer)
+        words += f", persons: {len(found)}"
+    heading(shown, words)
+    return shown
