@@ -48,9 +48,9 @@ def prepare(threads: int | None = None) -> None:
     settings.update({"sync": False})
 
 
-def yolo(model: str | Path) -> Any:  # noqa: ANN401 - ultralytics' interface is untyped
-    """Return ultralytics' model of this file, for keypoints."""
-    return importlib.import_module("ultralytics").YOLO(str(model), task="pose", verbose=False)
+def yolo(model: str | Path, *, task: str | None = "pose") -> Any:  # noqa: ANN401 - ultralytics' interface is untyped
+    """Return ultralytics' model of this file; a task of None is whatever the file says."""
+    return importlib.import_module("ultralytics").YOLO(str(model), task=task, verbose=False)
 
 
 def repair_torchvision() -> bool:
