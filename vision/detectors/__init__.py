@@ -139,14 +139,11 @@ def build(
             if hands is not None:
                 raise ModelError("hands: ultralytics runs none. Use the detector onnxruntime")
             return UltralyticsDetector(found, threads=used, score_min=score_min, input_px=input_px)
-        people = (found, _network(kind, found, used))
+        people = (found, load_network(kind, found, used))
         beside = None if hands is None else locate(kind, hands)
-        pair = None if beside is None else (beside, _network(kind, beside, used))
+        pair = None if beside is None else (beside, load_network(kind, beside, used))
     except ModuleNotFoundError as error:
-        raise RuntimeMissingError(
-            f"detector {kind}: {error.name} is not installed. "
-            f"Run pip install 'shelfgate[{EXTRAS[kind]}]'"
-        ) from error
+        raise missing(kind, error) from error
     from vision.detectors.persons import PersonDetector  # noqa: PLC0415
 
     return PersonDetector(people, hands=pair, score_min=score_min, input_px=input_px)
@@ -177,7 +174,15 @@ def locate(kind: Kind, model: Path) -> Path:
     return model
 
 
-def _network(kind: Kind, path: Path, threads: int) -> Network:
+def missing(kind: Kind, error: ModuleNotFoundError) -> RuntimeMissingError:
+    """Return what to say of a runtime that is not installed."""
+    return RuntimeMissingError(
+        f"detector {kind}: {error.name} is not installed. "
+        f"Run pip install 'shelfgate[{EXTRAS[kind]}]'"
+    )
+
+
+def load_network(kind: Kind, path: Path, threads: int) -> Network:
     """Load one file. Imported here so that one runtime's absence does not break the others."""
     if kind == "openvino":
         from vision.detectors.openvino import OpenvinoNetwork  # noqa: PLC0415

@@ -4,9 +4,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from vision.detectors import Detections, persons_from_boxes, persons_from_pose
+from vision.detectors import Detections, ModelError, persons_from_boxes, persons_from_pose
 from vision.detectors.boxes import suppress, suppress_poses
-from vision.detectors.formats import Format
+from vision.detectors.formats import TITLES, Format
 from vision.geometry import FloatArray
 
 Output = npt.NDArray[np.float32]
@@ -16,6 +16,8 @@ CANDIDATES_MAX = 1000
 """So many of the best boxes of one frame are compared with one another."""
 NORMALISED_MAX = 4.0
 """Coordinates in pixels over a whole grid are never all this small."""
+SCORE_SLACK = 0.01
+"""Quantised models give scores a little beside 0 and 1."""
 LOG_SIZE_MAX = 20.0
 """Of cells; beyond any picture, and far from overflow."""
 
@@ -55,6 +57,29 @@ def decode(
     if form.keypoints[0]:
         return persons_from_pose(boxes, scores, points)
     return persons_from_boxes(boxes, scores)
+
+
+def check_scores(output: Output, form: Format) -> None:
+    """Look whether what should be scores are from 0 to 1.
+
+    Raises:
+        ModelError: They are not: the file's conversion went wrong, or the format was mistaken.
+    """
+    if form.name == "yolo":
+        scores = output[0, 4 : 4 + form.classes]
+    elif form.name == "hands":
+        scores = output[0, 0]
+    elif form.name == "ssd":
+        scores = output[0, 0, :, 2]
+    else:
+        scores = output[0, :, 4 : None if form.name == "yolox" else 5]
+    least, most = float(scores.min(initial=0.0)), float(scores.max(initial=0.0))
+    # Not a number is within no bounds.
+    if not (least >= -SCORE_SLACK and most <= 1 + SCORE_SLACK):
+        raise ModelError(
+            f"its scores as {TITLES[form.name]} are from {least:.3g} to {most:.3g} "
+            "where they must be from 0 to 1. Export the model again, in another way"
+        )
 
 
 _Raw = tuple[FloatArray, FloatArray, FloatArray]

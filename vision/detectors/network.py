@@ -2,6 +2,7 @@
 """What a runtime is to the rest: a file that was loaded, and a call from pixels to numbers."""
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from vision.detectors.told import NOTHING, Told
 
 FloatImage = npt.NDArray[np.float32]
 Shape = tuple[int | None, ...]
+TELEMETRY = "openvino_telemetry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,15 @@ class Network(Protocol):
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def forbid_telemetry() -> None:
+    """Make OpenVINO's telemetry impossible to import, before OpenVINO is.
+
+    On import it would send a message to an analytics service; without the package OpenVINO takes a
+    stand-in of its own that sends nothing.
+    """
+    sys.modules.setdefault(TELEMETRY, None)  # type: ignore[arg-type]  # None forbids the import
 
 
 def threads_used(asked: int) -> int:

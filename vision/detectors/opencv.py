@@ -48,4 +48,4 @@ class OpencvNetwork:
 def _first(error: Exception) -> str:
     """Return what OpenCV says after the place in its source."""
     text = str(error).strip().splitlines()[0]
-    return text.partition("error: ")[2][:300] or text[:300]
+    return (text.partition("error: ")[2] or text).partition(" in function")[0][:300]

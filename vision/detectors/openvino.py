@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 
 from vision.detectors import ModelError
-from vision.detectors.network import FloatImage, Form, Shape
+from vision.detectors.network import FloatImage, Form, Shape, forbid_telemetry
 from vision.detectors.onnx_file import read_onnx
 from vision.detectors.told import Told, told_beside
+
+forbid_telemetry()
+import openvino as ov  # noqa: E402 - only now
 
 CONFIGURATION = {
     "PERFORMANCE_HINT": "LATENCY",
@@ -38,7 +40,7 @@ class OpenvinoNetwork:
             model = core.read_model(str(path))
             told = _told(path, model)
             inputs = tuple(_shape(port.get_partial_shape()) for port in model.inputs)
-            compiled = core.compile_model(
+            self._compiled = core.compile_model(
                 model, "CPU", {**CONFIGURATION, "INFERENCE_NUM_THREADS": threads}
             )
         except RuntimeError as error:
@@ -47,7 +49,7 @@ class OpenvinoNetwork:
                 "Export it for OpenVINO, or use the detector onnxruntime"
             ) from error
         self._path = path
-        self._request = compiled.create_infer_request()
+        self._request = self._compiled.create_infer_request()
         self.form = Form(inputs, told)
 
     def run(self, pixels: FloatImage) -> list[npt.NDArray[np.float32]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vision.detectors import Detections, ModelError
-from vision.detectors.decoding import decode
+from vision.detectors.decoding import check_scores, decode
 from vision.detectors.formats import Format, recognise
 from vision.detectors.hands import decode_hands, give_hands
 from vision.detectors.images import Letterbox, letterbox
@@ -32,7 +32,7 @@ class ModelInput:
     """
 
     def __init__(self, path: Path, network: Network, input_px: int | None) -> None:
-        """Run the network once, on grey.
+        """Run the network once, on noise.
 
         Args:
             path: Of its file, for messages.
@@ -54,12 +54,15 @@ class ModelInput:
         told = network.form.told
         self._longer_px = input_px or max(told.size_wh or (INPUT_PX, INPUT_PX))
         size_wh = self.fixed_wh or (self._longer_px, self._longer_px)
-        grey = np.full((size_wh[1], size_wh[0], 3), 114, dtype=np.uint8)
-        outputs = self._network.run(self._pixels(grey, Format("yolo")))
+        noise = np.random.default_rng(0).integers(
+            0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8
+        )
+        outputs = self._network.run(self._pixels(noise, Format("yolo")))
         try:
             self.format = recognise([output.shape for output in outputs], size_wh, told)
+            check_scores(outputs[0], self.format)
         except ModelError as error:
-            raise ModelError(f"{path}: {error}") from None
+            raise ModelError(f"{path}: {error}") from error
 
     def size_for(self, frame: Image) -> tuple[int, int]:
         """Return width and height of the input for a frame: of its aspect, where any will do."""

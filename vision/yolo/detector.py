@@ -21,7 +21,14 @@ TASKS = ("pose", "detect", "segment")
 
 
 class UltralyticsDetector:
-    """Ultralytics' own predictor behind the worker's interface."""
+    """Ultralytics' own predictor behind the worker's interface.
+
+    Attributes:
+        task: Ultralytics' word for what the model does.
+        names: Of its classes.
+        person: Index of the class that is a person.
+        keypoints: How many it finds of each person.
+    """
 
     def __init__(
         self, model: Path, *, threads: int, score_min: float, input_px: int | None = None
@@ -45,7 +52,7 @@ class UltralyticsDetector:
         except ModelError:
             raise
         except Exception as error:  # ultralytics' and torch's errors have no common base but this
-            problem = str(error).strip().splitlines()[-1][:300] or type(error).__name__
+            problem = str(error).strip().partition("\n")[0][:300] or type(error).__name__
             raise ModelError(
                 f"{model}: ultralytics cannot load it ({problem}). Give one that it made"
             ) from error
@@ -53,9 +60,11 @@ class UltralyticsDetector:
             raise ModelError(
                 f"{model}: was made for {self._model.task}. Use a model made for detect or pose"
             )
-        names = tuple(str(name) for name in result.names.values())
+        self.task = str(self._model.task)
+        self.names = tuple(str(name) for name in result.names.values())
+        self.keypoints = 0 if result.keypoints is None else int(result.keypoints.data.shape[1])
         try:
-            self._person = person_class(len(names), Told(names=names))
+            self.person = person_class(len(self.names), Told(names=self.names))
         except ModelError as error:
             raise ModelError(f"{model}: {error}") from None
 
@@ -64,7 +73,7 @@ class UltralyticsDetector:
         [result] = self._predict(frame)
         if result.boxes is None or len(result.boxes) == 0:
             return Detections.empty()
-        persons = np.asarray(result.boxes.cls).round() == self._person
+        persons = np.asarray(result.boxes.cls).round() == self.person
         boxes = np.asarray(result.boxes.xyxy, dtype=np.float64)[persons]
         scores = np.asarray(result.boxes.conf, dtype=np.float64)[persons]
         if result.keypoints is None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from vision.detectors.network import forbid_telemetry
+
 log = logging.getLogger(__name__)
 
 _kept_libraries: list[torch.library.Library] = []
@@ -41,6 +43,7 @@ def prepare(threads: int | None = None) -> None:
         folder = Path(tempfile.gettempdir()) / f"shelfgate-yolo-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         os.environ["YOLO_CONFIG_DIR"] = str(folder)
+    forbid_telemetry()  # it loads OpenVINO where a model asks for it
     if threads is not None:
         torch.set_num_threads(threads)
     repair_torchvision()
