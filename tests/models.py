@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fixture's model in the forms that other runtimes read.
+"""The fixture's model in the forms that other runtimes read, and an untrained one of real size.
 
 ``python -m tests.models FOLDER`` writes them all; INT8 needs ``nncf``, which is no dependency.
 """
 
 import argparse
+import contextlib
 import importlib
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ from vision.detectors.network import forbid_telemetry
 from vision.scenes import pictures
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "model"
+FILES = ("people", "hands")
 SIZE_WH = (256, 192)
 TOLD = "task: pose\nnames:\n  0: person\nkpt_shape:\n- 2\n- 3\nimgsz:\n- 192\n- 256\n"
 """As ultralytics writes it beside its exports."""
@@ -68,6 +70,17 @@ def to_int8(name, folder):
     return _saved(quantised, folder / f"{name}_int8_openvino_model")
 
 
+def to_untrained(name, folder):
+    """Return a YOLO11n-pose that takes any size, with weights drawn by chance: to measure time."""
+    from vision.yolo.runtime import prepare, yolo
+
+    prepare(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder):
+        model = yolo(f"{name}.yaml")
+        return Path(model.export(format="onnx", imgsz=640, dynamic=True, device="cpu")).resolve()
+
+
 def _openvino():
     forbid_telemetry()
     return importlib.import_module("openvino")
@@ -85,12 +98,12 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.models", description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder.resolve()
-    for make in (to_openvino, to_ncnn, to_int8):
-        for name in ("people", "hands"):
-            try:
-                print(make(name, folder))  # noqa: T201
-            except ModuleNotFoundError as error:
-                print(f"{make.__name__}: {error.name} is not installed")  # noqa: T201
+    jobs = [(make, name) for make in (to_openvino, to_ncnn, to_int8) for name in FILES]
+    for make, name in [*jobs, (to_untrained, "yolo11n-pose")]:
+        try:
+            print(make(name, folder))  # noqa: T201
+        except ModuleNotFoundError as error:
+            print(f"{make.__name__}: {error.name} is not installed")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -41,14 +41,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="PX",
         help="longer sides of the input, for models that take any (default: 320 416 640)",
     )
-    bench.add_argument(
-        "--runtimes",
-        nargs="+",
-        choices=KINDS,
-        default=list(KINDS),
-        metavar="NAME",
-        help=f"of {', '.join(KINDS)} (default: all)",
-    )
+    _add_runtimes(bench)
     bench.add_argument("--threads", type=_number(1, 64), default=1, help="for the model")
     bench.add_argument(
         "--frames", type=_number(1, 100_000), default=100, help="at each size, at most"
@@ -67,6 +60,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     check.add_argument(
         "models", nargs="+", type=Path, metavar="FILE", help="or folder of an export"
     )
+    _add_runtimes(check)
     check.add_argument("--json", action="store_true", help="print JSON: a list, one entry a file")
 
 
@@ -93,12 +87,23 @@ def run_bench(options: argparse.Namespace) -> int:
 def run_check(options: argparse.Namespace) -> int:
     """Print what each file is."""
     check = _import("vision.detectors.check")
-    verdicts = [check.check(path) for path in options.models]
+    verdicts = [check.check(path, options.runtimes) for path in options.models]
     if options.json:
         sys.stdout.write(_json(verdicts))
     else:
         sys.stdout.write("".join(check.text_of(verdict) for verdict in verdicts))
     return 0 if all(verdict.good for verdict in verdicts) else 1
+
+
+def _add_runtimes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runtimes",
+        nargs="+",
+        choices=KINDS,
+        default=list(KINDS),
+        metavar="NAME",
+        help=f"of {', '.join(KINDS)} (default: all)",
+    )
 
 
 def _json(value: object) -> str:

@@ -2,6 +2,7 @@
 """What a model file is, and what can run it."""
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +42,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Why it cannot be used."""
 
 
-def check(path: Path) -> Verdict:
-    """Look a file over, and try it in each runtime."""
+def check(path: Path, kinds: Sequence[Kind] = KINDS) -> Verdict:
+    """Look a file over, and try it in each of these runtimes that reads such files."""
     try:
         found, file = identify(path)
     except ModelError as error:
@@ -52,7 +53,7 @@ def check(path: Path) -> Verdict:
     described: Description | None = None
     runtimes: dict[str, str] = {}
     errors: list[str] = []
-    for kind in READERS[file]:
+    for kind in [kind for kind in READERS[file] if kind in kinds]:
         outcome = run(Job(kind=kind, model=str(found)))
         if outcome.described is not None:
             runtimes[kind] = "runs"
@@ -65,7 +66,7 @@ def check(path: Path) -> Verdict:
                 errors.append(runtimes[kind])
     why_not = None
     if described is None:
-        why_not = errors[0] if errors else f"{found}: no runtime for {file} files is installed"
+        why_not = errors[0] if errors else f"{found}: no runtime tried here reads {file} files"
     return Verdict(
         path=str(found),
         file=file,

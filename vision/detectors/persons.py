@@ -53,7 +53,8 @@ class ModelInput:
             )
         told = network.form.told
         self._longer_px = input_px or max(told.size_wh or (INPUT_PX, INPUT_PX))
-        size_wh = self.fixed_wh or (self._longer_px, self._longer_px)
+        # Of the aspects that cameras have this gives the fewest pixels, which can be too few.
+        size_wh = self.size_for(np.zeros((9, 16, 3), dtype=np.uint8))
         noise = np.random.default_rng(0).integers(
             0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8
         )
