@@ -97,7 +97,7 @@ def test_bench_measures_runtimes_and_recommends_one(capsys):
         assert 10 <= result["frames"] <= 12
         assert 0 < result["p50_ms"] <= result["p95_ms"]
         assert result["cpu_ms"] > 0
-        assert 10 < result["model_mb"] < result["memory_mb"] < 2000
+        assert 1 < result["model_mb"] < result["memory_mb"] < 2000
     assert {tuple(one["sizes_px"]) for one in report["skipped"]} == {(320, 416, 640)}
     assert {one["reason"] for one in report["skipped"]} == {"takes 256 x 192 alone"}
     assert report["recommended"] in {"onnxruntime", "opencv"}
@@ -136,14 +136,14 @@ def row(runtime, size_px, cpu_ms, memory_mb=100.0):
         memory_mb=memory_mb,
         model_mb=1.0,
     )
-    return Row(runtime=runtime, model="m", size_px=size_px, result=result)
+    return Row(runtime=runtime, model="m.onnx", size_px=size_px, result=result)
 
 
 def test_the_least_cpu_is_recommended_at_sizes_that_all_did():
     rows = [row("onnxruntime", 320, 10.0), row("opencv", 320, 9.0), row("opencv", 640, 90.0)]
     best, why = recommend(rows)
     assert best.runtime == "opencv"
-    assert why == "9.0 ms of CPU a frame at 320 (onnxruntime 10.0)"
+    assert why == "9.0 ms of CPU a frame at 320 with m.onnx; onnxruntime 10.0 with m.onnx"
     alike = [row("openvino", 320, 9.0, 300.0), row("onnxruntime", 320, 9.2, 100.0)]
     assert recommend(alike)[0].runtime == "onnxruntime"
     apart = [row("openvino", 320, 9.0), row("ncnn", 416, 9.0)]

@@ -138,9 +138,10 @@ def recommend(rows: Sequence[Row]) -> tuple[Row | None, str]:
     best = min(alike, key=lambda choice: memory_mb[choice])
     sizes = ", ".join(str(size) for size in sorted(common))
     why = f"{cost_ms[best]:.1f} ms of CPU a frame at {sizes}"
-    others = [f"{choice[0]} {cost:.1f}" for choice, cost in cost_ms.items() if choice != best]
-    if others:
-        why += f" ({', '.join(others)})"
+    rest = sorted((cost, choice) for choice, cost in cost_ms.items() if choice != best)
+    if rest:
+        others = [f"{kind} {cost:.1f} with {_short(model)}" for cost, (kind, model) in rest]
+        why += f" with {_short(best[1])}; {', '.join(others)}"
     return by_choice[best][0], why
 
 
@@ -159,16 +160,22 @@ def text_of(report: Report) -> str:
         lines.append(
             f"{row.runtime:<12} {row.size_px:>5} {size:>9} {result.p50_ms:>8.1f} "
             f"{result.p95_ms:>8.1f} {result.frames_a_second:>9.1f} {result.cpu_ms:>8.1f} "
-            f"{result.memory_mb:>6.0f} {result.model_mb:>6.0f}  {Path(row.model).name}"
+            f"{result.memory_mb:>6.0f} {result.model_mb:>6.0f}  {_short(row.model)}"
         )
     for one in report.skipped:
         sizes = ", ".join(str(size) for size in one.sizes_px)
-        lines.append(f"{one.runtime:<12} not at {sizes}: {Path(one.model).name}: {one.reason}")
+        lines.append(f"{one.runtime:<12} not at {sizes}: {_short(one.model)}: {one.reason}")
     if report.recommended is None:
         lines.append(f"no recommendation: {report.why}")
     else:
         lines.append(f'recommended: detector = "{report.recommended}": {report.why}')
     return "\n".join(lines) + "\n"
+
+
+def _short(model: str) -> str:
+    """Return a file's name; within an export's folder, where all are called alike, with that."""
+    path = Path(model)
+    return path.name if path.suffix == ".onnx" else f"{path.parent.name}/{path.name}"
 
 
 def _sides(

@@ -16,6 +16,8 @@ from vision.yolo.runtime import prepare, yolo
 
 IOU_MAX = 0.5
 PERSONS_MAX = 50
+FOLDERS = (".xml", ".param")
+"""Of these ultralytics loads the folder that it exported, by its name."""
 TASKS = ("pose", "detect", "segment")
 """Ultralytics' words for what has boxes upright."""
 
@@ -46,6 +48,8 @@ class UltralyticsDetector:
         """
         prepare(threads)
         self._score_min, self._input_px = score_min, input_px
+        if model.suffix in FOLDERS:
+            model = model.parent
         try:
             self._model = yolo(model, task=_told(model).task)
             [result] = self._predict(np.full((64, 64, 3), 114, dtype=np.uint8))
