@@ -232,8 +232,9 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
     model = _command(
         commands,
         "model",
-        "Train, export and measure the small model that the demo and the tests use.",
-        "shelfgate model evaluate --models fixtures/model",
+        "Say what a model file is, measure which runtime suits this machine; train, export and "
+        "evaluate the small model that the demo and the tests use.",
+        ("shelfgate model check yolo11n-pose.onnx", "shelfgate model bench yolo11n-pose.onnx"),
         None,
     )
     if wanted == "simulate":
@@ -252,9 +253,12 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         evaluate.add_arguments(exam)
         exam.set_defaults(run=evaluate.run_evaluate)
     elif wanted == "model":
-        from vision.yolo.cli import add_parsers  # noqa: PLC0415
+        from vision import model_cli as tools  # noqa: PLC0415
+        from vision.yolo import cli as training  # noqa: PLC0415
 
-        add_parsers(model.add_subparsers(metavar="COMMAND", required=True))
+        chosen = model.add_subparsers(metavar="COMMAND", required=True)
+        training.add_parsers(chosen)
+        tools.add_parsers(chosen)
 
 
 def _add_camera(commands: Any, wanted: str | None) -> None:  # noqa: ANN401

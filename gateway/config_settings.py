@@ -169,12 +169,18 @@ class Vision(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     model: File
-    """Pose model, ONNX."""
+    """Model of persons: a file, or the folder that an export wrote."""
     hands: File | None = None
-    """Heatmap model for hands, ONNX; the pose model's wrists when absent."""
+    """Heatmap model for hands; the pose model's wrists when absent."""
     detector: Annotated[
-        Literal["onnxruntime", "ultralytics"], Meta(description='"onnxruntime" or "ultralytics"')
+        Literal["onnxruntime", "openvino", "ncnn", "opencv", "ultralytics"],
+        Meta(description='"onnxruntime", "openvino", "ncnn", "opencv" or "ultralytics"'),
     ] = "onnxruntime"
+    input_px: (
+        Annotated[int, Meta(ge=32, le=4096, description="pixels, 32 to 4096, or leave it away")]
+        | None
+    ) = None
+    """Longer side of the input of a model that takes any."""
     threads: Annotated[int, Meta(ge=1, le=64, description="threads for the models, 1 to 64")] = 1
     fps_max: Annotated[
         float, Meta(gt=0, le=120, description="most frames a second to look at, above 0")

@@ -17,7 +17,7 @@ from gateway.config_settings import Vision
 from gateway.config_toml import Problem, Problems, Where
 from gateway.domain.store import Store
 from gateway.supervise import supervise
-from vision.detectors import ModelError
+from vision.detectors import ModelError, RuntimeMissingError
 from vision.framing import FramingError
 from vision.geometry import CalibrationError
 from vision.worker import Worker, WorkerConfig, check, shelf_fronts
@@ -116,11 +116,11 @@ def check_vision(cameras: Sequence[tuple[Where, Vision]], store: Store) -> list[
     for where, table in cameras:
         try:
             check(worker_config(table, store))
+        except (ModuleNotFoundError, RuntimeMissingError):
+            continue  # The machine that runs the worker has it.
         except (ModelError, CalibrationError, FramingError) as error:
             problem, _, remedy = str(error).rpartition(". ")
             problems.add(where, problem, remedy)
-        except ModuleNotFoundError:
-            continue  # The machine that runs the worker has it.
     return problems.found
 
 
@@ -135,6 +135,7 @@ def worker_config(table: Vision, store: Store) -> WorkerConfig:
         hands=table.hands,
         detector=table.detector,
         threads=table.threads,
+        input_px=table.input_px,
         fps_max=table.fps_max,
         resolution=table.resolution,
         fps=table.fps,

@@ -71,11 +71,13 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     """What OpenCV opens: an address, a device or a file."""
     model: str
-    """Path of the pose model."""
+    """Path of the model of persons."""
     hands: str | None = None
     """Path of the hands model; None where the pose model has wrists."""
     detector: Kind = "onnxruntime"
     threads: int = 1
+    input_px: int | None = None
+    """Longer side of the input of a model that takes any."""
     fps_max: float = 10.0
     resolution: tuple[int, int] | None = None
     """Width and height that frames are asked for in, or scaled to."""
@@ -384,7 +386,7 @@ class Worker:
 
 
 def check(config: WorkerConfig) -> None:
-    """Look whether a worker could start; the models are opened in ONNX Runtime only.
+    """Look whether a worker could start; the models are opened, but not in ultralytics: too slow.
 
     Raises:
         ModelError: A model file cannot be used.
@@ -393,13 +395,19 @@ def check(config: WorkerConfig) -> None:
     """
     _placer(config)
     config.framing.check()
-    if config.detector == "onnxruntime":
+    if config.detector != "ultralytics":
         _detector(config)
 
 
 def _detector(config: WorkerConfig) -> Detector:
     hands = None if config.hands is None else Path(config.hands)
-    return build(config.detector, Path(config.model), hands=hands, threads=config.threads)
+    return build(
+        config.detector,
+        Path(config.model),
+        hands=hands,
+        threads=config.threads,
+        input_px=config.input_px,
+    )
 
 
 def _placer(config: WorkerConfig) -> Placer:

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoding of pose and hands outputs, and real models on real pictures where they are at hand."""
+"""Boxes, keypoints and hands: what is made of a model's numbers, whatever ran it."""
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,13 +9,7 @@ from hypothesis import strategies as st
 from vision.detectors import Detections, ModelError, build, persons_from_pose
 from vision.detectors.boxes import box_iou, suppress, suppress_poses
 from vision.detectors.hands import HEAD_PX, STRIDE, Hands, decode_hands, give_hands
-from vision.detectors.onnx import decode_pose, letterbox
-
-ROOT = Path(__file__).parents[2]
-DATA = ROOT.parent / "shared" / "data"
-POSE = DATA / "models" / "yolo11n-pose-256-int.onnx"
-VIDEO = DATA / "videos" / "one-by-one-person-detection.mp4"
-FIXTURE = ROOT / "fixtures" / "model"
+from vision.detectors.images import letterbox
 
 
 @given(st.integers(2, 900), st.integers(2, 900), st.tuples(st.floats(0, 1), st.floats(0, 1)))
@@ -28,32 +19,6 @@ def test_a_letterbox_keeps_aspect_and_finds_its_way_back(width, height, share):
     assert fitted.shape == (192, 256, 3)
     point = np.array([share[0] * width, share[1] * height])
     assert np.allclose(fit.back(point * fit.scale + fit.offset_px), point)
-
-
-@pytest.mark.parametrize("normalised", [False, True])
-def test_a_pose_output_is_read_in_pixels_and_in_shares(normalised):
-    output = np.zeros((11, 4), dtype=np.float32)
-    output[:, 2] = [100, 80, 40, 60, 0.9, 100, 60, 0.8, 100, 108, 0.7]
-    output[:4, 3] = [200, 20, 10, 10]  # below the least score, but it says what the unit is
-    if normalised:
-        output[[0, 2, 5, 8]] /= 256
-        output[[1, 3, 6, 9]] /= 192
-    found = decode_pose(output, (256, 192), score_min=0.5)
-    assert np.allclose(found.boxes_xyxy, [[80, 50, 120, 110]], atol=1e-3)
-    assert np.allclose(found.head_px, [[100, 60]], atol=1e-3)
-    assert np.allclose(found.feet_px, [[100, 108]], atol=1e-3)
-    assert found.wrist_scores.max() == 0.0
-
-
-def test_an_output_without_persons_is_empty():
-    assert len(decode_pose(np.zeros((56, 1344), dtype=np.float32), (256, 256), score_min=0.3)) == 0
-
-
-def test_an_output_of_another_model_is_refused():
-    with pytest.raises(ModelError, match="Export a YOLO"):
-        decode_pose(np.zeros((84, 100), dtype=np.float32), (256, 256), score_min=0.3)
-    with pytest.raises(ModelError, match="3 keypoints"):
-        decode_pose(np.ones((14, 100), dtype=np.float32), (256, 256), score_min=0.3)
 
 
 def test_coco_keypoints_become_head_feet_and_wrists():
@@ -141,36 +106,6 @@ def test_missing_and_wrong_files_are_refused_with_a_remedy(tmp_path):
     noise.write_bytes(b"noise")
     with pytest.raises(ModelError, match="no ONNX model"):
         build("onnxruntime", noise)
-
-
-@pytest.mark.skipif(not POSE.exists(), reason="the real pose model is not on this machine")
-def test_a_real_pose_model_finds_real_people_one_by_one():
-    detector = build("onnxruntime", POSE)
-    video = cv2.VideoCapture(str(VIDEO))
-    counts, wrists = [], 0
-    for number in range(300):
-        good, frame = video.read()
-        assert good
-        if number % 10 == 0:
-            found = detector.detect(frame)
-            counts.append(len(found))
-            wrists += int((found.wrist_scores > 0.5).sum())
-            inside = (found.boxes_xyxy >= 0) & (found.boxes_xyxy <= [768, 432, 768, 432])
-            assert inside.all()
-    video.release()
-    assert counts[:5] == [0] * 5  # the hall is empty at first
-    assert counts[8:20] == [1] * 12
-    assert max(counts) == 1
-    assert wrists > 10
-
-
-@pytest.mark.skipif(
-    not (DATA / "models" / "yolox_nano.onnx").exists(), reason="the real model is not here"
-)
-def test_a_detector_of_another_family_is_refused():
-    detector = build("onnxruntime", DATA / "models" / "yolox_nano.onnx")
-    with pytest.raises(ModelError, match="pose model"):
-        detector.detect(np.zeros((64, 64, 3), dtype=np.uint8))
 
 
 def test_two_boxes_with_the_same_head_and_feet_are_one_person():

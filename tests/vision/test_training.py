@@ -60,7 +60,7 @@ def test_the_target_peaks_where_the_hand_is_and_decodes_to_it():
 
 
 def test_the_hands_net_learns_and_exports(tmp_path):
-    from vision.detectors.onnx import _Network
+    from vision.detectors.onnx import OnnxNetwork
     from vision.yolo.dataset import make_dataset
     from vision.yolo.export import export_hands
     from vision.yolo.hands_net import HandsTraining, load_hands, train_hands
@@ -70,7 +70,8 @@ def test_the_hands_net_learns_and_exports(tmp_path):
     train_hands(tmp_path, weights, seed=1, training=HandsTraining(epochs=1, batch=8))
     export_hands(weights, tmp_path / "hands.onnx")
     pixels = np.random.default_rng(0).random((192, 256, 3), dtype=np.float32)
-    [given] = _Network(tmp_path / "hands.onnx", 1).run(pixels)
+    turned = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+    [[given]] = OnnxNetwork(tmp_path / "hands.onnx", 1).run(turned)
     with torch.no_grad():
         wanted = load_hands(weights)(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()
     assert given.shape == (5, 48, 64)

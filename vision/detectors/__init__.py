@@ -8,14 +8,39 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vision.detectors.network import Network, threads_used
 from vision.geometry import FloatArray
 from vision.rendering import Image
 
-Kind = Literal["onnxruntime", "ultralytics"]
+Kind = Literal["onnxruntime", "openvino", "ncnn", "opencv", "ultralytics"]
+KINDS: tuple[Kind, ...] = ("onnxruntime", "openvino", "ncnn", "opencv", "ultralytics")
+EXTRAS: dict[Kind, str] = {
+    "onnxruntime": "vision",
+    "openvino": "openvino",
+    "ncnn": "ncnn",
+    "opencv": "vision",
+    "ultralytics": "ultralytics",
+}
+"""Which extra of this package brings each runtime."""
+SUFFIXES: dict[Kind, tuple[str, ...]] = {
+    "onnxruntime": (".onnx",),
+    "openvino": (".xml", ".onnx"),
+    "ncnn": (".param",),
+    "opencv": (".onnx",),
+    "ultralytics": (".pt", ".onnx", ".xml", ".param"),
+}
+"""Files that each runtime reads; a folder with one of them will do as well."""
+BOX_FEET_SCORE_MAX = 0.5
+BOX_HEAD_SCORE_MAX = 0.4
+"""How sure feet and head are that are guessed from a box: enough to count, never much."""
 
 
 class ModelError(ValueError):
     """A model file that cannot be used."""
+
+
+class RuntimeMissingError(ModelError):
+    """What the model needs to run is not installed on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +111,116 @@ def build(
     hands: Path | None = None,
     threads: int = 1,
     score_min: float = 0.35,
+    input_px: int | None = None,
 ) -> Detector:
-    """Load a detector.
+    """Load a detector, and run it once.
 
     Args:
-        kind: ``onnxruntime`` for ONNX files, ``ultralytics`` for what only that can run.
-        model: A YOLO v8 or 11 pose model: of COCO's 17 keypoints, or of head and feet.
-        hands: Heatmap model for wrists, where the pose model has none (ONNX Runtime only).
-        threads: How many the model may use.
+        kind: The runtime.
+        model: YOLO v8, 11 or 26 (pose or detect), YOLOX, or an SSD of OpenVINO; with keypoints,
+            COCO's 17, or head and feet. A file, or the folder that an export wrote. Ultralytics
+            takes whatever it loads that has boxes of persons.
+        hands: Heatmap model for wrists, where the model has none (not with ultralytics).
+        threads: How many the model may use; of these at most one less than the cores.
         score_min: Least score of a person.
+        input_px: Longer side of the model's input, where it takes any; else the one it says, or
+            640.
 
     Raises:
-        ModelError: A file is missing or is no such model.
+        RuntimeMissingError: The runtime is not installed.
+        ModelError: A file is missing, is no such model, or its output is of no known format.
     """
-    for path in (model, hands):
-        if path is not None and not path.is_file():
-            raise ModelError(f"{path}: no such file. Give the path of a pose model")
-    # Imported here so that one runtime's absence does not break the other.
-    if kind == "onnxruntime":
-        from vision.detectors.onnx import OnnxDetector  # noqa: PLC0415
+    found = locate(kind, model)
+    used = threads_used(threads)
+    try:
+        if kind == "ultralytics":
+            from vision.yolo.detector import UltralyticsDetector  # noqa: PLC0415
 
-        return OnnxDetector(model, hands=hands, threads=threads, score_min=score_min)
-    from vision.yolo.detector import UltralyticsDetector  # noqa: PLC0415
+            if hands is not None:
+                raise ModelError("hands: ultralytics runs none. Use the detector onnxruntime")
+            return UltralyticsDetector(found, threads=used, score_min=score_min, input_px=input_px)
+        people = (found, load_network(kind, found, used))
+        beside = None if hands is None else locate(kind, hands)
+        pair = None if beside is None else (beside, load_network(kind, beside, used))
+    except ModuleNotFoundError as error:
+        raise missing(kind, error) from error
+    from vision.detectors.persons import PersonDetector  # noqa: PLC0415
 
-    return UltralyticsDetector(model, threads=threads, score_min=score_min)
+    return PersonDetector(people, hands=pair, score_min=score_min, input_px=input_px)
+
+
+def locate(kind: Kind, model: Path) -> Path:
+    """Return the file that a runtime reads of a model: itself, or the one in its folder.
+
+    Raises:
+        ModelError: There is none, or it is for another runtime.
+    """
+    suffixes = SUFFIXES[kind]
+    if kind == "ultralytics" and model.exists():
+        return model  # it tells the folders of its exports by their names
+    if model.is_dir():
+        inside = [path for path in sorted(model.iterdir()) if path.suffix in suffixes]
+        if len(inside) != 1:
+            raise ModelError(
+                f"{model}: holds {len(inside)} files of {' or '.join(suffixes)}. Name the file"
+            )
+        return inside[0]
+    if not model.is_file():
+        raise ModelError(f"{model}: no such file. Give the path of a model of persons")
+    if model.suffix not in suffixes:
+        fit = [other for other in KINDS if model.suffix in SUFFIXES[other]]
+        remedy = f"Use the detector {' or '.join(fit)}" if fit else "Export the model again"
+        raise ModelError(f"{model}: {kind} reads {', '.join(suffixes)} alone. {remedy}")
+    return model
+
+
+def missing(kind: Kind, error: ModuleNotFoundError) -> RuntimeMissingError:
+    """Return what to say of a runtime that is not installed."""
+    return RuntimeMissingError(
+        f"detector {kind}: {error.name} is not installed. "
+        f"Run pip install 'shelfgate[{EXTRAS[kind]}]'"
+    )
+
+
+def load_network(kind: Kind, path: Path, threads: int) -> Network:
+    """Load one file. Imported here so that one runtime's absence does not break the others."""
+    if kind == "openvino":
+        from vision.detectors.openvino import OpenvinoNetwork  # noqa: PLC0415
+
+        return OpenvinoNetwork(path, threads)
+    if kind == "ncnn":
+        from vision.detectors.ncnn import NcnnNetwork  # noqa: PLC0415
+
+        return NcnnNetwork(path, threads)
+    if kind == "opencv":
+        from vision.detectors.opencv import OpencvNetwork  # noqa: PLC0415
+
+        return OpencvNetwork(path, threads)
+    assert kind == "onnxruntime", "the settings allow no other"
+    from vision.detectors.onnx import OnnxNetwork  # noqa: PLC0415
+
+    return OnnxNetwork(path, threads)
+
+
+def persons_from_boxes(boxes_xyxy: FloatArray, scores: FloatArray) -> Detections:
+    """Return detections from a model without keypoints.
+
+    The feet are taken to be in the middle of a box's lower edge and the head in that of its upper
+    one, which is true of somebody upright seen from the side and less so from above: their scores
+    are low. There are no wrists.
+    """
+    count = len(scores)
+    middle = boxes_xyxy[:, [0, 2]].mean(axis=1)
+    return Detections(
+        boxes_xyxy=boxes_xyxy,
+        scores=scores,
+        head_px=np.column_stack([middle, boxes_xyxy[:, 1]]),
+        head_scores=np.minimum(scores, BOX_HEAD_SCORE_MAX),
+        feet_px=np.column_stack([middle, boxes_xyxy[:, 3]]),
+        feet_scores=np.minimum(scores, BOX_FEET_SCORE_MAX),
+        wrists_px=np.full((count, 2, 2), np.nan),
+        wrist_scores=np.zeros((count, 2)),
+    )
 
 
 def persons_from_pose(

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from vision.detectors.network import forbid_telemetry
+
 log = logging.getLogger(__name__)
 
 _kept_libraries: list[torch.library.Library] = []
@@ -41,6 +43,7 @@ def prepare(threads: int | None = None) -> None:
         folder = Path(tempfile.gettempdir()) / f"shelfgate-yolo-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         os.environ["YOLO_CONFIG_DIR"] = str(folder)
+    forbid_telemetry()  # it loads OpenVINO where a model asks for it
     if threads is not None:
         torch.set_num_threads(threads)
     repair_torchvision()
@@ -48,9 +51,9 @@ def prepare(threads: int | None = None) -> None:
     settings.update({"sync": False})
 
 
-def yolo(model: str | Path) -> Any:  # noqa: ANN401 - ultralytics' interface is untyped
-    """Return ultralytics' model of this file, for keypoints."""
-    return importlib.import_module("ultralytics").YOLO(str(model), task="pose", verbose=False)
+def yolo(model: str | Path, *, task: str | None = "pose") -> Any:  # noqa: ANN401 - ultralytics' interface is untyped
+    """Return ultralytics' model of this file; a task of None is whatever the file says."""
+    return importlib.import_module("ultralytics").YOLO(str(model), task=task, verbose=False)
 
 
 def repair_torchvision() -> bool:

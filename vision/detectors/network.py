@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a runtime is to the rest: a file that was loaded, and a call from pixels to numbers."""
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vision.detectors.told import NOTHING, Told
+
+FloatImage = npt.NDArray[np.float32]
+Shape = tuple[int | None, ...]
+TELEMETRY = "openvino_telemetry"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a loaded file takes and tells.
+
+    Attributes:
+        inputs: Shape of each input; None is a size that may vary.
+        told: What it says of itself.
+    """
+
+    inputs: tuple[Shape, ...]
+    told: Told = NOTHING
+
+
+class Network(Protocol):
+    """A model in one runtime. One thread at a time calls it."""
+
+    @property
+    def form(self) -> Form:
+        """What the model takes."""
+        ...
+
+    def run(self, pixels: FloatImage) -> list[npt.NDArray[np.float32]]:
+        """Return every output for one picture.
+
+        Args:
+            pixels: ``(1, 3, h, w)`` or ``(1, h, w, 3)``, contiguous, as the form asks.
+
+        Raises:
+            ModelError: The runtime cannot carry the model out.
+        """
+        ...
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def forbid_telemetry() -> None:
+    """Make OpenVINO's telemetry impossible to import, before OpenVINO is.
+
+    On import it would send a message to an analytics service; without the package OpenVINO takes a
+    stand-in of its own that sends nothing.
+    """
+    sys.modules.setdefault(TELEMETRY, None)  # type: ignore[arg-type]  # None forbids the import
+
+
+def threads_used(asked: int) -> int:
+    """Return how many threads a model gets: what is asked, but one less than the cores, at least 1.
+
+    A model that takes every core leaves none for decoding frames and for the daemon.
+    """
+    return max(1, min(asked, cores() - 1))
