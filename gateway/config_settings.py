@@ -167,6 +167,8 @@ class Vision(msgspec.Struct, frozen=True, kw_only=True):
     """Pose model, ONNX."""
     hands: File | None = None
     """Heatmap model for hands, ONNX; the pose model's wrists when absent."""
+    reidentification: File | None = None
+    """Re-identification model, ONNX; people are told apart by their torsos' colours when absent."""
     detector: Annotated[
         Literal["onnxruntime", "ultralytics"], Meta(description='"onnxruntime" or "ultralytics"')
     ] = "onnxruntime"

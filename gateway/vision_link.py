@@ -130,6 +130,7 @@ def worker_config(table: Vision, store: Store) -> WorkerConfig:
         url=table.url,
         model=table.model,
         hands=table.hands,
+        reidentification=table.reidentification,
         detector=table.detector,
         threads=table.threads,
         fps_max=table.fps_max,

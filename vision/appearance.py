@@ -11,6 +11,7 @@ model the numbers come from it, and are projected in the same way.
 No face is looked at: the torso is a square below the head, and colour is all that is left of it.
 """
 
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -64,6 +65,20 @@ class Appearance(Protocol):
     def scatter(self) -> Scatter:
         """Return what is known of distances between descriptors before any are seen."""
         ...
+
+
+def build_appearance(model: Path | None = None, *, threads: int = 1) -> Appearance:
+    """Return the default, or a re-identification model in ONNX Runtime.
+
+    Raises:
+        ModelError: The file is missing or no such model.
+    """
+    if model is None:
+        return TorsoColours()
+    # Imported here so that colours need no ONNX Runtime.
+    from vision.reidentification import ReidentificationModel  # noqa: PLC0415
+
+    return ReidentificationModel(model, threads=threads)
 
 
 class TorsoColours:
@@ -127,7 +142,9 @@ def torsos(found: Detections) -> FloatArray:
     return squares
 
 
-def visible(squares: FloatArray, width: int, height: int) -> list[tuple[int, tuple[int, ...]]]:
+def visible(
+    squares: FloatArray, width: int, height: int
+) -> list[tuple[int, tuple[int, int, int, int]]]:
     """Return index and whole pixels of those squares that show one person's torso."""
     shown = []
     for index, square in enumerate(squares):

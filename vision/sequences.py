@@ -9,7 +9,8 @@ millimetres, seconds, pixels of the picture.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +30,9 @@ CORNER_MM = 850.0
 FRONT_MM = ((-1_300.0, 1_300.0), (-950.0, 30.0))
 """The aisle before it, along and across."""
 HIDER = Gondola((-260.0, 330.0, 260.0, 650.0), (2_600.0,))
-APART_MM = 800.0
+APART_MM = 850.0
 """People begin to evade each other at this distance..."""
-PUSH_MM_S = 2_000.0
+PUSH_MM_S = 3_500.0
 """... with at most this much."""
 KEEP_RIGHT = 0.5
 """Share of it that goes to the right, so that two who meet head on get past each other."""
@@ -57,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """What happens below one camera, at 30 steps a second.
+    """What happens below one camera, at 30 steps a second or fewer.
 
     Attributes:
         renderer: Paints the steps.
@@ -68,6 +69,10 @@ class Sequence:
     renderer: Renderer
     steps: tuple[Step, ...]
     seed: int
+
+    def every(self, number: int) -> "Sequence":
+        """Return every so many-th step alone."""
+        return replace(self, steps=self.steps[::number])
 
     def images(self) -> Iterator[Image]:
         """Yield each step's ``(h, w, 3)`` BGR picture, with the camera's noise."""
@@ -82,7 +87,10 @@ class Sequence:
 
 
 def sequence(seed: int, *, people: int, seconds: float = 20.0) -> Sequence:
-    """Return a random sequence of ``people`` bodies, of whom the last comes later and the first goes earlier."""
+    """Return a random sequence of ``people`` bodies at 30 steps a second.
+
+    The last of them comes later, and the first goes earlier; so long all are in view.
+    """
     rng = np.random.default_rng([seed, 0])
     camera = Camera.overhead((0.0, 0.0, 3_600.0), 341.3, SIZE_WH)
     grey = int(rng.integers(60, 125))
@@ -115,10 +123,16 @@ class _Paths:
 
 
 class _Plan:
-    """Where one person wants to go next, and how long to stay there."""
+    """Where one person wants to go next, and how long to stay there.
 
-    def __init__(self, rng: np.random.Generator, comes_s: float, goes_s: float) -> None:
+    ``lane`` is shared: who is on the way behind the gondola, where there is room for one.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, lane: list["_Plan"], *, comes_s: float, goes_s: float
+    ) -> None:
         self._rng = rng
+        self._lane = lane
         self._goals: list[tuple[float, float, float]] = []
         self._stays_s = 0.0
         self._now_s = 0.0
@@ -136,8 +150,12 @@ class _Plan:
         if self._now_s < self._comes_s:
             return None
         if self._now_s >= self._goes_s:
+            if self in self._lane:
+                self._lane.remove(self)
             return float(np.sign(place_mm[0])) * AWAY_MM, float(place_mm[1])
         if not self._goals:
+            if self in self._lane:
+                self._lane.remove(self)
             self._goals = self._errand(place_mm)
         x, y, stay_s = self._goals[0]
         if self._stays_s > 0.0:
@@ -153,10 +171,11 @@ class _Plan:
 
     def _errand(self, place_mm: FloatArray) -> list[tuple[float, float, float]]:
         rng = self._rng
-        if rng.random() > BEHIND_SHARE:
+        if rng.random() > BEHIND_SHARE or self._lane:
             (x0, x1), (y0, y1) = FRONT_MM
             stay_s = max(float(rng.uniform(-1.0, 1.2)), 0.0)
             return [(float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1)), stay_s)]
+        self._lane.append(self)
         side = float(np.sign(place_mm[0])) or 1.0
         back = -side if rng.random() < 0.7 else side
         pause_s = max(float(rng.uniform(-0.5, 0.7)), 0.0)
@@ -178,11 +197,13 @@ def _paths(rng: np.random.Generator, people: int, count: int) -> _Paths:
     )
     speed = np.zeros((people, 2))
     seconds = count / FPS
+    lane: list[_Plan] = []
     plans = [
         _Plan(
             np.random.default_rng(rng.integers(2**31)),
-            float(rng.uniform(0.2, 0.4)) * seconds if who == people - 1 else -2.0,
-            float(rng.uniform(0.7, 0.9)) * seconds if who == 0 else np.inf,
+            lane,
+            comes_s=float(rng.uniform(0.2, 0.4)) * seconds if who == people - 1 else -2.0,
+            goes_s=float(rng.uniform(0.7, 0.9)) * seconds if who == 0 else np.inf,
         )
         for who in range(people)
     ]
@@ -257,8 +278,4 @@ def hidden_spans(share: npt.NDArray[np.float64], seen_min: float = 0.25) -> list
         seen_min: Less of it counts as out of sight.
     """
     seen = np.flatnonzero(share >= seen_min)
-    return [
-        (int(before) + 1, int(after))
-        for before, after in zip(seen, seen[1:], strict=False)
-        if after - before > 1
-    ]
+    return [(int(before) + 1, int(after)) for before, after in pairwise(seen) if after - before > 1]

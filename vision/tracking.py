@@ -2,9 +2,9 @@
 """Bodies followed from frame to frame on the floor, by place and by looks.
 
 A Kalman filter for each track, whose velocity is an Ornstein-Uhlenbeck process: people keep their
-way for a second and their pace within what walking is, so that somebody out of sight is looked for
-nearby and not ever farther off (Bar-Shalom, Li and Kirubarajan, *Estimation with Applications to
-Tracking and Navigation*, 8.2; Uhlenbeck and Ornstein, 1930, for the moments). Sightings go to the
+way for half a second and their pace within what walking is, so that somebody out of sight is
+looked for nearby and not ever farther off (Uhlenbeck and Ornstein, *On the theory of the Brownian
+motion*, 1930, for the moments). Sightings go to the
 tracks by the most likely assignment. As in ByteTrack (Zhang et al., 2022), a weak sighting may
 continue a track but not begin one.
 
@@ -16,7 +16,7 @@ sightings.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import hypot
+from math import hypot, inf
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -27,39 +27,57 @@ from vision.geometry import FloatArray
 MEMORY_S = 3.2
 """A track unseen for longer than this is over: two seconds behind a gondola, and the steps there
 and back, in which too little is seen of somebody."""
-CONFIRM_HITS = 3
-"""Sightings before a track is told of: fewer may be noise."""
+CONFIRM_HITS = 2
+"""Sightings before a track is told of: fewer may be noise..."""
+CONFIRM_S = 0.2
+"""... and so long after the first of them: noise, too, lasts for some frames of a fast camera."""
 CONFIRM_GAP_S = 0.5
 """A track not yet told of is given up after this long unseen."""
 TRACKS_MAX = 128
 """The rest of a frame's newcomers waits: the contract takes 64 people a message."""
 GATE = 13.8
 """Chi-square with two degrees of freedom: one true match in a thousand is refused."""
-SPEED_MM_S = 700.0
+SPEED_MM_S = 900.0
 """Standard deviation of velocity, each axis."""
-KEEP_S = 1.0
+KEEP_S = 0.5
 """How long it is kept: the time in which its correlation falls to 1/e."""
-APART_MM = 250.0
-"""A second body nearer than this to one that is tracked is taken for an echo of it."""
+APART_MM = 400.0
+"""A second body nearer than this to one that is tracked is taken for an echo of it: it begins no
+track, nor is one told of that never was farther off."""
 SCORE_NEW = 0.5
 NEVER = 1e9
+LEAP_MM = 800.0
+"""Who is seen this near to where somebody was an instant ago, and is no more, is the same: a
+detector finds the head first and then the feet, and the place leaps."""
 NEW_COST = 40.0
 """Minus twice the log-likelihood at which somebody unseen is less likely back than gone."""
 NEAR_MM = 600.0
 """Two this near are mistaken for each other and have some of each other in their pictures."""
 BLINK_S = 0.35
-"""Somebody unseen for longer than this may be anywhere, and looks have to agree."""
+"""Somebody unseen for longer than this, and in the frame before, may be anywhere: looks have to
+agree."""
 STRANGER = -3.0
 """The logarithm of a likelihood ratio at which they do not."""
-LOOKS_SHARE = 0.5
+LOOKS_SHARE = 0.3
 """What looks count for beside places: a picture's errors last longer than the picture."""
 FIT_MAX = 8.0
 """One look says no more than this for somebody, as a logarithm."""
-EXCHANGED = 4.0
+NEWBORN_S = 3.0
+"""So long after somebody new appeared it is asked whether it is somebody lost..."""
+NEWBORN_LOOKS = 0.3
+"""... once this many looks were taken..."""
+KNOWN_AGAIN = 2.0
+"""... and told by the logarithm of a likelihood ratio."""
+REACH_MM = 500.0
+REACH_MM_S = 1_400.0
+"""How far somebody lost may be: what a camera errs by, and what people walk in a second."""
+EXCHANGED = 2.5
 """The same at which two tracks are taken to have each other's body."""
 DOUBT_S = 3.0
 """So long after two have parted it is asked."""
 DOUBTS_MAX = 256
+SLACK_S = 0.005
+"""Cameras do not keep their rate to the millisecond."""
 LOOK_S = LOOK_NS / 1e9
 CAMERA = ""
 """A tracker has one; the engine keeps templates by camera."""
@@ -78,6 +96,10 @@ class _Track:
     spread: FloatArray
     at_s: float
     seen_s: float
+    born_s: float
+    first_mm: FloatArray
+    seen_mm: FloatArray
+    """Where it was seen at first and at last."""
     hits: int = 1
     looks: Looks = field(default_factory=dict)
     look_s: float | None = None
@@ -85,7 +107,7 @@ class _Track:
 
     @property
     def told(self) -> bool:
-        return self.hits >= CONFIRM_HITS
+        return self.hits >= CONFIRM_HITS and self.seen_s - self.born_s >= CONFIRM_S - SLACK_S
 
     def gap_mm(self, other: "_Track") -> float:
         return hypot(*(self.state[:2] - other.state[:2]))
@@ -111,6 +133,8 @@ class Tracker:
     _tracks: list[_Track] = field(default_factory=list)
     _doubts: dict[tuple[int, int], _Doubt] = field(default_factory=dict)
     """By both tracks' numbers."""
+    _before_s: float = -inf
+    """When the frame before this one was captured."""
     _count: int = 0
 
     def update(
@@ -146,19 +170,22 @@ class Tracker:
         owners: dict[int, _Track] = {}
         for index, track in self._matches(floor_mm, sigma_mm, seen, free):
             _correct(track, floor_mm[index], float(sigma_mm[index]))
-            track.hits += 1
-            track.seen_s = track.at_s
             owners[index] = track
             free.remove(index)
+        for index, track in self._leaps(floor_mm, seen, free, owners):
+            _restart(track, floor_mm[index], float(sigma_mm[index]))
+            owners[index] = track
+            free.remove(index)
+        for track in owners.values():
+            track.seen_s = track.at_s
+            track.hits += track.told or not self._echoes(track.state[:2], told=True)
         for index in sorted(free, key=lambda index: -scores[index]):
             place = floor_mm[index]
-            echo = any(
-                track.seen_s == track.at_s and np.hypot(*(track.state[:2] - place)) < APART_MM
-                for track in self._tracks
-            )
-            if scores[index] >= SCORE_NEW and not echo and len(self._tracks) < TRACKS_MAX:
+            clear = len(self._tracks) < TRACKS_MAX and not self._echoes(place, told=False)
+            if scores[index] >= SCORE_NEW and clear:
                 owners[index] = self._begin(place, float(sigma_mm[index]), at_s)
         self._consider(owners, seen, at_s)
+        self._before_s = max(at_s, self._before_s)
         told = {index: track.name for index, track in owners.items() if track.told}
         return [told.get(index) for index in range(len(scores))]
 
@@ -184,6 +211,32 @@ class Tracker:
                     pairs.append((rest[column], tracks[row]))
         return pairs
 
+    def _leaps(
+        self,
+        floor_mm: FloatArray,
+        seen: Sequence[Look],
+        free: list[int],
+        owners: dict[int, _Track],
+    ) -> list[tuple[int, _Track]]:
+        """Return pairs of what is left over of sightings and of tracks seen an instant ago."""
+        matched = {track.number for track in owners.values()}
+        left = [
+            track for track in self._tracks if track.number not in matched and not self._away(track)
+        ]
+        gaps = sorted(
+            (float(np.hypot(*(track.seen_mm - floor_mm[index]))), track.number, index, track)
+            for track in left
+            for index in free
+        )
+        pairs: list[tuple[int, _Track]] = []
+        for gap, _, index, track in gaps:
+            if gap > LEAP_MM or any(index == one or track is other for one, other in pairs):
+                continue
+            fit = self.scatter.fit(track.looks, CAMERA, seen[index])
+            if fit is None or fit >= STRANGER:
+                pairs.append((index, track))
+        return pairs
+
     def _cost(self, track: _Track, place: FloatArray, sigma: float, look: Look) -> float:
         """Return minus twice the log-likelihood, or :data:`NEVER` outside the gate."""
         innovation = place - track.state[:2]
@@ -195,17 +248,29 @@ class Tracker:
         cost = square + float(np.log(np.linalg.det(spread)))
         if fit is not None:
             cost -= 2 * LOOKS_SHARE * min(fit, FIT_MAX)
-        if track.at_s - track.seen_s > BLINK_S and (
-            (fit is not None and fit < STRANGER) or cost > NEW_COST
-        ):
+        if self._away(track) and ((fit is not None and fit < STRANGER) or cost > NEW_COST):
             return NEVER
         return cost
 
+    def _echoes(self, place: FloatArray, *, told: bool) -> bool:
+        """Return whether a body seen in this frame is too near."""
+        return any(
+            (track.told or not told)
+            and track.seen_s == track.at_s
+            and hypot(*(track.state[:2] - place)) < APART_MM
+            for track in self._tracks
+        )
+
+    def _away(self, track: _Track) -> bool:
+        """Return whether a track was unseen for so long that it may be anywhere."""
+        return track.at_s - track.seen_s > BLINK_S and track.seen_s < self._before_s
+
     def _begin(self, place: FloatArray, sigma: float, at_s: float) -> _Track:
         self._count += 1
-        spread = np.diag([sigma**2, sigma**2, SPEED_MM_S**2, SPEED_MM_S**2])
         state = np.array([place[0], place[1], 0.0, 0.0])
-        track = _Track(self._count, str(self._count), state, spread, at_s, at_s)
+        track = _Track(
+            self._count, str(self._count), state, _spread(sigma), at_s, at_s, at_s, place, place
+        )
         self._tracks.append(track)
         return track
 
@@ -228,6 +293,29 @@ class Tracker:
             if parts[key] > 0.0 and key not in asked:
                 self.scatter.learn(track.looks, CAMERA, look, parts[key])
         self._settle(shown, parts, at_s)
+        for track in owners.values():
+            if track.told and at_s - track.born_s <= NEWBORN_S:
+                self._know_again(track)
+
+    def _know_again(self, newborn: _Track) -> None:
+        """Let somebody new go on with the track of somebody lost, where looks tell so."""
+        look = newborn.looks.get(CAMERA)
+        if look is None or look.looks < NEWBORN_LOOKS:
+            return
+        best: tuple[float, _Track] | None = None
+        for lost in self._tracks:
+            unseen_s = newborn.born_s - lost.seen_s
+            if not lost.told or unseen_s <= 0 or lost.seen_s > newborn.born_s:
+                continue
+            if hypot(*(lost.seen_mm - newborn.first_mm)) > REACH_MM + REACH_MM_S * unseen_s:
+                continue
+            fit = self.scatter.fit(lost.looks, CAMERA, look.mean)
+            if fit is not None and fit > KNOWN_AGAIN and (best is None or fit > best[0]):
+                best = (fit, lost)
+        if best is not None:
+            lost = best[1]
+            newborn.name, newborn.looks, newborn.born_s = lost.name, lost.looks, lost.born_s
+            self._tracks.remove(lost)
 
     def _near(self, shown: dict[int, Look], at_s: float) -> set[int]:
         """Note which tracks are near each other; who is seen and who is out of sight alike."""
@@ -292,10 +380,22 @@ def _predict(track: _Track, at_s: float) -> None:
     track.spread = move @ track.spread @ move.T + push
 
 
+def _restart(track: _Track, place: FloatArray, sigma: float) -> None:
+    """Put a track elsewhere, with nothing known of where it goes."""
+    track.state = np.array([place[0], place[1], 0.0, 0.0])
+    track.spread = _spread(sigma)
+    track.seen_mm = place
+
+
+def _spread(sigma: float) -> FloatArray:
+    return np.diag([sigma**2, sigma**2, SPEED_MM_S**2, SPEED_MM_S**2])
+
+
 def _correct(track: _Track, place: FloatArray, sigma: float) -> None:
     spread = track.spread[:2, :2] + np.eye(2) * sigma**2
     gain = np.linalg.solve(spread, track.spread[:2]).T
     track.state = track.state + gain @ (place - track.state[:2])
+    track.seen_mm = place
     kept = np.eye(4)
     kept[:, :2] -= gain
     # Joseph's form stays symmetric and positive.

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from gateway.domain.store import Store
+from vision.appearance import Appearance, build_appearance, look_payload
 from vision.capture import CameraSource, Capture, Frame, Source
 from vision.detectors import Detector, Kind, build
 from vision.geometry import FloorView, ShelfFront
@@ -63,6 +64,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the pose model."""
     hands: str | None = None
     """Path of the hands model; None where the pose model has wrists."""
+    reidentification: str | None = None
+    """Path of a re-identification model; None tells people apart by their torsos' colours."""
     detector: Kind = "onnxruntime"
     threads: int = 1
     fps_max: float = 10.0
@@ -120,6 +123,7 @@ class Worker:
         self._seq = 0
         self._started_ns = _boottime_ns()
         self._host_boot = _host_boot()
+        self._appearance: Appearance | None = None
         self._tracker = Tracker()
         self._placer = _placer(config)
         self._fresh = asyncio.Event()
@@ -155,6 +159,8 @@ class Worker:
             detector = self._detector
             if detector is None:
                 detector = await loop.run_in_executor(pool, _detector, self.config)
+            self._appearance = await loop.run_in_executor(pool, _appearance, self.config)
+            self._tracker = Tracker(self._appearance.scatter())
             await self.announce()
             capture = Capture(
                 self.config.camera,
@@ -214,13 +220,22 @@ class Worker:
 
     def _see(self, detector: Detector, frame: Frame) -> list[dict[str, Any]]:
         """Return the contract's people of a frame. Runs on the detection thread alone."""
+        assert self._appearance is not None
         height, width = frame.image.shape[:2]
-        found = self._placer.scaled(detector.detect(frame.image), (width, height))
+        detected = detector.detect(frame.image)
+        looks = self._appearance.describe(frame.image, detected)
+        found = self._placer.scaled(detected, (width, height))
         places = self._placer.places(found)
         names = self._tracker.update(
-            places.floor_mm, places.sigma_mm, found.scores, frame.boottime_ns / 1e9
+            places.floor_mm, places.sigma_mm, found.scores, frame.boottime_ns / 1e9, looks
         )
-        return people_payload(found, places, names, self._placer)
+        people = people_payload(found, places, names, self._placer)
+        told = [index for index, name in enumerate(names) if name is not None]
+        for person, index in zip(people, told, strict=True):
+            look = look_payload(looks[index])
+            if look is not None:
+                person["appearance"] = look
+        return people
 
     async def _tell(self) -> None:
         """Publish the status whenever the camera comes or goes; the newest state counts."""
@@ -274,6 +289,7 @@ def check(config: WorkerConfig) -> None:
         CalibrationError: The floor points do not determine the view.
     """
     _placer(config)
+    _appearance(config)
     if config.detector == "onnxruntime":
         _detector(config)
 
@@ -281,6 +297,11 @@ def check(config: WorkerConfig) -> None:
 def _detector(config: WorkerConfig) -> Detector:
     hands = None if config.hands is None else Path(config.hands)
     return build(config.detector, Path(config.model), hands=hands, threads=config.threads)
+
+
+def _appearance(config: WorkerConfig) -> Appearance:
+    model = None if config.reidentification is None else Path(config.reidentification)
+    return build_appearance(model, threads=config.threads)
 
 
 def _placer(config: WorkerConfig) -> Placer:
