@@ -47,7 +47,7 @@ POINT_SCORE_MIN = 0.3
 NOISE2 = 0.073
 """Squared distance of a look from its body's mean, and..."""
 APART2 = 1.24
-"""... of two bodies' means, as measured with the default (docs/vision.md)."""
+"""... of two bodies' means, on rendered people; docs/vision.md has other seeds and a clip."""
 
 
 class Appearance(Protocol):
