@@ -56,22 +56,13 @@ NEAR_MM = 600.0
 BLINK_S = 0.35
 """Somebody unseen for longer than this, and in the frame before, may be anywhere: looks have to
 agree."""
-STRANGER = -3.0
+STRANGER = -6.0
 """The logarithm of a likelihood ratio at which they do not."""
 LOOKS_SHARE = 0.3
 """What looks count for beside places: a picture's errors last longer than the picture."""
 FIT_MAX = 8.0
 """One look says no more than this for somebody, as a logarithm."""
-NEWBORN_S = 3.0
-"""So long after somebody new appeared it is asked whether it is somebody lost..."""
-NEWBORN_LOOKS = 0.3
-"""... once this many looks were taken..."""
-KNOWN_AGAIN = 2.0
-"""... and told by the logarithm of a likelihood ratio."""
-REACH_MM = 500.0
-REACH_MM_S = 1_400.0
-"""How far somebody lost may be: what a camera errs by, and what people walk in a second."""
-EXCHANGED = 2.5
+EXCHANGED = 8.0
 """The same at which two tracks are taken to have each other's body."""
 DOUBT_S = 3.0
 """So long after two have parted it is asked."""
@@ -97,9 +88,8 @@ class _Track:
     at_s: float
     seen_s: float
     born_s: float
-    first_mm: FloatArray
     seen_mm: FloatArray
-    """Where it was seen at first and at last."""
+    """Where it was seen last, as it was told."""
     hits: int = 1
     looks: Looks = field(default_factory=dict)
     look_s: float | None = None
@@ -269,7 +259,7 @@ class Tracker:
         self._count += 1
         state = np.array([place[0], place[1], 0.0, 0.0])
         track = _Track(
-            self._count, str(self._count), state, _spread(sigma), at_s, at_s, at_s, place, place
+            self._count, str(self._count), state, _spread(sigma), at_s, at_s, at_s, place
         )
         self._tracks.append(track)
         return track
@@ -293,29 +283,6 @@ class Tracker:
             if parts[key] > 0.0 and key not in asked:
                 self.scatter.learn(track.looks, CAMERA, look, parts[key])
         self._settle(shown, parts, at_s)
-        for track in owners.values():
-            if track.told and at_s - track.born_s <= NEWBORN_S:
-                self._know_again(track)
-
-    def _know_again(self, newborn: _Track) -> None:
-        """Let somebody new go on with the track of somebody lost, where looks tell so."""
-        look = newborn.looks.get(CAMERA)
-        if look is None or look.looks < NEWBORN_LOOKS:
-            return
-        best: tuple[float, _Track] | None = None
-        for lost in self._tracks:
-            unseen_s = newborn.born_s - lost.seen_s
-            if not lost.told or unseen_s <= 0 or lost.seen_s > newborn.born_s:
-                continue
-            if hypot(*(lost.seen_mm - newborn.first_mm)) > REACH_MM + REACH_MM_S * unseen_s:
-                continue
-            fit = self.scatter.fit(lost.looks, CAMERA, look.mean)
-            if fit is not None and fit > KNOWN_AGAIN and (best is None or fit > best[0]):
-                best = (fit, lost)
-        if best is not None:
-            lost = best[1]
-            newborn.name, newborn.looks, newborn.born_s = lost.name, lost.looks, lost.born_s
-            self._tracks.remove(lost)
 
     def _near(self, shown: dict[int, Look], at_s: float) -> set[int]:
         """Note which tracks are near each other; who is seen and who is out of sight alike."""

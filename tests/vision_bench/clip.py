@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real clip of people who cross a hall one by one, through a real model and the tracker."""
+"""``python -m tests.vision_bench.clip``: a real clip through a real model and the tracker.
 
+In it people cross a hall one by one. Prints how many tracks they became, and of how many frames.
+"""
+
+import argparse
+import sys
 from pathlib import Path
 
 import cv2
@@ -54,3 +59,29 @@ def watch(every=1, threads=1):
         yield at_s, number, names, looks
     video.release()
     assert number == FRAMES, "the clip is another"
+
+
+def counts(every):
+    """Return in how many frames each track was told of, in their order."""
+    found: dict[str, int] = {}
+    for _, _, names, _ in watch(every):
+        for name in names:
+            if name is not None:
+                found[name] = found.get(name, 0) + 1
+    return found
+
+
+def main():
+    """Watch and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--every", type=int, default=1, help="look at every so many-th frame")
+    every = parser.parse_args().every
+    if missing():
+        sys.exit(f"clip: {missing()}. It is among the shared data")
+    found = counts(every)
+    rate = f"{FPS / every:g} frames a second"
+    sys.stdout.write(f"{rate}: {len(found)} tracks, of {[*found.values()]} frames\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -71,11 +71,11 @@ def measure(sequences, source, library):
 
 
 def made(source, seeds):
-    """Return pairs of people and shots: four people, three, two, and again."""
+    """Return pairs of people and shots: four people twice, three, two, and again."""
     make = {"model": tracks.by_model, "truth": tracks.by_truth}[source]
     pairs = []
     for number, seed in enumerate(seeds):
-        people = (4, 3, 2)[number % 3]
+        people = (4, 4, 3, 2)[number % 4]
         pairs.append((people, make(seed, people)))
         sys.stderr.write(f"{source}: sequence {number + 1} of {len(seeds)}\n")
     return pairs
@@ -105,8 +105,8 @@ def span(text):
 def main():
     """Measure, print, write down and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model-seeds", type=span, default=span("101-106"), metavar="A-B")
-    parser.add_argument("--truth-seeds", type=span, default=span("101-112"), metavar="A-B")
+    parser.add_argument("--model-seeds", type=span, default=span("401-408"), metavar="A-B")
+    parser.add_argument("--truth-seeds", type=span, default=span("401-408"), metavar="A-B")
     parser.add_argument("--no-library", action="store_true", help="the project's own alone")
     options = parser.parse_args()
     rows = []
