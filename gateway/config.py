@@ -217,6 +217,7 @@ def _check_files(document: Document, tables: list[Decoded], problems: Problems) 
             case Vision():
                 _check_file(where.at("model"), table.model, problems)
                 _check_file(where.at("hands"), table.hands, problems)
+                _check_file(where.at("reidentification"), table.reidentification, problems)
             case Entry():
                 _check_keys(where.at("jwks"), table.jwks, problems)
     _check_database(document, problems)

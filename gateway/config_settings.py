@@ -172,6 +172,8 @@ class Vision(msgspec.Struct, frozen=True, kw_only=True):
     """Model of persons: a file, or the folder that an export wrote."""
     hands: File | None = None
     """Heatmap model for hands; the pose model's wrists when absent."""
+    reidentification: File | None = None
+    """Re-identification model, ONNX; people are told apart by their torsos' colours when absent."""
     detector: Annotated[
         Literal["onnxruntime", "openvino", "ncnn", "opencv", "ultralytics"],
         Meta(description='"onnxruntime", "openvino", "ncnn", "opencv" or "ultralytics"'),

@@ -133,6 +133,7 @@ def worker_config(table: Vision, store: Store) -> WorkerConfig:
         url=table.url,
         model=table.model,
         hands=table.hands,
+        reidentification=table.reidentification,
         detector=table.detector,
         threads=table.threads,
         input_px=table.input_px,

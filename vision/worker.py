@@ -20,6 +20,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.domain.store import Camera, FloorPoint, Lens, SpacePoint, Store
+from vision.appearance import Appearance, build_appearance, look_payload
 from vision.calibration_pose import view_of
 from vision.capture import Capture, Counts, Frame
 from vision.detectors import Detector, Kind, build
@@ -74,6 +75,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the model of persons."""
     hands: str | None = None
     """Path of the hands model; None where the pose model has wrists."""
+    reidentification: str | None = None
+    """Path of a re-identification model; None tells people apart by their torsos' colours."""
     detector: Kind = "onnxruntime"
     threads: int = 1
     input_px: int | None = None
@@ -157,6 +160,7 @@ class Worker:
         self._seq = 0
         self._started_ns = _boottime_ns()
         self._host_boot = _host_boot()
+        self._appearance: Appearance | None = None
         self._tracker = Tracker()
         self._placer = _placer(config)
         config.framing.check()
@@ -212,6 +216,8 @@ class Worker:
             detector = self._detector
             if detector is None:
                 detector = await loop.run_in_executor(pool, _detector, self.config)
+            self._appearance = await loop.run_in_executor(pool, _appearance, self.config)
+            self._tracker = Tracker(self._appearance.scatter())
             await self.announce()
             with self._capture(loop) as capture:
                 await self._watch(capture, detector, pool, stop)
@@ -303,16 +309,24 @@ class Worker:
 
     def _see(self, detector: Detector, frame: Frame) -> list[dict[str, Any]]:
         """Return the contract's people of a frame. Runs on the detection thread alone."""
-        found = uncropped(detector.detect(frame.image), frame.origin_px)
-        found = self._placer.scaled(found, frame.size_wh)
+        assert self._appearance is not None
+        detected = detector.detect(frame.image)
+        looks = self._appearance.describe(frame.image, detected)
+        found = self._placer.scaled(uncropped(detected, frame.origin_px), frame.size_wh)
         places = self._placer.places(found)
         names = self._tracker.update(
-            places.floor_mm, places.sigma_mm, found.scores, frame.boottime_ns / 1e9
+            places.floor_mm, places.sigma_mm, found.scores, frame.boottime_ns / 1e9, looks
         )
         at_s = frame.boottime_ns / 1e9
         self._recall.note(at_s, names, places.floor_mm)
         self._gate.looked(len(found), at_s)
-        return people_payload(found, places, names, self._placer)
+        people = people_payload(found, places, names, self._placer)
+        told = [index for index, name in enumerate(names) if name is not None]
+        for person, index in zip(people, told, strict=True):
+            look = look_payload(looks[index])
+            if look is not None:
+                person["appearance"] = look
+        return people
 
     async def _tell(self) -> None:
         """Publish the status whenever the camera comes or goes; the newest state counts."""
@@ -394,6 +408,7 @@ def check(config: WorkerConfig) -> None:
         FramingError: Crop or mask do not fit the picture.
     """
     _placer(config)
+    _appearance(config)
     config.framing.check()
     if config.detector != "ultralytics":
         _detector(config)
@@ -408,6 +423,11 @@ def _detector(config: WorkerConfig) -> Detector:
         threads=config.threads,
         input_px=config.input_px,
     )
+
+
+def _appearance(config: WorkerConfig) -> Appearance:
+    model = None if config.reidentification is None else Path(config.reidentification)
+    return build_appearance(model, threads=config.threads)
 
 
 def _placer(config: WorkerConfig) -> Placer:
