@@ -2,7 +2,7 @@
 # Everything runs in .venv, installed from .ci/constraints.txt; nothing needs root.
 #
 #   make demo              a simulated store, end to end   [SEED=7] [KEEP=1]
-#   make test              the checks and the whole test suite   [TORCH=0: without ultralytics]
+#   make test              the checks and the whole test suite   [TORCH=0: without ultralytics] [JOBS=2]
 #   make acceptance        the demo on ten seeds, then killed twenty times: half an hour
 #   make soak              simulated days with faults   [MINUTES=10 or SEEDS=1-10000]
 #   make bench             the design's limits on a simulated nano-store, some minutes
@@ -13,6 +13,7 @@
 COMMA := ,
 PYTHON ?= python3
 TORCH ?= 1
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml .ci/constraints.txt
@@ -34,7 +35,7 @@ demo: $(VENV)/.demo
 	$(BIN)/shelfgate demo $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep-going)
 
 test: check asyncapi
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: $(TEST_STAMP)
 	$(BIN)/ruff check
