@@ -9,13 +9,13 @@ import msgspec
 from gateway.domain import events, lessons, looking, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
-from gateway.domain.choices import Scenery, Sketch, identified, plain
+from gateway.domain.choices import LEFT_BEHIND, NEVER_MET, Scenery, Sketch, identified, plain
+from gateway.domain.closing import write_carts
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import extend
 from gateway.domain.output import Step
 from gateway.domain.readings import Reading, hidden, plausible, read, unread_g
-from gateway.domain.reviews import act_of, ask, candidates_of, taken_unseen, weights
-from gateway.domain.sessions import write_carts
+from gateway.domain.reviews import act_of, ask, candidates_of, in_question, taken_unseen, weights
 from gateway.domain.state import ClosedCart, Decided, Doubt, Holding, OpenChange, Review
 from gateway.domain.unattended import decide_unattended
 from gateway.domain.watching import Watching
@@ -102,6 +102,7 @@ def _decide(step: Step, change: OpenChange) -> None:
         step.observe(step, change)
     if change.reason != "attended":
         decide_unattended(step, change)
+        _remember_misplaced(step)
     else:
         _explain(step, change)
     places = step.layout.shelves[change.shelf].plates
@@ -117,6 +118,7 @@ def _explain(step: Step, change: OpenChange) -> None:
     readings = readings_of(step, change, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.why_unseen(change.change.since_ns))
+        _remember_misplaced(step)
         return
     beliefs = state.beliefs
     scenery = Scenery(
@@ -129,6 +131,7 @@ def _explain(step: Step, change: OpenChange) -> None:
         known=watching.known,
         place=watching.place,
         unseen=taken_unseen(step),
+        left=_left(step),
         carts="carts" not in without,
     )
     pressed = {load.change for load in beliefs.best.loads if load.shelf == change.shelf}
@@ -160,6 +163,15 @@ def _explain(step: Step, change: OpenChange) -> None:
         _settle(step, change.id)
         beliefs.forget_loads()
     tidy(step)
+
+
+def _left(step: Step) -> dict[str, float]:
+    """Return how likely others bring what was taken by those who have left, by session."""
+    came_ns = min((one.started_ns for one in step.state.sessions.values()), default=step.now_ns)
+    return {
+        name: LEFT_BEHIND if came_ns <= (cart.closed_ns or 0) else NEVER_MET
+        for name, cart in step.state.closed.items()
+    }
 
 
 def readings_of(step: Step, change: OpenChange, watching: Watching) -> list[Reading]:
@@ -342,9 +354,12 @@ def _doubtful(step: Step, one: Attribution) -> str | None:
 
 
 def _answers_review(step: Step, one: Attribution) -> bool:
-    """Tell whether a change brought back what an open review may give to somebody."""
-    brought = {act.gtin for act in one.acts if act.session is None and act.direction == "put-back"}
-    return bool(brought) and not brought.isdisjoint(taken_unseen(step))
+    """Tell whether a change brought back what an open review may give to somebody else."""
+    brought = [act for act in one.acts if act.direction == "put-back"]
+    nobodys = {act.gtin for act in brought if act.session is None}
+    if nobodys and not nobodys.isdisjoint(taken_unseen(step)):
+        return True
+    return bool(brought) and not in_question(step).isdisjoint(act.gtin for act in brought)
 
 
 def _unexplained(step: Step, one: Attribution) -> bool:
@@ -441,6 +456,9 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
     for cart in state.closed.values():
         if cart.closed_ns is None:  # No explanation holds it any more.
             _replace(cart, before, acts)
+    for act in acts:
+        if act.session is None and act.direction == "pick":
+            state.unseen[act.gtin] = step.now_ns
     tell(step, f"review {review.id}", review)
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways to explain one move: what it was, whose hand and whose cart, given what carts hold."""
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from math import exp, hypot, log
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -36,6 +37,10 @@ NOT_THERE: Final = -30.0
 """Logarithm of the share of a session of which nobody was near."""
 HANDED_OVER: Final = 0.06
 """Probability that not who took it puts it back."""
+LEFT_BEHIND: Final = 0.01
+"""The same of what somebody took who has left since, if anybody is there whom they met."""
+NEVER_MET: Final = 1e-5
+"""The same of what somebody took who left before all others came."""
 TAKEN_BACK_MAX: Final = 3
 """Most units of one product that are put back at once."""
 UNITS_MAX: Final = 6
@@ -109,8 +114,10 @@ class Scenery(NamedTuple):
     """What products weigh."""
     place: Callable[[Move, str], float]
     """How well a move's place fits where a product belongs."""
-    unseen: Container[str] = ()
+    unseen: Collection[str] = ()
     """Products of which a unit was taken when nobody could be named."""
+    left: Mapping[str, float] = MappingProxyType({})
+    """Sessions whose carts are closed: the probability that somebody else brings what they took."""
     carts: bool = True
     """Whether carts count as evidence."""
 
@@ -309,17 +316,33 @@ class Weigher:
         Whoever brings it holds none by what is known.
         """
         found = []
-        for option in self._scenery.home(move)[:CHOICES_MAX]:
-            if option.gtin not in self._scenery.unseen or option.misplaced:
+        for option in self._scenery.home(move)[:CHOICES_MAX] if self._scenery.unseen else ():
+            if option.gtin in self._scenery.unseen and not option.misplaced:
+                loglik = option.loglik + PUT_BACK + self._others(move, one, option.gtin)
+                act = self._sketch(move, None, option.gtin, option.quantity, misplaced=False)
+                found.append(Choice(loglik, act))
+        for gtin in sorted(self._scenery.unseen):
+            known = self._scenery.known.get(gtin)
+            if known is None or self._scenery.place(move, gtin) >= ELSEWHERE:
                 continue
-            others = sum(
+            total_g = abs(move.total_g)
+            loglik = weight_loglik(total_g, move.sigma_g, known.unit_g, known.sigma_g)
+            loglik += PUT_BACK + ELSEWHERE + self._others(move, one, gtin)
+            act = self._sketch(move, None, gtin, 1, misplaced=True)
+            put = self._laid(move, (Item(gtin, total_g),))
+            found.append(Choice(loglik, act, put=put))
+        return found
+
+    def _others(self, move: Move, one: Child, gtin: str) -> float:
+        """Return the logarithm of the share of those who hold none of a product."""
+        return log(
+            1e-12
+            + sum(
                 exp(share)
                 for session, share in self._who[move].items()
-                if not any(item.gtin == option.gtin for item in one.carts.get(session or "", ()))
+                if not any(item.gtin == gtin for item in one.carts.get(session or "", ()))
             )
-            act = self._sketch(move, None, option.gtin, option.quantity, misplaced=False)
-            found.append(Choice(option.loglik + PUT_BACK + log(others + 1e-12), act))
-        return found
+        )
 
     def _misplaced(self, move: Move, lying: tuple[Lying, ...]) -> list[Choice]:
         found = []
@@ -342,7 +365,8 @@ class Weigher:
 
     def _put_backs(self, move: Move, session: str, items: tuple[Item, ...]) -> list[Choice]:
         who = self._who[move]
-        share = log(exp(who.get(session, NOT_THERE)) + HANDED_OVER)
+        handed = self._scenery.left.get(session, HANDED_OVER)
+        share = log(exp(who.get(session, NOT_THERE)) + handed)
         scenery, found = self._scenery, []
         for one in returned(move, items, scenery.known, scenery.place):
             gtin, units = one.units[0].gtin, one.units

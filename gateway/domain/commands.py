@@ -238,6 +238,8 @@ def _review(step: Step, command: Command) -> None:
     acts = [msgspec.structs.replace(act, gtin=_gtin(act.gtin)) for act in wanted.acts]
     if len(acts) > ACTS_MAX:
         raise CommandError(f"{len(acts)} acts: one change has at most {ACTS_MAX}")
+    if sum(act.quantity for act in acts) > QUANTITY_MAX:
+        raise CommandError(f"acts of more than {QUANTITY_MAX} units: no change has so many")
     felt = {weight.plate for weight in review.weights}  # The store may have none of them by now.
     felt |= {act.plate for candidate in review.candidates for act in candidate.acts}
     for act in acts:

@@ -11,7 +11,9 @@ import numpy as np
 
 from gateway.domain import (
     changes,
+    closing,
     commands,
+    drops,
     events,
     lessons,
     looking,
@@ -191,7 +193,7 @@ class Engine:
             case DeviceStatus():
                 presence.status(step, item)
             case Dropped():
-                sessions.drop(step, item.device, item.reason, item.count)
+                drops.drop(step, item.device, item.reason, item.count)
             case LinkState():
                 step.state.link_online = item.online
             case Command():
@@ -209,7 +211,7 @@ class Engine:
             case GatewayGap():
                 time.begin_gap(step, item)
             case GatewayStopping():
-                sessions.tell_drops(step)
+                drops.tell_drops(step)
                 lessons.save(step)
                 step.emit(events.GatewayStoppedData, "gateway", reason=item.reason)
 
@@ -217,7 +219,7 @@ class Engine:
         name = item.device.removeprefix("shelf/")
         places = step.layout.shelves.get(name)
         if places is None or {len(row) for row in item.w} != {len(places.plates)}:
-            sessions.drop(step, item.device, "unknown-shape")
+            drops.drop(step, item.device, "unknown-shape")
             return
         device = presence.accept(step, item)
         if device is None:
@@ -255,7 +257,7 @@ class Engine:
         sessions.corrected(step)
         people.exchanged, people.merged = [], []
         if people.turned_away:
-            sessions.drop(step, item.device, "too-many-people", people.turned_away)
+            drops.drop(step, item.device, "too-many-people", people.turned_away)
             people.turned_away = 0
         sessions.seen(step, present)
 
@@ -279,7 +281,8 @@ def _shelf(step: Step, name: str, plates: int) -> ShelfState:
             if holding is not None and holding.weighed_g is not None:
                 shelf.reference_g[place.index] = holding.weighed_g
                 shelf.moving[place.index] = False  # Until it was last seen, right below.
-        look_away(shelf, step.now_ns if state.gap_since_ns is None else state.gap_since_ns)
+        # Nobody watched it since the gap, or since the start that first heard of it now.
+        look_away(shelf, state.started_ns if state.gap_since_ns is None else state.gap_since_ns)
     return shelf
 
 
@@ -287,12 +290,12 @@ def _tick(step: Step) -> None:
     state = step.state
     changes.decide_due(step)
     changes.tidy(step)
-    sessions.tick(step, sessions.Open(changes.ask_before_closing, changes.forget_cart))
+    sessions.tick(step, closing.Open(changes.ask_before_closing, changes.forget_cart))
     kept = {person for session in state.sessions.values() for person in session.persons}
     state.people.forget_strangers(kept, step.now_ns)
     presence.watch(step)
     if step.now_ns - state.drops_told_ns >= DROPS_TOLD_NS:
-        sessions.tell_drops(step)
+        drops.tell_drops(step)
         time.forget_tokens(step)
     weighed = sum(holding.weighed_g is not None for holding in state.holdings.values())
     every_ns = DRIFT_SAVED_NS if weighed >= len(step.layout.plates) else FIRST_SAVED_NS

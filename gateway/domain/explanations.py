@@ -27,6 +27,8 @@ PAIRS_MAX: Final = 80
 CHILDREN_MAX: Final = 96
 PARTIAL_MAX: Final = 8
 LOADS_MAX: Final = 6
+LYING_MAX: Final = 96
+"""Units that lie about in the whole store: of more the oldest are forgotten."""
 WAYS_MAX: Final = 4
 WAY_MIN: Final = 0.01
 """So many ways to one state of carts and shelves are remembered, and none that is less likely."""
@@ -230,7 +232,7 @@ def _apply(one: Child, choice: Choice, move: Move) -> Child:
     if choice.lying:
         lying = tuple(item for index, item in enumerate(lying) if index not in choice.lying)
     if choice.put:
-        lying = (*lying, *choice.put)
+        lying = (*lying, *choice.put)[-LYING_MAX:]
     loads = one.loads
     if choice.ends is not None:
         loads = tuple(load for load in loads if load != choice.ends)
@@ -363,23 +365,28 @@ def _carry(
         return
     to_cart = (act.direction == "pick") is not undo
     weight_g = unit_g[act.gtin]
+    if act.session is not None and act.session in carts:
+        carts[act.session] = _moved(carts[act.session], act, weight_g, to_cart=to_cart)
+    if not act.misplaced:
+        return
     for _ in range(act.quantity):
-        if act.session is not None and act.session in carts:
-            held = list(carts[act.session])
-            wanted = 1 if not to_cart else -1
-            spare = next(
-                (item for item in reversed(held) if (item.gtin, item.count) == (act.gtin, wanted)),
-                None,
-            )
-            if spare is not None:
-                held.remove(spare)
-            else:
-                held.append(Item(act.gtin, weight_g if to_cart else 0.0))
-            carts[act.session] = tuple(held)
-        if not act.misplaced:
-            continue
         there = [item for item in lying if (item.gtin, item.plate) == (act.gtin, act.plate)]
         if to_cart and there:
             lying.remove(there[-1])
         elif not to_cart:
             lying.append(Lying(act.gtin, weight_g, act.shelf, act.plate, act.x_mm))
+    del lying[:-LYING_MAX]
+
+
+def _moved(
+    held: tuple[Item, ...], act: Sketch, weight_g: float, *, to_cart: bool
+) -> tuple[Item, ...]:
+    """Return a cart after an act: the latest units that it undoes go, the rest is added."""
+    wanted, left = -1 if to_cart else 1, act.quantity
+    kept: list[Item] = []
+    for item in reversed(held):
+        if left and (item.gtin, item.count) == (act.gtin, wanted):
+            left -= 1
+        else:
+            kept.append(item)
+    return (*reversed(kept), *(Item(act.gtin, weight_g if to_cart else 0.0),) * left)

@@ -6,9 +6,9 @@ from typing import Final
 from gateway.domain import events
 from gateway.domain.changes import settled
 from gateway.domain.devices import Device, Marks, Verdict
+from gateway.domain.drops import drop
 from gateway.domain.inputs import DeviceInput, DeviceStatus, Samples
 from gateway.domain.output import Step
-from gateway.domain.sessions import drop
 from gateway.domain.weighing import ShelfState, look_away
 
 SILENT_NS_MAX: Final = 5_000_000_000

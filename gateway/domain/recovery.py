@@ -10,11 +10,11 @@ then is forgotten too: what changed since was told already, by the gateway that 
 
 from gateway.domain import events, lessons, presence
 from gateway.domain.beliefs import Beliefs
+from gateway.domain.drops import tell_drops
 from gateway.domain.inputs import GatewayStarted, Recovery
 from gateway.domain.output import Step
 from gateway.domain.restock import check_holdings, tell_alike
 from gateway.domain.reviews import ask
-from gateway.domain.sessions import tell_drops
 
 
 def started(step: Step, item: GatewayStarted) -> None:

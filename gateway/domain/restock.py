@@ -4,10 +4,10 @@
 from collections.abc import Collection
 
 from gateway.domain import changes, events, lessons, presence, products
+from gateway.domain.drops import drop
 from gateway.domain.layout import Layout
 from gateway.domain.output import Step
 from gateway.domain.planogram import TOLD_MAX, alike
-from gateway.domain.sessions import drop
 from gateway.domain.weighing import complete
 
 

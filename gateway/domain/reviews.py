@@ -8,14 +8,17 @@ from typing import Final
 
 from gateway.domain import events, products
 from gateway.domain.choices import Sketch, identified, plain
+from gateway.domain.closing import list_review, visited_since
+from gateway.domain.drops import drop
 from gateway.domain.events import Act, Candidate, Hand, PlateDelta
 from gateway.domain.output import Step
-from gateway.domain.sessions import drop
 from gateway.domain.state import Review
 from gateway.domain.weighing import PlateChange
 
 REVIEWS_MAX: Final = 1_000
 CANDIDATES_MAX: Final = 5
+UNSEEN_NS: Final = 1_800_000_000_000
+"""What a person decided that nobody known took may come back for so long."""
 UNSEEN_MAX: Final = 32
 """So many of the latest reviews tell what was taken unseen; of older ones it has left the store."""
 UNATTENDED: Final = frozenset({"gateway-down", "device-down", "no-camera", "nobody-near"})
@@ -51,14 +54,35 @@ def candidates_of(options: Iterable[tuple[float, tuple[Sketch, ...]]]) -> list[C
 
 
 def taken_unseen(step: Step) -> set[str]:
-    """Return the products of which a unit left, by open reviews, when nobody could be named."""
-    latest = islice(reversed(step.state.reviews.values()), UNSEEN_MAX)
-    return {
+    """Return the products of which a unit left when nobody could be named.
+
+    By open reviews, and by those that a person has decided so lately.
+    """
+    unseen = step.state.unseen
+    for gtin in [gtin for gtin, at_ns in unseen.items() if step.now_ns - at_ns > UNSEEN_NS]:
+        del unseen[gtin]
+    return set(unseen) | {
         act.gtin
-        for review in latest
+        for review in _latest(step)
         for act in (review.candidates[0].acts if review.candidates else ())
         if act.session is None and act.direction == "pick"
     }
+
+
+def in_question(step: Step) -> set[str]:
+    """Return the products that open reviews may give to somebody, and explanations do no more."""
+    return {
+        act.gtin
+        for review in _latest(step)
+        if review.change not in step.state.beliefs.open
+        for candidate in review.candidates
+        for act in candidate.acts
+        if act.session is not None and act.direction == "pick"
+    }
+
+
+def _latest(step: Step) -> Iterable[Review]:
+    return islice(reversed(step.state.reviews.values()), UNSEEN_MAX)
 
 
 def weights(step: Step, shelf: str, plates: Sequence[PlateChange]) -> list[PlateDelta]:
@@ -86,10 +110,15 @@ def ask(
     times: tuple[str, str],
     at_ns: int,
     near: Mapping[str, float] = MappingProxyType({}),
+    since_ns: int | None = None,
 ) -> bool:
-    """Ask a person about a change, report it as unattended, or both; tell whether one is asked."""
+    """Ask a person about a change, report it as unattended, or both; tell whether one is asked.
+
+    With ``since_ns``, when the change began, those who have left since are thought of as well.
+    """
     unattended = reason in UNATTENDED
-    sessions = [] if reason == "nobody-near" else sorted(step.state.sessions)
+    gone = [] if since_ns is None else visited_since(step, since_ns)
+    sessions = gone if reason == "nobody-near" else sorted({*step.state.sessions, *gone})
     if not unattended:
         named = {act.session for one in candidates for act in one.acts if act.session is not None}
         sessions = sorted({*sessions, *named})
@@ -115,25 +144,33 @@ def ask(
             review=review.id if asked else None,
         )
     if asked:
-        _remember(step, review)
-        step.emit(
-            events.ReviewRequested,
-            subject,
-            at_ns,
-            review=review.id,
-            change=change,
-            reason=reason,
-            candidates=review.candidates,
-            sessions=sessions,
-            weights=felt,
-            hands=[
-                Hand(session, round(share, 4))
-                for session, share in sorted(near.items(), key=lambda one: (-one[1], one[0]))
-            ],
-            started=review.started,
-            ended=review.ended,
-        )
+        _request(step, review, subject=subject, reason=reason, near=near, at_ns=at_ns)
+        list_review(step, gone)
     return asked
+
+
+def _request(
+    step: Step, review: Review, *, subject: str, reason: str, near: Mapping[str, float], at_ns: int
+) -> None:
+    """Keep a review until it is decided, and ask for it."""
+    _remember(step, review)
+    step.emit(
+        events.ReviewRequested,
+        subject,
+        at_ns,
+        review=review.id,
+        change=review.change,
+        reason=reason,
+        candidates=review.candidates,
+        sessions=review.sessions,
+        weights=review.weights,
+        hands=[
+            Hand(session, round(share, 4))
+            for session, share in sorted(near.items(), key=lambda one: (-one[1], one[0]))
+        ],
+        started=review.started,
+        ended=review.ended,
+    )
 
 
 def _remember(step: Step, review: Review) -> None:

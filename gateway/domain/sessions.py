@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visits: opened by an entry scan, bound to a person, closed when the person has left."""
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from math import hypot
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from gateway.domain import events
-from gateway.domain.carts import Lines, receipt
+from gateway.domain.closing import Open, close, hold_over
+from gateway.domain.drops import drop
 from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import EntryScanned
 from gateway.domain.output import Step
 from gateway.domain.people import LOST_NS_MAX, Person
-from gateway.domain.state import ClosedCart, Review, Session
+from gateway.domain.state import Session
 from gateway.domain.store import Zone
 from gateway.domain.timekeeping import forgotten, outlived
 
@@ -38,18 +39,8 @@ BLIND_NS_MAX: Final = 6_000_000_000
 """How long a camera that stopped is waited for when somebody was last seen at the exit."""
 MOVED_MM: Final = 800.0
 """A person's place is written again after this much walking."""
-CLOSED_CARTS_MAX: Final = 1_000
-CLOSED_HOLD_NS: Final = 90_000_000_000
-"""How long later evidence may still adjust a closed cart."""
-PROBABILITY_KEPT: Final = 0.02
-"""A line whose probability changed by less is not written down for that alone."""
 TOKENS_MAX: Final = 100_000
 """Tokens remembered where no clock says which have expired."""
-STRANGE_TOLD_MAX: Final = 8
-"""Devices not of this store that one report names."""
-OTHER: Final = "gateway/other"
-COUNT_MAX: Final = 2**53
-"""What JSON readers take for a whole number; a device's counter may jump by as much."""
 
 
 def enter(step: Step, scan: EntryScanned) -> None:
@@ -93,32 +84,6 @@ def enter(step: Step, scan: EntryScanned) -> None:
     known = step.layout.scanners.get(scanner)
     if known is not None and known.door is not None:
         step.effects.append(OpenDoor(id=step.name(), door=known.door, session=session.id))
-
-
-def drop(step: Step, device: str, reason: str, count: int = 1) -> None:
-    """Count inputs that were refused; the next report tells them.
-
-    Of devices that the store does not know, a few are told by name: names are whatever a wire says.
-    """
-    drops = step.state.drops
-    key = f"{device} {reason}"
-    if key not in drops and device not in step.layout.devices:
-        strange = sum(name.partition(" ")[0] not in step.layout.devices for name in drops)
-        if strange >= STRANGE_TOLD_MAX:
-            key = f"{OTHER} other"
-    drops[key] = drops.get(key, 0) + count
-
-
-def tell_drops(step: Step) -> None:
-    """Tell what was dropped since this was last told, in one event a device and reason."""
-    state = step.state
-    state.drops_told_ns = step.now_ns
-    for key in sorted(state.drops):
-        device, _, reason = key.rpartition(" ")
-        count = min(state.drops[key], COUNT_MAX)
-        if count > 0:
-            step.emit(events.InputsDropped, device, device=device, reason=reason, count=count)
-    state.drops = {}
 
 
 def _bind(session: Session, person: Person) -> None:
@@ -325,15 +290,6 @@ def corrected(step: Step) -> None:
                 step.touch("session", session.id)
 
 
-class Open(NamedTuple):
-    """What the changes that are open have to do with a cart."""
-
-    ask: Callable[[Step, str], None]
-    """Asks a person about what may still change it."""
-    forget: Callable[[Step, str], None]
-    """Holds for true what was told of it: no later change can touch it."""
-
-
 def tick(step: Step, changes: Open) -> None:
     """Let sessions end whose persons have left or whose time is over.
 
@@ -365,12 +321,7 @@ def tick(step: Step, changes: Open) -> None:
         if session.leaving_ns is not None and _may_close(step, session.id, session.leaving_ns):
             changes.ask(step, session.id)
             close(step, session, changes)
-    for name, cart in list(step.state.closed.items()):
-        if cart.closed_ns is not None and step.now_ns - cart.closed_ns > CLOSED_HOLD_NS:
-            changes.ask(step, name)
-            changes.forget(step, name)
-            cart.closed_ns = None
-        _forget_if_done(step, name)
+    hold_over(step, changes)
 
 
 def _unseen_max_ns(step: Step, session: Session) -> int:
@@ -406,93 +357,3 @@ def _may_close(step: Step, session: str, left_ns: int) -> bool:
         or shelf.pending
         for shelf in step.state.shelves.values()
     )
-
-
-def open_reviews(step: Step, session: str) -> list[str]:
-    """Return the reviews that may still change a session's cart."""
-    return sorted(review.id for review in step.state.reviews.values() if session in review.sessions)
-
-
-def close(step: Step, session: Session, changes: Open) -> None:
-    """Make the receipt and end the session; later evidence may adjust the cart for a while."""
-    state = step.state
-    confirmed: Literal["online", "offline"] = "online" if state.link_online else "offline"
-    lines = state.beliefs.lines(session.id)
-    cart = ClosedCart(
-        session=session.id, revision=0, lines=lines, confirmed=confirmed, closed_ns=step.now_ns
-    )
-    _emit_cart(step, cart)
-    step.emit(
-        events.SessionEnded,
-        f"session/{session.id}",
-        session=session.id,
-        reason=session.reason,
-    )
-    del state.sessions[session.id]
-    step.touch("session", session.id)
-    for person in session.persons:
-        state.people.forget(person)
-    oldest = next(iter(state.closed), "")
-    if step.keep("closed", state.closed, session.id, cart, CLOSED_CARTS_MAX):
-        changes.forget(step, oldest)
-        if open_reviews(step, oldest):
-            drop(step, "gateway/carts", "forgotten")
-
-
-def write_carts(step: Step, reason: str, review: Review | None = None) -> None:
-    """Write down every cart as the best explanation has it; adjust those that are closed.
-
-    Args:
-        step: The step.
-        reason: Why, for ``cart.adjusted``.
-        review: The decision that led to it: each closed cart that it may touch says so.
-    """
-    state = step.state
-    for session in state.sessions.values():
-        lines = state.beliefs.lines(session.id)
-        if _differ(session.lines, lines):
-            session.lines = lines
-            step.touch("session", session.id)
-    for name, cart in list(state.closed.items()):
-        told = dict(cart.lines)
-        if cart.closed_ns is not None:
-            cart.lines = state.beliefs.lines(name)
-        concerned = review is not None and name in review.sessions
-        if concerned or _counts(told) != _counts(cart.lines):
-            cart.revision += 1
-            step.touch("closed", name)
-            _emit_cart(step, cart, reason)
-        _forget_if_done(step, name)
-
-
-def _forget_if_done(step: Step, name: str) -> None:
-    """Forget a closed cart that neither evidence nor a review can change any more."""
-    if step.state.closed[name].closed_ns is None and not open_reviews(step, name):
-        del step.state.closed[name]
-        step.touch("closed", name)
-
-
-def _counts(lines: Lines) -> dict[str, int]:
-    return {gtin: line.quantity for gtin, line in lines.items()}
-
-
-def _differ(told: Lines, lines: Lines) -> bool:
-    """Tell whether a cart is worth writing down again."""
-    return _counts(told) != _counts(lines) or any(
-        abs(told[gtin].probability - line.probability) > PROBABILITY_KEPT
-        for gtin, line in lines.items()
-    )
-
-
-def _emit_cart(step: Step, cart: ClosedCart, adjusted: str | None = None) -> None:
-    """Make a receipt event: ``cart.closed``, or ``cart.adjusted`` with the reason given."""
-    kind = events.CartClosed if adjusted is None else events.CartAdjusted
-    extra = {} if adjusted is None else {"reason": adjusted}
-    fields: dict[str, object] = {
-        "session": cart.session,
-        "revision": cart.revision,
-        "lines": receipt(cart.lines, step.state.store, step.state.products),
-        "open": open_reviews(step, cart.session),
-        "confirmed": cart.confirmed,
-    }
-    step.emit(kind, f"session/{cart.session}", None, **fields, **extra)

@@ -11,6 +11,7 @@ from gateway.domain.beliefs import Beliefs
 from gateway.domain.carts import Lines, UsedProduct
 from gateway.domain.devices import Device
 from gateway.domain.events import Act, Candidate, PlateDelta
+from gateway.domain.explanations import LYING_MAX
 from gateway.domain.goods import Lying
 from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
 from gateway.domain.layout import Layout
@@ -197,6 +198,8 @@ class EngineState(msgspec.Struct):
     unsaved: dict[str, None] = {}
     """Products of which something was learned that no durable row has."""
     learned_saved_ns: int = 0
+    unseen: dict[str, int] = {}
+    """Products that a person decided to have been taken by nobody known, and when that was."""
     trembling: dict[str, int] = {}
     """Plates whose trembling may have changed: at so many looks in a row."""
     trembling_ns: int = 0
@@ -332,8 +335,8 @@ def _believe(state: EngineState) -> None:
         for plate, holding in sorted(state.holdings.items())
         if (place := layout.plates.get(plate)) is not None
         for gtin, count in sorted(holding.misplaced.items())
-        for _ in range(count)
-    )
+        for _ in range(min(count, LYING_MAX))
+    )[-LYING_MAX:]
 
 
 def _load(row: StateRow, loaded: dict[str, dict[str, Any]]) -> str | None:

@@ -16,6 +16,7 @@ from gateway.domain.weighing import PlateChange, net
 
 TREMBLE_G: Final = 6.0
 """A smaller change while nobody looked is drift."""
+TIDIED_PART: Final = 0.02
 LEAST_UNIT_PART: Final = 0.4
 """Less than this part of the store's lightest unit is nothing that anybody moved."""
 
@@ -49,8 +50,22 @@ def decide_unattended(step: Step, change: OpenChange, reason: str | None = None)
             felt=weights(step, change.shelf, run),
             times=(step.time(change.change.since_ns), step.time(change.change.stable_ns)),
             at_ns=change.change.stable_ns,
+            since_ns=change.change.since_ns,
         )
         name = step.name()
+        _tidied(step, change.shelf, run)
+
+
+def _tidied(step: Step, shelf: str, run: Sequence[PlateChange]) -> None:
+    """Forget what lay about, where just that weight has gone while nobody looked."""
+    total_g = sum(one.delta_g for one in run)
+    plates = {step.layout.shelves[shelf].plates[one.plate].name for one in run}
+    for one in step.state.beliefs.beam:
+        for item in reversed(one.lying):
+            within_g = TIDIED_PART * item.unit_g + TREMBLE_G
+            if item.plate in plates and abs(item.unit_g + total_g) < within_g:
+                one.lying = tuple(other for other in one.lying if other is not item)
+                break
 
 
 def _candidates(step: Step, shelf: str, run: Sequence[PlateChange]) -> list[Candidate]:

@@ -10,12 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.devices import T_MS_WRAP, DeviceClock
+from gateway.domain.drops import COUNT_MAX
 from gateway.domain.engine import DROPS_TOLD_NS
 from gateway.domain.inputs import DoorState, Dropped, PersonSeen, Tick, Wrist
 from gateway.domain.people import PERSONS_MAX, TRACKS_MAX
 from gateway.domain.persons import MIXED_MAX, PLACES_MAX, WRISTS_MAX
 from gateway.domain.presence import SILENT_NS_MAX, UNHEARD_NS_MAX
-from gateway.domain.sessions import COUNT_MAX
 from gateway.intake import Intake
 from tests.faults.accounts import explained_g, told
 from tests.gateway.domain.scene import (

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gateway.domain.closing import CLOSED_HOLD_NS
 from gateway.domain.inputs import StoreChanged
-from gateway.domain.sessions import CLOSED_HOLD_NS
 from gateway.domain.store import Calibration, Facing
 from tests.faults.accounts import explained_g, told
 from tests.gateway.domain.scene import (

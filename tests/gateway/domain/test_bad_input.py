@@ -4,6 +4,7 @@
 import msgspec
 import pytest
 
+from gateway.domain.drops import STRANGE_TOLD_MAX
 from gateway.domain.engine import DROPS_TOLD_NS
 from gateway.domain.inputs import (
     DoorState,
@@ -11,7 +12,6 @@ from gateway.domain.inputs import (
     PersonSeen,
     Tick,
 )
-from gateway.domain.sessions import STRANGE_TOLD_MAX
 from tests.gateway.domain.scene import (
     JAM,
     STEP_NS,

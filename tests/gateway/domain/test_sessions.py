@@ -2,9 +2,9 @@
 import msgspec
 import pytest
 
+from gateway.domain.closing import CLOSED_HOLD_NS
 from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import EngineSettings, LinkState
-from gateway.domain.sessions import CLOSED_HOLD_NS
 from gateway.domain.store import Zone
 from gateway.domain.timekeeping import STEADY_NS
 from tests.gateway.domain.scene import (
