@@ -10,11 +10,11 @@ from typing import Final
 
 from gateway.domain.choices import Who
 from gateway.domain.devices import Device
+from gateway.domain.drops import drop
 from gateway.domain.effects import Look
 from gateway.domain.inputs import Looked
 from gateway.domain.output import Step
 from gateway.domain.readings import Reading
-from gateway.domain.sessions import drop
 from gateway.domain.state import OpenChange
 from gateway.domain.watching import Watching
 
