@@ -140,8 +140,8 @@ class ReviewRequested(Data, frozen=True, kw_only=True):
     sessions: list[str]
     """Sessions whose carts the decision may change."""
     weights: list[PlateDelta]
-    hands: list[Hand]
-    """Who was near, the likeliest first; empty where no camera looked."""
+    hands: list[Hand] = []
+    """Who was near, the likeliest first; empty where no camera looked. Left out by older ones."""
     started: str
     ended: str
 

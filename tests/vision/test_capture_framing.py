@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.vision.test_vision_worker import OnePerson, config
+from vision.appearance import build_appearance
 from vision.detectors import Detections
 from vision.framing import FrameTypeError, Framing, FramingError, as_bgr
 from vision.worker import Worker, check
@@ -121,6 +122,8 @@ def test_people_in_a_crop_stand_where_they_stand_in_the_whole_picture(scale):
     whole_wh = (512 * scale, 384 * scale)
     whole = np.zeros((whole_wh[1], whole_wh[0], 3), np.uint8)
     plain, cropped = Worker(config(), None), Worker(config(crop=(100, 40, 300, 300)), None)
+    for worker in (plain, cropped):
+        worker._appearance = build_appearance()
     cut = cropped.config.framing.cut(whole)
     detector = InTheCrop(whole_wh, cut.origin_px)
     for number in range(3):
