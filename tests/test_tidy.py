@@ -127,7 +127,7 @@ ONE_PLACE = {
     "ultralytics": "vision/yolo/",
 }
 """Where each library of hardware or network may appear. Simulated devices sign their own tokens."""
-ALSO = {"jwt": "gateway/simulator/", "onnxruntime": "vision/reidentification.py"}
+ALSO = {"jwt": "gateway/simulator/"}
 
 
 @pytest.mark.parametrize("library", sorted(ONE_PLACE))

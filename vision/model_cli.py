@@ -21,7 +21,7 @@ SIDE_MAX_PX = 4096
 
 def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add both commands to a parser; each sets ``run``, which takes the parsed arguments."""
-    bench = _command(
+    bench = add_command(
         commands,
         "bench",
         "Measure each runtime that is installed here: latency, frames a second, CPU time and "
@@ -49,7 +49,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     bench.add_argument("--seconds", type=_number(1, 3600), default=10, help="at each size, at most")
     bench.add_argument("--json", action="store_true", help="print JSON")
 
-    check = _command(
+    check = add_command(
         commands,
         "check",
         "Say what a model file is: its format, input, classes and keypoints, and which runtimes "
@@ -120,13 +120,14 @@ def _number(least: int, most: int) -> Callable[[str], int]:
     return number
 
 
-def _command(
+def add_command(
     commands: "argparse._SubParsersAction[Any]",
     name: str,
     purpose: str,
     example: str,
     run: Callable[[argparse.Namespace], int],
 ) -> argparse.ArgumentParser:
+    """Add a command that says what it is for, with an example; return its parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=purpose.partition(".")[0],

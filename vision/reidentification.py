@@ -11,11 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 
 from gateway.domain.identity import Scatter
 from vision.appearance import LOOK, signs
 from vision.detectors import Detections, ModelError
+from vision.detectors.onnx import open_session
 from vision.geometry import FloatArray
 from vision.rendering import Image
 
@@ -39,17 +39,7 @@ class ReidentificationModel:
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         if not path.is_file():
             raise ModelError(f"{path}: no such file. Give the path of a re-identification model")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Threads that spin between frames would burn the cores that the daemon needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's errors have no common base but this
-            raise ModelError(f"{path}: no ONNX model ({error}). Export it again") from error
+        self._session = open_session(path, threads)
         asked = self._session.get_inputs()
         shape = asked[0].shape if len(asked) == 1 else []
         sides = shape[2:] if len(shape) == 4 and shape[1] == 3 else []

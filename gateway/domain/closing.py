@@ -80,9 +80,7 @@ def write_carts(step: Step, reason: str, review: Review | None = None) -> None:
             cart.lines = state.beliefs.lines(name)
         concerned = review is not None and name in review.sessions
         if concerned or _counts(told) != _counts(cart.lines):
-            cart.revision += 1
-            step.touch("closed", name)
-            _emit_cart(step, cart, reason)
+            _adjust(step, cart, reason)
         _forget_if_done(step, name)
 
 
@@ -126,10 +124,14 @@ def visited_since(step: Step, since_ns: int) -> list[str]:
 def list_review(step: Step, names: Iterable[str]) -> None:
     """Say with closed carts that a review may change them which was asked for since."""
     for name in names:
-        cart = step.state.closed[name]
-        cart.revision += 1
-        step.touch("closed", name)
-        _emit_cart(step, cart, QUESTION)
+        _adjust(step, step.state.closed[name], QUESTION)
+
+
+def _adjust(step: Step, cart: ClosedCart, reason: str) -> None:
+    """Tell a closed cart anew, under its next revision."""
+    cart.revision += 1
+    step.touch("closed", cart.session)
+    _emit_cart(step, cart, reason)
 
 
 def _forget_if_done(step: Step, name: str) -> None:

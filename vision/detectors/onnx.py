@@ -14,6 +14,24 @@ from vision.detectors.told import told_by
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
+    """Return an ONNX file, ready to run on so many threads.
+
+    Raises:
+        ModelError: It is no ONNX model, or has operators that the runtime lacks.
+    """
+    ort.set_default_logger_severity(3)  # errors; an old export's warnings help nobody here
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin between frames would burn the cores that the daemon needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common base but this
+        raise ModelError(f"{path}: no ONNX model ({error}). Export it again") from error
+
+
 class OnnxNetwork:
     """One ONNX file."""
 
@@ -23,18 +41,7 @@ class OnnxNetwork:
         Raises:
             ModelError: It is no ONNX model, or has operators that the runtime lacks.
         """
-        ort.set_default_logger_severity(3)  # errors; an old export's warnings help nobody here
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Threads that spin between frames would burn the cores that the daemon needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's errors have no common base but this
-            raise ModelError(f"{path}: no ONNX model ({error}). Export it again") from error
+        self._session = open_session(path, threads)
         self._path = path
         asked = self._session.get_inputs()
         shapes = tuple(

@@ -9,11 +9,12 @@ import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from vision.model_cli import add_command
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ TEST_SEED, TEST_PICTURES = 1001, 200
 
 def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the three commands to a parser; each sets ``run``, which takes the parsed arguments."""
-    train = _command(
+    train = add_command(
         commands,
         "train",
         "Render a training set and train the person and the hands network on it. "
@@ -49,7 +50,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     train.add_argument("--threads", type=int, default=1, help="for each network")
     train.add_argument("--only", choices=["people", "hands"], help="train one of them")
 
-    export = _command(
+    export = add_command(
         commands,
         "export",
         "Write the trained weights as ONNX files, as the vision worker reads them.",
@@ -59,7 +60,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     export.add_argument("--folder", type=Path, default=FOLDER, help="where train wrote")
     export.add_argument("--to", type=Path, default=FIXTURE, help="where the ONNX files go")
 
-    measure = _command(
+    measure = add_command(
         commands,
         "evaluate",
         "Measure ONNX files on rendered pictures they were not trained on; prints JSON.",
@@ -135,23 +136,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
     coded = msgspec.json.format(msgspec.json.encode(quality), indent=2)
     sys.stdout.write(coded.decode() + "\n")
     return 0
-
-
-def _command(
-    commands: "argparse._SubParsersAction[Any]",
-    name: str,
-    purpose: str,
-    example: str,
-    run: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=purpose.partition(".")[0],
-        description=purpose,
-        epilog=f"example: {example}",
-    )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _import(name: str) -> Any:  # noqa: ANN401 - a module has no better type
