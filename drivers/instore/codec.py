@@ -8,7 +8,7 @@ judged here: they are the engine's, from the fields that every input carries.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -61,6 +61,37 @@ class Numbered(msgspec.Struct, kw_only=True):
     """Kernel boot id of a sender on the gateway's own host."""
     host_mono_ms: Milliseconds | None = None
     """CLOCK_BOOTTIME of that sender, in milliseconds; goes with ``host_boot``."""
+
+
+class Heading(TypedDict):
+    """What every input of a numbered message begins with."""
+
+    at: Stamp
+    device: str
+    boot: str
+    seq: int
+    t_ms: int | None
+    host_boot: str | None
+    host_mono_ms: float | None
+
+
+def heading(message: Numbered, device: str, stamp: Stamp) -> Heading:
+    """Return the fields that an input takes over from its message.
+
+    Args:
+        message: As it came.
+        device: ``<kind>/<name>`` that sent it.
+        stamp: When it arrived.
+    """
+    return Heading(
+        at=stamp,
+        device=device,
+        boot=message.boot,
+        seq=message.seq,
+        t_ms=message.t_ms,
+        host_boot=message.host_boot,
+        host_mono_ms=message.host_mono_ms,
+    )
 
 
 class SamplesPayload(Numbered, kw_only=True):
@@ -275,13 +306,7 @@ def _samples(payload: bytes, device: str, plates: int, stamp: Stamp) -> Samples:
         raise _RefusedError("malformed", f"a row does not hold {plates} weights - at `$.w`")
     _check_text("boot", message.boot)
     return Samples(
-        at=stamp,
-        device=device,
-        boot=message.boot,
-        seq=message.seq,
-        t_ms=message.t_ms,
-        host_boot=message.host_boot,
-        host_mono_ms=message.host_mono_ms,
+        **heading(message, device, stamp),
         period_us=message.period_us,
         unit=message.unit,
         w=message.w,
@@ -292,13 +317,7 @@ def _people(payload: bytes, device: str, _plates: int, stamp: Stamp) -> People:
     message = _PEOPLE.decode(payload)
     _check_text("boot", message.boot)
     return People(
-        at=stamp,
-        device=device,
-        boot=message.boot,
-        seq=message.seq,
-        t_ms=message.t_ms,
-        host_boot=message.host_boot,
-        host_mono_ms=message.host_mono_ms,
+        **heading(message, device, stamp),
         people=_persons(message.people),
     )
 
@@ -311,13 +330,7 @@ def _looked(payload: bytes, device: str, _plates: int, stamp: Stamp) -> Looked:
     if after_ms != sorted(set(after_ms)):
         raise _RefusedError("malformed", "frames are not in order of time - at `$.frames`")
     return Looked(
-        at=stamp,
-        device=device,
-        boot=message.boot,
-        seq=message.seq,
-        t_ms=message.t_ms,
-        host_boot=message.host_boot,
-        host_mono_ms=message.host_mono_ms,
+        **heading(message, device, stamp),
         look=message.look,
         frames=[LookedFrame(frame.after_ms, _persons(frame.people)) for frame in message.frames],
     )
@@ -355,13 +368,7 @@ def _door(payload: bytes, device: str, _plates: int, stamp: Stamp) -> DoorState:
     message = _DOOR.decode(payload)
     _check_text("boot", message.boot)
     return DoorState(
-        at=stamp,
-        device=device,
-        boot=message.boot,
-        seq=message.seq,
-        t_ms=message.t_ms,
-        host_boot=message.host_boot,
-        host_mono_ms=message.host_mono_ms,
+        **heading(message, device, stamp),
         open=message.open,
     )
 

@@ -15,7 +15,7 @@ import msgspec
 
 from drivers.entry.tokens import Verified
 from drivers.errors import DriverError
-from drivers.instore.codec import Known, Rejected, Scanned, decode
+from drivers.instore.codec import Known, Rejected, Scanned, decode, heading
 from drivers.mqtt.client import Message, MqttConfig, connect
 from drivers.ports import Clock, Intake
 from gateway.domain.effects import Look, OpenDoor
@@ -178,16 +178,9 @@ class InstoreDriver:
 
 def judged(scan: Scanned, verify: Verify) -> EntryScanned:
     """Verify the token of a scan; the input carries the verdict and no token."""
-    message = scan.message
-    verified = verify(message.text, scan.at)
+    verified = verify(scan.message.text, scan.at)
     return EntryScanned(
-        at=scan.at,
-        device=scan.device,
-        boot=message.boot,
-        seq=message.seq,
-        t_ms=message.t_ms,
-        host_boot=message.host_boot,
-        host_mono_ms=message.host_mono_ms,
+        **heading(scan.message, scan.device, scan.at),
         verdict=verified.verdict,
         shopper=verified.shopper,
         token_hash=verified.token_hash,
