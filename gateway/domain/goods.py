@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a move may have been: products by weight and place, units that somebody holds by theirs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp, hypot, log, pi, sqrt
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway.domain.layout import FacingPlace
 from gateway.domain.readings import Move
@@ -39,6 +40,10 @@ UNKNOWN: Final = -4.0
 UNKNOWN_G: Final = 20.0
 UNKNOWN_RANGE: Final = 4.0
 """Small ones are more frequent: spread evenly over the logarithm of their size."""
+ROOT_2PI: Final = sqrt(2 * pi)
+
+Far = TypeVar("Far", float, NDArray[np.float64])
+Least = Callable[[Far, float], Far]
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -96,14 +101,29 @@ class Option(NamedTuple):
 def weight_loglik(total_g: float, sigma_g: float, expected_g: float, spread_g: float) -> float:
     """Return the log-likelihood of a weight: normal, with heavy tails."""
     sigma_g = hypot(sigma_g, spread_g)
-    near = _normal(total_g - expected_g, sigma_g)
-    wide = _normal(total_g - expected_g, TAIL_WIDER * sigma_g)
-    return log((1.0 - TAIL) * near + TAIL * wide + 1e-300)
+    density = _heavy_tailed((total_g - expected_g) / sigma_g, exp, min)
+    return log(density / (sigma_g * ROOT_2PI) + 1e-300)
+
+
+def _heavy_tailed(far: Far, exponential: Callable[[Far], Far], least: Least[Far]) -> Far:
+    """Return the density, times sigma and the root of 2 pi, of what lies so many sigma off.
+
+    Args:
+        far: One number, or an array of any shape; the other two work on the same.
+        exponential: ``math.exp`` or ``np.exp``.
+        least: ``min`` or ``np.minimum``.
+    """
+    near = _bell(far, exponential, least)
+    wide = _bell(far / TAIL_WIDER, exponential, least) / TAIL_WIDER
+    return (1.0 - TAIL) * near + TAIL * wide
+
+
+def _bell(far: Far, exponential: Callable[[Far], Far], least: Least[Far]) -> Far:
+    return exponential(-0.5 * least(far * far, 1_000.0))
 
 
 def _normal(far_g: float, sigma_g: float) -> float:
-    z = far_g / sigma_g
-    return exp(-0.5 * min(z * z, 1_000.0)) / (sigma_g * sqrt(2 * pi))
+    return _bell(far_g / sigma_g, exp, min) / (sigma_g * ROOT_2PI)
 
 
 def place_loglik(move: Move, facing: FacingPlace) -> float:
@@ -138,9 +158,7 @@ def at_home(
     expected_g, spread_g = weights[:, :1] * quantity, weights[:, 1:] * quantity
     sigma_g = np.hypot(move.sigma_g, spread_g)
     far = (abs(move.total_g) - expected_g) / sigma_g
-    near = np.exp(-0.5 * np.minimum(far**2, 1_000.0))
-    wide = np.exp(-0.5 * np.minimum((far / TAIL_WIDER) ** 2, 1_000.0)) / TAIL_WIDER
-    density = ((1.0 - TAIL) * near + TAIL * wide) / (sigma_g * (2 * pi) ** 0.5)
+    density = _heavy_tailed(far, np.exp, np.minimum) / (sigma_g * ROOT_2PI)
     logliks = np.log(density + 1e-300) + fits[:, None] + FURTHER_UNIT * (quantity - 1)
     best: dict[tuple[str, int], Option] = {}
     for index in np.argsort(-logliks, axis=None, kind="stable")[:most]:
