@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What follows from a store: where each plate is, what belongs on it. Derived, never stored."""
 
+from dataclasses import dataclass
 from math import hypot
 from typing import Final, NamedTuple
 
@@ -14,49 +15,25 @@ HAND_ABOVE_MM: Final = (20.0, 190.0)
 """Where a wrist is while its hand takes something: behind the front edge, above the plate."""
 
 
+@dataclass(frozen=True, slots=True)
 class PlatePlace:
-    """A plate as a box in the store: the space in which a hand is at the plate."""
+    """Where a plate is."""
 
-    def __init__(self, shelf: Shelf, index: int, plate: Plate) -> None:
-        x0, y0, x1, y1 = shelf.front_mm
-        length_mm = hypot(x1 - x0, y1 - y0)
-        self.name = plate.name
-        self.index = index
-        self.calibration = plate.calibration.id if plate.calibration else None
-        self._start = np.array((x0, y0))
-        self._along = np.array((x1 - x0, y1 - y0)) / length_mm
-        self._inward = np.array((-self._along[1], self._along[0]))
-        self._z_mm, self._depth_mm = shelf.z_mm, shelf.depth_mm
-        self.low_mm, self.high_mm = plate.offset_mm, plate.offset_mm + plate.width_mm
-        self.middle_mm = (self.low_mm + self.high_mm) / 2
-        middle = self._start + self._along * (plate.offset_mm + plate.width_mm / 2)
-        self.front_mm: tuple[float, float] = (float(middle[0]), float(middle[1]))
-        """Middle of the plate's front edge on the floor."""
+    name: str
+    index: int
+    """In its shelf's order."""
+    calibration: str | None
+    """Id of its calibration."""
+    low_mm: float
+    high_mm: float
+    """Its ends along the shelf's front edge, from its start."""
+    front_mm: tuple[float, float]
+    """Middle of the plate's front edge on the floor."""
 
-    def box_mm(
-        self, points_mm: NDArray[np.float64], low_mm: float, high_mm: float
-    ) -> NDArray[np.float64]:
-        """Return how far points ``(n, 3)`` are from where a hand works over a stretch of the shelf.
-
-        Args:
-            points_mm: In store coordinates.
-            low_mm: Begin of the stretch along the front edge, from its start.
-            high_mm: Its end.
-        """
-        flat = points_mm[:, :2] - self._start
-        local = np.column_stack((flat @ self._along, flat @ self._inward, points_mm[:, 2]))
-        low = np.array((low_mm, HAND_INWARD_MM[0], self._z_mm + HAND_ABOVE_MM[0]))
-        high = np.array(
-            (high_mm, min(HAND_INWARD_MM[1], self._depth_mm), self._z_mm + HAND_ABOVE_MM[1])
-        )
-        outside = np.maximum(np.maximum(low - local, local - high), 0.0)
-        distances: NDArray[np.float64] = np.sqrt((outside**2).sum(axis=1))
-        return distances
-
-    def front_point(self, along_mm: float) -> tuple[float, float]:
-        """Return the point of the shelf's front edge on the floor, so far from its start."""
-        x_mm, y_mm = self._start + self._along * along_mm
-        return float(x_mm), float(y_mm)
+    @property
+    def middle_mm(self) -> float:
+        """Return its middle along the shelf's front edge, from its start."""
+        return (self.low_mm + self.high_mm) / 2
 
 
 class FacingPlace(NamedTuple):
@@ -70,15 +47,29 @@ class FacingPlace(NamedTuple):
 
 
 class ShelfPlaces:
-    """A shelf with its plates in order, and how to turn their samples into grams."""
+    """A shelf as a box in the store, its plates in order, and how samples become grams."""
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self.facings: list[FacingPlace] = []
-        self.plates = [PlatePlace(shelf, i, plate) for i, plate in enumerate(shelf.plates)]
+        x0, y0, x1, y1 = shelf.front_mm
+        self._start = np.array((x0, y0))
+        self._along = np.array((x1 - x0, y1 - y0)) / hypot(x1 - x0, y1 - y0)
+        self._inward = np.array((-self._along[1], self._along[0]))
+        self.plates = [self._place(index, plate) for index, plate in enumerate(shelf.plates)]
         calibrations = [plate.calibration for plate in shelf.plates]
         self._zero_raw = np.array([c.zero_raw if c else np.nan for c in calibrations])
         self._counts_per_g = np.array([c.counts_per_g if c else np.nan for c in calibrations])
+
+    def _place(self, index: int, plate: Plate) -> PlatePlace:
+        return PlatePlace(
+            name=plate.name,
+            index=index,
+            calibration=plate.calibration.id if plate.calibration else None,
+            low_mm=plate.offset_mm,
+            high_mm=plate.offset_mm + plate.width_mm,
+            front_mm=self.front_point(plate.offset_mm + plate.width_mm / 2),
+        )
 
     def hand_mm(
         self, points_mm: NDArray[np.float64], low_mm: float, high_mm: float
@@ -90,11 +81,20 @@ class ShelfPlaces:
             low_mm: Begin of the stretch along the front edge, from its start.
             high_mm: Its end.
         """
-        return self.plates[0].box_mm(points_mm, low_mm, high_mm)
+        flat = points_mm[:, :2] - self._start
+        local = np.column_stack((flat @ self._along, flat @ self._inward, points_mm[:, 2]))
+        (near_mm, far_mm), (above_mm, top_mm) = HAND_INWARD_MM, HAND_ABOVE_MM
+        z_mm = self.shelf.z_mm
+        low = np.array((low_mm, near_mm, z_mm + above_mm))
+        high = np.array((high_mm, min(far_mm, self.shelf.depth_mm), z_mm + top_mm))
+        outside = np.maximum(np.maximum(low - local, local - high), 0.0)
+        distances: NDArray[np.float64] = np.sqrt((outside**2).sum(axis=1))
+        return distances
 
     def front_point(self, along_mm: float) -> tuple[float, float]:
         """Return the point of the front edge on the floor, so far from its start."""
-        return self.plates[0].front_point(along_mm)
+        x_mm, y_mm = self._start + self._along * along_mm
+        return float(x_mm), float(y_mm)
 
     def grams(self, rows: list[list[float | None]], *, raw: bool) -> NDArray[np.float64]:
         """Return samples as ``(n, p)`` grams; NaN where there is none or it cannot be true.
