@@ -18,7 +18,7 @@ from gateway.domain.readings import Reading, hidden, plausible, read, unread_g
 from gateway.domain.reviews import act_of, ask, candidates_of, in_question, taken_unseen, weights
 from gateway.domain.state import ClosedCart, Decided, Doubt, Holding, OpenChange, Review
 from gateway.domain.unattended import decide_unattended
-from gateway.domain.watching import Watching
+from gateway.domain.watching import KnownHands, Watching
 from gateway.domain.weighing import PlateChange, ShelfChange, net
 
 LOOK_NS: Final = 700_000_000
@@ -70,14 +70,15 @@ def decide_due(step: Step) -> None:
         complete = complete and not change.looks
         (due if complete or step.now_ns >= change.due_ns else waiting).append(change)
     state.changes = waiting
-    _decide_all(step, [change for change in due if not _looks_again(step, change)])
+    hands: dict[str, KnownHands] = {}
+    _decide_all(step, [one for one in due if not _looks_again(step, one, hands)], hands)
 
 
-def _looks_again(step: Step, change: OpenChange) -> bool:
+def _looks_again(step: Step, change: OpenChange, hands: dict[str, KnownHands]) -> bool:
     """Ask for a second look at a change where that may tell whose hand it was: then it waits."""
     if not looking.worth(step, change):
         return False
-    watching = Watching(step, change.shelf)
+    watching = Watching(step, change.shelf, hands.setdefault(change.id, {}))
     if not looking.ask(step, change, readings_of(step, change, watching)[0], watching):
         return False
     step.state.changes.append(change)
@@ -89,32 +90,32 @@ def decide_shelves(step: Step, shelves: Container[str]) -> None:
     state = step.state
     due = [change for change in state.changes if change.shelf in shelves]
     state.changes = [change for change in state.changes if change.shelf not in shelves]
-    _decide_all(step, due)
+    _decide_all(step, due, {})
 
 
-def _decide_all(step: Step, due: list[OpenChange]) -> None:
+def _decide_all(step: Step, due: list[OpenChange], hands: dict[str, KnownHands]) -> None:
     for change in sorted(due, key=lambda one: one.change.since_ns):
-        _decide(step, change)
+        _decide(step, change, hands.get(change.id))
 
 
-def _decide(step: Step, change: OpenChange) -> None:
+def _decide(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
     if step.observe is not None:
         step.observe(step, change)
     if change.reason != "attended":
         decide_unattended(step, change)
         _remember_misplaced(step)
     else:
-        _explain(step, change)
+        _explain(step, change, hands)
     places = step.layout.shelves[change.shelf].plates
     for one in net(change.change):
         weighed(step, places[one.plate].name, one.after_g)
 
 
-def _explain(step: Step, change: OpenChange) -> None:
+def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
     """Let every explanation take in a change, and tell what follows."""
     state, shelf = step.state, step.layout.shelves[change.shelf]
     without = state.settings.without
-    watching = Watching(step, change.shelf)
+    watching = Watching(step, change.shelf, hands)
     readings = readings_of(step, change, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.why_unseen(change.change.since_ns))

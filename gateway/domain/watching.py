@@ -27,18 +27,29 @@ PUT_BACK_BOUND: Final = -3.0
 UNSEEN_SESSION: Final = -6.0
 """Evidence for a visit of which nobody has been seen."""
 
+KnownHands = dict[tuple[Place, int, int], list[Hands]]
+"""How well each person fits a place from one instant to another: moves of other sizes share it."""
+
 
 class Watching:
     """Weighs one change's moves by everything but carts, each of them once."""
 
-    def __init__(self, step: Step, shelf: str) -> None:
+    def __init__(self, step: Step, shelf: str, hands: KnownHands | None = None) -> None:
+        """Begin to watch.
+
+        Args:
+            step: Where the change is weighed.
+            shelf: Its shelf.
+            hands: What this step has weighed of it already, and where more is put. What products
+                weigh may be learned in between, so nothing else is kept.
+        """
         self._step = step
         self._shelf = shelf
         self._places = step.layout.shelves[shelf]
         self.known = step.known_weights()
         self._without = step.state.settings.without
         self._bound = {name: session.id for name, session in bound_persons(step).items()}
-        self._hands: dict[Move, list[Hands]] = {}
+        self._hands: KnownHands = {} if hands is None else hands
         self._home: dict[Move, list[Option]] = {}
         self._bounds: dict[Move, float] = {}
         self.strangers = False
@@ -57,15 +68,23 @@ class Watching:
 
     def hands(self, move: Move) -> list[Hands]:
         """Return how well each person fits a move."""
-        known = self._hands.get(move)
-        if known is not None:
-            return known
-        place = self.place_of(move)
+        wanted = (self.place_of(move), move.since_ns, move.until_ns)
+        found = self._hands.get(wanted)
+        if found is None:
+            found = self._hands[wanted] = self._weigh(*wanted)
+        for one in found:
+            if one.score > NEAR and one.person in self._bound:
+                self.near.add(self._bound[one.person])
+            elif one.score > NEAR:
+                self.strangers = True
+        return found
+
+    def _weigh(self, place: Place, since_ns: int, until_ns: int) -> list[Hands]:
         wrists = "wrists" not in self._without
         found = []
         persons = self._step.state.people.persons
         for person in persons.values():
-            one = evidence(person, self._places, place, move.since_ns, move.until_ns, wrists=wrists)
+            one = evidence(person, self._places, place, since_ns, until_ns, wrists=wrists)
             if one is not None:
                 found.append(one)
         alone = {one.person: one.score for one in found}
@@ -74,12 +93,6 @@ class Watching:
             if others:
                 share = (1.0 - SWAPPED) * exp(one.score) + SWAPPED * exp(max(others))
                 found[index] = one._replace(score=log(share + 1e-12))
-        self._hands[move] = found
-        for one in found:
-            if one.score > NEAR and one.person in self._bound:
-                self.near.add(self._bound[one.person])
-            elif one.score > NEAR:
-                self.strangers = True
         return found
 
     def shares(self, moves: Sequence[Move]) -> dict[str, float]:

@@ -3,7 +3,9 @@
 
 import pytest
 
+from gateway.domain import watching
 from gateway.domain.effects import Look
+from gateway.domain.hands import evidence
 from gateway.domain.inputs import DeviceStatus, Looked, LookedFrame, PersonSeen, Wrist
 from tests.gateway.domain.scene import JAM, Scene, dropped
 
@@ -129,3 +131,22 @@ def test_a_repeated_answer_counts_once():
     answer(scene, look, *frames, seq=seq)
     assert "camera/over repeat" in dropped(scene)
     assert len(scene.named("item.picked")) == 1
+
+
+def test_whoever_was_weighed_for_a_look_is_not_weighed_again_for_the_decision(monkeypatch):
+    scene = crowded()
+    asked(scene)
+    scene.run(3.0)
+    scene.effects.clear()
+    weighed = []
+
+    def counted(person, shelf, place, *times, **words):
+        weighed.append((person.id, place, times))
+        return evidence(person, shelf, place, *times, **words)
+
+    monkeypatch.setattr(watching, "evidence", counted)
+    scene.stand("bert", "g1.s1.p1")
+    made = scene.act("anna", {PLATE: -390.0})
+    assert "item.picked" in [one.name for one in made]
+    assert not [effect for effect in scene.effects if isinstance(effect, Look)]
+    assert len(weighed) == len(set(weighed)) > 0
