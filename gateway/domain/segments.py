@@ -60,7 +60,7 @@ class Noise(NamedTuple):
     """Variance of the mean over a stretch that does not fall with its length."""
 
 
-class Step(NamedTuple):
+class PlateStep(NamedTuple):
     """From one stable stretch to the next."""
 
     before: Level
@@ -106,7 +106,7 @@ def find_steps(
     *,
     rows: int,
     period_ns: int,
-) -> list[Step]:
+) -> list[PlateStep]:
     """Return the steps of a movement, in order of time.
 
     Args:
@@ -131,7 +131,7 @@ def find_steps(
         own_g2 = noise.sample_g2 / ((stop - first) * rows) + noise.slow_g2 + tremble_g2
         levels.append(Level(skipped + first * rows, skipped + stop * rows, mean_g, own_g2))
     levels = _join(_without_touches(_join(levels), TOUCH_NS // period_ns))
-    return [Step(*pair) for pair in pairwise(levels)]
+    return [PlateStep(*pair) for pair in pairwise(levels)]
 
 
 def _cut(
@@ -229,7 +229,7 @@ def _mean(one: Level, other: Level) -> Level:
     return Level(one.first, other.stop, mean_g, max(one.var_g2, other.var_g2))
 
 
-def half_row(samples_g: Floats, step: Step) -> float:
+def half_row(samples_g: Floats, step: PlateStep) -> float:
     """Return the row, and part of one, at which the plate had crossed half of a step for good."""
     low, high = max(step.before.stop - 8, 0), min(step.after.first + 8, len(samples_g))
     # A step of little more than the noise needs a mean; a symmetrical one moves no crossing.
