@@ -2,7 +2,7 @@
 """Tracks of all cameras joined into persons on the floor, with where their wrists were.
 
 A new track goes to who fits best by place and appearance. Whether two tracks that came near each
-other go on with each other's body is watched (:class:`Doubt`) and mended once it is clear.
+other go on with each other's body is watched (:class:`TrackDoubt`) and mended once it is clear.
 """
 
 from collections.abc import Container, Iterable, Sequence

@@ -39,7 +39,7 @@ NEWBORN_NS_MAX: Final = 12_000_000_000
 """So long after somebody new appeared it is still looked for."""
 
 
-class Doubt(msgspec.Struct):
+class TrackDoubt(msgspec.Struct):
     """Two persons of whom one camera may have exchanged the tracks.
 
     The score is the logarithm of how much better the tracks fit if they did, since the instant at
@@ -69,7 +69,7 @@ class Recognition(msgspec.Struct):
     persons: dict[str, Person] = {}
     by_track: dict[str, str] = {}
     trails: dict[str, Trail] = {}
-    doubts: list[Doubt] = []
+    doubts: list[TrackDoubt] = []
     newborns: list[Newborn] = []
     scatter: Scatter = msgspec.field(default_factory=Scatter)
     exchanged: list[tuple[str, str, int]] = []
@@ -130,14 +130,16 @@ class Recognition(msgspec.Struct):
         self.doubts = [doubt for doubt in self.doubts if name not in (doubt.one, doubt.other)]
         self.merged = [*self.merged[1 - EXCHANGES_MAX :], (name, kept, since_ns)]
 
-    def _open(self, camera: str, one: str, other: str, at_ns: int, score: float) -> Doubt | None:
+    def _open(
+        self, camera: str, one: str, other: str, at_ns: int, score: float
+    ) -> TrackDoubt | None:
         """Begin to watch two persons, or go on."""
         for doubt in self.doubts:
             if doubt.camera == camera and {doubt.one, doubt.other} == {one, other}:
                 return doubt
         if len(self.doubts) >= DOUBTS_MAX:
             return None
-        doubt = Doubt(one, other, camera, near_ns=at_ns, since_ns=at_ns, score=score)
+        doubt = TrackDoubt(one, other, camera, near_ns=at_ns, since_ns=at_ns, score=score)
         self.doubts.append(doubt)
         return doubt
 
@@ -168,7 +170,7 @@ class Recognition(msgspec.Struct):
     def _weigh(self, here: Here, camera: str, at_ns: int) -> None:
         """Take in what this frame says of everybody in doubt, and exchange where it is clear."""
         open_doubts = []
-        settled: list[Doubt] = []
+        settled: list[TrackDoubt] = []
         for doubt in self.doubts:
             if doubt.camera == camera and (doubt.one in here or doubt.other in here):
                 doubt.score += self._evidence(doubt, here, at_ns)
@@ -187,7 +189,7 @@ class Recognition(msgspec.Struct):
         for doubt in sorted(settled, key=lambda doubt: -doubt.score):
             self._exchange(doubt)
 
-    def _evidence(self, doubt: Doubt, here: Here, at_ns: int) -> float:
+    def _evidence(self, doubt: TrackDoubt, here: Here, at_ns: int) -> float:
         """Return how much better a frame fits if two are exchanged, as a logarithm."""
         one, other = self.persons[doubt.one], self.persons[doubt.other]
         total = 0.0
@@ -231,7 +233,7 @@ class Recognition(msgspec.Struct):
                 found = hypot(trail.floor_mm[0] - at_mm[0], trail.floor_mm[1] - at_mm[1])
         return found
 
-    def _exchange(self, doubt: Doubt) -> None:
+    def _exchange(self, doubt: TrackDoubt) -> None:
         """Give what one camera saw of two persons since an instant to each other."""
         one, other = self.persons[doubt.one], self.persons[doubt.other]
         moving = [

@@ -45,7 +45,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
         return self.last + 1 - self.first
 
 
-class Doubt(msgspec.Struct, frozen=True, kw_only=True):
+class ChainDoubt(msgspec.Struct, frozen=True, kw_only=True):
     """Where the chain of epochs is not one chain."""
 
     kind: Literal["fork", "overrun", "anew", "no-start", "open-end"]
@@ -98,7 +98,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     conflicting: int
     """Events beyond the first under one sequence."""
     gaps: tuple[Gap, ...]
-    doubts: tuple[Doubt, ...]
+    doubts: tuple[ChainDoubt, ...]
     recoveries: tuple[Recovery, ...] = ()
     unknown: tuple[Unknown, ...] = ()
 
@@ -373,11 +373,13 @@ def _gaps(name: str, epoch: _Epoch) -> Iterable[Gap]:
         yield Gap(epoch=name, first=first, last=last, where=where, gone=gone)
 
 
-def _doubts(epochs: dict[str, _Epoch], headless: set[str], current: str | None) -> Iterable[Doubt]:
+def _doubts(
+    epochs: dict[str, _Epoch], headless: set[str], current: str | None
+) -> Iterable[ChainDoubt]:
     for name, epoch in epochs.items():
         if len(epoch.named) > 1:
             told = sum(bool(epochs[start].recovered) for start, _ in epoch.named)
-            yield Doubt(
+            yield ChainDoubt(
                 kind="fork",
                 epochs=(name, *(start for start, _ in epoch.named)),
                 explained=told >= len(epoch.named) - 1,
@@ -385,12 +387,12 @@ def _doubts(epochs: dict[str, _Epoch], headless: set[str], current: str | None) 
         for start, last in epoch.named:
             if last < max(epoch.last, epoch.reached):
                 explained = bool(epochs[start].recovered)
-                yield Doubt(kind="overrun", epochs=(name, start), explained=explained)
+                yield ChainDoubt(kind="overrun", epochs=(name, start), explained=explained)
         if epoch.count and not epoch.started and name not in headless:
             told_so = any(first == 0 for first, _ in epoch.dropped)
-            yield Doubt(kind="no-start", epochs=(name,), explained=told_so)
+            yield ChainDoubt(kind="no-start", epochs=(name,), explained=told_so)
     for name in _begun_anew(epochs):
-        yield Doubt(kind="anew", epochs=(name,), explained=bool(epochs[name].recovered))
+        yield ChainDoubt(kind="anew", epochs=(name,), explained=bool(epochs[name].recovered))
     known = [name for name, one in epochs.items() if one.count or one.reached >= 0]
     leaves = [name for name in known if not epochs[name].named]
     newest = current if current in leaves else leaves[-1] if leaves else None
@@ -398,7 +400,7 @@ def _doubts(epochs: dict[str, _Epoch], headless: set[str], current: str | None) 
     # A start that is missing may name one of them.
     for name in ended[: max(0, len(ended) - len(headless))]:
         why = bool(_reasons_after(epochs, name))
-        yield Doubt(kind="open-end", epochs=(name,), explained=why)
+        yield ChainDoubt(kind="open-end", epochs=(name,), explained=why)
 
 
 def _reasons_after(epochs: dict[str, _Epoch], name: str) -> list[str]:
@@ -407,7 +409,7 @@ def _reasons_after(epochs: dict[str, _Epoch], name: str) -> list[str]:
     return [told.reason for one in later for told in one.recovered]
 
 
-def _unknown(epochs: dict[str, _Epoch], doubts: Iterable[Doubt]) -> Iterable[Unknown]:
+def _unknown(epochs: dict[str, _Epoch], doubts: Iterable[ChainDoubt]) -> Iterable[Unknown]:
     """Yield each epoch once whose end nobody knows."""
     why: dict[tuple[str, int | None], list[str]] = {}
     for doubt in doubts:
