@@ -179,7 +179,7 @@ class StateRow(msgspec.Struct, frozen=True):
         return bytes(self.value) == b"null"
 
 
-Evidence = Literal["plate-shares", "wrists", "carts", "look-back", "learning"]
+EvidencePart = Literal["plate-shares", "wrists", "carts", "look-back", "learning"]
 """Parts of what the engine judges by."""
 
 
@@ -205,7 +205,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 class EngineSettings(Tuning, frozen=True, kw_only=True):
     """All that the engine is set to; recorded at every start."""
 
-    without: tuple[Evidence, ...] = ()
+    without: tuple[EvidencePart, ...] = ()
     """Parts of the evidence that are left out, to measure what each is worth; for the exam only."""
 
 

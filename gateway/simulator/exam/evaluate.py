@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 
 from gateway.domain.events import Event
-from gateway.domain.inputs import AnyInput, Evidence
+from gateway.domain.inputs import AnyInput, EvidencePart
 from gateway.journal import JournalError, replay
 from gateway.plotting import without_plots
 from gateway.simulator.exam.answers import Answer
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without",
         action="append",
-        choices=get_args(Evidence),
+        choices=get_args(EvidencePart),
         help="let the engine leave this evidence out; may repeat",
     )
     parser.add_argument(
@@ -122,7 +122,7 @@ def _suite(args: argparse.Namespace, draw: "Plots | None") -> None:
         cases=args.cases,
         kind=args.kind,
         examinees=tuple(name for name in EXAMINEES if name in (args.who or EXAMINEES)),
-        without=tuple(name for name in get_args(Evidence) if name in (args.without or ())),
+        without=tuple(name for name in get_args(EvidencePart) if name in (args.without or ())),
     )
     began_s = time.monotonic()
     results = run(plan, jobs=args.jobs, progress=_progress(plan.total))

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.inputs import EngineSettings, Evidence
+from gateway.domain.inputs import EngineSettings, EvidencePart
 from gateway.simulator.exam import baseline, oracle
 from gateway.simulator.exam.answers import Answer
 from gateway.simulator.exam.cases import Case, make_case
@@ -59,7 +59,7 @@ class Plan:
     cases: int = CASES
     kind: str | None = None
     examinees: tuple[str, ...] = tuple(EXAMINEES)
-    without: tuple[Evidence, ...] = ()
+    without: tuple[EvidencePart, ...] = ()
 
     @property
     def settings(self) -> EngineSettings:
