@@ -33,7 +33,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Review:
+class OpenReview:
     """Something that a person is asked to decide.
 
     Attributes:
@@ -52,7 +52,7 @@ class Books:
     """What an integrator concludes from its events."""
 
     receipts: dict[str, Receipt]
-    open_reviews: list[Review]
+    open_reviews: list[OpenReview]
     sessions: dict[str, str]
     """Shopper by session."""
     unclosed: set[str]
@@ -85,7 +85,7 @@ def keep_books(payloads: Iterable[bytes]) -> Books:
     """Work out receipts and open reviews, as any integrator would."""
     sessions: dict[str, str] = {}
     carts: dict[str, dict[str, Any]] = {}
-    reviews: dict[str, Review] = {}
+    reviews: dict[str, OpenReview] = {}
     resolved: set[str] = set()
     for payload in payloads:
         event = msgspec.json.decode(payload)
@@ -99,7 +99,7 @@ def keep_books(payloads: Iterable[bytes]) -> Books:
                 carts[data["session"]] = data
         elif name in ("review.requested", "shelf.changed-unattended") and data["review"]:
             felt = data["weights"]
-            reviews[data["review"]] = Review(
+            reviews[data["review"]] = OpenReview(
                 name=data["review"],
                 plates=frozenset(one["plate"] for one in felt),
                 text=", ".join(f"{one['plate']} {one['delta_g']:+.0f} g" for one in felt)
@@ -173,7 +173,7 @@ def _excused(
     basket: Counter[str],
     lines: Counter[str],
     unseen: Sequence[TrueAct],
-    reviews: Sequence[Review],
+    reviews: Sequence[OpenReview],
 ) -> int | None:
     """Return how many unseen acts explain the difference; None if none do."""
     for count in range(1, len(unseen) + 1):
@@ -187,7 +187,7 @@ def _excused(
     return None
 
 
-def _listed(acts: Sequence[TrueAct], reviews: Sequence[Review]) -> bool:
+def _listed(acts: Sequence[TrueAct], reviews: Sequence[OpenReview]) -> bool:
     """Return whether open reviews name the plates on which these acts left a trace."""
     trace: Counter[tuple[tuple[str, ...], str]] = Counter()
     for act in acts:
