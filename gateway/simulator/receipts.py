@@ -20,8 +20,8 @@ Interval = tuple[int, int]
 
 
 @dataclass(slots=True)
-class Receipt:
-    """All carts of one shopper, the last revision of each.
+class ShopperReceipts:
+    """All receipts of one shopper added up, the last revision of each.
 
     Attributes:
         lines: Units by GTIN.
@@ -51,7 +51,7 @@ class OpenReview:
 class Books:
     """What an integrator concludes from its events."""
 
-    receipts: dict[str, Receipt]
+    receipts: dict[str, ShopperReceipts]
     open_reviews: list[OpenReview]
     sessions: dict[str, str]
     """Shopper by session."""
@@ -107,9 +107,9 @@ def keep_books(payloads: Iterable[bytes]) -> Books:
             )
         elif name == "review.resolved":
             resolved.add(data["review"])
-    receipts: dict[str, Receipt] = {}
+    receipts: dict[str, ShopperReceipts] = {}
     for session, cart in carts.items():
-        receipt = receipts.setdefault(sessions.get(session, session), Receipt())
+        receipt = receipts.setdefault(sessions.get(session, session), ShopperReceipts())
         for line in cart["lines"]:
             receipt.lines[line["gtin"]] += int(line["quantity"])
         receipt.open += cart["open"]
