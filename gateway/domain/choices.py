@@ -50,7 +50,7 @@ FAR_G: Final = 15.0
 """Units that weigh differently by more are not looked at closer."""
 RELEASE: Final = -0.7
 """Logarithm of the probability that what a hand presses or lifts ends in a way that is seen."""
-LEAST_G: Final = 20.0
+LEFT_LEAST_G: Final = 20.0
 """What is left beside a hand's load and is less than this is nothing that anybody took."""
 DISTURBED: Final = -3.0
 """Logarithm of the probability that a unit's weight was felt wrongly when it was taken."""
@@ -265,7 +265,7 @@ class Weigher:
         whole = move._replace(
             total_g=move.total_g + load.total_g, sigma_g=hypot(move.sigma_g, load.sigma_g)
         )
-        if abs(whole.total_g) > LEAST_G:
+        if abs(whole.total_g) > LEFT_LEAST_G:
             found += [
                 choice._replace(loglik=choice.loglik + RELEASE, ends=load, whole=whole)
                 for choice in self._plain(whole, one)

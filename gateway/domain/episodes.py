@@ -7,7 +7,7 @@ An episode is what changed on neighbouring plates in movements that overlap or f
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from gateway.domain.segments import LEAST_G
+from gateway.domain.segments import STEP_LEAST_G
 
 NEAR: Final = 2
 """Plates so many places apart belong to one episode: a unit may lean on three."""
@@ -97,7 +97,7 @@ def is_trifle(changes: Sequence[PlateChange]) -> bool:
 def comes_to_nothing(changes: list[PlateChange]) -> bool:
     """Tell whether all plates weigh again what they did before an episode."""
     return all(
-        abs(one.delta_g) < LEAST_G + 3.0 * one.sigma_g
+        abs(one.delta_g) < STEP_LEAST_G + 3.0 * one.sigma_g
         for one in net(ShelfChange(changes, 0, 0, unwatched=False))
     )
 

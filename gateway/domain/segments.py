@@ -32,9 +32,9 @@ STRETCH_BINS_MIN: Final = 3
 STEPS_MAX: Final = 6
 TOUCH_NS: Final = 800_000_000
 """What was as before again after less than this was a hand: nobody puts back as fast."""
-LEAST_G: Final = 2.5
+STEP_LEAST_G: Final = 2.5
 LEAST_SIGMAS: Final = 2.0
-"""A step smaller than ``LEAST_G`` and so many standard deviations is none."""
+"""A step smaller than ``STEP_LEAST_G`` and so many standard deviations is none."""
 SHAKE_SHARE: Final = 0.4
 """Variance of a bin's mean from a tremble, against the tremble's own."""
 
@@ -220,7 +220,7 @@ def _without_touches(levels: list[Level], rows: int) -> list[Level]:
 
 def _least_g(one: Level, other: Level) -> float:
     """Return the least difference of two levels that is a step, grams."""
-    return LEAST_G + LEAST_SIGMAS * float((one.var_g2 + other.var_g2) ** 0.5)
+    return STEP_LEAST_G + LEAST_SIGMAS * float((one.var_g2 + other.var_g2) ** 0.5)
 
 
 def _mean(one: Level, other: Level) -> Level:

@@ -16,7 +16,7 @@ LOOK_NS: Final = 60_000_000_000
 LASTING: Final = 5
 """So many looks in a row have to agree before a change is told."""
 TIMES: Final = 3.0
-LEAST_G: Final = 1.5
+RESTLESS_G: Final = 1.5
 """A plate is restless above so many times what is usual for it, and by this much more."""
 BACK: Final = 0.5
 """Part of that difference below which it is as usual again."""
@@ -49,7 +49,7 @@ def _look(step: Step, plate: str, holding: Holding, noise_g: float) -> None:
     if usual_g is None:
         usual_g = holding.usual_g = holding.usual_saved_g = noise_g
         step.touch("holding", plate)
-    beyond_g = max((TIMES - 1.0) * usual_g, LEAST_G)
+    beyond_g = max((TIMES - 1.0) * usual_g, RESTLESS_G)
     restless = noise_g > usual_g + beyond_g * (BACK if holding.restless else 1.0)
     changed = restless is not holding.restless
     before = step.state.trembling.pop(plate, 0)

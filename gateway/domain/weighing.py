@@ -26,9 +26,9 @@ from gateway.domain.episodes import (
     net,
 )
 from gateway.domain.segments import (
-    LEAST_G,
     LEAST_SIGMAS,
     MISSING_MAX,
+    STEP_LEAST_G,
     Level,
     Noise,
     bin_rows,
@@ -76,7 +76,7 @@ SWAY_MIN_G: Final = 0.1
 SWAY_TIMES: Final = 2.0
 SWAY_G: Final = 0.2
 """A plate that sways by so many times as much as it uses to, and this, is not still."""
-LEAVE_G: Final = LEAST_G
+LEAVE_G: Final = STEP_LEAST_G
 """Least departure from the reference that is movement; grows with the plate's noise."""
 GROWTH_PER_S: Final = 0.25
 """How fast a restless plate's noise grows, as a part of it."""
