@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from gateway.domain.segments import STEP_LEAST_G
 
-NEAR: Final = 2
+NEAR_PLATES: Final = 2
 """Plates so many places apart belong to one episode: a unit may lean on three."""
 NEAR_NS: Final = 400_000_000
 """Movements that follow each other within this belong to one episode."""
@@ -81,16 +81,16 @@ def is_trifle(changes: Sequence[PlateChange]) -> bool:
     if any(change.unwatched for change in changes):
         return False
     first = min(change.plate for change in changes)
-    up_g = [0.0] * (max(change.plate for change in changes) - first + 1 + NEAR)
+    up_g = [0.0] * (max(change.plate for change in changes) - first + 1 + NEAR_PLATES)
     down_g = up_g.copy()
     for change in changes:
         side_g = up_g if change.delta_g > 0 else down_g
         side_g[change.plate - first] += abs(change.delta_g)
     # A unit leans on three plates at most, and on all of them the same way.
     return all(
-        sum(side_g[at : at + NEAR + 1]) < TRIFLE_G
+        sum(side_g[at : at + NEAR_PLATES + 1]) < TRIFLE_G
         for side_g in (up_g, down_g)
-        for at in range(len(side_g) - NEAR)
+        for at in range(len(side_g) - NEAR_PLATES)
     )
 
 
@@ -119,4 +119,4 @@ def _near(one: PlateChange, other: PlateChange) -> bool:
     earlier = one if one.since_ns < other.since_ns else other
     if one.plate == other.plate and abs(earlier.delta_g) < TRIFLE_G:
         return between_ns <= TRIFLE_WAIT_NS
-    return abs(one.plate - other.plate) <= NEAR and between_ns <= NEAR_NS
+    return abs(one.plate - other.plate) <= NEAR_PLATES and between_ns <= NEAR_NS

@@ -16,7 +16,7 @@ SWAPPED: Final = 0.2
 """Probability that two persons who were one body to the camera came out as each other."""
 HAND_MM: Final = 10.0
 """A hand takes things by their middle, this far within where they may stand."""
-NEAR: Final = -9.0
+NEAR_LOGLIK: Final = -9.0
 """Whoever fits worse than this was not at the shelf."""
 PARTLY: Final = -6.0
 """Where something may stand of which a plate beside has not told."""
@@ -73,9 +73,9 @@ class Watching:
         if found is None:
             found = self._hands[wanted] = self._weigh(*wanted)
         for one in found:
-            if one.score > NEAR and one.person in self._bound:
+            if one.score > NEAR_LOGLIK and one.person in self._bound:
                 self.near.add(self._bound[one.person])
-            elif one.score > NEAR:
+            elif one.score > NEAR_LOGLIK:
                 self.strangers = True
         return found
 
@@ -109,7 +109,7 @@ class Watching:
 
     def seen(self, move: Move) -> bool:
         """Tell whether anybody may have been at the place of a move."""
-        return any(one.score > NEAR for one in self.hands(move))
+        return any(one.score > NEAR_LOGLIK for one in self.hands(move))
 
     def who(self, move: Move) -> Who:
         """Return the logarithm of each session's probability to have made a move."""

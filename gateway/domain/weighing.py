@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from gateway.domain.episodes import (
     FAINT_G,
-    NEAR,
     NEAR_NS,
+    NEAR_PLATES,
     TRIFLE_WAIT_NS,
     PlateChange,
     ShelfChange,
@@ -492,7 +492,7 @@ def _goes_on(state: ShelfState, group: list[PlateChange], least_ns: int) -> bool
         return True
     near = np.zeros_like(state.moving)
     for change in group:
-        near[max(change.plate - NEAR, 0) : change.plate + NEAR + 1] = True
+        near[max(change.plate - NEAR_PLATES, 0) : change.plate + NEAR_PLATES + 1] = True
     still = near & state.moving & state.away & (state.since_ns < last_ns + NEAR_NS)
     if waited_ns >= FAINT_WAIT_NS and len(state.window):
         still &= np.abs(state.window[-1] - state.reference_g) > FAINT_G

@@ -16,7 +16,7 @@ from gateway.domain.output import Step
 from gateway.domain.readings import Move, Reading
 from gateway.domain.sessions import bound_persons
 from gateway.domain.state import OpenChange
-from gateway.domain.watching import NEAR, Watching
+from gateway.domain.watching import NEAR_LOGLIK, Watching
 from gateway.why.facts import Felt, Fit, Moved, Near, Read
 
 READINGS_SHOWN: Final = 3
@@ -118,7 +118,7 @@ def _near(step: Step, shelf: str, watching: Watching, move: Move) -> list[Near]:
     found = []
     for one in sorted(watching.hands(move), key=lambda one: -one.score):
         session = bound[one.person].id if one.person in bound else None
-        if one.score <= NEAR and session is None:
+        if one.score <= NEAR_LOGLIK and session is None:
             continue
         person = state.people.persons[one.person]
         low_ns, high_ns = move.since_ns - WIDEN_NS, move.until_ns + WIDEN_NS

@@ -14,7 +14,7 @@ from gateway.simulator.exam.stage import BRISK, SLOW, Held, Pace, Stage
 Cast = list[Actor]
 Scene = Callable[[Stage, Cast], None]
 
-NEAR: Final = 0.04
+ALIKE: Final = 0.04
 """Two weights within this part of each other are hard to tell apart."""
 SIDE_REACH_MM: Final = 450.0
 """How far to the side one reaches from where one stands."""
@@ -80,7 +80,7 @@ def alike(stage: Stage, at_s: float, ratio: float) -> tuple[list[Unit], Spot] | 
             if other == gtin or place.shelf != home.shelf or not units:
                 continue
             beside = abs(place.at_mm - home.at_mm) < 2.2 * room.plate_mm
-            if beside and abs(products[other].unit_g / products[gtin].unit_g / ratio - 1.0) < NEAR:
+            if beside and abs(products[other].unit_g / products[gtin].unit_g / ratio - 1.0) < ALIKE:
                 return units, place
     return None
 
