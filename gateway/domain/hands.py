@@ -24,7 +24,7 @@ FLANK_NS: Final = 700_000_000
 """A hidden hand was on its way this long before and after."""
 UNSEEN_NS: Final = 1_500_000_000
 """Whoever was seen this long before may have stood there still."""
-HAND_MM: Final = 35.0
+WRIST_SIGMA_MM: Final = 35.0
 """How far from its place a wrist may be, beside the camera's own error."""
 FEET_REACH_MM: Final = 600.0
 """From where feet stand to what the hand reaches, on the floor plan."""
@@ -84,7 +84,7 @@ def evidence(
     if not len(seen) or not wrists:
         return Hands(person.id, feet)
     far_mm = shelf.hand_mm(seen[:, 1:4], place.low_mm, place.high_mm)
-    sigma_mm = np.hypot(HAND_MM, seen[:, 4])
+    sigma_mm = np.hypot(WRIST_SIGMA_MM, seen[:, 4])
     fits = np.clip(AT_PLACE - 0.5 * (far_mm / sigma_mm) ** 2, -AT_PLACE, AT_PLACE)
     frames, first, counts = np.unique(seen[:, 0], return_index=True, return_counts=True)
     best = np.maximum.reduceat(fits, first)

@@ -14,7 +14,7 @@ from gateway.domain.sessions import bound_persons
 
 SWAPPED: Final = 0.2
 """Probability that two persons who were one body to the camera came out as each other."""
-HAND_MM: Final = 10.0
+HAND_WITHIN_MM: Final = 10.0
 """A hand takes things by their middle, this far within where they may stand."""
 NEAR_LOGLIK: Final = -9.0
 """Whoever fits worse than this was not at the shelf."""
@@ -104,7 +104,7 @@ class Watching:
 
     def place_of(self, move: Move) -> Place:
         """Return where the hand was that made a move."""
-        aside_mm = max(move.slack_mm - HAND_MM, 0.0)
+        aside_mm = max(move.slack_mm - HAND_WITHIN_MM, 0.0)
         return Place(self._shelf, move.x_mm - aside_mm, move.x_mm + aside_mm)
 
     def seen(self, move: Move) -> bool:

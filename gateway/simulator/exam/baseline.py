@@ -34,7 +34,7 @@ JOIN_SAMPLES: Final = 12
 """Two stretches of high variance nearer than this are one event."""
 AT_PLATE_MM: Final = 250.0
 """A wrist further away than this is nobody's who is at the plate."""
-HAND_MM: Final = 100.0
+WRIST_ABOVE_MM: Final = 100.0
 """How high above a plate a wrist works."""
 LOOK_NS: Final = 350_000_000
 """How far from the peak a frame still counts."""
@@ -191,4 +191,4 @@ def nearest_shopper(views: list[View], peak_ns: int, place_mm: Point3) -> str | 
 def place_of(recording: Recording, plate: int) -> Point3:
     """Return where a hand works that takes something from a plate."""
     x, y, z = recording.layout.plates[plate].middle_mm
-    return x, y, z + HAND_MM
+    return x, y, z + WRIST_ABOVE_MM

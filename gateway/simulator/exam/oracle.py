@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from gateway.simulator.exam.answers import Answer, Billed, Claim, Decision
-from gateway.simulator.exam.baseline import HAND_MM, LOOK_NS, nearest_shopper
+from gateway.simulator.exam.baseline import LOOK_NS, WRIST_ABOVE_MM, nearest_shopper
 from gateway.simulator.exam.cases import Case
 from gateway.simulator.exam.recording import record
 from gateway.simulator.exam.stage import seconds
@@ -88,7 +88,7 @@ def _place(case: Case, act: TrueAct) -> Point3:
     """Return where a hand works at the plates that an act changed."""
     places = [place for place in case.stage.room.layout.plates if place.name in act.plates]
     x, y, z = np.mean([place.middle_mm for place in places], axis=0)
-    return float(x), float(y), float(z) + HAND_MM
+    return float(x), float(y), float(z) + WRIST_ABOVE_MM
 
 
 def _likelihoods(case: Case, act: TrueAct) -> dict[str, float]:
