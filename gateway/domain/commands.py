@@ -23,7 +23,7 @@ ANSWER_CHARS_MAX: Final = 500
 PRODUCTS_MAX: Final = 20_000
 """Products of a store, those that planograms have brought along included."""
 WEIGHT_G_MAX: Final = 1e5
-QUANTITY_MAX: Final = 100
+DECIDED_UNITS_MAX: Final = 100
 ACTS_MAX: Final = 20
 TOLERANCE: Final = 0.04
 TOLERANCE_G_MIN: Final = 1.0
@@ -238,17 +238,17 @@ def _review(step: Step, command: Command) -> None:
     acts = [msgspec.structs.replace(act, gtin=_gtin(act.gtin)) for act in wanted.acts]
     if len(acts) > ACTS_MAX:
         raise CommandError(f"{len(acts)} acts: one change has at most {ACTS_MAX}")
-    if sum(act.quantity for act in acts) > QUANTITY_MAX:
-        raise CommandError(f"acts of more than {QUANTITY_MAX} units: no change has so many")
+    if sum(act.quantity for act in acts) > DECIDED_UNITS_MAX:
+        raise CommandError(f"acts of more than {DECIDED_UNITS_MAX} units: no change has so many")
     felt = {weight.plate for weight in review.weights}  # The store may have none of them by now.
     felt |= {act.plate for candidate in review.candidates for act in candidate.acts}
     for act in acts:
         if act.session is not None and act.session not in review.sessions:
             raise CommandError(f"session {act.session} has no part in review {wanted.review}")
         known = products.find(state, act.gtin) is not None
-        if not known or not 1 <= act.quantity <= QUANTITY_MAX:
+        if not known or not 1 <= act.quantity <= DECIDED_UNITS_MAX:
             raise CommandError(
-                f"act of product {act.gtin}: unknown product, or not 1 to {QUANTITY_MAX} units"
+                f"act of product {act.gtin}: unknown product, or not 1 to {DECIDED_UNITS_MAX} units"
             )
         plate_known = act.plate in step.layout.plates or act.plate in felt
         if not plate_known or not 0.0 < act.probability <= 1.0:

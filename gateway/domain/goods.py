@@ -13,7 +13,8 @@ from gateway.domain.layout import FacingPlace
 from gateway.domain.readings import Move
 from gateway.domain.store import Product
 
-QUANTITY_MAX: Final = 4
+GRIP_UNITS_MAX: Final = 4
+"""Units of one grip that are thought of."""
 FURTHER_UNIT: Final = -1.3
 """Logarithm of the prior of each further unit in one grip."""
 TAIL: Final = 0.04
@@ -154,7 +155,7 @@ def at_home(
         return []
     fits = np.array([place_loglik(move, facing) if place else 0.0 for facing in facings])
     weights = np.array([known[facing.gtin] for facing in facings])
-    quantity = np.arange(1, QUANTITY_MAX + 1)
+    quantity = np.arange(1, GRIP_UNITS_MAX + 1)
     expected_g, spread_g = weights[:, :1] * quantity, weights[:, 1:] * quantity
     sigma_g = np.hypot(move.sigma_g, spread_g)
     far = (abs(move.total_g) - expected_g) / sigma_g
@@ -162,7 +163,7 @@ def at_home(
     logliks = np.log(density + 1e-300) + fits[:, None] + FURTHER_UNIT * (quantity - 1)
     best: dict[tuple[str, int], Option] = {}
     for index in np.argsort(-logliks, axis=None, kind="stable")[:most]:
-        row, column = divmod(int(index), QUANTITY_MAX)
+        row, column = divmod(int(index), GRIP_UNITS_MAX)
         gtin = facings[row].gtin
         misplaced = bool(fits[row] <= OUT_OF_PLACE)
         option = Option(float(logliks[row, column]), gtin, column + 1, misplaced)

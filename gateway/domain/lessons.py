@@ -15,7 +15,7 @@ from gateway.domain.store import Product
 
 CERTAIN: Final = 0.995
 """How likely it has to be that just this product left, whoever took it."""
-QUANTITY_MAX: Final = 3
+LESSON_UNITS_MAX: Final = 3
 OFF_MAX: Final = 0.5
 """A pick that is off the catalogue by more than this part of it teaches nothing."""
 SAVED_NS: Final = 60_000_000_000
@@ -43,7 +43,7 @@ def learn(
     if product is None or act.direction != "pick" or act.misplaced:
         return
     # Of several plates, neighbours that feel each other's load add some per cent.
-    if act.quantity > QUANTITY_MAX or len(move.plates) > 1:
+    if act.quantity > LESSON_UNITS_MAX or len(move.plates) > 1:
         return
     wanted = plain(acts, who=False, where=True)
     same = (share for share, other in options if plain(other, who=False, where=True) == wanted)

@@ -24,7 +24,7 @@ UNIT_SPREAD = 0.005
 SHELF_FILL_G = 9_000.0
 """No facing is stocked with more than this, nor with more than ``UNITS_MAX``."""
 UNITS_MAX = 14
-QUANTITY_MAX = 10_000
+TRUE_UNITS_MAX = 10_000
 """Of one act or line of a truth; more is a slip of the pen."""
 UNITS_MIN = 5
 
@@ -56,7 +56,7 @@ class TrueAct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     shopper: str
     gtin: str
-    quantity: Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=TRUE_UNITS_MAX)]
     direction: Literal["pick", "put-back"]
     plates: tuple[str, ...]
     start_ns: int

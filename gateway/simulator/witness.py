@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from gateway.simulator.stock import QUANTITY_MAX, TrueAct, Truth
+from gateway.simulator.stock import TRUE_UNITS_MAX, TrueAct, Truth
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,7 +18,7 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     over: bool = True
     """Everybody who was to come has left; until then the file grows."""
     acts: list[TrueAct] = []
-    baskets: dict[str, dict[str, Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]]]
+    baskets: dict[str, dict[str, Annotated[int, msgspec.Meta(ge=1, le=TRUE_UNITS_MAX)]]]
     """By shopper: units by GTIN when the shopper left."""
     scans: dict[str, int] = {}
     entered_ns: dict[str, int] = {}

@@ -29,7 +29,7 @@ LEAST_CHANGE_G: Final = 25.0
 WEIGHT_SIGMA: Final = 0.15
 """Standard deviation of a product's weight, as a part of it; ``SIGMA_G`` is added."""
 SIGMA_G: Final = 8.0
-QUANTITY_MAX: Final = 5
+BASELINE_UNITS_MAX: Final = 5
 JOIN_SAMPLES: Final = 12
 """Two stretches of high variance nearer than this are one event."""
 AT_PLATE_MM: Final = 250.0
@@ -163,7 +163,7 @@ def _product(
     scores: dict[tuple[str, int], float] = {}
     for gtin, share in options.items():
         unit_g = store.products[gtin].unit_g
-        for quantity in range(1, QUANTITY_MAX + 1):
+        for quantity in range(1, BASELINE_UNITS_MAX + 1):
             sigma_g = SIGMA_G + WEIGHT_SIGMA * unit_g
             z = (weight_g - quantity * unit_g) / sigma_g
             scores[gtin, quantity] = share * exp(-0.5 * min(z * z, 80.0)) / sigma_g

@@ -4,7 +4,7 @@
 import pytest
 
 from gateway.domain.goods import (
-    QUANTITY_MAX,
+    GRIP_UNITS_MAX,
     Known,
     Load,
     Lying,
@@ -59,7 +59,7 @@ def test_the_best_guess_weighs_as_much(delta_g, gtin, quantity):
 
 def test_no_grip_takes_more_than_so_many_units():
     found = at_home(moved(-900.0), [LIGHT], KNOWN)
-    assert sorted(one.quantity for one in found) == list(range(1, QUANTITY_MAX + 1))
+    assert sorted(one.quantity for one in found) == list(range(1, GRIP_UNITS_MAX + 1))
     assert at_home(moved(-900.0), [], KNOWN) == []
 
 
