@@ -8,6 +8,7 @@ import pytest
 
 from drivers.bridge.config import BridgeConfig
 from drivers.scanner.config import ScannerConfig
+from gateway.cli import main
 from gateway.config import (
     Entry,
     History,
@@ -24,11 +25,33 @@ from tests.gateway.config.files import ROOT
 from tests.gateway.config.keys import keys_of
 
 
-@pytest.mark.parametrize("name", ["settings", "store"])
+@pytest.mark.parametrize("name", ["settings", "store", "trial"])
 def test_the_documented_samples_are_right(name):
     sample = ROOT / "docs" / "samples" / f"{name}.toml"
     load = load_store if name == "store" else load_settings
     load(sample)
+
+
+def check(capsys, settings):
+    """Return the exit status and the lines of a check of two samples, with their paths cut."""
+    samples = ROOT / "docs" / "samples"
+    status = main(
+        ["check", "--settings", str(samples / settings), "--store", str(samples / "store.toml")]
+    )
+    return status, capsys.readouterr().out.replace(f"{samples}/", "").splitlines()
+
+
+def test_the_samples_for_a_trial_pass_as_they_lie(capsys):
+    status, (warning, last) = check(capsys, "trial.toml")
+    assert status == 0
+    assert warning.startswith("warning: trial.toml: entry: missing")
+    assert last == "trial.toml and store.toml: good"
+
+
+def test_nothing_is_wrong_with_the_sample_of_all_settings_but_files_that_are_the_readers(capsys):
+    _, lines = check(capsys, "settings.toml")
+    own = re.compile("/(etc|var/lib)/shelfgate|credential:|: good$")
+    assert [line for line in lines if not own.search(line)] == []
 
 
 def told_keys(page):
