@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything runs in .venv, installed from .ci/constraints.txt; nothing needs root.
 #
-#   make demo              a simulated store, end to end   [SEED=7] [KEEP=1]
+#   make demo              a simulated store, end to end; its files stay below /tmp   [SEED=7] [KEEP=1]
 #   make test              the checks and the whole test suite   [TORCH=0: without ultralytics] [JOBS=2]
 #   make acceptance        the demo on ten seeds, then killed twenty times: half an hour
 #   make soak              simulated days with faults   [MINUTES=10 or SEEDS=1-10000]
@@ -32,7 +32,8 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(VENV)/.demo
-	$(BIN)/shelfgate demo $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep-going)
+	$(BIN)/shelfgate demo --keep-files "$$(mktemp -d -t shelfgate-demo-XXXXXX)" \
+	  $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep-going)
 
 test: check asyncapi
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)

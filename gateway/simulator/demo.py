@@ -11,12 +11,10 @@ import math
 import random
 import shutil
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,10 @@ from gateway.config import ConfigError, load_store
 from gateway.domain.store import Store
 from gateway.simulator.delivery import compare
 from gateway.simulator.demo_settings import ROOT, bridges, settings_text
+from gateway.simulator.demo_why import pointer
 from gateway.simulator.keys import JWKS_NAME
 from gateway.simulator.processes import Child, ReadySocket, accepts, free_ports
-from gateway.simulator.receipts import Books, Interval, judge, keep_books, read_payloads
+from gateway.simulator.receipts import Books, Interval, judge, keep_books, read_ids, read_payloads
 from gateway.simulator.screen import Screen
 from gateway.simulator.witness import Witness, read_witness
 
@@ -422,6 +421,8 @@ class Demo:
             and status == 0
         )
         self._screen.note("all right" if good else "NOT all right")
+        kept = self._args.keep_files is not None
+        self._screen.lines(pointer(self._payloads(), self._settings, self._store_path, kept=kept))
         return 0 if good else 1
 
     # Looking.
@@ -469,28 +470,19 @@ class Demo:
         return witness
 
     def _books(self) -> Books:
-        return keep_books(read_payloads(self._directory / "integrator.db"))
+        return keep_books(self._payloads())
+
+    def _payloads(self) -> list[bytes]:
+        return read_payloads(self._directory / "integrator.db")
 
     def _committed(self) -> set[str]:
-        return _ids(self._directory / "gateway.db", "SELECT id FROM events")
+        return read_ids(self._directory / "gateway.db")
 
     def _received(self) -> set[str]:
-        return _ids(self._directory / "integrator.db", "SELECT id FROM events")
+        return read_ids(self._directory / "integrator.db")
 
     def _pending(self) -> set[str]:
-        query = "SELECT id FROM events WHERE acknowledged = 0"
-        return _ids(self._directory / "gateway.db", query)
-
-
-def _ids(database: Path, query: str) -> set[str]:
-    if not database.exists():
-        return set()
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        connection.execute("PRAGMA busy_timeout = 5000")
-        try:
-            return {name for (name,) in connection.execute(query)}
-        except sqlite3.OperationalError:
-            return set()  # The tables are not made yet.
+        return read_ids(self._directory / "gateway.db", "acknowledged = 0")
 
 
 def _fresh(path: Path) -> Path:

@@ -70,15 +70,28 @@ class Verdict:
 
 def read_payloads(database: Path) -> list[bytes]:
     """Return the CloudEvents that an integrator's database holds, in the order of their arrival."""
+    return [payload for (payload,) in _rows(database, "SELECT payload FROM events ORDER BY rowid")]
+
+
+def read_ids(database: Path, where: str = "true") -> set[str]:
+    """Return the ids of events in a database of either side.
+
+    Args:
+        database: A file that may not be there yet.
+        where: An SQL condition on the rows; part of the program, never from outside.
+    """
+    return {name for (name,) in _rows(database, f"SELECT id FROM events WHERE {where}")}  # noqa: S608
+
+
+def _rows(database: Path, query: str) -> list[Any]:
     if not database.exists():
         return []
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         connection.execute("PRAGMA busy_timeout = 5000")
         try:
-            rows = connection.execute("SELECT payload FROM events ORDER BY rowid").fetchall()
+            return connection.execute(query).fetchall()
         except sqlite3.OperationalError:
-            return []  # It has not made its tables yet.
-    return [payload for (payload,) in rows]
+            return []  # The tables are not made yet.
 
 
 def keep_books(payloads: Iterable[bytes]) -> Books:

@@ -4,7 +4,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO
 
 from gateway.domain.store import Store
@@ -71,6 +71,11 @@ class Screen:
         self._print("any of these fails the run:")
         for name, meaning in FAULTS.items():
             self._count(name, faults[name], meaning, bad=faults[name] > 0)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Show lines as they are."""
+        for line in lines:
+            self._print(line)
 
     def _count(self, name: str, number: int, meaning: str, *, bad: bool = False) -> None:
         line = f"  {name:<12} {number:>5}  {meaning}"

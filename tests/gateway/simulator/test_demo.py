@@ -5,6 +5,7 @@ import argparse
 import asyncio
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -64,6 +65,10 @@ def test_receipts_are_right_and_no_event_is_lost_over_an_outage(tmp_path):
     assert counts.lost == counts.conflicting == counts.malformed == 0
     assert read_witness(tmp_path / "files" / "truth.json").over
     assert not left_behind(tmp_path)
+    pasted = shlex.split(output.splitlines()[-1])
+    why = subprocess.run(pasted, capture_output=True, text=True, check=False)
+    assert why.returncode == 0, why.stderr
+    assert "What the plates felt" in why.stdout
 
 
 @pytest.mark.slow
