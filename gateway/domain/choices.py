@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways to explain one move: what it was, whose hand and whose cart, given what carts hold."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import exp, hypot, log
 from types import MappingProxyType
@@ -153,6 +153,15 @@ class Choice(NamedTuple):
     """The move together with what that hand did before."""
 
 
+Choices = list[Choice]
+"""The likeliest first."""
+
+
+def likeliest(choices: Choices) -> Choices:
+    """Return choices with the likeliest first."""
+    return sorted(choices, key=lambda one: -one.loglik)
+
+
 class Returned(NamedTuple):
     """Units of one product of a cart that may have come back, and how well that fits."""
 
@@ -220,20 +229,20 @@ class Weigher:
 
     def __init__(self, scenery: Scenery) -> None:
         self._scenery = scenery
-        self._home: dict[Move, list[Choice]] = {}
+        self._home: dict[Move, Choices] = {}
         self._who: dict[Move, Who] = {}
-        self._endings: dict[tuple[Move, Load, tuple[Lying, ...]], list[Choice]] = {}
-        self._put: dict[tuple[Move, str, tuple[Item, ...]], list[Choice]] = {}
+        self._endings: dict[tuple[Move, Load, tuple[Lying, ...]], Choices] = {}
+        self._taken: dict[tuple[Move, tuple[Lying, ...]], Choices] = {}
+        self._put: dict[tuple[Move, str, tuple[Item, ...]], Choices] = {}
 
-    def choices(self, move: Move, one: Child) -> list[Choice]:
-        """Return the ways to explain a move, given what carts and shelves hold."""
-        found = self._plain(move, one)
+    def choices(self, move: Move, one: Child) -> Iterator[Choices]:
+        """Yield the ways to explain a move, given what carts and shelves hold."""
+        yield from self._plain(move, one)
         for load in one.loads:
             if load.shelf == self._scenery.shelf and not set(load.plates).isdisjoint(move.plates):
-                found = [*found, *self._ended(move, load, one)]
-        return found
+                yield self._ended(move, load, one)
 
-    def _ended(self, move: Move, load: Load, one: Child) -> list[Choice]:
+    def _ended(self, move: Move, load: Load, one: Child) -> Choices:
         if move.total_g + load.total_g > 0:  # What carts hold matters.
             return self._resumed(move, load, one)
         key = (move, load, one.lying)
@@ -242,24 +251,25 @@ class Weigher:
             known = self._endings[key] = self._resumed(move, load, one)
         return known
 
-    def _plain(self, move: Move, one: Child) -> list[Choice]:
-        """Return the ways to explain a move by itself."""
+    def _plain(self, move: Move, one: Child) -> Iterator[Choices]:
+        """Yield the ways to explain a move by itself."""
         if move not in self._who:
             self._who[move] = self._scenery.who(move)
+        if move.total_g > 0 and not self._scenery.carts:
+            yield self._anybody(move, one)
+            return
+        yield self._homely(move)
         if move.total_g < 0:
-            taken = self._homely(move)
             if one.lying:
-                taken = [*taken, *self._misplaced(move, one.lying)]
-            return taken
-        if not self._scenery.carts:
-            return self._anybody(move, one)
-        found = [*self._homely(move), *self._returned(move, one)]
+                yield self._misplaced(move, one.lying)
+            return
+        if self._scenery.unseen:
+            yield self._returned(move, one)
         for session, items in one.carts.items():
             if items:
-                found += self._given(move, session, items)
-        return found
+                yield self._given(move, session, items)
 
-    def _resumed(self, move: Move, load: Load, one: Child) -> list[Choice]:
+    def _resumed(self, move: Move, load: Load, one: Child) -> Choices:
         """Return how a move may end what a hand began: it lets go, or takes at last."""
         found = [Choice(RELEASE + released(move, load), None, ends=load)]
         whole = move._replace(
@@ -268,10 +278,11 @@ class Weigher:
         if abs(whole.total_g) > LEFT_LEAST_G:
             found += [
                 choice._replace(loglik=choice.loglik + RELEASE, ends=load, whole=whole)
-                for choice in self._plain(whole, one)
+                for choices in self._plain(whole, one)
+                for choice in choices
                 if choice.act is not None and choice.act.gtin
             ]
-        return found
+        return likeliest(found)
 
     def _sketch(
         self, move: Move, session: str | None, gtin: str, quantity: int, *, misplaced: bool
@@ -284,7 +295,7 @@ class Weigher:
             session, gtin, quantity, direction, plate, True, self._scenery.shelf, move.x_mm
         )
 
-    def _homely(self, move: Move) -> list[Choice]:
+    def _homely(self, move: Move) -> Choices:
         """Return what may have left its place and with whom, or been brought by nobody's cart."""
         known = self._home.get(move)
         if known is not None:
@@ -306,17 +317,16 @@ class Weigher:
                 elif session is None:
                     brought = float(np.logaddexp(share, BROUGHT))
                     found.append(Choice(option.loglik + brought + RESTOCK, act))
-        found.sort(key=lambda one: -one.loglik)
-        self._home[move] = found = found[: CHOICES_MAX * 2]
+        self._home[move] = found = likeliest(found)[: CHOICES_MAX * 2]
         return found
 
-    def _returned(self, move: Move, one: Child) -> list[Choice]:
+    def _returned(self, move: Move, one: Child) -> Choices:
         """Return what may have come back that was taken when nobody could be named.
 
         Whoever brings it holds none by what is known.
         """
         found = []
-        for option in self._scenery.home(move)[:CHOICES_MAX] if self._scenery.unseen else ():
+        for option in self._scenery.home(move)[:CHOICES_MAX]:
             if option.gtin in self._scenery.unseen and not option.misplaced:
                 loglik = option.loglik + PUT_BACK + self._others(move, one, option.gtin)
                 act = self._sketch(move, None, option.gtin, option.quantity, misplaced=False)
@@ -331,7 +341,7 @@ class Weigher:
             act = self._sketch(move, None, gtin, 1, misplaced=True)
             put = self._laid(move, (Item(gtin, total_g),))
             found.append(Choice(loglik, act, put=put))
-        return found
+        return likeliest(found)
 
     def _others(self, move: Move, one: Child, gtin: str) -> float:
         """Return the logarithm of the share of those who hold none of a product."""
@@ -344,7 +354,12 @@ class Weigher:
             )
         )
 
-    def _misplaced(self, move: Move, lying: tuple[Lying, ...]) -> list[Choice]:
+    def _misplaced(self, move: Move, lying: tuple[Lying, ...]) -> Choices:
+        """Return what may have left that lay where it does not belong, and with whom."""
+        key = (move, lying)
+        known = self._taken.get(key)
+        if known is not None:
+            return known
         found = []
         for option in misplaced_here(move, self._scenery.shelf, lying):
             unit = Item(option.gtin, abs(move.total_g))
@@ -353,9 +368,10 @@ class Weigher:
                 found.append(
                     Choice(option.loglik + share, act, (unit,), session, lying=option.lying)
                 )
+        self._taken[key] = found = likeliest(found)
         return found
 
-    def _given(self, move: Move, session: str, items: tuple[Item, ...]) -> list[Choice]:
+    def _given(self, move: Move, session: str, items: tuple[Item, ...]) -> Choices:
         """Return the units of one cart that may have come back."""
         key = (move, session, items)
         known = self._put.get(key)
@@ -363,7 +379,7 @@ class Weigher:
             known = self._put[key] = self._put_backs(move, session, items)
         return known
 
-    def _put_backs(self, move: Move, session: str, items: tuple[Item, ...]) -> list[Choice]:
+    def _put_backs(self, move: Move, session: str, items: tuple[Item, ...]) -> Choices:
         who = self._who[move]
         handed = self._scenery.left.get(session, HANDED_OVER)
         share = log(exp(who.get(session, NOT_THERE)) + handed)
@@ -373,8 +389,7 @@ class Weigher:
             act = self._sketch(move, session, gtin, len(units), misplaced=one.misplaced)
             put = self._laid(move, units) if one.misplaced else ()
             found.append(Choice(one.loglik + share, act, units, session, put=put))
-        found.sort(key=lambda one: -one.loglik)
-        return found[:CHOICES_MAX]
+        return likeliest(found)[:CHOICES_MAX]
 
     def _laid(self, move: Move, units: tuple[Item, ...]) -> tuple[Lying, ...]:
         plate = self._scenery.plate_names[move.main]
@@ -382,7 +397,7 @@ class Weigher:
             Lying(item.gtin, item.unit_g, self._scenery.shelf, plate, move.x_mm) for item in units
         )
 
-    def _anybody(self, move: Move, one: Child) -> list[Choice]:
+    def _anybody(self, move: Move, one: Child) -> Choices:
         """Return put-backs by place and hand alone, whatever anybody holds."""
         found = list(self._homely(move))
         for option in self._scenery.home(move)[:CHOICES_MAX]:
@@ -394,4 +409,4 @@ class Weigher:
                 )
                 loglik = option.loglik + share + PUT_BACK
                 found.append(Choice(loglik, act, units[: option.quantity], session))
-        return found
+        return likeliest(found)

@@ -85,12 +85,12 @@ def extend(
     options: dict[tuple[Sketch, ...], int] = {}
     felt: list[tuple[Move, ...]] = []
     found: dict[object, Explanation] = {}
-    known_carts: dict[int, object] = {}
+    keys = _Keys(asked)
     for child in children[:CHILDREN_MAX]:
         if child.logp < children[0].logp - BEHIND:
             break
         said = beam[child.parent].chosen
-        key = _key(child, said, asked, known_carts)
+        key = keys.of(child, said)
         index = options.setdefault(child.acts, len(options))
         if index == len(felt):
             felt.append(child.moves)
@@ -168,45 +168,57 @@ def _likeliest(ways: Iterable[Way]) -> list[Way]:
     return [Way(way.share / total, way.chosen) for way in found]
 
 
-def _key(
-    one: Child | Explanation,
-    said: Mapping[str, int],
-    asked: Sequence[str],
-    known: dict[int, object],
-) -> object:
-    """Return what makes two explanations equal for all that is to come.
+class _Keys:
+    """Tells what makes two explanations equal for all that is to come.
 
-    Args:
-        one: An explanation, or what becomes one.
-        said: What it says of open changes.
-        asked: Those that a person may decide: what is said of them is kept apart.
-        known: What carts come to that were looked at before; they have to live as long.
+    What it looks at has to live as long as it does: equal objects are known by their identity.
     """
-    held = []
-    for session, items in one.carts.items():
-        if not items:
-            continue
-        if id(items) not in known:
-            known[id(items)] = tuple(sorted((item.gtin, item.count) for item in items))
-        held.append((session, known[id(items)]))
-    held.sort(key=lambda pair: pair[0])
-    about = tuple(sorted((item.gtin, item.plate) for item in one.lying))
-    pressed = tuple((load.change, load.plates) for load in one.loads)
-    return tuple(held), about, pressed, tuple(said.get(name) for name in asked)
+
+    def __init__(self, asked: Sequence[str]) -> None:
+        """Begin.
+
+        Args:
+            asked: Open changes that a person may decide: what is said of them is kept apart.
+        """
+        self._asked = asked
+        self._known: dict[int, int] = {}
+        self._numbers: dict[object, int] = {}
+
+    def of(self, one: Child | Explanation, said: Mapping[str, int]) -> object:
+        """Return the key of an explanation, or of what becomes one, that says so of changes."""
+        held = {(name, self._number(items)) for name, items in one.carts.items() if items}
+        pressed = tuple((load.change, load.plates) for load in one.loads)
+        asked = tuple(said.get(name) for name in self._asked)
+        return frozenset(held), self._number(one.lying), pressed, asked
+
+    def _number(self, things: tuple[Item, ...] | tuple[Lying, ...]) -> int:
+        """Return the same number for all that come to the same; most explanations share most."""
+        known = self._known.get(id(things))
+        if known is None:
+            parts = tuple(sorted(map(_part, things)))
+            known = self._known[id(things)] = self._numbers.setdefault(parts, len(self._numbers))
+        return known
+
+
+def _part(one: Item | Lying) -> tuple[str, int, str]:
+    """Return what counts of a unit, wherever its weight came from."""
+    return (one.gtin, one.count, "") if isinstance(one, Item) else (one.gtin, 1, one.plate)
 
 
 def _assign(begun: Child, moves: Sequence[Move], weigher: Weigher, floor: float) -> list[Child]:
     """Explain the moves of one reading, one after another."""
     partial = [begun]
     for move in moves:
-        grown = [
-            _apply(one, choice, move)
-            for one in partial
-            for choice in weigher.choices(move, one)
-            if one.logp + choice.loglik > floor
-        ]
-        grown.sort(key=lambda child: -child.logp)
-        partial = grown[:PARTIAL_MAX]
+        grown = []
+        for one in partial:
+            for choices in weigher.choices(move, one):
+                for choice in choices:
+                    logp = one.logp + choice.loglik
+                    if logp <= floor:
+                        break  # Those that follow are less likely.
+                    grown.append((logp, one, choice))
+        grown.sort(key=lambda found: -found[0])
+        partial = [_apply(one, choice, move) for _, one, choice in grown[:PARTIAL_MAX]]
     twins = sum(move.twin for move in moves)
     return [one for one in partial if _apart(one, twins)] if twins else partial
 
@@ -290,9 +302,9 @@ def merged(beam: Sequence[Explanation], asked: Sequence[str] = ()) -> list[Expla
         asked: Open changes that a person may decide: what is said of them is kept apart.
     """
     found: dict[object, Explanation] = {}
-    known_carts: dict[int, object] = {}
+    keys = _Keys(asked)
     for one in sorted(beam, key=lambda one: -one.logp):
-        known = found.setdefault(_key(one, one.chosen, asked, known_carts), one)
+        known = found.setdefault(keys.of(one, one.chosen), one)
         if known is not one:
             _join(known, one.logp, one.ways)
     return normalised(list(found.values()))

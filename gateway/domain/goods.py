@@ -204,6 +204,11 @@ def unknown(move: Move) -> float:
     return UNKNOWN - log(UNKNOWN_RANGE * (abs(move.total_g) + UNKNOWN_G))
 
 
-def catalogued(product: Product) -> Known:
-    """Return what the catalogue says of a product's weight."""
-    return Known(product.unit_g, product.tolerance_g)
+def catalogued(product: Product, trusted: float = 1.0) -> Known:
+    """Return what the catalogue says of a product's weight.
+
+    Args:
+        product: The product.
+        trusted: How far the store's products weigh from it, as a part of their tolerances.
+    """
+    return Known(product.unit_g, trusted * product.tolerance_g)

@@ -7,7 +7,7 @@ meet the prior where a weight is asked for, so that another tolerance needs no n
 """
 
 from collections.abc import Iterator, Mapping
-from math import copysign, hypot
+from math import copysign, hypot, sqrt
 from typing import Annotated, Final
 
 import msgspec
@@ -44,6 +44,14 @@ TOLD_PART: Final = 0.02
 TOLD_G: Final = 3.0
 BACK: Final = 0.5
 """Part of the least difference that is told, below which a product weighs again what it should."""
+
+TRUST: Final = 0.85
+TRUST_COUNT: Final = 6.0
+"""How far products weigh from the catalogue, as a part of their tolerances, before any was picked;
+it counts like so many products."""
+TRUST_RANGE: Final = (0.4, 1.25)
+FAR: Final = 3.0
+"""Tolerances beyond which a product says no more of the others."""
 
 Positive = Annotated[float, msgspec.Meta(gt=0.0, lt=1e6)]
 
@@ -118,11 +126,37 @@ def observe(
     )
 
 
-def weight(product: Product, learned: Learned | None) -> Known:
-    """Return what a product weighs, as far as it is known."""
+def trust(products: Mapping[str, Product], learned: Mapping[str, Learned]) -> float:
+    """Return how far a store's products weigh from its catalogue, as a part of their tolerances.
+
+    What was picked tells of the products that were not: tolerances are often round figures. It is
+    the root of the mean square, less what the error of each mean adds.
+    """
+    total, count = TRUST_COUNT * TRUST**2, TRUST_COUNT
+    for gtin, one in learned.items():
+        product = products.get(gtin)
+        if product is None or not usable(product, one):
+            continue
+        tolerance_g2 = (1.0 - UNIT_PART**2) * _tolerance_g(product) ** 2
+        off_g2 = min((one.mean_g - product.unit_g) ** 2, FAR**2 * tolerance_g2)
+        share = (tolerance_g2 / (tolerance_g2 + one.error_g**2)) ** 2
+        total += share * (off_g2 - one.error_g**2) / tolerance_g2
+        count += share
+    least, most = TRUST_RANGE
+    return sqrt(min(max(total / count, least**2), most**2))
+
+
+def weight(product: Product, learned: Learned | None, trusted: float = 1.0) -> Known:
+    """Return what a product weighs, as far as it is known.
+
+    Args:
+        product: The product.
+        learned: What its picks have shown.
+        trusted: How far the store's products weigh from the catalogue, by :func:`trust`.
+    """
     if learned is None or not usable(product, learned):
-        return catalogued(product)
-    mean_g, error_g = _expected(product, learned)
+        return catalogued(product, trusted)
+    mean_g, error_g = _expected(product, learned, trusted)
     least_g = min(max(SIGMA_PART_MIN * product.unit_g, SIGMA_MIN_G), product.tolerance_g)
     return Known(mean_g, max(hypot(error_g, learned.spread_g), least_g))
 
@@ -154,9 +188,15 @@ class Weights(Mapping[str, Known]):
     def __init__(self, products: Mapping[str, Product], learned: Mapping[str, Learned]) -> None:
         self._products = products
         self._learned = learned
+        self._trusted = trust(products, learned)
+        self._found: dict[str, Known] = {}
 
     def __getitem__(self, gtin: str) -> Known:
-        return weight(self._products[gtin], self._learned.get(gtin))
+        known = self._found.get(gtin)
+        if known is None:
+            product, learned = self._products[gtin], self._learned.get(gtin)
+            known = self._found[gtin] = weight(product, learned, self._trusted)
+        return known
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._products)
@@ -165,9 +205,9 @@ class Weights(Mapping[str, Known]):
         return len(self._products)
 
 
-def _expected(product: Product, known: Learned) -> tuple[float, float]:
+def _expected(product: Product, known: Learned, trusted: float = 1.0) -> tuple[float, float]:
     """Return the mean by the catalogue and the picks together, and its standard error."""
-    tolerance_g = max(product.tolerance_g, TOLERANCE_MIN_G)
+    tolerance_g = trusted * _tolerance_g(product)
     prior = 1.0 / ((1.0 - UNIT_PART**2) * tolerance_g**2)
     precision = prior + known.precision
     # Written as a step from the catalogue, so that no rounding leaves what both say.
@@ -175,8 +215,12 @@ def _expected(product: Product, known: Learned) -> tuple[float, float]:
     return mean_g, hypot(precision**-0.5, PLATE_PART * product.unit_g)
 
 
+def _tolerance_g(product: Product) -> float:
+    return max(product.tolerance_g, TOLERANCE_MIN_G)
+
+
 def _unit_part_g(product: Product) -> float:
-    return UNIT_PART * max(product.tolerance_g, TOLERANCE_MIN_G)
+    return UNIT_PART * _tolerance_g(product)
 
 
 def _bounded_g(spread_g: float, product: Product) -> float:

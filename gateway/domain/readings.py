@@ -24,8 +24,12 @@ TALK: Final = 0.055
 TALK_FAR: Final = 0.012
 """Up to these parts of a change appear at once on its neighbours, and on plates beyond them, and
 belong to nobody."""
-TALK_SIGMA: Final = 0.012
-"""What neighbours add to a total is known no better than this, as a part of it."""
+TALK_USUAL: Final = 0.018
+TALK_SIGMA: Final = 0.009
+"""Part of a plate's change that each neighbour usually feels, and how well that is known: where a
+load stands on several plates, each adds to the total what it feels of the others."""
+OWN_SIGMA: Final = 0.004
+"""How well a plate weighs a change that it alone felt, as a part of it, beside its noise."""
 LEAN_G: Final = 38.0
 LEAN_PLATES: Final = 4
 """So many plates at once, some up and some down, or twice as many all one way, and none by more
@@ -371,7 +375,9 @@ def _move(
     if not under:
         return None, 0.0
     main = max(under, key=lambda plate: abs(net[plate]))
-    heavy_g = sum(net[plate] for plate in under)
+    felt_g = sum(net[plate] for plate in under)
+    coupled = _coupled(under, net, felt_g)
+    heavy_g = felt_g / (1.0 + TALK_USUAL * coupled)
     # How a load is shared among plates is not known before.
     loglik -= (len(under) - 1) * log(max(abs(heavy_g), 20.0))
     parts = [one for one in felt if one.plate in under]
@@ -381,13 +387,13 @@ def _move(
     begun_ns = min(one.since_ns for one in telling)
     ended_ns = max(one.stable_ns for one in telling)
     plain_g = sum(one.sigma_g**2 for one in parts) ** 0.5
-    x_mm, slack_mm = _standing(under, net, heavy_g, shelf)
+    x_mm, slack_mm = _standing(under, net, felt_g, shelf)
     return (
         Move(
             plates=tuple(under),
             main=main,
             total_g=heavy_g,
-            sigma_g=hypot(plain_g, TALK_SIGMA * heavy_g),
+            sigma_g=hypot(plain_g, (OWN_SIGMA + TALK_SIGMA * coupled) * heavy_g),
             plain_g=plain_g,
             x_mm=x_mm,
             slack_mm=slack_mm,
@@ -398,6 +404,13 @@ def _move(
             ended_ns=ended_ns,
         ),
         loglik,
+    )
+
+
+def _coupled(under: Sequence[int], net: dict[int, float], total_g: float) -> float:
+    """Return by how many neighbours a part of a load is felt again, on average of its parts."""
+    return sum(
+        net[plate] / total_g * sum(abs(other - plate) == 1 for other in under) for plate in under
     )
 
 

@@ -52,6 +52,7 @@ class Watching:
         self._hands: KnownHands = {} if hands is None else hands
         self._home: dict[Move, list[Option]] = {}
         self._bounds: dict[Move, float] = {}
+        self._fits: dict[tuple[Move, str], float] = {}
         self.strangers = False
         """Somebody without a session was near."""
         self.near: set[str] = set()
@@ -138,10 +139,12 @@ class Watching:
         """Return how well a move's place fits where a product belongs."""
         if "plate-shares" in self._without:
             return 0.0
-        fits = [
-            place_loglik(move, facing) for facing in self._places.facings if facing.gtin == gtin
-        ]
-        return max(fits, default=OUT_OF_PLACE)
+        fit = self._fits.get((move, gtin))
+        if fit is None:
+            facings = [facing for facing in self._places.facings if facing.gtin == gtin]
+            fits = (place_loglik(move, facing) for facing in facings)
+            fit = self._fits[move, gtin] = max(fits, default=OUT_OF_PLACE)
+        return fit
 
     def wide(self, move: Move) -> list[float]:
         """Return what units of which a part may have gone unnoticed at a move would weigh."""

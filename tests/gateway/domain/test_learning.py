@@ -13,11 +13,14 @@ from gateway.domain.learning import (
     COUNT_MAX,
     OFF_PART_MAX,
     SIGMA_MIN_G,
+    TRUST,
+    TRUST_RANGE,
     Learned,
     Weights,
     begin,
     drifted,
     observe,
+    trust,
     weight,
 )
 from gateway.domain.output import Step
@@ -132,13 +135,41 @@ def test_another_catalogue_weight_is_believed_at_once():
 
 def test_the_weights_of_a_store_are_those_of_its_products():
     known = {TEA: taught(JUICE, picks(563.0, 20))}
-    weights = Weights({TEA: JUICE, JAM: JUICE}, known)
+    weights_of = {TEA: JUICE, JAM: JUICE}
+    weights = Weights(weights_of, known)
     assert list(weights) == [TEA, JAM]
     assert len(weights) == 2
-    assert weights[JAM] == (538.0, 16.0)
-    assert weights[TEA] == weight(JUICE, known[TEA])
+    trusted = trust(weights_of, known)
+    assert weights[JAM] == (538.0, trusted * 16.0)
+    assert weights[TEA] == weight(JUICE, known[TEA], trusted)
     with pytest.raises(KeyError):
         weights[OIL]
+
+
+def test_products_that_weigh_what_they_should_make_the_catalogue_trusted():
+    """Tolerances are round figures: how far they go is seen where something was picked."""
+    store = {str(number): JUICE for number in range(20)}
+
+    def trusted(off_g, count):
+        """Return what so many products tell that weigh so much more or less than they should."""
+        signs = [1 if number % 2 else -1 for number in range(count)]
+        return trust(
+            store,
+            {
+                str(number): taught(JUICE, picks(JUICE.unit_g + sign * off_g, 6, seed=number))
+                for number, sign in enumerate(signs)
+            },
+        )
+
+    assert trust(store, {}) == pytest.approx(TRUST)
+    assert trusted(0.0, 20) < trusted(0.0, 4) < TRUST
+    assert trusted(0.0, 20) < 0.55
+    assert TRUST < trusted(22.0, 20) <= TRUST_RANGE[1]
+
+
+def test_another_package_says_nothing_of_the_catalogue():
+    known = {TEA: taught(JUICE, picks(680.0, 20))}
+    assert trust({TEA: JUICE, JAM: JUICE}, known) == pytest.approx(TRUST)
 
 
 @given(

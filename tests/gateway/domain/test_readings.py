@@ -4,7 +4,7 @@
 import pytest
 
 from gateway.domain.layout import Layout
-from gateway.domain.readings import MOMENTS_ALL, READINGS_MAX, TALK, unread_g
+from gateway.domain.readings import MOMENTS_ALL, READINGS_MAX, TALK, TALK_USUAL, unread_g
 from gateway.domain.readings import read as ways_to_read
 from gateway.domain.weighing import PlateChange
 from tests.gateway.domain.scene import corner_store
@@ -49,7 +49,7 @@ def test_one_plate_is_one_move():
 
 def test_what_two_neighbours_feel_at_once_is_one_thing_or_two():
     found = readings(felt(0, -60.0), felt(1, -40.0))
-    assert [-100] in found
+    assert [round(-100.0 / (1.0 + TALK_USUAL))] in found
     assert sorted([-60, -40]) in [sorted(one) for one in found]
 
 
@@ -59,9 +59,25 @@ def test_a_bag_over_three_plates_is_one_move():
         for one in read([felt(0, -30.0), felt(1, -45.0), felt(2, -25.0)], SHELF)
         if len(one.moves) == 1 and len(one.moves[0].plates) == 3
     )
-    assert whole.total_g == pytest.approx(-100.0)
+    # The outer plates feel one neighbour each, the one in the middle two.
+    assert whole.total_g == pytest.approx(-100.0 / (1.0 + TALK_USUAL * (0.55 + 2 * 0.45)))
     assert whole.main == 1
     assert SHELF.plates[1].low_mm < whole.x_mm < SHELF.plates[1].high_mm
+
+
+def test_what_plates_feel_of_each_other_is_no_weight():
+    """Where something stands on two plates, each feels a part of what the other carries."""
+    talk, unit_g = 0.02, 400.0
+    for share in (0.2, 0.5, 0.9):
+        first_g, second_g = share * unit_g, (1.0 - share) * unit_g
+        changes = [felt(0, -first_g - talk * second_g), felt(1, -second_g - talk * first_g)]
+        (whole,) = next(
+            one.moves
+            for one in read(changes, SHELF)
+            if len(one.moves) == 1 and len(one.moves[0].plates) == 2
+        )
+        assert abs(whole.total_g) == pytest.approx(unit_g, rel=0.004)
+        assert abs(whole.total_g + unit_g) < whole.sigma_g
 
 
 def test_plates_apart_are_never_one_move():
