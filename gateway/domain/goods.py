@@ -17,9 +17,9 @@ GRIP_UNITS_MAX: Final = 4
 """Units of one grip that are thought of."""
 FURTHER_UNIT: Final = -1.3
 """Logarithm of the prior of each further unit in one grip."""
-TAIL: Final = 0.04
+TAIL: Final = 0.06
 """Share of units that weigh quite differently from what is known: catalogues have heavy tails."""
-TAIL_WIDER: Final = 2.5
+TAIL_WIDER: Final = 3.0
 SHIFT_MM: Final = 30.0
 """Standard deviation of where goods stand beside their place."""
 IN_FRONT: Final = 0.7
