@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from vision.gate import ASLEEP_S, AWAKE_S, SLOW_AFTER, MotionGate, Pace
+from vision.gate import ASLEEP_MAX_S, AWAKE_S, SLOW_AFTER, MotionGate, Pace
 
 PERIOD_S = 0.1
 
@@ -42,9 +42,15 @@ class Watch:
 
 
 def test_an_empty_aisle_is_looked_at_now_and_then():
+    """After a second, then more and more rarely; and anew after anybody moved."""
     watch = Watch()
-    watch.show(AWAKE_S + 1.0)
-    assert watch.show(20.0) == pytest.approx(20.0 / ASLEEP_S, abs=2)
+    watch.show(AWAKE_S + 0.9)
+    assert sum(watch.show(1.0) for _ in range(5)) == 3
+    watch.show(10.0)
+    assert watch.show(20.0) == pytest.approx(20.0 / ASLEEP_MAX_S, abs=1)
+    watch.show(1.0, body_at=lambda number: (50 + 3 * number, 75))
+    watch.show(AWAKE_S + 0.5)
+    assert watch.show(3.0) == 2
 
 
 def test_whoever_walks_in_is_seen_at_once_and_all_the_time():
