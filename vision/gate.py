@@ -26,10 +26,14 @@ SHARE = 0.002
 """Of the picture that has to change: a head from above, at four metres, is 0.5 %."""
 FOLLOW_S = 4.0
 """Time constant with which the usual picture follows what stays; light changes slowly."""
+BUSY_S = 1.0
+"""The model is run on every frame for so long after the last movement, or the last person seen."""
 AWAKE_S = 3.0
-"""The model is run for so long after the last movement, or the last person seen."""
+"""Somebody may be there for so long after that..."""
+LINGER_S = 0.25
+"""... and the model is run once in so long: who comes back, moves."""
 ASLEEP_S = 1.0
-"""Otherwise once in so long: at first..."""
+"""Then once in so long: at first..."""
 ASLEEP_MORE = 1.5
 """... longer by this factor each time that nobody is found..."""
 ASLEEP_MAX_S = 4.0
@@ -47,7 +51,8 @@ class MotionGate:
 
     _usual: npt.NDArray[np.float32] | None = None
     _at_s: float = 0.0
-    _awake_until_s: float = 0.0
+    _active_s: float = -AWAKE_S
+    """When something moved, or somebody was seen, last."""
     _looked_s: float = -1e9
     _pause_s: float = ASLEEP_S
 
@@ -59,18 +64,20 @@ class MotionGate:
             at_s: When it was captured, monotonic seconds.
         """
         if self._moved(image, at_s):
-            self._awake_until_s, self._pause_s = at_s + AWAKE_S, ASLEEP_S
-        return self.awake(at_s) or at_s - self._looked_s >= self._pause_s
+            self._active_s, self._pause_s = at_s, ASLEEP_S
+        if at_s - self._active_s <= BUSY_S:
+            return True
+        return at_s - self._looked_s >= (LINGER_S if self.awake(at_s) else self._pause_s)
 
     def awake(self, at_s: float) -> bool:
         """Return whether something moved, or somebody was seen, lately."""
-        return at_s <= self._awake_until_s
+        return at_s - self._active_s <= AWAKE_S
 
     def looked(self, persons: int, at_s: float) -> None:
         """Note that the model was run on a frame, and how many persons it found."""
         self._looked_s = at_s
         if persons:
-            self._awake_until_s, self._pause_s = at_s + AWAKE_S, ASLEEP_S
+            self._active_s, self._pause_s = at_s, ASLEEP_S
         elif not self.awake(at_s):
             self._pause_s = min(self._pause_s * ASLEEP_MORE, ASLEEP_MAX_S)
 

@@ -53,6 +53,18 @@ def test_an_empty_aisle_is_looked_at_now_and_then():
     assert watch.show(3.0) == 2
 
 
+def test_an_aisle_that_was_left_is_looked_at_less_and_whoever_comes_back_at_once():
+    watch = Watch()
+    watch.show(3.0, body_at=lambda number: (50 + 3 * number, 75))
+    # For some seconds the place where he was differs from what is usual.
+    looks = [watch.show(0.5) for _ in range(24)]
+    left = next(number for number, some in enumerate(looks) if some < 5)
+    assert looks[0] == 5
+    assert sum(looks[left : left + 4]) <= 8
+    assert sum(looks[left : left + 4]) > sum(looks[left + 4 : left + 8])
+    assert watch.show(0.5, body_at=lambda number: (100 + 3 * number, 75)) == 5
+
+
 def test_whoever_walks_in_is_seen_at_once_and_all_the_time():
     watch = Watch()
     watch.show(AWAKE_S + 1.0)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Models as ultralytics' own weights and as ONNX files that take any size, of the same numbers.
 
-``python -m tests.vision.yolo.weights FOLDER [NAME…]``: the model of the fixtures, whose weights are
+``python -m tests.vision.yolo.weights FOLDER``: the model of the fixtures, whose weights are
 read back from its ONNX file, and YOLO11n-pose untrained, which costs what a trained one costs.
 """
 
@@ -16,14 +16,14 @@ FIXTURE = ROOT / "fixtures" / "model" / "people.onnx"
 MODELS = ("people", "yolo11n-pose")
 
 
-def make(folder, names=MODELS):
+def make(folder):
     """Write these models, each as ``.pt`` and ``.onnx``; both take 10 s or so."""
     from vision.yolo.runtime import prepare, yolo
 
     prepare(1)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(folder):
-        for name in names:
+        for name in MODELS:
             model = _people() if name == "people" else yolo(f"{name}.yaml")
             model.save(f"{name}.pt")
             # By way of the file, so that both hold the same.
@@ -58,4 +58,4 @@ def _people():
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), sys.argv[2:] or MODELS)
+    make(Path(sys.argv[1]))
