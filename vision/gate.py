@@ -34,7 +34,7 @@ LINGER_S = 0.25
 """... and the model is run once in so long: who comes back, moves."""
 ASLEEP_S = 1.0
 """Then once in so long: at first..."""
-ASLEEP_MORE = 1.5
+ASLEEP_MORE = 2.0
 """... longer by this factor each time that nobody is found..."""
 ASLEEP_MAX_S = 4.0
 """... and at last. Who stands still was seen to come: the model had three seconds to find him."""

@@ -298,8 +298,9 @@ class Worker:
         """Wait for a frame; one that does not come for long is a lost camera until it does."""
         silent = f"no frame for {self._silence_s:g} s"
         try:
-            async with asyncio.timeout(self._silence_s):
-                await self._fresh.wait()
+            if not self._fresh.is_set():  # Mostly it is: a frame came while the last was looked at.
+                async with asyncio.timeout(self._silence_s):
+                    await self._fresh.wait()
         except TimeoutError:
             if self._camera is None:  # otherwise the capture tells of its loss and return
                 log.warning("camera %s: %s", self.config.camera, silent)

@@ -27,6 +27,7 @@ SLOW_RATE = 5
 SETTLED_S = 5.0
 """After so long the worker takes an aisle for empty."""
 DECODED_S = 6.0
+PARTS = ("frames", "mixed", "empty")
 MODELS = ("people", "yolo11n-pose")
 """The one trained on rendered figures, and one of real size, untrained, that finds nobody."""
 
@@ -38,28 +39,33 @@ def missing():
     return f"{' and '.join(absent)} not installed (extra ultralytics)" if absent else ""
 
 
-def measure(folder, weights=None):
+def measure(folder, weights=None, parts=PARTS):
     """Measure all of it once; return plain numbers, or ``{"skipped": why}``.
 
     Args:
         folder: For files, empty.
         weights: Folder of the models; they are made where none is given.
+        parts: Which of :data:`PARTS` to measure.
     """
     if missing():
         return {"skipped": missing()}
     if weights is None:
         weights = folder / "weights"
         _make_weights(weights)
-    busy = films.make_clip(folder / "busy.mp4", [(3, 16.0)], rate=SLOW_RATE)
-    mixed = films.make_clip(folder / "mixed.mp4", [(3, 12.0), (0, 12.0), (2, 12.0), (0, 12.0)])
-    empty = films.make_clip(folder / "empty.mp4", [(0, 25.0)])
-    return {
-        "frames": {
+    results = {}
+    if "frames" in parts:
+        busy = films.make_clip(folder / "busy.mp4", [(3, 16.0)], rate=SLOW_RATE)
+        results["frames"] = {
             name: _frames(folder / f"frames-{name}", busy, weights / name) for name in MODELS
-        },
-        "mixed": _mixed(folder / "mixed", mixed, weights / MODELS[0]),
-        "empty": _empty(folder / "empty", empty, weights / MODELS[1]),
-    }
+        }
+    if "mixed" in parts:
+        stretches = [(3, 12.0), (0, 12.0), (2, 12.0), (0, 12.0)]
+        mixed = films.make_clip(folder / "mixed.mp4", stretches)
+        results["mixed"] = _mixed(folder / "mixed", mixed, weights / MODELS[0])
+    if "empty" in parts:
+        empty = films.make_clip(folder / "empty.mp4", [(0, 25.0)])
+        results["empty"] = _empty(folder / "empty", empty, weights / MODELS[1])
+    return results
 
 
 def _empty(folder, clip, model):
@@ -122,10 +128,8 @@ def _told(figures):
 
 def rows(results):
     """Return rows of a table: what, measured, unit, relation, limit."""
-    if "skipped" in results:
-        return []
     found = []
-    for name, frames in results["frames"].items():
+    for name, frames in results.get("frames", {}).items():
         own, plain = frames["own"], frames["plain"]
         found += [
             (f"vision, CPU a frame of 320 px, {name}", own["cpu_ms"], "ms", "", 0),
@@ -134,18 +138,29 @@ def rows(results):
             (f"vision, peak memory, {name}", own["memory_mb"], "MB", "", 0),
             ("... share of the plain way's", frames["memory_share"], "", "<=", 0.5),
         ]
-    mixed, empty = results["mixed"], results["empty"]
-    return [
-        *found,
-        ("vision, people half the time, CPU of a core", mixed["own"]["cpu_percent"], "%", "", 0),
-        ("... the plain way", mixed["plain"]["cpu_percent"], "%", "", 0),
-        ("... times better", mixed["times_better"], "x", ">=", 3),
-        ("... IDF1", mixed["own"]["idf1"], "", "", 0),
-        ("... IDF1 of the plain way", mixed["plain"]["idf1"], "", "", 0),
-        ("... ahead of it by", mixed["idf1_ahead"], "", ">=", -0.02),
-        ("vision, empty aisle: decoding, of a core", empty["decoding_percent"], "%", "", 0),
-        ("... all beyond decoding", empty["beyond_decoding_percent"], "%", "<=", 2),
-    ]
+    if "mixed" in results:
+        mixed = results["mixed"]
+        found += [
+            (
+                "vision, people half the time, CPU of a core",
+                mixed["own"]["cpu_percent"],
+                "%",
+                "",
+                0,
+            ),
+            ("... the plain way", mixed["plain"]["cpu_percent"], "%", "", 0),
+            ("... times better", mixed["times_better"], "x", ">=", 3),
+            ("... IDF1", mixed["own"]["idf1"], "", "", 0),
+            ("... IDF1 of the plain way", mixed["plain"]["idf1"], "", "", 0),
+            ("... ahead of it by", mixed["idf1_ahead"], "", ">=", -0.02),
+        ]
+    if "empty" in results:
+        empty = results["empty"]
+        found += [
+            ("vision, empty aisle: decoding, of a core", empty["decoding_percent"], "%", "", 0),
+            ("... all beyond decoding", empty["beyond_decoding_percent"], "%", "<=", 2),
+        ]
+    return found
 
 
 def kept(value, relation, limit):
@@ -172,6 +187,7 @@ def main():
     """Measure, print, write down and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="whose median counts (%(default)s)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="(all)")
     options = parser.parse_args()
     if missing():
         sys.exit(f"beside: {missing()}")
@@ -183,7 +199,7 @@ def main():
             sys.stderr.write(f"run {number + 1} of {options.runs} ...\n")
             at = Path(folder) / str(number)
             at.mkdir()
-            runs.append(measure(at, weights=weights))
+            runs.append(measure(at, weights, options.parts))
     told = middle([rows(run) for run in runs])
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
