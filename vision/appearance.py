@@ -89,6 +89,7 @@ class TorsoColours:
         offset = (np.arange(SIDE_PX) - (SIDE_PX - 1) / 2) / (MIDDLE_SIGMA * SIDE_PX)
         weight = np.exp(-(offset[:, None] ** 2 + offset[None] ** 2) / 2)
         self._weight = (weight / weight.sum()).ravel()
+        self._places, self._shares = _tables()
 
     def describe(self, frame: Image, found: Detections) -> FloatArray:
         """Return ``(n, 16)`` descriptors; see :meth:`Appearance.describe`."""
@@ -98,66 +99,85 @@ class TorsoColours:
             torso = cv2.resize(
                 frame[top:bottom, left:right], (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA
             )
-            colours = np.asarray(cv2.cvtColor(torso, cv2.COLOR_BGR2LAB), dtype=np.float64)
-            looks[index] = self._signs @ np.sqrt(self._histogram(colours.reshape(-1, 3)))
+            colours = cv2.cvtColor(torso, cv2.COLOR_BGR2LAB).reshape(-1, 3)
+            looks[index] = self._signs @ np.sqrt(self._histogram(np.asarray(colours, np.uint8)))
         return looks
 
     def scatter(self) -> Scatter:
         """Return the scatter measured on rendered people: it counts for some looks, not for all."""
         return Scatter(noise2=NOISE2, noise_looks=20.0, apart2=APART2, apart_looks=20.0)
 
-    def _histogram(self, colours: FloatArray) -> FloatArray:
-        """Return the ``(256,)`` histogram, of sum 1, of ``(n, 3)`` 8-bit CIELAB colours.
+    def _histogram(self, colours: npt.NDArray[np.uint8]) -> FloatArray:
+        """Return the ``(256,)`` histogram, of sum 1, of ``(576, 3)`` 8-bit CIELAB colours.
 
         Each pixel is shared among its eight nearest bins by trilinear weights.
         """
-        share = np.column_stack(
-            [colours[:, 0] / 256.0, np.clip((colours[:, 1:] - 128.0) / CHROMA + 0.5, 0.0, 1.0)]
+        # Of each pixel two places and two shares in each colour: all pairs of pairs are eight bins.
+        (x, y, z), (u, v, w) = (
+            [np.take(table[axis], colours[:, axis], axis=1) for axis in range(3)]
+            for table in (self._places, self._shares)
         )
-        bins = np.asarray(BINS)
-        place = np.clip(share * bins - 0.5, 0.0, bins - 1.0001)
+        bins = x[:, None, None] + y[None, :, None] + z[None, None]
+        weights = (u * self._weight)[:, None, None] * v[None, :, None] * w[None, None]
+        total = np.bincount(bins.ravel(), weights.ravel(), minlength=int(np.prod(BINS)))
+        return np.asarray(total, dtype=np.float64)
+
+
+def _tables() -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Return of every 8-bit CIELAB value the two nearest bins and how much is in each.
+
+    Both are ``(3, 2, 256)``: colours, lower and upper bin, values. Bins are counted so that those
+    of the three colours add up to a bin of the histogram.
+    """
+    values = np.arange(256.0)
+    chroma = np.clip((values - 128.0) / CHROMA + 0.5, 0.0, 1.0)
+    strides = (BINS[1] * BINS[2], BINS[2], 1)
+    places, shares = np.zeros((3, 2, 256), dtype=np.int64), np.zeros((3, 2, 256))
+    for axis, share in enumerate((values / 256.0, chroma, chroma)):
+        place = np.clip(share * BINS[axis] - 0.5, 0.0, BINS[axis] - 1.0001)
         low = place.astype(np.int64)
-        upper = place - low
-        total = np.zeros(int(np.prod(BINS)))
-        strides = np.array([BINS[1] * BINS[2], BINS[2], 1])
-        for corner in np.ndindex(2, 2, 2):
-            weight = self._weight * np.where(corner, upper, 1.0 - upper).prod(axis=1)
-            total += np.bincount((low + corner) @ strides, weight, minlength=len(total))
-        return total
+        places[axis] = np.stack([low, low + 1]) * strides[axis]
+        shares[axis] = np.stack([1.0 - (place - low), place - low])
+    return places, shares
 
 
 def torsos(found: Detections) -> FloatArray:
     """Return ``(n, 4)`` squares on the torsos: left, top, right, bottom, in or out of view."""
-    squares = np.zeros((len(found), 4))
-    for index, (left, top, right, bottom) in enumerate(found.boxes_xyxy):
-        head = found.head_px[index]
-        if not (found.head_scores[index] >= POINT_SCORE_MIN and np.isfinite(head).all()):
-            head = np.array([(left + right) / 2, top + HEAD_SHARE * (bottom - top)])
-        feet = found.feet_px[index]
-        if not (found.feet_scores[index] >= POINT_SCORE_MIN and np.isfinite(feet).all()):
-            feet = np.array([head[0], bottom])
-        middle = head + DOWN_SHARE * (feet - head)
-        half = HALF_SHARE * np.sqrt(max((right - left) * (bottom - top), 1.0))
-        squares[index] = (*(middle - half), *(middle + half))
-    return squares
+    left, top, right, bottom = found.boxes_xyxy.T
+    guess = np.column_stack([(left + right) / 2, top + HEAD_SHARE * (bottom - top)])
+    head = np.where(_seen(found.head_px, found.head_scores), found.head_px, guess)
+    feet = np.where(
+        _seen(found.feet_px, found.feet_scores),
+        found.feet_px,
+        np.column_stack([head[:, 0], bottom]),
+    )
+    middle = head + DOWN_SHARE * (feet - head)
+    half = HALF_SHARE * np.sqrt(np.maximum((right - left) * (bottom - top), 1.0))[:, None]
+    return np.hstack([middle - half, middle + half])
+
+
+def _seen(points_px: FloatArray, scores: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return ``(n, 1)`` whether a point was found."""
+    return ((scores >= POINT_SCORE_MIN) & np.isfinite(points_px).all(axis=1))[:, None]
 
 
 def visible(
     squares: FloatArray, width: int, height: int
 ) -> list[tuple[int, tuple[int, int, int, int]]]:
     """Return index and whole pixels of those squares that show one person's torso."""
+    inner = np.clip(squares, 0.0, (width, height, width, height))
+    sides = (inner[:, 2:] - inner[:, :2]).min(axis=1, initial=np.inf)
     shown = []
-    for index, square in enumerate(squares):
-        inner = np.clip(square, 0.0, (width, height, width, height))
-        if not np.isfinite(square).all() or (inner[2:] - inner[:2]).min() < TORSO_PX_MIN:
-            continue
-        others = np.delete(squares, index, axis=0)
-        common = np.minimum(square[2:], others[:, 2:]) - np.maximum(square[:2], others[:, :2])
-        covered = np.clip(common, 0.0, None).prod(axis=1) / float((square[2:] - square[:2]).prod())
-        if covered.max(initial=0.0) <= COVERED_MAX:
-            left, top = (int(value) for value in np.floor(inner[:2]))
-            right, bottom = (int(value) for value in np.ceil(inner[2:]))
-            shown.append((index, (left, top, right, bottom)))
+    for index in np.flatnonzero(np.isfinite(squares).all(axis=1) & (sides >= TORSO_PX_MIN)):
+        square, others = squares[index], np.delete(squares, index, axis=0)
+        if len(others):
+            common = np.minimum(square[2:], others[:, 2:]) - np.maximum(square[:2], others[:, :2])
+            covered = np.maximum(common, 0.0).prod(axis=1) / (square[2:] - square[:2]).prod()
+            if covered.max() > COVERED_MAX:
+                continue
+        left, top = np.floor(inner[index, :2]).astype(int).tolist()
+        right, bottom = np.ceil(inner[index, 2:]).astype(int).tolist()
+        shown.append((int(index), (left, top, right, bottom)))
     return shown
 
 

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The newest frame of a camera: a thread reads all of them, and whoever looks gets the last.
 
-A camera is opened again with growing, jittered waits when it fails. It counts as lost while it
-gives no frames, and also while it gives some but sees nothing, because it is frozen or covered.
-Going away and coming back are each logged once.
+A camera is opened again with growing, jittered waits when it fails, however that happens: an error
+that nobody expected is a reason like any other. It counts as lost while it gives no frames, and
+also while it gives some but sees nothing, because it is frozen or covered. Going away and coming
+back are each logged once.
 """
 
 import logging
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -32,6 +36,7 @@ STEADY_S = 10.0
 """A camera that stayed this long is tried again at once when it goes."""
 BROKEN_FRAMES_MAX = 100
 """So many frames in a row that cannot be used end a connection."""
+PROBLEM_LETTERS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +147,20 @@ class Capture:
     def _run(self) -> None:
         failures = 0
         while not self._state.stop.is_set():
-            opened_s = time.monotonic()
+            steady = False
             try:
-                source = self._open_source(self._url)
+                with closing(self._open_source(self._url)) as source:
+                    opened_s = time.monotonic()
+                    try:
+                        reason = self._read_all(source)
+                    finally:
+                        steady = time.monotonic() - opened_s > STEADY_S
             except OSError as error:
-                reason = str(error)
-            else:
-                try:
-                    reason = self._read_all(source)
-                finally:
-                    source.close()
-                if time.monotonic() - opened_s > STEADY_S:
-                    failures = 0
+                reason = shown(str(error))
+            except Exception as error:  # noqa: BLE001 - the thread would end, and nobody hear of it
+                reason = _unexpected(error)
+            if steady:
+                failures = 0
             if self._state.stop.is_set():
                 return
             failures += 1
@@ -294,6 +301,14 @@ class _Reading:
         late = taken_ns - self._due_ns > period_ns
         self._due_ns = (taken_ns if late else self._due_ns) + period_ns
         return True
+
+
+def _unexpected(error: Exception) -> str:
+    """Return what to say of an error that no camera should be able to make."""
+    problem = shown(" ".join(str(error).split()))[:PROBLEM_LETTERS_MAX]
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return f"reading failed with {type(error).__name__} at {place} ({problem}). Report this"
 
 
 def _retrieved(source: Source) -> npt.NDArray[np.generic]:

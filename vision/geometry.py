@@ -11,7 +11,7 @@ Source: Hartley and Zisserman, *Multiple View Geometry*, 2nd edition, 6.1 (the p
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -65,6 +65,12 @@ class View(Protocol):
         """Return ``(n, 3)`` points where lines of sight reach a height; x and y NaN if never."""
         ...
 
+    def scale_at_height(
+        self, pixels: npt.ArrayLike, height_mm: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return what :meth:`at_height` does, and ``(n,)`` how many mm one pixel moves each."""
+        ...
+
     def mm_per_px(self, pixel: npt.ArrayLike, height_mm: float = 0.0) -> float:
         """Return how many mm a point at this height moves for one pixel, the worse way."""
         ...
@@ -89,14 +95,32 @@ class _Sight:
         flat = self.position_mm[:2] + rays[:, :2] * far[:, None]
         return np.column_stack([flat, np.full(len(flat), float(height_mm))])
 
+    def scale_at_height(
+        self: View, pixels: npt.ArrayLike, height_mm: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return what :meth:`at_height` does, and ``(n,)`` how many mm one pixel moves each.
+
+        The latter is that of the worse way, and infinite beside the horizon.
+        """
+        middle = np.asarray(pixels, dtype=np.float64).reshape(-1, 1, 2)
+        around = self.at_height((middle + _AROUND_PX).reshape(-1, 2), height_mm)
+        points = around.reshape(-1, len(_AROUND_PX), 3)
+        # Columns of the Jacobian; its larger singular value in closed form for two by two.
+        one, other = points[:, 2, :2] - points[:, 1, :2], points[:, 4, :2] - points[:, 3, :2]
+        squares = (one**2).sum(axis=1) + (other**2).sum(axis=1)
+        area = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
+        rest = np.sqrt(np.maximum(squares**2 - 4.0 * area**2, 0.0))
+        return points[:, 0], np.nan_to_num(
+            np.sqrt((squares + rest) / 2.0), nan=np.inf, posinf=np.inf
+        )
+
     def mm_per_px(self: View, pixel: npt.ArrayLike, height_mm: float = 0.0) -> float:
         """Return how many mm a point at this height moves for one pixel, the worse way."""
-        x, y = np.asarray(pixel, dtype=np.float64).reshape(2)
-        around = self.at_height([[x - 0.5, y], [x + 0.5, y], [x, y - 0.5], [x, y + 0.5]], height_mm)
-        jacobian = np.column_stack([around[1] - around[0], around[3] - around[2]])[:2]
-        if not np.isfinite(jacobian).all():
-            return float("inf")
-        return float(np.linalg.svd(jacobian, compute_uv=False)[0])
+        return float(self.scale_at_height(pixel, height_mm)[1][0])
+
+
+_AROUND_PX = np.array([(0.0, 0.0), (-0.5, 0.0), (0.5, 0.0), (0.0, -0.5), (0.0, 0.5)])
+"""A pixel, and half a pixel left and right, above and below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +251,11 @@ class FloorView(_Sight):
 
     homography: FloatArray
     position_mm: FloatArray
+    _back: FloatArray = field(init=False, repr=False, compare=False)
+    """The homography's inverse: asked for several times a person."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_back", np.linalg.inv(self.homography))
 
     @classmethod
     def from_points(
@@ -276,10 +305,9 @@ class FloorView(_Sight):
     def rays(self, pixels: npt.ArrayLike) -> FloatArray:
         """Return ``(n, 3)`` unit directions in store axes of ``(n, 2)`` pixels."""
         points = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
-        back = np.linalg.inv(self.homography)
         # The third number is positive where the floor is before the camera, and shrinks to zero
         # at the horizon: multiplied out, the direction turns upwards there without a jump.
-        floor = np.column_stack([points, np.ones(len(points))]) @ back.T
+        floor = np.column_stack([points, np.ones(len(points))]) @ self._back.T
         flat = floor[:, :2] - floor[:, 2:] * self.position_mm[:2]
         rays = np.column_stack([flat, -floor[:, 2] * self.position_mm[2]])
         return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))

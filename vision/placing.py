@@ -74,22 +74,22 @@ class Placer:
         """Return where the persons stand: by their feet, and where these are hidden by the head."""
         count = len(found)
         floor_mm, sigma_mm = np.full((count, 2), np.nan), np.full(count, SIGMA_MAX_MM)
-        for index in range(count):
-            if found.feet_scores[index] >= POINT_SCORE_MIN:
-                pixel, height, unsure = found.feet_px[index], 0.0, 0.0
-                share = FEET_SHARE
-            elif found.head_scores[index] >= POINT_SCORE_MIN:
-                pixel, height, unsure = found.head_px[index], HEAD_HEIGHT_MM, HEAD_HEIGHT_SIGMA_MM
-                share = HEAD_SHARE
-            else:
+        by_feet = found.feet_scores >= POINT_SCORE_MIN
+        # A camera below head height says nothing through heads.
+        high = float(self.view.position_mm[2]) > HEAD_HEIGHT_MM
+        by_head = ~by_feet & (found.head_scores >= POINT_SCORE_MIN) & high
+        for seen, pixels, height_mm, unsure_mm, share in (
+            (by_feet, found.feet_px, 0.0, 0.0, FEET_SHARE),
+            (by_head, found.head_px, HEAD_HEIGHT_MM, HEAD_HEIGHT_SIGMA_MM, HEAD_SHARE),
+        ):
+            if not seen.any():
                 continue
-            if height >= self.view.position_mm[2]:
-                continue  # a camera below head height says nothing through heads
-            [point] = self.view.at_height(pixel, height)
-            if np.isfinite(point).all() and abs(point[:2]).max() < 1e6:
-                floor_mm[index] = point[:2]
-                sigma = self._sigma(pixel, point, share, unsure)
-                sigma_mm[index] = max(sigma, FLOOR_SIGMA_MIN_MM)
+            points, mm_per_px = self.view.scale_at_height(pixels[seen], height_mm)
+            there = np.isfinite(points).all(axis=1) & (np.abs(points[:, :2]).max(axis=1) < 1e6)
+            sigma = self._sigma(points[there], mm_per_px[there], share, unsure_mm)
+            chosen = np.flatnonzero(seen)[there]
+            floor_mm[chosen] = points[there, :2]
+            sigma_mm[chosen] = np.maximum(sigma, FLOOR_SIGMA_MIN_MM)
         return Places(floor_mm, sigma_mm)
 
     def stance(self, found: Detections, index: int, places: Places) -> Stance | None:
@@ -113,11 +113,16 @@ class Placer:
             index: Which one.
             places: Where they stand, if that is known already.
         """
+        told = [
+            (pixel, score)
+            for pixel, score in zip(found.wrists_px[index], found.wrist_scores[index], strict=True)
+            if score >= POINT_SCORE_MIN and np.isfinite(pixel).all()
+        ]
+        if not told:
+            return []
         stance = self.stance(found, index, self.places(found) if places is None else places)
         wrists = []
-        for pixel, score in zip(found.wrists_px[index], found.wrist_scores[index], strict=True):
-            if score < POINT_SCORE_MIN or not np.isfinite(pixel).all():
-                continue
+        for pixel, score in told:
             seen = self.wrist(pixel, stance)
             if seen is None:
                 continue
@@ -152,12 +157,14 @@ class Placer:
         one, other = self.view.rays([[x - 0.5, y], [x + 0.5, y]])
         return float(np.linalg.norm(one - other) * np.linalg.norm(point - self.view.position_mm))
 
-    def _sigma(self, pixel: FloatArray, point: FloatArray, share: float, unsure_mm: float) -> float:
-        """Return what pixels and an unsure height make uncertain across the floor, in mm."""
-        across = share * self.size_wh[0] * self.view.mm_per_px(pixel, float(point[2]))
-        away = point - self.view.position_mm
-        slope = float(np.hypot(away[0], away[1])) / max(abs(float(away[2])), 1.0)
-        return min(float(np.hypot(across, unsure_mm * slope)), SIGMA_MAX_MM)
+    def _sigma(
+        self, points: FloatArray, mm_per_px: FloatArray, share: float, unsure_mm: float
+    ) -> FloatArray:
+        """Return ``(n,)`` what pixels and an unsure height make uncertain across the floor, mm."""
+        across = share * self.size_wh[0] * mm_per_px
+        away = points - self.view.position_mm
+        slope = np.hypot(away[:, 0], away[:, 1]) / np.maximum(np.abs(away[:, 2]), 1.0)
+        return np.minimum(np.hypot(across, unsure_mm * slope), SIGMA_MAX_MM)
 
 
 def people_payload(

@@ -16,12 +16,12 @@ sightings.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import hypot, inf
+from math import hypot, inf, log
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from gateway.domain.identity import LOOK_NS, Looks, Scatter
+from vision.assignment import cheapest_pairs
 from vision.geometry import FloatArray
 
 MEMORY_S = 3.2
@@ -190,15 +190,15 @@ class Tracker:
             rest = [index for index in free if index not in taken]
             if not tracks or not rest:
                 continue
-            costs = np.array(
-                [
-                    [self._cost(track, floor_mm[i], float(sigma_mm[i]), seen[i]) for i in rest]
-                    for track in tracks
-                ]
-            )
-            for row, column in zip(*linear_sum_assignment(costs), strict=True):
-                if costs[row, column] < NEVER:
-                    pairs.append((rest[column], tracks[row]))
+            costs = [
+                [self._cost(track, floor_mm[i], float(sigma_mm[i]), seen[i]) for i in rest]
+                for track in tracks
+            ]
+            pairs += [
+                (rest[column], tracks[row])
+                for row, column in cheapest_pairs(costs)
+                if costs[row][column] < NEVER
+            ]
         return pairs
 
     def _leaps(
@@ -229,13 +229,16 @@ class Tracker:
 
     def _cost(self, track: _Track, place: FloatArray, sigma: float, look: Look) -> float:
         """Return minus twice the log-likelihood, or :data:`NEVER` outside the gate."""
-        innovation = place - track.state[:2]
-        spread = track.spread[:2, :2] + np.eye(2) * sigma**2
-        square = float(innovation @ np.linalg.solve(spread, innovation))
+        # Written out for two by two: this is asked of each track with each sighting.
+        x, y = (place - track.state[:2]).tolist()
+        (xx, xy), (_, yy) = track.spread[:2, :2].tolist()
+        xx, yy = xx + sigma**2, yy + sigma**2
+        area = xx * yy - xy**2
+        square = (yy * x**2 - 2 * xy * x * y + xx * y**2) / area
         if square > GATE:
             return NEVER
         fit = self.scatter.fit(track.looks, CAMERA, look)
-        cost = square + float(np.log(np.linalg.det(spread)))
+        cost: float = square + log(area)
         if fit is not None:
             cost -= 2 * LOOKS_SHARE * min(fit, FIT_MAX)
         if self._away(track) and ((fit is not None and fit < STRANGER) or cost > NEW_COST):
@@ -342,7 +345,11 @@ def _predict(track: _Track, at_s: float) -> None:
     place2 = max(2 * step - 3 + 4 * kept - kept**2, 0.0) * KEEP_S**2
     both = gone**2 * KEEP_S
     pace2 = 1 - kept**2
-    push = np.kron([[place2, both], [both, pace2]], np.eye(2)) * SPEED_MM_S**2
+    push = np.zeros((4, 4))
+    push[0, 0] = push[1, 1] = place2
+    push[0, 2] = push[1, 3] = push[2, 0] = push[3, 1] = both
+    push[2, 2] = push[3, 3] = pace2
+    push *= SPEED_MM_S**2
     track.state = move @ track.state
     track.spread = move @ track.spread @ move.T + push
 

@@ -120,12 +120,13 @@ def _averages(image: Image, keep: npt.NDArray[np.bool_] | None) -> npt.NDArray[n
     """Return grey averages over the picture, those masked left out: a sensor's noise is gone."""
     # A few pixels of each part are enough, and all of a large picture are dear.
     step = max(1, min(image.shape[:2]) // _AVERAGED_PX)
-    image = np.ascontiguousarray(image[::step, ::step])
-    keep = None if keep is None else np.ascontiguousarray(keep[::step, ::step])
-    thumb = cv2.resize(image, _THUMB_WH, interpolation=cv2.INTER_AREA)
+    few = (-(-image.shape[1] // step), -(-image.shape[0] // step))
+    thinned = cv2.resize(image, few, interpolation=cv2.INTER_NEAREST)
+    thumb = cv2.resize(thinned, _THUMB_WH, interpolation=cv2.INTER_AREA)
     grey = np.asarray(cv2.cvtColor(thumb, cv2.COLOR_BGR2GRAY), dtype=np.int16)
     if keep is None:
         return grey
     # Only averages wholly outside the mask: a masked part makes an edge of its own.
-    shown = cv2.resize(keep.view(np.uint8) * 255, _THUMB_WH, interpolation=cv2.INTER_AREA) == 255
+    whole = cv2.resize(keep.view(np.uint8) * 255, few, interpolation=cv2.INTER_NEAREST)
+    shown = cv2.resize(whole, _THUMB_WH, interpolation=cv2.INTER_AREA) == 255
     return grey[shown] if shown.any() else grey

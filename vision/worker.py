@@ -23,7 +23,8 @@ from gateway.domain.store import Camera, FloorPoint, Lens, SpacePoint, Store
 from vision.appearance import Appearance, build_appearance, look_payload
 from vision.calibration_pose import view_of
 from vision.capture import Capture, Counts, Frame
-from vision.detectors import Detector, Kind, build
+from vision.detectors import Detector, Kind
+from vision.detectors.guard import build_guarded
 from vision.framing import Framing, Polygon, uncropped
 from vision.gate import MotionGate, Pace
 from vision.geometry import ShelfFront
@@ -206,7 +207,7 @@ class Worker:
         """Watch the camera until ``stop`` is set.
 
         Raises:
-            ModelError: The detector's files cannot be used.
+            ModelError: The detector's files cannot be used, or it failed on a frame.
             CalibrationError: The floor points do not determine the view (when constructed).
             FramingError: Crop or mask do not fit the picture (when constructed).
         """
@@ -244,7 +245,9 @@ class Worker:
         """Keep a frame while somebody may be there. Runs on the capture's thread."""
         if self._gate.awake(frame.boottime_ns / 1e9):
             self._recall.keep(frame)
-        _on_loop(loop, self._fresh.set)
+        # Whoever still has to see the last one finds this one there: the loop need not wake twice.
+        if not self._fresh.is_set():
+            _on_loop(loop, self._fresh.set)
 
     async def _watch(
         self, capture: Capture, detector: Detector, pool: ThreadPoolExecutor, stop: asyncio.Event
@@ -295,8 +298,9 @@ class Worker:
         """Wait for a frame; one that does not come for long is a lost camera until it does."""
         silent = f"no frame for {self._silence_s:g} s"
         try:
-            async with asyncio.timeout(self._silence_s):
-                await self._fresh.wait()
+            if not self._fresh.is_set():  # Mostly it is: a frame came while the last was looked at.
+                async with asyncio.timeout(self._silence_s):
+                    await self._fresh.wait()
         except TimeoutError:
             if self._camera is None:  # otherwise the capture tells of its loss and return
                 log.warning("camera %s: %s", self.config.camera, silent)
@@ -416,7 +420,7 @@ def check(config: WorkerConfig) -> None:
 
 def _detector(config: WorkerConfig) -> Detector:
     hands = None if config.hands is None else Path(config.hands)
-    return build(
+    return build_guarded(
         config.detector,
         Path(config.model),
         hands=hands,

@@ -8,9 +8,11 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import measures
+from tests.vision_bench import beside
 
 RESULTS = Path("build/bench.json")
 MANY = 100
+LEFT_OUT = {"skipped": "left out by --no-vision"}
 
 
 def rows(results):
@@ -42,6 +44,7 @@ def rows(results):
             0,
         ),
         ("... 99 % of its steps (for information)", results["busy"]["p99_ms"], "ms", "", 0),
+        *beside.rows(results["vision"]),
     ]
 
 
@@ -49,11 +52,6 @@ def _share(count):
     """Return what the 99 % of so many latencies are: of few it is the largest."""
     of_them = f"99 % of {count}" if count >= MANY else f"largest of {count}"
     return f"input to PUBACK, {of_them}"
-
-
-def kept(value, relation, limit):
-    """Tell whether a limit is kept; what has none always is."""
-    return {"<=": value <= limit, ">=": value >= limit, "": True}[relation]
 
 
 def table(results):
@@ -68,15 +66,22 @@ def table(results):
         f"load before {about['load_1min']}, during {results['real_time']['load_1min']}",
         "",
     ]
-    for what, value, unit, relation, limit in rows(results):
-        bound = f"{relation} {limit:g} {unit}" if relation else ""
-        verdict = "" if not relation else ("ok" if kept(value, relation, limit) else "MISSED")
-        lines.append(f"{what:<50} {value:>8} {unit:<3} {bound:<10} {verdict}".rstrip())
+    lines += [beside.line(*row) for row in rows(results)]
+    if "skipped" in results["vision"]:
+        lines.append(f"vision beside the plain way: not measured: {results['vision']['skipped']}")
     return "\n".join(lines)
 
 
 def measure(
-    folder, *, live_s, replay_s, starts, journal=False, say=lambda _text: None, **store_options
+    folder,
+    *,
+    live_s,
+    replay_s,
+    starts,
+    journal=False,
+    vision=True,
+    say=lambda _text: None,
+    **store_options,
 ):
     """Run every bench; return all numbers."""
     store = {"plates": 306, "cameras": 3, "shoppers": 10} | store_options
@@ -91,6 +96,7 @@ def measure(
             live_s + 10,
             lambda at: measures.real_time(at, live_s, journal=journal, **store),
         ),
+        ("vision", 200 * vision, beside.measure if vision else lambda _: LEFT_OUT),
     ):
         say(f"{name} (about {seconds:.0f} s) ...")
         at = folder / name
@@ -106,6 +112,7 @@ def main():
     parser.add_argument("--cameras", type=int, default=3, help="(%(default)s)")
     parser.add_argument("--shoppers", type=int, default=10, help="at once (%(default)s)")
     parser.add_argument("--journal", action="store_true", help="write the journal meanwhile")
+    parser.add_argument("--no-vision", action="store_true", help="leave the vision worker out")
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON (%(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shelfgate-bench-") as folder:
@@ -115,6 +122,7 @@ def main():
             replay_s=120,
             starts=5,
             journal=options.journal,
+            vision=not options.no_vision,
             plates=options.plates,
             cameras=options.cameras,
             shoppers=options.shoppers,
@@ -123,7 +131,7 @@ def main():
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n")
     sys.stdout.write(f"{table(results)}\n\nAll numbers: {options.output}\n")
-    return 0 if all(kept(row[1], row[3], row[4]) for row in rows(results)) else 1
+    return 0 if all(beside.kept(row[1], row[3], row[4]) for row in rows(results)) else 1
 
 
 if __name__ == "__main__":

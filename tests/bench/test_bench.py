@@ -13,12 +13,21 @@ from tests.bench import __main__ as bench
 from tests.bench import busy
 from tests.bench.measures import percentile
 from tests.bench.recording import recorded
+from tests.vision_bench import beside
 
 
 @pytest.mark.slow
 def test_the_short_form_measures_everything(tmp_path):
     results = bench.measure(
-        tmp_path, live_s=4, replay_s=20, starts=1, plates=36, cameras=1, shoppers=3, journal=True
+        tmp_path,
+        live_s=4,
+        replay_s=20,
+        starts=1,
+        plates=36,
+        cameras=1,
+        shoppers=3,
+        journal=True,
+        vision=False,
     )
     json.dumps(results)
     live = results["real_time"]
@@ -34,6 +43,7 @@ def test_the_short_form_measures_everything(tmp_path):
     shown = bench.table(results)
     assert all(row[0] in shown for row in bench.rows(results))
     assert results["machine"]["python"] in shown
+    assert "vision beside the plain way: not measured: left out by --no-vision" in shown
     assert shown.startswith("36 plates at 60 Hz, 1 cameras at 10 Hz, 3 shoppers, journal on\n")
 
 
@@ -56,9 +66,11 @@ def test_percentiles_take_the_nearest_rank():
 
 
 def test_a_limit_that_is_missed_is_said():
-    assert bench.kept(24.9, "<=", 25)
-    assert not bench.kept(25.1, "<=", 25)
-    assert not bench.kept(14.9, ">=", 15)
+    assert beside.kept(24.9, "<=", 25)
+    assert not beside.kept(25.1, "<=", 25)
+    assert not beside.kept(14.9, ">=", 15)
+    assert beside.line("this", 14.9, "x", ">=", 15).endswith("MISSED")
+    assert beside.line("this", 15.1, "x", ">=", 15).endswith("ok")
 
 
 def test_the_work_of_a_busy_store_is_bounded(monkeypatch):

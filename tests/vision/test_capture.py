@@ -7,6 +7,7 @@ import queue
 import threading
 
 import numpy as np
+import pytest
 
 from vision.capture import BROKEN_FRAMES_MAX, Capture
 from vision.framing import Framing
@@ -114,6 +115,89 @@ def test_going_and_coming_back_are_each_told_and_logged_once(caplog):
         "camera cam1 is down: fake: gives no more frames",
         "camera cam1 is back",
     ]
+
+
+class Broken(Camera):
+    """A camera whose library fails as nobody expects, in one of its calls."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+        self.frames.put(scene(1))
+
+    def fail(self, call):
+        if call == self.call:
+            raise KeyError("no key in rtsp://user:secret@camera/1")
+
+    def grab(self):
+        self.fail("grab")
+        return super().grab()
+
+    def retrieve(self):
+        self.fail("retrieve")
+        return super().retrieve()
+
+    def close(self):
+        super().close()
+        self.fail("close")
+
+
+@pytest.mark.parametrize("call", ["open", "grab", "retrieve", "close"])
+def test_an_error_that_nobody_expected_is_a_reason_and_the_camera_is_tried_again(call, caplog):
+    caplog.set_level(logging.INFO)
+    changes, seen, opened = queue.Queue(), queue.Queue(), []
+    broken, good = [Broken(call) for _ in range(3)], Camera()
+    for one in broken:
+        one.frames.put(None)
+
+    def open_source(_url):
+        opened.append(1)
+        if len(opened) > len(broken):
+            return good
+        broken[len(opened) - 1].fail("open")
+        return broken[len(opened) - 1]
+
+    with Capture(
+        "cam1",
+        "fake",
+        on_change=changes.put,
+        on_frame=seen.put,
+        open_source=open_source,
+        backoff_first_s=0.001,
+    ):
+        told = [changes.get(timeout=WAIT_S)]
+        while told[-1] is None:  # It gave frames before it failed.
+            told.append(changes.get(timeout=WAIT_S))
+        good.frames.put(scene(2))
+        while changes.get(timeout=WAIT_S) is not None:
+            pass
+        good.frames.put(None)
+    assert told[-1].startswith("reading failed with KeyError at test_capture.py:")
+    assert "secret" not in caplog.text + told[-1]
+    assert broken[0].closed.is_set() or call == "open"
+    down = [one.message for one in caplog.records if "is down" in one.message]
+    assert down[0] == f"camera cam1 is down: {told[-1]}"
+    assert "Traceback" not in caplog.text
+
+
+def test_an_error_in_what_hears_of_frames_is_told_as_well():
+    camera, changes = Camera(), queue.Queue()
+
+    def fails(_frame):
+        raise ValueError("too many")
+
+    with Capture(
+        "cam1",
+        "fake",
+        on_change=changes.put,
+        on_frame=fails,
+        open_source=lambda _url: camera,
+        backoff_first_s=0.001,
+    ):
+        camera.frames.put(scene(1))
+        assert changes.get(timeout=WAIT_S) is None
+        assert "ValueError" in changes.get(timeout=WAIT_S)
+        camera.frames.put(None)
 
 
 def test_a_camera_that_never_was_there_is_told_once():

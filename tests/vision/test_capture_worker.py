@@ -57,3 +57,29 @@ def test_a_camera_that_sees_nothing_is_offline_tells_of_nobody_and_comes_back():
     assert (back["counts"]["blind"], back["counts"]["lost"]) == (4, 1)
     assert [message["seq"] for message in broker.of("people")] == [0, 1, 2, 3, 4, 5]
     assert worker.counts.frames == 10
+
+
+def test_an_unexpected_error_in_the_capture_becomes_the_reason_and_the_worker_goes_on():
+    class Fails(Frames):
+        def retrieve(self):
+            raise RuntimeError("a bug")
+
+    async def main():
+        broker, bad, good = Broker(), Fails(), Frames()
+        opened = iter([bad, good])
+        worker = Worker(
+            config(), broker.publish, detector=OnePerson(), open_source=lambda _url: next(opened)
+        )
+        async with running(worker):
+            bad.left.put(bad.blank)
+            await broker.until(lambda: len(broker.of("status")) == 2)
+            good.left.put(good.blank)
+            await broker.until(lambda: len(broker.of("status")) == 3)
+            await broker.until(lambda: broker.of("people"))
+            good.left.put(None)
+        return broker.of("status")
+
+    _, offline, back = asyncio.run(main())[:3]
+    assert offline["state"] == "offline"
+    assert "RuntimeError at test_capture_worker.py" in offline["reason"]
+    assert back["state"] == "online"

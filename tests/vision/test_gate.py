@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from vision.gate import ASLEEP_S, AWAKE_S, SLOW_AFTER, MotionGate, Pace
+from vision.gate import ASLEEP_MAX_S, AWAKE_S, SLOW_AFTER, MotionGate, Pace
 
 PERIOD_S = 0.1
 
@@ -42,9 +42,27 @@ class Watch:
 
 
 def test_an_empty_aisle_is_looked_at_now_and_then():
+    """After a second, then more and more rarely; and anew after anybody moved."""
     watch = Watch()
-    watch.show(AWAKE_S + 1.0)
-    assert watch.show(20.0) == pytest.approx(20.0 / ASLEEP_S, abs=2)
+    watch.show(AWAKE_S + 0.9)
+    assert [watch.show(1.0) for _ in range(8)] == [1, 0, 1, 0, 0, 0, 1, 0]
+    watch.show(10.0)
+    assert watch.show(20.0) == pytest.approx(20.0 / ASLEEP_MAX_S, abs=1)
+    watch.show(1.0, body_at=lambda number: (50 + 3 * number, 75))
+    watch.show(AWAKE_S + 0.5)
+    assert watch.show(3.0) == 2
+
+
+def test_an_aisle_that_was_left_is_looked_at_less_and_whoever_comes_back_at_once():
+    watch = Watch()
+    watch.show(3.0, body_at=lambda number: (50 + 3 * number, 75))
+    # For some seconds the place where he was differs from what is usual.
+    looks = [watch.show(0.5) for _ in range(24)]
+    left = next(number for number, some in enumerate(looks) if some < 5)
+    assert looks[0] == 5
+    assert sum(looks[left : left + 4]) <= 8
+    assert sum(looks[left : left + 4]) > sum(looks[left + 4 : left + 8])
+    assert watch.show(0.5, body_at=lambda number: (100 + 3 * number, 75)) == 5
 
 
 def test_whoever_walks_in_is_seen_at_once_and_all_the_time():

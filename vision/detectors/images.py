@@ -8,6 +8,7 @@ import numpy as np
 
 from vision.geometry import FloatArray
 from vision.rendering import Image
+from vision.scaling import shrunk
 
 PADDING = (114, 114, 114)
 """The grey that ultralytics and YOLOX train their letterboxes with."""
@@ -35,10 +36,10 @@ def letterbox(frame: Image, size_wh: tuple[int, int]) -> tuple[Image, Letterbox]
     height, width = frame.shape[:2]
     scale = min(size_wh[0] / width, size_wh[1] / height)
     wide, high = max(round(width * scale), 1), max(round(height * scale), 1)
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    fitted = cv2.resize(frame, (wide, high), interpolation=way)
+    fitted = shrunk(frame, (wide, high))
     left, top = (size_wh[0] - wide) // 2, (size_wh[1] - high) // 2
     if (wide, high) != size_wh:
         rest = (top, size_wh[1] - high - top, left, size_wh[0] - wide - left)
-        fitted = cv2.copyMakeBorder(fitted, *rest, cv2.BORDER_CONSTANT, value=PADDING)
-    return np.asarray(fitted, dtype=np.uint8), Letterbox(scale, (left, top))
+        padded = cv2.copyMakeBorder(fitted, *rest, cv2.BORDER_CONSTANT, value=PADDING)
+        fitted = np.asarray(padded, dtype=np.uint8)
+    return fitted, Letterbox(scale, (left, top))

@@ -23,10 +23,12 @@ class Form:
     Attributes:
         inputs: Shape of each input; None is a size that may vary.
         told: What it says of itself.
+        operators: Names of what its graph does, as far as they were asked for.
     """
 
     inputs: tuple[Shape, ...]
     told: Told = NOTHING
+    operators: frozenset[str] = frozenset()
 
 
 class Network(Protocol):

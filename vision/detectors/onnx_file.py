@@ -21,6 +21,7 @@ VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 MODEL_GRAPH, MODEL_METADATA = 7, 14
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT = 1, 5, 11
 INITIALIZER_NAME = 8
+NODE_OPERATOR = 4
 
 
 def read_onnx(path: Path) -> Form:
@@ -40,28 +41,31 @@ def _model(data: mmap.mmap) -> Form:
     told: dict[str, str] = {}
     inputs: dict[str, Shape] = {}
     weights: set[str] = set()
-    nodes = 0
+    operators: set[str] = set()
     for number, _, start, end in _fields(data, 0, len(data)):
         if number == MODEL_METADATA and len(told) < METADATA_MAX:
             pair = {field: (a, b) for field, _, a, b in _fields(data, start, end)}
             told[_text(data, pair.get(1))] = _text(data, pair.get(2))
         elif number == MODEL_GRAPH:
             for field, _, first, last in _fields(data, start, end):
-                nodes += field == GRAPH_NODE
-                if field == GRAPH_INPUT and len(inputs) < INPUTS_MAX:
+                if field == GRAPH_NODE:
+                    operators.add(_named(data, first, last, NODE_OPERATOR))
+                elif field == GRAPH_INPUT and len(inputs) < INPUTS_MAX:
                     name, shape = _value_info(data, first, last)
                     inputs[name] = shape
                 elif field == GRAPH_INITIALIZER:
-                    weights.add(_weight_name(data, first, last))
-    if not nodes or not inputs:
+                    weights.add(_named(data, first, last, INITIALIZER_NAME))
+    if not operators or not inputs:
         raise ValueError("it has no graph")
     # Old files list their weights among the inputs.
-    return Form(tuple(inputs[name] for name in inputs if name not in weights), told_by(told))
+    pictures = tuple(inputs[name] for name in inputs if name not in weights)
+    return Form(pictures, told_by(told), frozenset(operators))
 
 
-def _weight_name(data: mmap.mmap, start: int, end: int) -> str:
+def _named(data: mmap.mmap, start: int, end: int, number: int) -> str:
+    """Return the text in the field of this number; empty where there is none."""
     for field, _, first, last in _fields(data, start, end):
-        if field == INITIALIZER_NAME:
+        if field == number:
             return _text(data, (first, last))
     return ""
 

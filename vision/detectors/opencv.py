@@ -11,6 +11,9 @@ from vision.detectors import ModelError
 from vision.detectors.network import FloatImage
 from vision.detectors.onnx_file import read_onnx
 
+DEADLY = "NonMaxSuppression"
+"""OpenCV 5 divides by the number of boxes that it finds, and takes the process with it at none."""
+
 
 class OpencvNetwork:
     """One ONNX file. OpenCV's threads are one number for the whole process: the last one set."""
@@ -19,10 +22,15 @@ class OpencvNetwork:
         """Load it.
 
         Raises:
-            ModelError: It is no ONNX model, or has operators that OpenCV lacks.
+            ModelError: It is no ONNX model, or has operators that OpenCV lacks or crashes on.
         """
         self.form = read_onnx(path)
         self._path = path
+        if DEADLY in self.form.operators:
+            raise ModelError(
+                f"{path}: was exported with nms=True, and OpenCV crashes on such a model where "
+                "nobody is in view. Export it without, or use the detector onnxruntime"
+            )
         cv2.setNumThreads(threads)
         try:
             self._net = cv2.dnn.readNetFromONNX(str(path))

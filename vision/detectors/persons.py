@@ -4,6 +4,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from vision.detectors import Detections, ModelError
@@ -44,6 +45,7 @@ class ModelInput:
                 format.
         """
         self._path, self._network = path, network
+        self._buffer: FloatImage = np.empty(0, dtype=np.float32)
         self.channels_first, self.fixed_wh = _picture(path, network.form.inputs)
         if self.fixed_wh is not None and input_px not in (None, max(self.fixed_wh)):
             wide, high = self.fixed_wh
@@ -77,24 +79,21 @@ class ModelInput:
         """Return the output for a frame, how the frame lies in the input, and the input's size."""
         size_wh = self.size_for(frame)
         fitted, fit = letterbox(frame, size_wh)
-        return self.run_fitted(self.pixels(fitted)), fit, size_wh
-
-    def pixels(self, fitted: Image) -> FloatImage:
-        """Return an ``(h, w, 3)`` BGR picture of the input's size as the model takes it."""
-        return self._pixels(fitted, self.format)
-
-    def run_fitted(self, pixels: FloatImage) -> FloatImage:
-        """Return the output for what :meth:`pixels` gave."""
-        return self._network.run(pixels)[0]
+        return self._network.run(self._pixels(fitted, self.format))[0], fit, size_wh
 
     def _pixels(self, fitted: Image, form: Format) -> FloatImage:
-        if form.bgr:
-            pixels = fitted.astype(np.float32)
-        else:
-            pixels = np.multiply(fitted[:, :, ::-1], np.float32(1 / 255), dtype=np.float32)
-        if self.channels_first:
-            pixels = pixels.transpose(2, 0, 1)
-        return np.ascontiguousarray(pixels[None])
+        """Return an ``(h, w, 3)`` BGR picture as the model takes it, valid until the next call."""
+        height, width = fitted.shape[:2]
+        shape = (1, 3, height, width) if self.channels_first else (1, height, width, 3)
+        if self._buffer.shape != shape:
+            # Kept: the kernel would have to clear a megabyte for each frame, which takes longer.
+            self._buffer = np.empty(shape, dtype=np.float32)
+        planes = self._buffer[0] if self.channels_first else self._buffer[0].transpose(2, 0, 1)
+        for plane, channel in zip(planes, cv2.split(fitted)[:: 1 if form.bgr else -1], strict=True):
+            plane[...] = channel
+        if not form.bgr:
+            self._buffer *= np.float32(1 / 255)
+        return self._buffer
 
 
 class PersonDetector:
