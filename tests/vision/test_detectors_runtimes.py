@@ -43,11 +43,11 @@ def forms(tmp_path_factory):
     def form(kind):
         if kind == "openvino IR":
             openvino()
-            return tuple(models.to_openvino(name, folder) for name in ("people", "hands"))
+            return tuple(models.to_form("openvino", name, folder) for name in ("people", "hands"))
         if kind == "ncnn":
             pytest.importorskip("ncnn", reason="ncnn is not installed")
             pytest.importorskip("pnnx", reason="pnnx is not installed (extra ultralytics)")
-            return tuple(models.to_ncnn(name, folder) for name in ("people", "hands"))
+            return tuple(models.to_form("ncnn", name, folder) for name in ("people", "hands"))
         if kind == "openvino":
             openvino()
         return FIXTURE / "people.onnx", FIXTURE / "hands.onnx"
