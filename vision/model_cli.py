@@ -151,3 +151,8 @@ def import_needed(name: str, extras: str = "vision") -> Any:  # noqa: ANN401 - a
         raise SystemExit(
             f"{error.name}: not installed. Run pip install 'shelfgate[{extras}]'"
         ) from error
+    except ImportError as error:
+        raise SystemExit(
+            f"{name}: cannot be loaded: {error}. "
+            f"Install libgl1 libglib2.0-0 libxcb1, or shelfgate[{extras}] again"
+        ) from error

@@ -170,6 +170,7 @@ def _check_train(options: argparse.Namespace) -> None:
         return
     if options.only == "hands":
         raise ValueError("--only hands: --data trains persons alone. Leave one of them away")
+    import_needed("yaml", EXTRAS)
     import_needed("vision.yolo.own_data", EXTRAS).check_data(options.data)
 
 
