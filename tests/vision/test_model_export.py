@@ -90,6 +90,7 @@ def test_too_few_pictures_and_what_is_none_are_refused(tmp_path, monkeypatch):
     seen = write_pictures(tmp_path / "seen", 2)
     with pytest.raises(ModelError, match=r"holds 2 pictures; .* takes 20\. Give --pictures"):
         convert(HANDS, "openvino-int8", tmp_path, seen)
+    assert not (tmp_path / "hands_int8_openvino_model").exists()
     for number in range(PICTURES_MIN):
         (seen / f"a{number}.png").write_text("no picture")
     with pytest.raises(ModelError, match=r"a0\.png: is no picture\. Remove it"):
@@ -172,6 +173,7 @@ def test_pictures_without_labels_and_weights_that_are_absent_are_told(tmp_path, 
     pytest.importorskip("ultralytics", reason="ultralytics is not installed")
     from vision.yolo.own_data import check_data
 
+    tmp_path = tmp_path / "images"  # The last one of a path counts.
     path = write_dataset(tmp_path, GOOD)
     check_data(path)
     assert main(["model", "train", "--data", str(path), "--only", "hands"]) == 1

@@ -76,7 +76,7 @@ def convert(source: Path, form: Form, target: Path, pictures: Path | None = None
         source: An ONNX file of persons or hands.
         form: What to make of it.
         target: Where the folder of the new form goes.
-        pictures: Folder of pictures such as the camera's, for INT8.
+        pictures: Folder of pictures such as the camera's; INT8 alone needs it.
 
     Raises:
         RuntimeMissingError: What makes the form is not installed.
@@ -85,11 +85,13 @@ def convert(source: Path, form: Form, target: Path, pictures: Path | None = None
     check_tool(form)
     folder = place(target, source.stem, form)
     told = read_onnx(source).told
-    folder.mkdir(parents=True, exist_ok=True)
     if form == "ncnn":
         _to_ncnn(source, folder)
+    elif form == "openvino":
+        _to_openvino(source, folder, None)
     else:
-        _to_openvino(source, folder, pictures if form == "openvino-int8" else None)
+        assert pictures is not None, "INT8 is calibrated on pictures"
+        _to_openvino(source, folder, pictures)
     (folder / METADATA_FILE).write_text(_metadata(told, _size_wh(source)), "utf-8")
     licence = source.with_name(source.name + ".license")
     if licence.exists():
@@ -128,6 +130,7 @@ def _to_openvino(source: Path, folder: Path, pictures: Path | None) -> None:
     if pictures is not None:
         seen = calibration(pictures, ModelInput(source, load_network("openvino", source, 1), None))
         log.info("quantising %s on %d pictures; it takes a minute or two", source, len(seen))
+    folder.mkdir(parents=True, exist_ok=True)
     openvino.save(source, folder / "model.xml", seen)
 
 
@@ -153,6 +156,7 @@ def _to_ncnn(source: Path, folder: Path) -> None:
         if done.returncode or not all(path.exists() for path in made):
             last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
             raise ModelError(f"{source}: pnnx cannot convert it ({last[:200]}). Use another form")
+        folder.mkdir(parents=True, exist_ok=True)
         for path in made:
             (folder / path.name).write_bytes(path.read_bytes())
 

@@ -63,7 +63,9 @@ def _check_split(description: Path, base: Path, split: str, told: object) -> Non
             f"Give the folder of its pictures, such as images/{split}"
         )
     pictures = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
-    labels = Path(*("labels" if part == "images" else part for part in folder.parts))
+    # Ultralytics looks where the last "images" of the path is "labels".
+    before, images, after = str(folder).rpartition("images")
+    labels = Path(before + "labels" + after) if images else folder
     labelled = sum((labels / f"{path.stem}.txt").exists() for path in pictures)
     if not labelled:
         raise ValueError(
