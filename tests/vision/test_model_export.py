@@ -44,11 +44,13 @@ def write_pictures(folder, count):
 
 
 def module(monkeypatch, folder, name, code):
-    """Put a package of this name before all others."""
+    """Stand a module of this name in for the real one, until the test ends."""
     folder.mkdir()
     (folder / f"{name}.py").write_text(code)
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, name, raising=False)
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    monkeypatch.setitem(sys.modules, name, made)
     return folder
 
 
