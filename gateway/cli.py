@@ -232,8 +232,8 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
     model = _command(
         commands,
         "model",
-        "Say what a model file is, measure which runtime suits this machine; train, export and "
-        "evaluate the small model that the demo and the tests use.",
+        "Say what a model file is, measure which runtime suits this machine; train and export one "
+        "of your own, or the small one that the demo and the tests use.",
         ("shelfgate model check yolo11n-pose.onnx", "shelfgate model bench yolo11n-pose.onnx"),
         None,
     )

@@ -6,6 +6,7 @@ The operator writes the settings (brokers, serial ports, limits), the installer 
 """
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,8 +216,8 @@ def _check_files(document: Document, tables: list[Decoded], problems: Problems) 
                 if table.password_file is not None:
                     _check_secret(where.at("password_file"), table.password_file, problems)
             case Vision():
-                _check_file(where.at("model"), table.model, problems)
-                _check_file(where.at("hands"), table.hands, problems)
+                _check_model(where.at("model"), table.model, problems)
+                _check_model(where.at("hands"), table.hands, problems)
                 _check_file(where.at("reidentification"), table.reidentification, problems)
             case Entry():
                 _check_keys(where.at("jwks"), table.jwks, problems)
@@ -234,6 +235,14 @@ def _check_database(document: Document, problems: Problems) -> None:
         problems.add(place, "its folder does not exist", remedy)
     elif database.is_dir():
         problems.add(place, "is a folder", "Name a file in it")
+
+
+def _check_model(where: Where, path: str | None, problems: Problems) -> None:
+    """Look for a model's file, or for the folder of an export."""
+    if path is None or not Path(path).is_dir():
+        _check_file(where, path, problems)
+    elif not os.access(path, os.R_OK | os.X_OK):
+        problems.add(where, f"{path} cannot be opened", "Check its permissions")
 
 
 def _check_file(where: Where, path: str | None, problems: Problems) -> bool:

@@ -6,68 +6,27 @@
 
 import argparse
 import contextlib
-import importlib
-import subprocess
 from pathlib import Path
 
-import numpy as np
+import cv2
 
-from vision.detectors.images import letterbox
-from vision.detectors.network import forbid_telemetry
+from vision.detectors import ModelError
+from vision.detectors.convert import convert
 from vision.scenes import pictures
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "model"
 FILES = ("people", "hands")
-SIZE_WH = (256, 192)
-TOLD = "task: pose\nnames:\n  0: person\nkpt_shape:\n- 2\n- 3\nimgsz:\n- 192\n- 256\n"
-"""As ultralytics writes it beside its exports."""
 CALIBRATION_SEED, CALIBRATION_PICTURES = 77, 60
 
 
-def to_ncnn(name, folder):
-    """Return a folder of ``.param`` and ``.bin`` by pnnx's program, laid as ultralytics does."""
-    import pnnx
-
-    work = folder / f"{name}_pnnx"
-    target = folder / f"{name}_ncnn_model"
-    for made in (work, target):
-        made.mkdir(parents=True, exist_ok=True)
-    (work / f"{name}.onnx").write_bytes((FIXTURE / f"{name}.onnx").read_bytes())
-    shape = f"inputshape=[1,3,{SIZE_WH[1]},{SIZE_WH[0]}]"
-    subprocess.run(
-        [pnnx.EXEC_PATH, f"{name}.onnx", shape, "fp16=0"],
-        cwd=work,
-        check=True,
-        capture_output=True,
-    )
-    for suffix in ("param", "bin"):
-        (work / f"{name}.ncnn.{suffix}").rename(target / f"model.ncnn.{suffix}")
-    (target / "metadata.yaml").write_text(TOLD)
-    return target
-
-
-def to_openvino(name, folder):
-    """Return a folder with the model in OpenVINO's own form."""
-    ov = _openvino()
-    model = ov.Core().read_model(str(FIXTURE / f"{name}.onnx"))
-    return _saved(model, folder / f"{name}_openvino_model")
-
-
-def to_int8(name, folder):
-    """Return a folder with the model quantised to INT8 by NNCF, on rendered pictures."""
-    ov = _openvino()
-    import nncf
-
-    model = ov.Core().read_model(str(FIXTURE / f"{name}.onnx"))
-    seen = [
-        (letterbox(picture.image, SIZE_WH)[0][:, :, ::-1].astype(np.float32) / 255)
-        for picture in pictures(CALIBRATION_SEED, CALIBRATION_PICTURES)
-    ]
-    data = nncf.Dataset([picture.transpose(2, 0, 1)[None] for picture in seen])
-    quantised = nncf.quantize(
-        model, data, subset_size=len(seen), preset=nncf.QuantizationPreset.MIXED
-    )
-    return _saved(quantised, folder / f"{name}_int8_openvino_model")
+def to_form(form, name, folder):
+    """Return a folder of the fixture's model in another form; INT8 is of rendered pictures."""
+    seen = folder / "calibration"
+    if form == "openvino-int8" and not seen.exists():
+        seen.mkdir(parents=True)
+        for number, picture in enumerate(pictures(CALIBRATION_SEED, CALIBRATION_PICTURES)):
+            cv2.imwrite(str(seen / f"{number:03d}.png"), picture.image)
+    return convert(FIXTURE / f"{name}.onnx", form, folder, seen)
 
 
 def to_untrained(name, folder):
@@ -81,29 +40,17 @@ def to_untrained(name, folder):
         return Path(model.export(format="onnx", imgsz=640, dynamic=True, device="cpu")).resolve()
 
 
-def _openvino():
-    forbid_telemetry()
-    return importlib.import_module("openvino")
-
-
-def _saved(model, target):
-    ov = _openvino()
-    target.mkdir(parents=True, exist_ok=True)
-    ov.save_model(model, str(target / "model.xml"))
-    (target / "metadata.yaml").write_text(TOLD)
-    return target
-
-
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.models", description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder.resolve()
-    jobs = [(make, name) for make in (to_openvino, to_ncnn, to_int8) for name in FILES]
-    for make, name in [*jobs, (to_untrained, "yolo11n-pose")]:
-        try:
-            print(make(name, folder))  # noqa: T201
-        except ModuleNotFoundError as error:
-            print(f"{make.__name__}: {error.name} is not installed")  # noqa: T201
+    for form in ("openvino", "ncnn", "openvino-int8"):
+        for name in FILES:
+            try:
+                print(to_form(form, name, folder))  # noqa: T201
+            except ModelError as error:
+                print(error)  # noqa: T201
+    print(to_untrained("yolo11n-pose", folder))  # noqa: T201
 
 
 if __name__ == "__main__":

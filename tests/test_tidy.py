@@ -118,6 +118,7 @@ ONE_PLACE = {
     "cv2": "vision/",
     "jwt": "drivers/entry/",
     "ncnn": "vision/detectors/ncnn.py",
+    "onnx": "vision/yolo/",
     "onnxruntime": "vision/detectors/onnx.py",
     "openvino": "vision/detectors/openvino.py",
     "paho": "drivers/mqtt/",

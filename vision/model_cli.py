@@ -66,7 +66,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run_bench(options: argparse.Namespace) -> int:
     """Print the table, or the report as JSON."""
-    bench, detectors = _import("vision.detectors.bench"), _import("vision.detectors")
+    bench, detectors = import_needed("vision.detectors.bench"), import_needed("vision.detectors")
     logging.getLogger("vision.detectors.bench").setLevel(logging.INFO)
     try:
         report = bench.bench(
@@ -86,7 +86,7 @@ def run_bench(options: argparse.Namespace) -> int:
 
 def run_check(options: argparse.Namespace) -> int:
     """Print what each file is."""
-    check = _import("vision.detectors.check")
+    check = import_needed("vision.detectors.check")
     verdicts = [check.check(path, options.runtimes) for path in options.models]
     if options.json:
         sys.stdout.write(_json(verdicts))
@@ -138,11 +138,21 @@ def add_command(
     return parser
 
 
-def _import(name: str) -> Any:  # noqa: ANN401 - a module has no better type
-    """Import a module when it is needed, and say what to install where it is not there."""
+def import_needed(name: str, extras: str = "vision") -> Any:  # noqa: ANN401 - a module has no better type
+    """Import a module when it is needed, and say what to install where it is not there.
+
+    Args:
+        name: The module.
+        extras: Of this package, that bring what it needs; separated by commas.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise SystemExit(
-            f"{error.name}: not installed. Run pip install 'shelfgate[vision]'"
+            f"{error.name}: not installed. Run pip install 'shelfgate[{extras}]'"
+        ) from error
+    except ImportError as error:
+        raise SystemExit(
+            f"{name}: cannot be loaded: {error}. "
+            f"Install libgl1 libglib2.0-0 libxcb1, or shelfgate[{extras}] again"
         ) from error

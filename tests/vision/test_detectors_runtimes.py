@@ -43,11 +43,11 @@ def forms(tmp_path_factory):
     def form(kind):
         if kind == "openvino IR":
             openvino()
-            return tuple(models.to_openvino(name, folder) for name in ("people", "hands"))
+            return tuple(models.to_form("openvino", name, folder) for name in ("people", "hands"))
         if kind == "ncnn":
             pytest.importorskip("ncnn", reason="ncnn is not installed")
             pytest.importorskip("pnnx", reason="pnnx is not installed (extra ultralytics)")
-            return tuple(models.to_ncnn(name, folder) for name in ("people", "hands"))
+            return tuple(models.to_form("ncnn", name, folder) for name in ("people", "hands"))
         if kind == "openvino":
             openvino()
         return FIXTURE / "people.onnx", FIXTURE / "hands.onnx"
@@ -140,7 +140,7 @@ def test_openvino_runs_8_bit_layers_in_8_bits(tmp_path):
         rounded = ops.fake_quantize(first.input_value(port), *ends, levels)
         first.input(port).replace_source_output(rounded.output(0))
     ov.save_model(model, str(tmp_path / "people.xml"))
-    (tmp_path / "metadata.yaml").write_text(models.TOLD)
+    (tmp_path / "metadata.yaml").write_text("task: pose\nnames:\n  0: person\nkpt_shape: [2, 3]\n")
     detector = build("openvino", tmp_path / "people.xml")
     run_in = [
         layer.get_rt_info()["runtimePrecision"].astype(str)

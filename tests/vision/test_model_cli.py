@@ -11,6 +11,7 @@ from gateway.cli import main
 from vision.detectors import bench, check, measure
 from vision.detectors.bench import Row, recommend
 from vision.detectors.measure import Job, Measured
+from vision.model_cli import import_needed
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = ROOT / "fixtures" / "model" / "people.onnx"
@@ -114,6 +115,18 @@ def test_a_missing_runtime_is_named_with_what_installs_it(capsys, tmp_path, monk
     verdict = check.check(PEOPLE, ["openvino"])
     assert not verdict.good
     assert verdict.runtimes["openvino"].startswith("not installed")
+
+
+def test_a_library_that_is_missing_or_does_not_load_is_told(monkeypatch, tmp_path):
+    (tmp_path / "half.py").write_text("raise ImportError('libGL.so.1: cannot open shared object')")
+    (tmp_path / "none.py").write_text("import torch_of_another_name")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(
+        SystemExit, match=r"^torch_of_another_name: not installed\. Run pip install"
+    ):
+        import_needed("none", "vision,ultralytics")
+    with pytest.raises(SystemExit, match=r"^half: cannot be loaded: libGL.*\. Install libgl1 "):
+        import_needed("half")
 
 
 def test_a_runtime_that_crashes_takes_nothing_with_it(monkeypatch, tmp_path):

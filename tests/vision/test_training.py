@@ -93,6 +93,12 @@ def test_torchvision_gets_an_nms_where_its_own_does_not_load():
     assert done.stdout.splitlines()[-1] == "[1, 2]"
 
 
+def test_what_are_no_weights_is_told(tmp_path, capsys):
+    (tmp_path / "noise.pt").write_bytes(b"noise")
+    assert cli.main(["export", "--model", str(tmp_path / "noise.pt"), "--to", str(tmp_path)]) == 1
+    assert "noise.pt: no weights of ultralytics" in capsys.readouterr().err
+
+
 def test_export_without_training_says_what_to_do(tmp_path, capsys):
     parser = argparse.ArgumentParser()
     cli.add_parsers(parser.add_subparsers(required=True))

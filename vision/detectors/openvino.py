@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenVINO: its own files (``.xml`` with ``.bin``, floats or INT8) and ONNX, on x86."""
 
+import importlib
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +64,37 @@ class OpenvinoNetwork:
                 f"{self._path}: cannot be run ({_first(error)}). Export it again"
             ) from error
         return [np.array(output, dtype=np.float32) for output in found.values()]
+
+
+def save(source: Path, target: Path, seen: Sequence[FloatImage] | None) -> None:
+    """Write an ONNX file in OpenVINO's own form.
+
+    Args:
+        source: What to read.
+        target: The ``.xml`` to write; the ``.bin`` goes beside it.
+        seen: Pictures as the model takes them: quantise to INT8 by what its layers make of them.
+            None: leave its floats.
+
+    Raises:
+        ModelError: OpenVINO or NNCF cannot do it.
+    """
+    try:
+        model = ov.Core().read_model(str(source))
+        if seen is not None:
+            # Asked for alone: it is no dependency, and takes seconds to import.
+            nncf = importlib.import_module("nncf")
+            logging.getLogger("nncf").setLevel(logging.WARNING)
+            model = nncf.quantize(
+                model,
+                nncf.Dataset(list(seen)),
+                subset_size=len(seen),
+                preset=nncf.QuantizationPreset.MIXED,
+            )
+        ov.save_model(model, str(target))
+    except RuntimeError as error:
+        raise ModelError(
+            f"{source}: OpenVINO cannot convert it ({_first(error)}). Use another form"
+        ) from error
 
 
 def _told(path: Path, model: ov.Model) -> Told:

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""``shelfgate model``: train, export and evaluate the small model of the demo and the tests.
+"""``shelfgate model``: train, export and evaluate a model: the small one of the demo, or one's own.
 
 This module imports neither torch nor ultralytics until a command runs, so that ``--help`` needs
 neither of them.
 """
 
 import argparse
-import importlib
 import logging
 import sys
 from pathlib import Path
@@ -14,16 +13,20 @@ from typing import Any
 
 import msgspec
 
-from vision.model_cli import add_command
+from vision.model_cli import add_command, import_needed
 
 log = logging.getLogger(__name__)
 
 FOLDER = Path("build/model")
 FIXTURE = Path("fixtures/model")
+EXTRAS = "vision,ultralytics"
+NETWORKS = ("people", "hands")
+FORMS = ("onnx", "openvino", "openvino-int8", "ncnn")
 SEED = 7
 PICTURES = 10_000
 PEOPLE_EPOCHS = 4
 HANDS_EPOCHS = 6
+SIZE_PX = 256
 OFFSET_SEED, OFFSET_PICTURES = 31, 100
 TEST_SEED, TEST_PICTURES = 1001, 200
 """Nothing was chosen on this seed."""
@@ -31,69 +34,123 @@ TEST_SEED, TEST_PICTURES = 1001, 200
 
 def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the three commands to a parser; each sets ``run``, which takes the parsed arguments."""
-    train = add_command(
-        commands,
-        "train",
-        "Render a training set and train the person and the hands network on it. "
-        "Takes about an hour on two cores; progress goes to stderr.",
-        "shelfgate model train --folder build/model --seed 7",
-        run_train,
-    )
-    train.add_argument("--folder", type=Path, default=FOLDER, help="pictures and weights")
-    train.add_argument("--seed", type=int, default=SEED, help="decides pictures and weights")
-    train.add_argument("--pictures", type=int, default=PICTURES, help="to train on")
-    train.add_argument("--people-epochs", type=int, default=PEOPLE_EPOCHS)
-    train.add_argument(
-        "--people-from", type=Path, help="weights to go on from, at half the rate; else from none"
-    )
-    train.add_argument("--hands-epochs", type=int, default=HANDS_EPOCHS)
-    train.add_argument("--threads", type=int, default=1, help="for each network")
-    train.add_argument("--only", choices=["people", "hands"], help="train one of them")
-
-    export = add_command(
-        commands,
-        "export",
-        "Write the trained weights as ONNX files, as the vision worker reads them.",
-        "shelfgate model export --folder build/model --to fixtures/model",
-        run_export,
-    )
-    export.add_argument("--folder", type=Path, default=FOLDER, help="where train wrote")
-    export.add_argument("--to", type=Path, default=FIXTURE, help="where the ONNX files go")
-
+    _add_train(commands)
+    _add_export(commands)
     measure = add_command(
         commands,
         "evaluate",
-        "Measure ONNX files on rendered pictures they were not trained on; prints JSON.",
+        "Measure the small model of the demo on rendered pictures that it was not trained on; "
+        "prints JSON. Of a model of other pictures it says nothing.",
         "shelfgate model evaluate --models fixtures/model",
         run_evaluate,
     )
-    measure.add_argument("--models", type=Path, default=FIXTURE, help="with people and hands.onnx")
+    measure.add_argument(
+        "--models",
+        type=Path,
+        default=FIXTURE,
+        help="with people and hands, as .onnx files or in the folders of another form",
+    )
+    measure.add_argument("--form", choices=FORMS, default="onnx", help="which of them")
     measure.add_argument("--pictures", type=int, default=TEST_PICTURES)
     measure.add_argument("--seed", type=int, default=TEST_SEED)
     measure.add_argument("--threads", type=int, default=1)
 
 
+def _add_train(commands: "argparse._SubParsersAction[Any]") -> None:
+    train = add_command(
+        commands,
+        "train",
+        "Train a model of persons on pictures of your own (--data), or render a training set and "
+        "train the small model of the demo on it, persons and hands: that takes about an hour on "
+        "two cores. Needs no GPU and no network; progress goes to stderr.",
+        "shelfgate model train --data store/dataset.yaml --folder build/store",
+        run_train,
+    )
+    train.add_argument("--folder", type=Path, default=FOLDER, help="weights, and rendered pictures")
+    train.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="a dataset in ultralytics' pose layout, described by its .yaml; trains persons alone",
+    )
+    train.add_argument("--seed", type=int, default=SEED, help="decides pictures and weights")
+    train.add_argument("--pictures", type=int, default=PICTURES, help="to render")
+    train.add_argument("--people-epochs", type=int, default=PEOPLE_EPOCHS)
+    train.add_argument(
+        "--people-from", type=Path, help="weights to go on from, at half the rate; else from none"
+    )
+    train.add_argument(
+        "--size", type=int, default=SIZE_PX, metavar="PX", help="longer side of the model's input"
+    )
+    train.add_argument("--hands-epochs", type=int, default=HANDS_EPOCHS)
+    train.add_argument("--threads", type=int, default=1, help="for each network")
+    train.add_argument("--only", choices=["people", "hands"], help="train one of them")
+
+
+def _add_export(commands: "argparse._SubParsersAction[Any]") -> None:
+    export = add_command(
+        commands,
+        "export",
+        "Write trained weights as ONNX files, as the vision worker reads them, and beside them in "
+        "the other forms that are asked for. INT8 is calibrated on pictures; nothing is fetched.",
+        "shelfgate model export --folder build/store --format onnx openvino-int8",
+        run_export,
+    )
+    export.add_argument("--folder", type=Path, default=FOLDER, help="where train wrote")
+    export.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="instead of what train wrote: weights of ultralytics (.pt), or an ONNX file",
+    )
+    export.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="where files go (default: exported in --folder)"
+    )
+    export.add_argument(
+        "--format",
+        nargs="+",
+        choices=FORMS,
+        default=["onnx"],
+        metavar="FORM",
+        help=f"of {', '.join(FORMS)} (default: onnx, which is written in any case)",
+    )
+    export.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="to calibrate openvino-int8 on (default: images/train in --folder, as rendered)",
+    )
+
+
 def run_train(options: argparse.Namespace) -> int:
     """Render what is not there yet, then train both networks, one after the other."""
-    runtime = _import("vision.yolo.runtime")
-    runtime.restart_with_malloc()
-    dataset = _import("vision.yolo.dataset")
+    dataset = import_needed("vision.yolo.dataset", EXTRAS)
     folder: Path = options.folder
-    description = folder / "dataset.yaml"
-    if not description.exists():
+    description = options.data or folder / "dataset.yaml"
+    try:
+        _check_train(options)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    runtime = import_needed("vision.yolo.runtime", EXTRAS)
+    runtime.restart_with_malloc()
+    if options.data is None and not description.exists():
         counts = {"train": options.pictures, "val": max(options.pictures // 25, 8)}
         dataset.make_dataset(folder, seed=options.seed, counts=counts, processes=2)
     if options.only != "hands":
-        _import("vision.yolo.train").train_people(
+        weights = import_needed("vision.yolo.train", EXTRAS).train_people(
             description,
             folder / "runs",
             seed=options.seed,
             epochs=options.people_epochs,
             threads=options.threads,
             start=options.people_from,
+            size_px=options.size,
+            rendered=options.data is None,
         )
-    if options.only != "people":
-        hands = _import("vision.yolo.hands_net")
+        log.info("wrote %s", weights)
+    if options.only != "people" and options.data is None:
+        hands = import_needed("vision.yolo.hands_net", EXTRAS)
         training = hands.HandsTraining(epochs=options.hands_epochs, threads=options.threads)
         hands.train_hands(
             folder, folder / "runs" / "hands.pt", seed=options.seed, training=training
@@ -101,29 +158,82 @@ def run_train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_train(options: argparse.Namespace) -> None:
+    """Look before an hour of training whether it can begin.
+
+    Raises:
+        ValueError: Something is missing or does not fit together.
+    """
+    if options.people_from is not None and not options.people_from.is_file():
+        raise ValueError(f"{options.people_from}: no such file. Give weights of ultralytics")
+    if options.data is None:
+        return
+    if options.only == "hands":
+        raise ValueError("--only hands: --data trains persons alone. Leave one of them away")
+    import_needed("yaml", EXTRAS)
+    import_needed("vision.yolo.own_data", EXTRAS).check_data(options.data)
+
+
 def run_export(options: argparse.Namespace) -> int:
-    """Write both ONNX files."""
-    runs = options.folder / "runs"
-    weights = (runs / "people" / "weights" / "last.pt", runs / "hands.pt")
-    for path in weights:
-        if not path.exists():
-            sys.stderr.write(f"{path}: no such file. Run shelfgate model train first\n")
-            return 1
-    export = _import("vision.yolo.export")
-    export.export_people(weights[0], options.to / "people.onnx")
-    export.export_hands(weights[1], options.to / "hands.onnx")
+    """Write ONNX files of all weights that there are, then their other forms."""
+    target: Path = options.to or options.folder / "exported"
+    wanted = [form for form in options.format if form != "onnx"]
+    detectors = import_needed("vision.detectors")
+    try:
+        # Before a minute of exporting: is everything there that it takes?
+        convert = import_needed("vision.detectors.convert")
+        for form in wanted:
+            convert.check_tool(form)
+        for source in _onnx_files(options, target):
+            for form in wanted:
+                pictures = options.pictures or options.folder / "images" / "train"
+                log.info("wrote %s", convert.convert(source, form, target, pictures))
+    except (detectors.ModelError, FileNotFoundError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
+
+
+def _onnx_files(options: argparse.Namespace, target: Path) -> list[Path]:
+    """Return the ONNX files of a model, written now unless it is one already.
+
+    Raises:
+        FileNotFoundError: There are no weights.
+    """
+    runs = options.folder / "runs"
+    people, hands = runs / "people" / "weights" / "last.pt", runs / "hands.pt"
+    if options.model is not None:
+        people, hands = options.model, None
+        if not people.is_file():
+            raise FileNotFoundError(f"{people}: no such file. Give weights (.pt) or an ONNX file")
+        if people.suffix == ".onnx":
+            return [people]
+    found = []
+    if people.exists():
+        name = "people" if options.model is None else people.stem
+        found.append(target / f"{name}.onnx")
+        import_needed("vision.yolo.export", EXTRAS).export_people(people, found[-1])
+    if hands is not None and hands.exists():
+        found.append(target / "hands.onnx")
+        import_needed("vision.yolo.export", EXTRAS).export_hands(hands, found[-1])
+    if not found:
+        raise FileNotFoundError(f"{people}: no such file. Run shelfgate model train first")
+    return found
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Print the measured quality as JSON."""
-    detectors, scenes = _import("vision.detectors"), _import("vision.scenes")
-    evaluation = _import("vision.evaluation")
+    detectors, scenes = import_needed("vision.detectors"), import_needed("vision.scenes")
+    evaluation, convert = (
+        import_needed("vision.evaluation"),
+        import_needed("vision.detectors.convert"),
+    )
+    people, hands = (convert.place(options.models, name, options.form) for name in NETWORKS)
     try:
         detector = detectors.build(
-            "onnxruntime",
-            options.models / "people.onnx",
-            hands=options.models / "hands.onnx",
+            convert.KINDS[options.form],
+            people,
+            hands=hands if hands.exists() else None,
             threads=options.threads,
         )
     except detectors.ModelError as error:
@@ -136,16 +246,6 @@ def run_evaluate(options: argparse.Namespace) -> int:
     coded = msgspec.json.format(msgspec.json.encode(quality), indent=2)
     sys.stdout.write(coded.decode() + "\n")
     return 0
-
-
-def _import(name: str) -> Any:  # noqa: ANN401 - a module has no better type
-    """Import a module when it is needed, and say what to install where it is not there."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise SystemExit(
-            f"{error.name}: not installed. Install shelfgate with the extras vision and ultralytics"
-        ) from error
 
 
 def main(arguments: list[str] | None = None) -> int:

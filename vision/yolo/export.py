@@ -5,12 +5,16 @@ import logging
 import shutil
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
 import torch
 
+from vision.detectors import ModelError
+from vision.detectors.persons import STRIDE_PX
 from vision.yolo.dataset import MODEL_WH
 from vision.yolo.hands_net import load_hands
 from vision.yolo.runtime import prepare, yolo
@@ -25,10 +29,22 @@ HALVED_MIN = 256
 
 
 def export_people(weights: Path, target: Path) -> None:
-    """Write ultralytics' weights as an ONNX file with a fixed input of 256 by 192 pixels."""
+    """Write ultralytics' weights as an ONNX file with a fixed input of 4 to 3.
+
+    Its longer side is what the weights were trained with: 256 by 192 pixels for the small model.
+
+    Raises:
+        ModelError: These are no weights.
+    """
     prepare()
-    model = yolo(weights)
-    size_hw = (MODEL_WH[1], MODEL_WH[0])
+    try:
+        model = yolo(weights, task=None)
+    except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{weights}: no weights of ultralytics ({str(error)[:200]}). "
+            "Give the file that training wrote"
+        ) from error
+    size_hw = _size_hw(model)
     made = model.export(
         format="onnx", imgsz=size_hw, opset=OPSET, simplify=True, dynamic=False, device="cpu"
     )
@@ -36,6 +52,12 @@ def export_people(weights: Path, target: Path) -> None:
     shutil.move(str(made), target)
     halve_weights(target)
     _license_beside(target)
+
+
+def _size_hw(model: Any) -> tuple[int, int]:  # noqa: ANN401 - ultralytics' interface is untyped
+    told = model.overrides.get("imgsz", MODEL_WH[0])
+    longer_px = max(told) if isinstance(told, list | tuple) else int(told)
+    return max(round(longer_px * 3 / 4 / STRIDE_PX), 1) * STRIDE_PX, longer_px
 
 
 def export_hands(weights: Path, target: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from vision.yolo.runtime import prepare, yolo
 
 ARCHITECTURE = Path(__file__).with_name("people.yaml")
-IMGSZ = 256
 SCHEDULE: dict[str, Any] = {
+    "rect": True,
     "optimizer": "AdamW",
     "lrf": 0.02,
     "cos_lr": True,
@@ -39,6 +39,19 @@ SCHEDULE: dict[str, Any] = {
     "verbose": False,
 }
 """What ultralytics is told beside the task: the pictures vary by themselves."""
+OWN: dict[str, Any] = {
+    # Few pictures of one place, which does not stand on its head: vary them, and tell how it goes.
+    "degrees": 5.0,
+    "translate": 0.1,
+    "scale": 0.3,
+    "hsv_h": 0.015,
+    "hsv_s": 0.5,
+    "hsv_v": 0.4,
+    "flipud": 0.0,
+    "val": True,
+    "rect": False,
+}
+"""What is otherwise for pictures of a camera."""
 
 
 def train_people(
@@ -50,6 +63,8 @@ def train_people(
     threads: int,
     batch: int = 32,
     start: Path | None = None,
+    size_px: int = 256,
+    rendered: bool = True,
 ) -> Path:
     """Train and return the path of the weights.
 
@@ -61,6 +76,8 @@ def train_people(
         threads: Torch threads.
         batch: Pictures a step.
         start: Weights to go on from, at half the rate; None: from scratch.
+        size_px: Longer side of the model's input.
+        rendered: The pictures are; else they are a camera's, and are varied.
     """
     prepare(threads)
     # The scale is the letter in the file's name, and ultralytics looks for it there.
@@ -70,7 +87,7 @@ def train_people(
         model = yolo(named if start is None else start)
         model.train(
             data=str(dataset),
-            imgsz=IMGSZ,
+            imgsz=size_px,
             epochs=epochs,
             batch=batch,
             seed=seed,
@@ -80,9 +97,8 @@ def train_people(
             device="cpu",
             workers=0,
             cache="ram",
-            rect=True,
             lr0=0.002 if start is None else 0.001,
-            **SCHEDULE,
+            **(SCHEDULE if rendered else SCHEDULE | OWN),
         )
     weights = folder / "people" / "weights" / "last.pt"
     if not weights.exists():

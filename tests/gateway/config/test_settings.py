@@ -142,6 +142,17 @@ def test_check_finds_what_only_both_files_together_show(folder):
     assert any(problem.startswith("warning: ") and "entry" in problem for problem in found)
 
 
+def test_a_model_may_be_the_folder_of_an_export(folder):
+    made = folder / "people_ncnn_model"
+    made.mkdir()
+    vision = "[[vision]]\ncamera = 'c1'\nurl = 'x'\n"
+    text = f"{SETTINGS}{vision}model = '{made}'\nhands = '{made}'\n"
+    (folder / "settings.toml").write_text(text + f"reidentification = '{made}'\n")
+    [problem] = [one for one in checked(folder) if "people_ncnn_model" in one]
+    assert ".reidentification: " in problem
+    assert "cannot be read: Is a directory" in problem
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

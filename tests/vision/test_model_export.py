@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``shelfgate model export``: other forms of an ONNX file, and what is said where one cannot be."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gateway.cli import main
+from vision.detectors import ModelError, RuntimeMissingError
+from vision.detectors.convert import PICTURES_MIN, check_tool, convert
+from vision.scenes import pictures
+
+MODELS = Path(__file__).parents[2] / "fixtures" / "model"
+HANDS = MODELS / "hands.onnx"
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
+)
+
+NNCF = """
+from pathlib import Path
+class QuantizationPreset:
+    MIXED = "mixed"
+def Dataset(items):
+    return items
+def quantize(model, data, *, subset_size, preset):
+    low, high = min(one.min() for one in data), max(one.max() for one in data)
+    words = [preset, subset_size, *map(list, {one.shape for one in data}), low >= 0, high <= 1]
+    Path(__file__).with_name("told").write_text(str([str(word) for word in words]))
+    return model
+"""
+"""Stands in for NNCF: notes what it is given, and leaves the model as it is."""
+
+
+def write_pictures(folder, count):
+    folder.mkdir(exist_ok=True)
+    for number, picture in enumerate(pictures(5, count)):
+        cv2.imwrite(str(folder / f"{number}.jpg"), picture.image)
+    return folder
+
+
+def module(monkeypatch, folder, name, code):
+    """Stand a module of this name in for the real one, until the test ends."""
+    folder.mkdir()
+    (folder / f"{name}.py").write_text(code)
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    monkeypatch.setitem(sys.modules, name, made)
+    return folder
+
+
+def export(*words):
+    return main(["model", "export", *map(str, words)])
+
+
+@needs_openvino
+def test_an_onnx_file_becomes_what_openvino_reads(tmp_path, capsys):
+    status = export("--model", HANDS, "--to", tmp_path, "--format", "openvino")
+    assert status == 0
+    made = tmp_path / "hands_openvino_model"
+    assert sorted(path.name for path in made.iterdir()) == [
+        "metadata.yaml",
+        "model.bin",
+        "model.xml",
+    ]
+    assert "AGPL" in (tmp_path / "hands_openvino_model.license").read_text()
+    capsys.readouterr()
+    assert main(["model", "check", str(made), "--json", "--runtimes", "openvino"]) == 0
+    [told] = json.loads(capsys.readouterr().out)
+    assert told["described"]["hands"]
+    assert told["described"]["input_wh"] == [256, 192]
+
+
+@needs_openvino
+def test_int8_is_calibrated_on_pictures_as_the_model_takes_them(tmp_path, monkeypatch):
+    nncf = module(monkeypatch, tmp_path / "lib", "nncf", NNCF)
+    seen = write_pictures(tmp_path / "seen", PICTURES_MIN)
+    made = convert(HANDS, "openvino-int8", tmp_path, seen)
+    assert made.name == "hands_int8_openvino_model"
+    told = (nncf / "told").read_text()
+    assert told == str(["mixed", str(PICTURES_MIN), "[1, 3, 192, 256]", "True", "True"])
+
+
+@needs_openvino
+def test_too_few_pictures_and_what_is_none_are_refused(tmp_path, monkeypatch):
+    module(monkeypatch, tmp_path / "lib", "nncf", NNCF)
+    seen = write_pictures(tmp_path / "seen", 2)
+    with pytest.raises(ModelError, match=r"holds 2 pictures; .* takes 20\. Give --pictures"):
+        convert(HANDS, "openvino-int8", tmp_path, seen)
+    assert not (tmp_path / "hands_int8_openvino_model").exists()
+    for number in range(PICTURES_MIN):
+        (seen / f"a{number}.png").write_text("no picture")
+    with pytest.raises(ModelError, match=r"a0\.png: is no picture\. Remove it"):
+        convert(HANDS, "openvino-int8", tmp_path, seen)
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("openvino", "openvino is not installed. Run pip install 'shelfgate[openvino]'"),
+        ("openvino-int8", "nncf is not installed. Run pip install nncf==3.4.0"),
+        ("ncnn", "pnnx is not installed. Run pip install pnnx==20260526"),
+    ],
+)
+def test_what_a_form_needs_is_named_before_anything_is_written(
+    form, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: object() if form == "openvino-int8" and name == "openvino" else None,
+    )
+    status = export("--model", HANDS, "--to", tmp_path / "to", "--format", form)
+    assert status == 1
+    assert f"--format {form}: {words}" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+    with pytest.raises(RuntimeMissingError):
+        check_tool(form)
+
+
+def test_what_pnnx_cannot_do_is_told_with_its_last_word(tmp_path, monkeypatch):
+    program = tmp_path / "pnnx"
+    program.write_text("#!/bin/sh\necho one\necho no such operator >&2\nexit 3\n")
+    program.chmod(0o755)
+    module(monkeypatch, tmp_path / "lib", "pnnx", f"EXEC_PATH = {str(program)!r}\n")
+    with pytest.raises(ModelError, match=r"pnnx cannot convert it \(no such operator\)"):
+        convert(HANDS, "ncnn", tmp_path)
+
+
+def test_a_model_that_is_not_there_is_told(tmp_path, capsys):
+    assert export("--model", tmp_path / "none.pt", "--to", tmp_path) == 1
+    assert "none.pt: no such file" in capsys.readouterr().err
+
+
+# A dataset of one's own.
+
+GOOD = "train: images/train\nval: images/val\nkpt_shape: [4, 3]\nnames:\n  0: person\n"
+
+
+def write_dataset(folder, text):
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        cv2.imwrite(str(folder / "images" / split / "1.jpg"), np.zeros((48, 64, 3), np.uint8))
+        (folder / "labels" / split / "1.txt").write_text("")
+    (folder / "dataset.yaml").write_text(text)
+    return folder / "dataset.yaml"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace("[4, 3]", "[5, 3]"), "kpt_shape is [5, 3]. Give [count, 3]"),
+        (GOOD.replace("kpt_shape", "points"), "kpt_shape is None. Give [count, 3]"),
+        (GOOD.replace("person", "cat\n  1: dog"), "names have no person"),
+        (GOOD.replace("images/val", "images/test"), "val: images/test: no folder of"),
+        (GOOD.replace("val: images/val", ""), "val: is not given: no folder of"),
+        ("- a\nb: [", "is no YAML"),
+        ("", "kpt_shape is None"),
+    ],
+)
+def test_a_dataset_that_cannot_be_trained_on_is_told_at_once(text, words, tmp_path, capsys):
+    pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+    path = write_dataset(tmp_path, text)
+    assert main(["model", "train", "--data", str(path)]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_pictures_without_labels_and_weights_that_are_absent_are_told(tmp_path, capsys):
+    pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+    from vision.yolo.own_data import check_data
+
+    tmp_path = tmp_path / "images"  # The last one of a path counts.
+    path = write_dataset(tmp_path, GOOD)
+    check_data(path)
+    assert main(["model", "train", "--data", str(path), "--only", "hands"]) == 1
+    assert "--data trains persons alone" in capsys.readouterr().err
+    assert main(["model", "train", "--data", str(path), "--people-from", "none.pt"]) == 1
+    assert "none.pt: no such file" in capsys.readouterr().err
+    (tmp_path / "labels" / "val" / "1.txt").unlink()
+    with pytest.raises(ValueError, match=r"images/val: holds 1 pictures, none of them with a file"):
+        check_data(path)
+    with pytest.raises(ValueError, match=r"absent\.yaml: cannot be read"):
+        check_data(tmp_path / "absent.yaml")
