@@ -81,6 +81,10 @@ class ModelInput:
         fitted, fit = letterbox(frame, size_wh)
         return self._network.run(self._pixels(fitted, self.format))[0], fit, size_wh
 
+    def pixels(self, fitted: Image) -> FloatImage:
+        """Return an ``(h, w, 3)`` BGR picture of the input's size as the model takes it."""
+        return self._pixels(fitted, self.format).copy()
+
     def _pixels(self, fitted: Image, form: Format) -> FloatImage:
         """Return an ``(h, w, 3)`` BGR picture as the model takes it, valid until the next call."""
         height, width = fitted.shape[:2]
