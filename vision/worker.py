@@ -20,19 +20,19 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.domain.store import Camera, FloorPoint, Lens, SpacePoint, Store
-from vision.appearance import Appearance, build_appearance, look_payload
+from vision.appearance import Appearance, build_appearance
 from vision.calibration_pose import view_of
 from vision.capture import Capture, Counts, Frame
 from vision.detectors import Detector, Kind
 from vision.detectors.guard import build_guarded
-from vision.framing import Framing, Polygon, uncropped
+from vision.framing import Framing, Polygon
 from vision.gate import MotionGate, Pace
 from vision.geometry import ShelfFront
-from vision.placing import Placer, people_payload
+from vision.placing import Placer
 from vision.recall import Recall
 from vision.second_look import LookRequest, SecondLook, read_request
+from vision.seeing import Seeing
 from vision.sources import CameraSource, Source
-from vision.tracking import Tracker
 from vision.watchdog import BLIND_AFTER_S
 
 log = logging.getLogger(__name__)
@@ -161,8 +161,6 @@ class Worker:
         self._seq = 0
         self._started_ns = _boottime_ns()
         self._host_boot = _host_boot()
-        self._appearance: Appearance | None = None
-        self._tracker = Tracker()
         self._placer = _placer(config)
         config.framing.check()
         self._gate = MotionGate()
@@ -217,11 +215,11 @@ class Worker:
             detector = self._detector
             if detector is None:
                 detector = await loop.run_in_executor(pool, _detector, self.config)
-            self._appearance = await loop.run_in_executor(pool, _appearance, self.config)
-            self._tracker = Tracker(self._appearance.scatter())
+            appearance = await loop.run_in_executor(pool, _appearance, self.config)
+            seeing = Seeing(detector, appearance, self._placer, self._gate, self._recall)
             await self.announce()
             with self._capture(loop) as capture:
-                await self._watch(capture, detector, pool, stop)
+                await self._watch(capture, seeing, pool, stop)
             self._log_counts()
             self._reason = "stopped"
             await self.announce()
@@ -250,13 +248,13 @@ class Worker:
             _on_loop(loop, self._fresh.set)
 
     async def _watch(
-        self, capture: Capture, detector: Detector, pool: ThreadPoolExecutor, stop: asyncio.Event
+        self, capture: Capture, seeing: Seeing, pool: ThreadPoolExecutor, stop: asyncio.Event
     ) -> None:
         """Run the loops, of frames and of the camera's coming and going, until stopped."""
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._look(capture, detector, pool), name="vision.look"),
-                group.create_task(self._answer(detector, pool), name="vision.answer"),
+                group.create_task(self._look(capture, seeing, pool), name="vision.look"),
+                group.create_task(self._answer(seeing.detector, pool), name="vision.answer"),
                 group.create_task(self._tell(), name="vision.tell"),
                 group.create_task(self._count(), name="vision.count"),
             ]
@@ -264,7 +262,7 @@ class Worker:
             for task in tasks:
                 task.cancel()
 
-    async def _look(self, capture: Capture, detector: Detector, pool: ThreadPoolExecutor) -> None:
+    async def _look(self, capture: Capture, seeing: Seeing, pool: ThreadPoolExecutor) -> None:
         """Detect in the newest frame, again and again."""
         loop = asyncio.get_running_loop()
         while True:
@@ -277,7 +275,7 @@ class Worker:
             began_s = loop.time()
             self._pace.begin(began_s)
             if self._gate.worth(frame.image, frame.boottime_ns / 1e9):
-                people = await loop.run_in_executor(pool, self._see, detector, frame)
+                people = await loop.run_in_executor(pool, seeing.people, frame)
                 self._pace.done(loop.time() - began_s)
                 self.frames_looked_at += 1
             await self._publish_numbered("people", frame.boottime_ns, people=people)
@@ -310,27 +308,6 @@ class Worker:
                 log.info("camera %s gives frames again", self.config.camera)
                 self._note(None)
         self._fresh.clear()
-
-    def _see(self, detector: Detector, frame: Frame) -> list[dict[str, Any]]:
-        """Return the contract's people of a frame. Runs on the detection thread alone."""
-        assert self._appearance is not None
-        detected = detector.detect(frame.image)
-        looks = self._appearance.describe(frame.image, detected)
-        found = self._placer.scaled(uncropped(detected, frame.origin_px), frame.size_wh)
-        places = self._placer.places(found)
-        names = self._tracker.update(
-            places.floor_mm, places.sigma_mm, found.scores, frame.boottime_ns / 1e9, looks
-        )
-        at_s = frame.boottime_ns / 1e9
-        self._recall.note(at_s, names, places.floor_mm)
-        self._gate.looked(len(found), at_s)
-        people = people_payload(found, places, names, self._placer)
-        told = [index for index, name in enumerate(names) if name is not None]
-        for person, index in zip(people, told, strict=True):
-            look = look_payload(looks[index])
-            if look is not None:
-                person["appearance"] = look
-        return people
 
     async def _tell(self) -> None:
         """Publish the status whenever the camera comes or goes; the newest state counts."""

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from gateway.domain.store import Store
+from gateway.domain.store import Lens, Store
 
 
 def write_store(path: Path, store: Store) -> None:
@@ -39,6 +39,9 @@ def store_toml(store: Store) -> str:
         text += f"floor_points = {_toml(points)}\n"
         if camera.position_mm is not None:
             text += f"position_mm = {_toml(camera.position_mm)}\n"
+        if isinstance(camera.lens, Lens):
+            keys = ("size_px", "focal_px", "centre_px", "distortion")
+            text += _table("[camera.lens]", camera.lens, keys)
         parts.append(text)
     return "\n".join(parts)
 

@@ -8,6 +8,9 @@ from tests.vision.test_vision_worker import OnePerson, config
 from vision.appearance import build_appearance
 from vision.detectors import Detections
 from vision.framing import FrameTypeError, Framing, FramingError, as_bgr
+from vision.gate import MotionGate
+from vision.recall import Recall
+from vision.seeing import Seeing
 from vision.worker import Worker, check
 
 
@@ -122,14 +125,18 @@ def test_people_in_a_crop_stand_where_they_stand_in_the_whole_picture(scale):
     whole_wh = (512 * scale, 384 * scale)
     whole = np.zeros((whole_wh[1], whole_wh[0], 3), np.uint8)
     plain, cropped = Worker(config(), None), Worker(config(crop=(100, 40, 300, 300)), None)
-    for worker in (plain, cropped):
-        worker._appearance = build_appearance()
     cut = cropped.config.framing.cut(whole)
-    detector = InTheCrop(whole_wh, cut.origin_px)
+    whole_seen, cut_seen = (
+        Seeing(detector, build_appearance(), worker._placer, MotionGate(), Recall())
+        for worker, detector in (
+            (plain, OnePerson()),
+            (cropped, InTheCrop(whole_wh, cut.origin_px)),
+        )
+    )
     for number in range(3):
         at_ns = number * 100_000_000
-        expected = plain._see(OnePerson(), Frame(whole, number, at_ns, whole_wh))
+        expected = whole_seen.people(Frame(whole, number, at_ns, whole_wh))
         frame = Frame(cut.image, number, at_ns, cut.size_wh, cut.origin_px)
-        assert cropped._see(detector, frame) == expected
+        assert cut_seen.people(frame) == expected
     assert expected
     assert expected[0]["wrists"]

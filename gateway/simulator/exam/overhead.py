@@ -14,14 +14,15 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from gateway.domain.inputs import PersonSeen
-from gateway.simulator.camera import colour_of, scene_of
+from gateway.simulator.camera import body_of, scene_of
 from gateway.simulator.exam import look
-from gateway.simulator.exam.actors import STRIDE_MM, Actor, Bodies, Floats
+from gateway.simulator.exam.actors import Floats
 from gateway.simulator.exam.cases import Case
+from gateway.simulator.exam.poses import Poses
 from gateway.simulator.exam.stage import seconds
 from gateway.simulator.layout import view_box
 from gateway.simulator.stock import TrueAct
-from vision.figure import Body, Colour
+from vision.figure import Colour
 from vision.film import (
     BoxPx,
     PointPx,
@@ -45,8 +46,6 @@ HALF_MM: Final = 900.0
 """At least so much of the aisle to either side is in it."""
 STALE_S: Final = 0.35
 """What a camera said longer ago than this is not shown."""
-HOLD_S: Final = 2.0
-"""How long one is shown to hold what was picked, or is to be put back."""
 LOOKS: Final = (260, 312, 244, 316, 587, 230, 201, 450)
 """Renderer's bodies whose shirts are bright and differ."""
 MARKED_S: Final = 2.0
@@ -58,16 +57,6 @@ FAR_STEPS: Final = 1
 """Words that moved on by more lines are tied to what they are about."""
 SIGHT: Final[Colour] = (165, 150, 130)
 """Of the outline of what a camera sees."""
-
-
-class Holding(NamedTuple):
-    """Something in a hand for a while: derived from acts, since nobody noted it."""
-
-    name: str
-    side: int
-    since_s: float
-    until_s: float
-    gtin: str
 
 
 class Said(NamedTuple):
@@ -113,10 +102,7 @@ class Overhead:
         scene = scene_of(case.store)
         self._renderer = Renderer(self.camera, scene)
         self._signs = self._signs_in(Renderer(self.camera, replace(scene, gondolas=(), plates=())))
-        self._actors = case.stage.actors
-        self._bodies = [actor.bodies(times_s) for actor in self._actors]
-        self._strides_mm = [_stride_mm(bodies) for bodies in self._bodies]
-        self._holdings = list(_holdings(case))
+        self._poses = Poses(case, times_s, LOOKS)
         self._frame_s = {
             name: np.array([frame.at_s for frame in frames]) for name, frames in case.frames.items()
         }
@@ -129,7 +115,7 @@ class Overhead:
     def draw(self, number: int) -> Image:
         """Return the picture of an instant, by its number."""
         now_s = float(self._times_s[number])
-        image = self._renderer.render(list(self._bodies_at(number)))
+        image = self._renderer.render([body_of(pose) for pose in self._poses.at(number)])
         self._signs.put(image)
         labels = list(dict.fromkeys(self._acts(image, now_s)))
         labels += self._true_names(image, number)
@@ -147,33 +133,9 @@ class Overhead:
 
     # What is true.
 
-    def _bodies_at(self, number: int) -> Iterator[Body]:
-        now_s = float(self._times_s[number])
-        for index, actor in enumerate(self._actors):
-            bodies = self._bodies[index]
-            if not bodies.present[number]:
-                continue
-            left, right = ((float(x), float(y), float(z)) for x, y, z in bodies.wrists_mm[number])
-            x, y = bodies.floor_mm[number]
-            yield Body(
-                floor_mm=(float(x), float(y)),
-                heading_rad=float(bodies.heading_rad[number]),
-                height_mm=actor.height_mm,
-                wrists_mm=(left, right),
-                look=LOOKS[index % len(LOOKS)],
-                held=(self._held(actor.name, 0, now_s), self._held(actor.name, 1, now_s)),
-                stride_mm=float(self._strides_mm[index][number]),
-            )
-
-    def _held(self, name: str, side: int, now_s: float) -> Colour | None:
-        for one in self._holdings:
-            if (one.name, one.side) == (name, side) and one.since_s <= now_s < one.until_s:
-                return colour_of(one.gtin)
-        return None
-
     def _true_names(self, image: Image, number: int) -> Iterator[Label]:
         """Ring true hands in shelves, which decks hide, and yield everybody's name."""
-        for actor, bodies in zip(self._actors, self._bodies, strict=True):
+        for actor, bodies in zip(self._poses.actors, self._poses.bodies, strict=True):
             if not bodies.present[number]:
                 continue
             for side in (0, 1):
@@ -349,36 +311,6 @@ def _camera(case: Case, size_wh: tuple[int, int], top_mm: float) -> Camera:
     far = ((x1 - x0) / 2 / VIEW_HEIGHT_MM, (y1 - y0) / 2 / (VIEW_HEIGHT_MM - top_mm))
     focal = min(size_wh[0] / 2 / far[0], size_wh[1] / 2 / far[1])
     return Camera.overhead(eye, focal, size_wh)
-
-
-def _stride_mm(bodies: Bodies) -> Floats:
-    """Return how far the left foot is ahead: people step as they go."""
-    steps = np.linalg.norm(np.diff(bodies.floor_mm, axis=0, prepend=bodies.floor_mm[:1]), axis=1)
-    share = np.clip(bodies.speed_mm_s / 900.0, 0.0, 1.0)
-    return np.asarray(300.0 * share * np.sin(math.pi * np.cumsum(steps) / STRIDE_MM))
-
-
-def _holdings(case: Case) -> Iterator[Holding]:
-    """Yield what hands hold: after a pick for a while, and before a put-back."""
-    actors = {actor.name: actor for actor in case.stage.actors}
-    for act in case.truth.acts:
-        name = act.hand or act.shopper
-        lift_s = seconds(act.start_ns if act.lift_ns is None else act.lift_ns)
-        side = _side(actors[name], lift_s)
-        if side is None:
-            continue
-        if act.direction == "pick":
-            yield Holding(name, side, lift_s, seconds(act.end_ns) + HOLD_S, act.gtin)
-        else:
-            yield Holding(name, side, seconds(act.start_ns) - HOLD_S, lift_s, act.gtin)
-
-
-def _side(actor: Actor, at_s: float) -> int | None:
-    """Return which hand works in a shelf at a time."""
-    for reach in actor.reaches:
-        if reach.inside and reach.times_s[1] <= at_s <= reach.times_s[2]:
-            return reach.side
-    return None
 
 
 def _track_colours(case: Case) -> dict[tuple[str, str], Colour]:

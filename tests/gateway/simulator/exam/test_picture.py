@@ -13,13 +13,13 @@ import pytest
 cv2 = pytest.importorskip("cv2", reason="the vision extra is not installed")
 
 from gateway.domain.inputs import PersonSeen, Wrist  # noqa: E402
-from gateway.simulator.camera import colour_of  # noqa: E402
 from gateway.simulator.exam import look  # noqa: E402
 from gateway.simulator.exam import picture as pictures  # noqa: E402
 from gateway.simulator.exam.cases import make_case  # noqa: E402
 from gateway.simulator.exam.conditions import CALM, HARSH, TYPICAL  # noqa: E402
 from gateway.simulator.exam.overhead import Overhead  # noqa: E402
 from gateway.simulator.exam.picture import SIZE_WH, STORE_WH, Picture, film  # noqa: E402
+from gateway.simulator.exam.poses import Poses  # noqa: E402
 from gateway.simulator.exam.stage import seconds  # noqa: E402
 from gateway.simulator.exam.strips import SHOWN_S, Strips  # noqa: E402
 from gateway.simulator.exam.trackers import Frame  # noqa: E402
@@ -183,14 +183,10 @@ def test_what_was_picked_is_in_the_hand_for_a_while():
     case = make_case("one", CALM, 3)
     act = case.truth.acts[0]
     end_s = seconds(act.end_ns)
-    quiet = dataclasses.replace(case, frames={})
-    overhead = Overhead(quiet, np.array([seconds(act.start_ns) - 0.3, end_s, 60.0]), STORE_WH)
-    held = [
-        [overhead._held(act.shopper, side, at_s) for side in (0, 1)]
-        for at_s in (seconds(act.start_ns), end_s, end_s + 3.0)
-    ]
-    assert held[0] == held[2] == [None, None]
-    assert sorted(held[1], key=str) == sorted([None, colour_of(act.gtin)], key=str)
+    poses = Poses(case, np.array([seconds(act.start_ns), end_s, end_s + 3.0]), [1])
+    held = [next(one.held for one in poses.at(n) if one.shopper == act.shopper) for n in range(3)]
+    assert held[0] == held[2] == (None, None)
+    assert sorted(held[1], key=str) == sorted([None, act.gtin], key=str)
 
 
 def test_acts_are_told_in_words():
