@@ -47,17 +47,23 @@ BODY_NEAR_MM = 350.0
 HAND_NEAR_MM = 250.0
 
 
-def with_lenses(store, layout):
-    """Return the store with cameras that have a lens, at the places that they have."""
+def with_lenses(store, layout, seen_mm=CHEST_MM):
+    """Return the store with cameras that have a lens, at the places that they have.
+
+    Args:
+        store: The case's.
+        layout: Of it.
+        seen_mm: Up to what height they show who scans.
+    """
     return msgspec.structs.replace(
-        store, cameras=tuple(_with_lens(camera, store, layout) for camera in store.cameras)
+        store, cameras=tuple(_with_lens(camera, store, layout, seen_mm) for camera in store.cameras)
     )
 
 
-def _with_lens(camera, store, layout):
+def _with_lens(camera, store, layout, seen_mm):
     half = np.array(camera.size_px) / 2
     eye = Camera.overhead(camera.position_mm, 1.0, camera.size_px, distortion=LENS)
-    away = np.abs(eye.project(_wanted(camera, store, layout)) - half)
+    away = np.abs(eye.project(_wanted(camera, store, layout, seen_mm)) - half)
     focal = round(float(((half - RIM_PX) / away.max(axis=0)).min()), 1)
     eye = Camera.overhead(camera.position_mm, focal, camera.size_px, distortion=LENS)
     x, y, _ = camera.position_mm
@@ -76,10 +82,10 @@ def _with_lens(camera, store, layout):
     return msgspec.structs.replace(camera, floor_points=points, lens=lens)
 
 
-def _wanted(camera, store, layout):
+def _wanted(camera, store, layout, seen_mm):
     """Return ``(n, 3)`` what has to be in a camera's picture, of the floor that it is there for."""
     xs = [point.mm[0] for point in camera.floor_points]
-    points = [(*middle(store.zones[0]), CHEST_MM)]
+    points = [(*middle(store.zones[0]), seen_mm)]
     for place in layout.plates:
         x, y = place.stand_mm
         points.append((x, y + np.copysign(AROUND_HEAD_MM, y), HEAD_MM))
@@ -204,15 +210,16 @@ def seed_of(name):
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest())
 
 
-def rendered(case, detector=None, *, aside=True):
+def rendered(case, detector=None, *, aside=True, seen_mm=CHEST_MM):
     """Return the case as rendered cameras see it, and these.
 
     Args:
         case: Of the exam.
         detector: Of persons; None for keypoints of everybody in view, with errors.
         aside: Bodies step aside for one another.
+        seen_mm: Up to what height cameras show who scans.
     """
-    store = with_lenses(case.store, case.stage.room.layout)
+    store = with_lenses(case.store, case.stage.room.layout, seen_mm)
     eyes = {camera.name: Eye(case, store, camera, detector, aside) for camera in store.cameras}
     frames = {
         name: eye.watch() if detector is not None else eye.watch_keypoints()

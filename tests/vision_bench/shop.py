@@ -29,7 +29,7 @@ from gateway.simulator.exam.examinee import EventReader, sit, started
 from gateway.simulator.exam.score import Result, figures, judge
 from gateway.simulator.exam.stage import START_NS
 from gateway.simulator.exam.suite import Plan
-from tests.vision_bench.rendered import rendered, why_wrong
+from tests.vision_bench.rendered import CHEST_MM, rendered, why_wrong
 from vision.detectors import build
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def shop_detector(score_min=SCORE_MIN):
     )
 
 
-def play(kind, seed, detector, *, aside=True):
+def play(kind, seed, detector, *, aside=True, seen_mm=CHEST_MM):
     """Return one typical case, sat in all ways.
 
     Args:
@@ -78,13 +78,14 @@ def play(kind, seed, detector, *, aside=True):
         seed: Of everything.
         detector: Of persons.
         aside: Bodies step aside for one another.
+        seen_mm: Up to what height cameras show who scans.
     """
     case = make_case(kind, CONDITIONS["typical"], seed)
     named = {"kind": kind, "condition": "typical", "seed": seed}
     answers = {"simulated": sit(case.store, case.inputs())}
-    seen, eyes = rendered(case, aside=aside)
+    seen, eyes = rendered(case, aside=aside, seen_mm=seen_mm)
     answers["keypoints"] = Sitting(seen, eyes, looks=False).run()
-    seen, eyes = rendered(case, detector, aside=aside)
+    seen, eyes = rendered(case, detector, aside=aside, seen_mm=seen_mm)
     answers["rendered"] = Sitting(seen, eyes, looks=False).run()
     again = Sitting(seen, eyes, looks=True)
     answers["looks"] = again.run()
@@ -225,6 +226,9 @@ def main():
     parser.add_argument("--results", type=Path, default=RESULTS, help="(%(default)s)")
     parser.add_argument("--through", action="store_true", help="bodies walk through one another")
     parser.add_argument(
+        "--seen", type=float, default=CHEST_MM, help="mm of who scans in view (%(default)s)"
+    )
+    parser.add_argument(
         "--score-min", type=float, default=SCORE_MIN, help="of the model's persons (%(default)s)"
     )
     options = parser.parse_args()
@@ -238,7 +242,8 @@ def main():
         if seed not in done:
             if time.monotonic() - began_s > options.seconds:
                 break
-            done[seed] = play(kind, seed, detector, aside=not options.through)
+            more = {"aside": not options.through, "seen_mm": options.seen}
+            done[seed] = play(kind, seed, detector, **more)
             with options.results.open("ab") as file:
                 file.write(msgspec.json.encode(done[seed]) + b"\n")
         cases.append(done[seed])
