@@ -28,12 +28,15 @@ async def played(case, folder, lines):
     """Play a case twice; return what the codec makes of what a subscriber hears."""
     [port] = free_ports(1)
     known, clock, found = Known.of(case.store), OsClock(), []
+    scanned = asyncio.Event()
 
     def take(message):
         stamp = clock.stamp()
         found.append(
             decode(known, message.topic, message.payload, retained=message.retain, stamp=stamp)
         )
+        if sum(isinstance(item, Scanned) for item in found) == 2 * len(case.stage.scans):
+            scanned.set()
 
     def config(name):
         return MqttConfig(host="127.0.0.1", port=port, client_id=name, protocol=4, clean=True)
@@ -53,6 +56,9 @@ async def played(case, folder, lines):
                     ),
                 )
                 await player.run(asyncio.Event())
+            # Scans are sure to come, and on a busy machine some time after they were sent.
+            async with asyncio.timeout(20):
+                await scanned.wait()
             ear.raise_if_gone()
     return found
 
