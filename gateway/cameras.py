@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``shelfgate camera``: list, snapshot, view, board and calibrate. What an installer does."""
+"""``shelfgate camera``: list, snapshot, view, delay, board, calibrate. What an installer does."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.camera_calibrate import add_calibrate, run_board, run_calibrate, say
+from gateway.camera_delay import add_delay, run_delay
 from gateway.camera_files import CameraFiles, fronts_of, points_mm_of
 from vision.boards import DEFAULT, BoardError
 from vision.calibration_pose import fit_view, view_of
@@ -64,6 +65,16 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     view.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     view.add_argument("--port", type=int, default=PORT, help="its port (%(default)s)")
     view.add_argument("--no-persons", action="store_true", help="run no model")
+    delay = _command(
+        commands,
+        "delay",
+        "Measure how late a camera's frames arrive, for delay_ms in its table: a page flashes on "
+        "a phone that is held before the camera.",
+        "shelfgate camera delay ceiling --settings settings.toml --store store.toml",
+        run_delay,
+    )
+    _add_camera(delay)
+    add_delay(delay)
     _add_calibration(commands)
 
 

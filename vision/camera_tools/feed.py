@@ -47,6 +47,9 @@ class Feed:
         self._stopped = False
         self.count = 0
         """Frames so far."""
+        self.arrived_s = 0.0
+        """When the frame that was returned last arrived, on the monotonic clock."""
+        self._arrived_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"feed {name}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -74,6 +77,7 @@ class Feed:
             self._changed.wait_for(lambda: self._image is not None or self._reason, wait_s)
             image, self._image = self._image, None
             if image is not None:
+                self.arrived_s = self._arrived_s
                 return image
             reason = self._reason or f"no frame for {wait_s:g} s"
         raise CameraError(
@@ -92,6 +96,7 @@ class Feed:
                 if source.grab() is None:
                     self._end(f"{self._url}: gives no more frames")
                     return
+                arrived_s = time.monotonic()
                 image = source.retrieve()
                 if image is None:
                     continue  # A broken one; the next may be whole.
@@ -101,7 +106,7 @@ class Feed:
                     self._end(f"{self._url}: {error}")
                     return
                 with self._changed:
-                    self._image = picture
+                    self._image, self._arrived_s = picture, arrived_s
                     self.count += 1
                     self._changed.notify_all()
         finally:

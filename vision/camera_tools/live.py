@@ -107,26 +107,23 @@ class PageServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # narrower there
 
 
-class _Viewer(BaseHTTPRequestHandler):
+class LocalPage(BaseHTTPRequestHandler):
+    """Answers those who ask by address; what is served is in :meth:`answer`."""
+
     timeout = SEND_TIMEOUT_S
     server_version = "shelfgate"
     sys_version = ""
 
     def do_GET(self) -> None:
-        """Send the page, one picture, or pictures as they come."""
+        """Answer, or say why not."""
         if not self._addressed():
             self.send_error(HTTPStatus.FORBIDDEN, "Open it by its IP address or as localhost")
-            return
-        pages: dict[str, Callable[[], None]] = {
-            "/": self._page,
-            "/stream": self._stream,
-            "/frame.jpg": self._picture,
-        }
-        page = pages.get(self.path)
-        if page is None:
+        elif not self.answer(self.path):
             self.send_error(HTTPStatus.NOT_FOUND)
-            return
-        page()
+
+    def answer(self, path: str) -> bool:
+        """Send what is at a path; False if nothing is."""
+        raise NotImplementedError
 
     def log_message(self, *_: object) -> None:
         """Say nothing: requests are not news."""
@@ -141,12 +138,8 @@ class _Viewer(BaseHTTPRequestHandler):
             return True
         return False
 
-    @property
-    def _served(self) -> PageServer:
-        assert isinstance(self.server, PageServer)
-        return self.server
-
-    def _begin(self, kind: str, length: int | None = None) -> None:
+    def begin(self, kind: str, length: int | None = None) -> None:
+        """Send the head of an answer."""
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", kind)
         self.send_header("Cache-Control", "no-store")
@@ -155,10 +148,32 @@ class _Viewer(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def _page(self) -> None:
-        content = PAGE.format(name=self._served.name).encode()
-        self._begin("text/html; charset=utf-8", len(content))
+    def give(self, kind: str, content: bytes) -> None:
+        """Send a whole answer."""
+        self.begin(kind, len(content))
         self.wfile.write(content)
+
+
+class _Viewer(LocalPage):
+    def answer(self, path: str) -> bool:
+        """Send the page, one picture, or pictures as they come."""
+        pages: dict[str, Callable[[], None]] = {
+            "/": self._page,
+            "/stream": self._stream,
+            "/frame.jpg": self._picture,
+        }
+        page = pages.get(path)
+        if page is not None:
+            page()
+        return page is not None
+
+    @property
+    def _served(self) -> PageServer:
+        assert isinstance(self.server, PageServer)
+        return self.server
+
+    def _page(self) -> None:
+        self.give("text/html; charset=utf-8", PAGE.format(name=self._served.name).encode())
 
     def _picture(self) -> None:
         with self._looking() as allowed:
@@ -167,15 +182,14 @@ class _Viewer(BaseHTTPRequestHandler):
             if frame is None:
                 self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "No picture, or too many viewers")
                 return
-            self._begin("image/jpeg", len(frame[1]))
-            self.wfile.write(frame[1])
+            self.give("image/jpeg", frame[1])
 
     def _stream(self) -> None:
         with self._looking() as allowed:
             if not allowed:
                 self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "Too many viewers")
                 return
-            self._begin(f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
+            self.begin(f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
             number, head = 0, b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
             while (frame := self._served.screen.newer(number)) is not None:
                 number, jpeg = frame
