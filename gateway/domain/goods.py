@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from gateway.domain.layout import FacingPlace
 from gateway.domain.readings import Move
-from gateway.domain.store import Product
 
 GRIP_UNITS_MAX: Final = 4
 """Units of one grip that are thought of."""
@@ -162,7 +161,9 @@ def at_home(
     density = _heavy_tailed(far, np.exp, np.minimum) / (sigma_g * ROOT_2PI)
     logliks = np.log(density + 1e-300) + fits[:, None] + FURTHER_UNIT * (quantity - 1)
     best: dict[tuple[str, int], Option] = {}
-    for index in np.argsort(-logliks, axis=None, kind="stable")[:most]:
+    for index in np.argsort(-logliks, axis=None, kind="stable"):
+        if len(best) == most:
+            break
         row, column = divmod(int(index), GRIP_UNITS_MAX)
         gtin = facings[row].gtin
         misplaced = bool(fits[row] <= OUT_OF_PLACE)
@@ -202,13 +203,3 @@ def released(move: Move, load: Load) -> float:
 def unknown(move: Move) -> float:
     """Return the log-likelihood of a move of something that is not known at all."""
     return UNKNOWN - log(UNKNOWN_RANGE * (abs(move.total_g) + UNKNOWN_G))
-
-
-def catalogued(product: Product, trusted: float = 1.0) -> Known:
-    """Return what the catalogue says of a product's weight.
-
-    Args:
-        product: The product.
-        trusted: How far the store's products weigh from it, as a part of their tolerances.
-    """
-    return Known(product.unit_g, trusted * product.tolerance_g)

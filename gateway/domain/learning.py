@@ -7,12 +7,12 @@ meet the prior where a weight is asked for, so that another tolerance needs no n
 """
 
 from collections.abc import Iterator, Mapping
-from math import copysign, hypot, sqrt
-from typing import Annotated, Final
+from math import copysign, hypot, inf, isfinite, sqrt
+from typing import Annotated, Final, Self
 
 import msgspec
 
-from gateway.domain.goods import Known, catalogued
+from gateway.domain.goods import Known
 from gateway.domain.store import Product
 
 COUNT_MAX: Final = 40
@@ -53,6 +53,9 @@ TRUST_RANGE: Final = (0.4, 1.25)
 FAR: Final = 3.0
 """Tolerances beyond which a product says no more of the others."""
 
+PRECISION_MIN: Final = 1e-9
+"""Below it nothing is known of a mean, whatever a row says."""
+
 Positive = Annotated[float, msgspec.Meta(gt=0.0, lt=1e6)]
 
 
@@ -74,7 +77,9 @@ class Learned(msgspec.Struct, frozen=True):
 
     @property
     def error_g(self) -> float:
-        """Return the standard error of the mean; there is one from the first pick on."""
+        """Return the standard error of the mean; none before the first pick: infinite."""
+        if self.precision < PRECISION_MIN:
+            return inf
         return hypot(self.precision**-0.5, PLATE_PART * self.mean_g)
 
 
@@ -126,44 +131,61 @@ def observe(
     )
 
 
-def trust(products: Mapping[str, Product], learned: Mapping[str, Learned]) -> float:
-    """Return how far a store's products weigh from its catalogue, as a part of their tolerances.
+class Trust(msgspec.Struct):
+    """How far a store's products weigh from its catalogue, as a part of their tolerances.
 
     What was picked tells of the products that were not: tolerances are often round figures. It is
-    the root of the mean square, less what the error of each mean adds.
+    the root of the mean square, less what the error of each mean adds; a sum, so that one pick is
+    as much work in a large store as in a small one.
     """
-    total, count = TRUST_COUNT * TRUST**2, TRUST_COUNT
-    for gtin, one in learned.items():
-        product = products.get(gtin)
-        if product is None or not usable(product, one):
-            continue
+
+    total: float = TRUST_COUNT * TRUST**2
+    count: float = TRUST_COUNT
+
+    @classmethod
+    def of(cls, products: Mapping[str, Product], learned: Mapping[str, Learned]) -> Self:
+        """Return what everything tells that was learned."""
+        found = cls()
+        for gtin, one in learned.items():
+            if gtin in products:
+                found.add(products[gtin], one)
+        return found
+
+    def add(self, product: Product, one: Learned, times: int = 1) -> None:
+        """Count in what was learned of a product, or out again, with -1."""
+        if not usable(product, one):
+            return
         tolerance_g2 = (1.0 - UNIT_PART**2) * _tolerance_g(product) ** 2
         off_g2 = min((one.mean_g - product.unit_g) ** 2, FAR**2 * tolerance_g2)
-        share = (tolerance_g2 / (tolerance_g2 + one.error_g**2)) ** 2
-        total += share * (off_g2 - one.error_g**2) / tolerance_g2
-        count += share
-    least, most = TRUST_RANGE
-    return sqrt(min(max(total / count, least**2), most**2))
+        share = times * (tolerance_g2 / (tolerance_g2 + one.error_g**2)) ** 2
+        self.total += share * (off_g2 - one.error_g**2) / tolerance_g2
+        self.count += share
+
+    @property
+    def part(self) -> float:
+        """Return the part of a tolerance that a product is thought to be off."""
+        least, most = TRUST_RANGE
+        return sqrt(min(max(self.total / self.count, least**2), most**2))
 
 
-def weight(product: Product, learned: Learned | None, trusted: float = 1.0) -> Known:
+def weight(product: Product, learned: Learned | None, *, trusted: float) -> Known:
     """Return what a product weighs, as far as it is known.
 
     Args:
         product: The product.
         learned: What its picks have shown.
-        trusted: How far the store's products weigh from the catalogue, by :func:`trust`.
+        trusted: How far the store's products weigh from the catalogue: :attr:`Trust.part`.
     """
-    if learned is None or not usable(product, learned):
-        return catalogued(product, trusted)
-    mean_g, error_g = _expected(product, learned, trusted)
     least_g = min(max(SIGMA_PART_MIN * product.unit_g, SIGMA_MIN_G), product.tolerance_g)
+    if learned is None or not usable(product, learned):
+        return Known(product.unit_g, max(trusted * product.tolerance_g, least_g))
+    mean_g, error_g = _expected(product, learned, trusted)
     return Known(mean_g, max(hypot(error_g, learned.spread_g), least_g))
 
 
 def usable(product: Product, learned: Learned) -> bool:
     """Return whether what was learned may stand for what the catalogue says."""
-    if not learned.picks or learned.catalogue_g != product.unit_g:
+    if not isfinite(learned.error_g) or learned.catalogue_g != product.unit_g:
         return False
     off_g = _expected(product, learned)[0] - product.unit_g
     return abs(off_g) <= OFF_PART_MAX * product.unit_g
@@ -185,17 +207,19 @@ def drifted(learned: Learned) -> bool | None:
 class Weights(Mapping[str, Known]):
     """What each product of a store weighs, worked out where it is asked for."""
 
-    def __init__(self, products: Mapping[str, Product], learned: Mapping[str, Learned]) -> None:
+    def __init__(
+        self, products: Mapping[str, Product], learned: Mapping[str, Learned], trusted: float
+    ) -> None:
         self._products = products
         self._learned = learned
-        self._trusted = trust(products, learned)
+        self._trusted = trusted
         self._found: dict[str, Known] = {}
 
     def __getitem__(self, gtin: str) -> Known:
         known = self._found.get(gtin)
         if known is None:
             product, learned = self._products[gtin], self._learned.get(gtin)
-            known = self._found[gtin] = weight(product, learned, self._trusted)
+            known = self._found[gtin] = weight(product, learned, trusted=self._trusted)
         return known
 
     def __iter__(self) -> Iterator[str]:

@@ -42,7 +42,7 @@ def learn(
     product = state.store.products.get(act.gtin)
     if product is None or act.direction != "pick" or act.misplaced:
         return
-    # Of several plates, neighbours that feel each other's load add some per cent.
+    # What several plates feel of each other is taken off, but known to a per cent only.
     if act.quantity > LESSON_UNITS_MAX or len(move.plates) > 1:
         return
     wanted = plain(acts, who=False, where=True)
@@ -55,6 +55,9 @@ def learn(
     known = state.learned.get(act.gtin) or begin(product)
     learned = observe(known, product, unit_g, move.sigma_g / act.quantity, act.quantity)
     state.learned[act.gtin] = learned
+    if state.trust is not None:
+        state.trust.add(product, known, -1)
+        state.trust.add(product, learned)
     state.unsaved[act.gtin] = None
     _tell(step, product, learned)
 
@@ -76,6 +79,7 @@ def save_due(step: Step) -> None:
 def check(step: Step) -> None:
     """Forget what was learned of products that the store has no more, or weighs otherwise now."""
     learned, store = step.state.learned, step.state.store
+    step.state.trust = None
     for gtin in list(learned):
         product = store.products.get(gtin)
         if product is None or product.unit_g != learned[gtin].catalogue_g:

@@ -13,7 +13,7 @@ from gateway.domain.events import Clock, Data, Event, SessionStarted, event_id
 from gateway.domain.goods import Known
 from gateway.domain.inputs import Stamp
 from gateway.domain.layout import Layout
-from gateway.domain.learning import Weights
+from gateway.domain.learning import Trust, Weights
 from gateway.domain.state import EngineState, OpenChange
 
 Kept = TypeVar("Kept")
@@ -87,7 +87,10 @@ class Step:
 
     def known_weights(self) -> Mapping[str, Known]:
         """Return what each product of the store weighs, as far as it is known."""
-        return Weights(self.state.store.products, self.state.learned)
+        state = self.state
+        if state.trust is None:
+            state.trust = Trust.of(state.store.products, state.learned)
+        return Weights(state.store.products, state.learned, state.trust.part)
 
     def touch(self, kind: str, key: str) -> None:
         """Note that a durable row has to be written."""

@@ -15,7 +15,7 @@ from gateway.domain.explanations import LYING_MAX
 from gateway.domain.goods import Lying
 from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
 from gateway.domain.layout import Layout
-from gateway.domain.learning import Learned
+from gateway.domain.learning import Learned, Trust
 from gateway.domain.people import JOIN_NS_MAX, People, Person
 from gateway.domain.store import Facing, Product, Store
 from gateway.domain.weighing import ShelfChange, ShelfState
@@ -194,6 +194,8 @@ class EngineState(msgspec.Struct):
     products: dict[str, UsedProduct] = {}
     """Products that carts, reviews or shelves name, by GTIN."""
     learned: dict[str, Learned] = {}
+    trust: Trust | None = None
+    """What that tells of the catalogue; None: to be worked out."""
     """What products weigh, by GTIN, of those that were taken."""
     unsaved: dict[str, None] = {}
     """Products of which something was learned that no durable row has."""

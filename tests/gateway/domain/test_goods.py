@@ -9,7 +9,6 @@ from gateway.domain.goods import (
     Load,
     Lying,
     at_home,
-    catalogued,
     misplaced_here,
     place_loglik,
     released,
@@ -19,7 +18,6 @@ from gateway.domain.goods import (
 )
 from gateway.domain.layout import FacingPlace
 from gateway.domain.readings import Move
-from gateway.domain.store import Product
 
 S = 1_000_000_000
 LIGHT, HEAVY = FacingPlace("light", 125.0, 125.0), FacingPlace("heavy", 125.0, 125.0)
@@ -128,6 +126,10 @@ def test_a_hand_that_presses_lets_go_of_as_much():
     assert released(moved(-60.0), load) > released(moved(+80.0), load)
 
 
-def test_a_catalogue_knows_a_unit_and_its_tolerance():
-    product = Product(gtin="light", name="", unit_g=100.0, tolerance_g=3.0)
-    assert catalogued(product) == Known(100.0, 3.0)
+def test_a_product_with_many_facings_hides_no_other():
+    here = FacingPlace("tea", 75.0, 75.0)
+    facings = [*[here] * 14, FacingPlace("cha", 75.0, 75.0)]
+    known = {"tea": Known(240.0, 7.0), "cha": Known(243.0, 7.0)}
+    found = at_home(moved(-241.0), facings, known, most=14)
+    assert {one.gtin for one in found[:2]} == {"tea", "cha"}
+    assert len(at_home(moved(-241.0), facings, known, most=3)) == 3

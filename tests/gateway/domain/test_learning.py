@@ -11,16 +11,18 @@ from gateway.domain.engine import Engine
 from gateway.domain.inputs import EngineSettings, GatewayStopping, StoreChanged
 from gateway.domain.learning import (
     COUNT_MAX,
+    FAR,
     OFF_PART_MAX,
     SIGMA_MIN_G,
     TRUST,
     TRUST_RANGE,
+    UNIT_PART,
     Learned,
+    Trust,
     Weights,
     begin,
     drifted,
     observe,
-    trust,
     weight,
 )
 from gateway.domain.output import Step
@@ -40,6 +42,11 @@ def taught(product, weights_g, known=None, sigma_g=4.0):
     return known
 
 
+def alone(product, learned):
+    """Return what a product weighs where its tolerance is just right."""
+    return weight(product, learned, trusted=1.0)
+
+
 def picks(mean_g, count, seed=1, spread_g=4.0):
     return np.random.default_rng(seed).normal(mean_g, spread_g, count).tolist()
 
@@ -48,7 +55,7 @@ def picks(mean_g, count, seed=1, spread_g=4.0):
 
 
 def test_without_a_pick_the_catalogue_is_believed():
-    assert weight(JUICE, None) == weight(JUICE, begin(JUICE)) == (538.0, 16.0)
+    assert alone(JUICE, None) == alone(JUICE, begin(JUICE)) == (538.0, 16.0)
 
 
 @pytest.mark.parametrize("true_g", [500.0, 538.0, 563.0])
@@ -56,7 +63,7 @@ def test_it_comes_to_the_true_weight(true_g):
     sigmas_g = [16.0]
     for count in (1, 4, 16, 40):
         known = taught(JUICE, picks(true_g, count))
-        found = weight(JUICE, known)
+        found = alone(JUICE, known)
         assert found.unit_g == pytest.approx(true_g, abs=16.0 / count**0.5 + 2.0)
         sigmas_g.append(found.sigma_g)
     assert sigmas_g == sorted(sigmas_g, reverse=True)
@@ -80,16 +87,16 @@ def test_a_pick_of_three_says_more_of_the_mean_than_one():
 
 def test_no_weight_is_known_better_than_plates_tell():
     known = taught(JUICE, [538.0] * 100, sigma_g=0.3)
-    assert weight(JUICE, known).sigma_g >= 0.015 * 538.0
+    assert alone(JUICE, known).sigma_g >= 0.015 * 538.0
     mint = msgspec.structs.replace(JUICE, unit_g=25.0, tolerance_g=2.0)
-    assert weight(mint, taught(mint, [25.0] * 100, sigma_g=0.3)).sigma_g >= SIGMA_MIN_G
+    assert alone(mint, taught(mint, [25.0] * 100, sigma_g=0.3)).sigma_g >= SIGMA_MIN_G
 
 
 def test_a_tolerance_that_is_smaller_still_is_kept():
     weighed = msgspec.structs.replace(JUICE, tolerance_g=0.5)
     known = taught(weighed, [538.0] * 30, sigma_g=0.3)
-    assert weight(weighed, known).unit_g == pytest.approx(538.0)
-    assert weight(weighed, known).sigma_g < 0.015 * 538.0
+    assert alone(weighed, known).unit_g == pytest.approx(538.0)
+    assert alone(weighed, known).sigma_g < 0.015 * 538.0
 
 
 @pytest.mark.parametrize("count", [1, 5, 20])
@@ -97,18 +104,18 @@ def test_a_tolerance_that_is_smaller_still_is_kept():
 def test_one_wrong_pick_does_not_spoil_it(count, wrong_g):
     before = taught(JUICE, picks(545.0, count))
     after = taught(JUICE, [wrong_g], before)
-    expected = weight(JUICE, before)
-    assert weight(JUICE, after).unit_g == pytest.approx(expected.unit_g, abs=expected.sigma_g)
+    expected = alone(JUICE, before)
+    assert alone(JUICE, after).unit_g == pytest.approx(expected.unit_g, abs=expected.sigma_g)
     later = taught(JUICE, picks(545.0, 10, seed=2), after)
-    assert weight(JUICE, later).unit_g == pytest.approx(545.0, abs=4.0)
+    assert alone(JUICE, later).unit_g == pytest.approx(545.0, abs=4.0)
 
 
 def test_another_package_is_followed():
     before = taught(JUICE, picks(538.0, 500))
     small = taught(JUICE, picks(550.0, 2 * COUNT_MAX), before)
-    assert weight(JUICE, small).unit_g == pytest.approx(550.0, abs=5.0)
+    assert alone(JUICE, small).unit_g == pytest.approx(550.0, abs=5.0)
     large = taught(JUICE, picks(590.0, 8), before)
-    assert weight(JUICE, large).unit_g == pytest.approx(590.0, abs=6.0)
+    assert alone(JUICE, large).unit_g == pytest.approx(590.0, abs=6.0)
     assert large.picks == 6, "counted since it changed"
 
 
@@ -123,25 +130,25 @@ def test_set_aside_now_and_then_on_both_sides_is_no_other_package():
 def test_what_weighs_quite_differently_is_another_product():
     known = taught(JUICE, picks(680.0, 20))
     assert known.mean_g == pytest.approx(680.0, abs=5.0)
-    assert weight(JUICE, known) == (538.0, 16.0)
+    assert alone(JUICE, known) == (538.0, 16.0)
     assert drifted(known) is True, "it is told all the same"
 
 
 def test_another_catalogue_weight_is_believed_at_once():
     known = taught(JUICE, picks(563.0, 20))
     corrected = msgspec.structs.replace(JUICE, unit_g=563.0)
-    assert weight(corrected, known) == (563.0, 16.0)
+    assert alone(corrected, known) == (563.0, 16.0)
 
 
 def test_the_weights_of_a_store_are_those_of_its_products():
     known = {TEA: taught(JUICE, picks(563.0, 20))}
     weights_of = {TEA: JUICE, JAM: JUICE}
-    weights = Weights(weights_of, known)
+    trusted = Trust.of(weights_of, known).part
+    weights = Weights(weights_of, known, trusted)
     assert list(weights) == [TEA, JAM]
     assert len(weights) == 2
-    trusted = trust(weights_of, known)
     assert weights[JAM] == (538.0, trusted * 16.0)
-    assert weights[TEA] == weight(JUICE, known[TEA], trusted)
+    assert weights[TEA] == weight(JUICE, known[TEA], trusted=trusted)
     with pytest.raises(KeyError):
         weights[OIL]
 
@@ -153,23 +160,64 @@ def test_products_that_weigh_what_they_should_make_the_catalogue_trusted():
     def trusted(off_g, count):
         """Return what so many products tell that weigh so much more or less than they should."""
         signs = [1 if number % 2 else -1 for number in range(count)]
-        return trust(
-            store,
-            {
-                str(number): taught(JUICE, picks(JUICE.unit_g + sign * off_g, 6, seed=number))
-                for number, sign in enumerate(signs)
-            },
-        )
+        known = {
+            str(number): taught(JUICE, picks(JUICE.unit_g + sign * off_g, 6, seed=number))
+            for number, sign in enumerate(signs)
+        }
+        return Trust.of(store, known).part
 
-    assert trust(store, {}) == pytest.approx(TRUST)
+    assert Trust().part == pytest.approx(TRUST)
     assert trusted(0.0, 20) < trusted(0.0, 4) < TRUST
     assert trusted(0.0, 20) < 0.55
     assert TRUST < trusted(22.0, 20) <= TRUST_RANGE[1]
 
 
+def test_what_one_product_tells_of_the_catalogue_is_what_the_formula_says():
+    """One that is off by twice what it may, and one so far off that it is cut."""
+    part_g2 = (1.0 - UNIT_PART**2) * 16.0**2
+    for off_g, counted_g2 in ((2.0 * part_g2**0.5, 4.0 * part_g2), (70.0, FAR**2 * part_g2)):
+        row = Learned(538.0, 538.0 + off_g, 4.0, precision=3.0 / part_g2, picks=9)
+        error_g2 = part_g2 / 3.0 + (0.003 * row.mean_g) ** 2
+        share = (part_g2 / (part_g2 + error_g2)) ** 2
+        mean = (6.0 * 0.85**2 + share * (counted_g2 - error_g2) / part_g2) / (6.0 + share)
+        assert Trust.of({TEA: JUICE}, {TEA: row}).part == pytest.approx(mean**0.5)
+
+
+def test_picks_make_no_weight_less_known():
+    """Where a catalogue is trusted most, the floor is the same for what was picked and what not."""
+    tea = Product(gtin=TEA, name="Tea", unit_g=500.0, tolerance_g=10.0)
+    unseen = weight(tea, None, trusted=0.4)
+    seen = weight(tea, taught(tea, picks(500.0, 10, spread_g=2.0)), trusted=0.4)
+    assert unseen.sigma_g == pytest.approx(7.5)
+    assert seen.sigma_g <= unseen.sigma_g
+    heavy = taught(tea, [515.0])
+    doubted = weight(tea, heavy, trusted=1.25).unit_g
+    assert 500.0 < weight(tea, heavy, trusted=0.4).unit_g < doubted - 2.0
+
+
 def test_another_package_says_nothing_of_the_catalogue():
     known = {TEA: taught(JUICE, picks(680.0, 20))}
-    assert trust({TEA: JUICE, JAM: JUICE}, known) == pytest.approx(TRUST)
+    assert Trust.of({TEA: JUICE, JAM: JUICE}, known).part == pytest.approx(TRUST)
+
+
+def test_trust_follows_what_is_learned_as_if_it_were_worked_out_anew():
+    store, known, trusted = {TEA: JUICE, JAM: JUICE}, {}, Trust()
+    for number, weight_g in enumerate(picks(560.0, 40, spread_g=12.0)):
+        gtin = (TEA, JAM)[number % 2]
+        before = known.get(gtin, begin(JUICE))
+        known[gtin] = taught(JUICE, [weight_g], before)
+        trusted.add(JUICE, before, -1)
+        trusted.add(JUICE, known[gtin])
+        assert trusted.part == pytest.approx(Trust.of(store, known).part)
+
+
+@pytest.mark.parametrize("precision", [0.0, 1e-320])
+def test_a_row_that_tells_of_picks_and_no_mean_is_not_used(precision):
+    row = Learned(538.0, 700.0, 4.0, precision=precision, picks=30)
+    assert alone(JUICE, row) == (538.0, 16.0)
+    assert drifted(row) is None
+    assert Trust.of({TEA: JUICE}, {TEA: row}) == Trust()
+    assert observe(row, JUICE, 540.0, 4.0, 1).error_g < 20.0
 
 
 @given(
@@ -184,7 +232,7 @@ def test_whatever_is_seen_the_estimate_stays_within_bounds(unit_g, part, seen):
     known = begin(product)
     for times, sigma_g, quantity in seen:
         known = observe(known, product, times * unit_g, sigma_g, quantity)
-        found = weight(product, known)
+        found = alone(product, known)
         assert abs(found.unit_g - unit_g) <= OFF_PART_MAX * unit_g * (1 + 1e-9)
         least_g = min(max(0.015 * unit_g, SIGMA_MIN_G), product.tolerance_g)
         assert least_g <= found.sigma_g <= max(product.tolerance_g, 1.0) + 0.2 * unit_g
@@ -349,7 +397,8 @@ def test_what_leaves_the_store_is_forgotten(shop):
 
 def test_the_engine_weighs_by_what_it_learned(shop):
     take(shop, 8)
-    known = Weights(shop.state.store.products, shop.state.learned)[TEA]
+    products, learned = shop.state.store.products, shop.state.learned
+    known = Weights(products, learned, Trust.of(products, learned).part)[TEA]
     assert known.unit_g == pytest.approx(255.0, abs=2.0)
     assert known.sigma_g < 0.7 * shop.store.products[TEA].tolerance_g
     step = Step(shop.state, shop.layout, 0, shop.stamp())
