@@ -8,9 +8,11 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vision.detectors.network import Network, threads_used
+from vision.detectors.network import Network, forbid_telemetry, threads_used
 from vision.geometry import FloatArray
 from vision.rendering import Image
+
+forbid_telemetry()  # Every runtime is imported below this package, so after this.
 
 Kind = Literal["onnxruntime", "openvino", "ncnn", "opencv", "ultralytics"]
 KINDS: tuple[Kind, ...] = ("onnxruntime", "openvino", "ncnn", "opencv", "ultralytics")

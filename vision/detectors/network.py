@@ -57,11 +57,14 @@ def cores() -> int:
 
 
 def forbid_telemetry() -> None:
-    """Make OpenVINO's telemetry impossible to import, before OpenVINO is.
+    """Keep runtimes from reporting to their makers; before any of them is imported.
 
-    On import it would send a message to an analytics service; without the package OpenVINO takes a
-    stand-in of its own that sends nothing.
+    OpenVINO sends a message on import where a package of its own is there, and takes a stand-in
+    that sends nothing where it is not. ONNX Runtime writes an identity of the machine and what it
+    did into the home directory and sends it from there; only its environment variable, read on
+    import, stops that.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     sys.modules.setdefault(TELEMETRY, None)  # type: ignore[arg-type]  # None forbids the import
 
 

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import openvino as ov
 
 from vision.detectors import ModelError
-from vision.detectors.network import FloatImage, Form, Shape, forbid_telemetry
+from vision.detectors.network import FloatImage, Form, Shape
 from vision.detectors.onnx_file import read_onnx
 from vision.detectors.told import Told, told_beside
-
-forbid_telemetry()
-import openvino as ov  # noqa: E402 - only now
 
 CONFIGURATION = {
     "PERFORMANCE_HINT": "LATENCY",

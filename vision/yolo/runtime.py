@@ -43,7 +43,7 @@ def prepare(threads: int | None = None) -> None:
         folder = Path(tempfile.gettempdir()) / f"shelfgate-yolo-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         os.environ["YOLO_CONFIG_DIR"] = str(folder)
-    forbid_telemetry()  # it loads OpenVINO where a model asks for it
+    forbid_telemetry()  # it loads other runtimes where a model asks for them
     if threads is not None:
         torch.set_num_threads(threads)
     repair_torchvision()
