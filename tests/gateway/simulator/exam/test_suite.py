@@ -17,9 +17,9 @@ from gateway.simulator.exam.suite import SEEDS, Plan, run
 PUBLISHED = {"calm": 0.84, "typical": 0.79, "harsh": 0.75}
 """F1 of the best published system's decisions on an independent simulation of the same sort."""
 ORACLE = "nearest-wrist"
-FLOORS = {"calm": 0.982, "typical": 0.963, "harsh": 0.946}
+FLOORS = {"calm": 0.981, "typical": 0.963, "harsh": 0.944}
 """Of the engine's F1 on these seeds: two standard errors below what docs/accuracy.md reports."""
-LIFTED = 0.2
+LIFTED = {"calm": 0.5, "typical": 0.45, "harsh": 0.2}
 """Least part of what is missing that looking at the least certain 5 % of the lines sets right."""
 CALIBRATED = 0.03
 """Greatest expected calibration error of its lines."""
@@ -69,7 +69,7 @@ def test_the_engine_holds_what_it_reached(reported, condition):
     assert found.calibration.expected_error <= CALIBRATED
     assert found.calibration.brier_skill > 0.0
     missing, mended = 1.0 - found.f1, found.reviewed_f1 - found.f1
-    assert mended > LIFTED * missing
+    assert mended > LIFTED[condition] * missing
 
 
 @pytest.mark.slow
