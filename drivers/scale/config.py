@@ -48,7 +48,7 @@ class ScaleConfig(
     poll_ms: Annotated[int, Meta(ge=50, le=2_000)] = 250
     """How often a scale is asked."""
     period_ms: Annotated[int, Meta(ge=20, le=2_000)] | None = None
-    """Distance of the samples that are handed on; 100 when absent, ``poll_ms`` where it asks."""
+    """Distance of the samples that are handed on; the scale's own rhythm when absent."""
     block_ms: Annotated[int, Meta(ge=1, le=2_000)] = 200
     """Samples are handed on in blocks of about this long."""
     silence_ms_max: Annotated[int, Meta(ge=100)] = 5_000

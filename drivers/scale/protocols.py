@@ -180,11 +180,6 @@ def poll_of(config: ScaleConfig) -> bytes:
     return facts.poll if (config.talk or facts.talk) == "poll" else b""
 
 
-def period_ms_of(config: ScaleConfig) -> int:
-    """Return the distance of the samples that a scale's driver hands on, in milliseconds."""
-    return config.period_ms or (config.poll_ms if poll_of(config) else 100)
-
-
 def decoder_of(config: ScaleConfig) -> Decoder:
     """Return a decoder for a scale's settings, which were found right."""
     wire = PROTOCOLS[config.protocol].wire(config)

@@ -94,8 +94,9 @@ def test_a_stream_that_is_joined_in_the_middle_is_never_misread(protocol):
     for start in range(len(data)):
         one = decoder(protocol, **options)
         readings = [r for r in one.feed(data[start:] + data * 2) if isinstance(r, Reading)]
-        assert readings, start
-        assert set(readings) == {expected}, start
+        # NCI's status bytes alone are a frame without a weight.
+        weights = {reading for reading in readings if reading.grams is not None}
+        assert weights == {expected}, start
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

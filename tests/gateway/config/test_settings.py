@@ -43,7 +43,7 @@ def test_tls_changes_the_port(folder):
         ("[engine]\nexit_after_ms = 0", "engine.exit_after_ms: is 0"),
         ("[journal]\nmegabytes = 3", "journal.directory: missing. Give a file"),
         ("[[device]]\ndriver = 'scaner'", "device[1].driver: unknown driver. Did you mean scanner"),
-        ("[[device]]\nname = 'x'", "device[1].driver: missing. Give one of: bridge, scanner"),
+        ("[[device]]\nname = 'x'", "device[1].driver: missing. Give one of: bridge, scale, sc"),
         (
             "[[device]]\ndriver = 'bridge'\nname = 'g1.s2'\nurl = 'x'\nchannels = [1]",
             "device[1].name: device shelf/g1.s2 is named twice",
