@@ -31,6 +31,10 @@ class Memory:
 
     serial: str | None
     """Of the scale that belongs on this line; None while nothing is known."""
+    refused: str | None = None
+    """Serial number of the scale that was refused last, once one was read."""
+    heard: bool = False
+    """Whether a weight was ever taken."""
     unit: str | None = None
     """What the scale showed last."""
     net: bool | None = None
@@ -120,6 +124,7 @@ class Session:
         if not isinstance(result, Reading) or not self._greeted:
             return
         self._alive()
+        self._memory.heard = True
         self._note(result)
         now_ns = self._clock.stamp().mono_ns
         self._hand_on(now_ns)
@@ -172,12 +177,18 @@ class Session:
         """
         device, serial, known = self._config.device, self._talk.serial, self._memory.serial
         if known is not None and serial != known:
-            raise OtherDeviceError(
-                device,
-                f"scale {serial or 'without a serial number'} is on {self._config.url}, "
-                f"where {known} belongs",
-                f'If it was exchanged, write serial = "{serial or ""}" and restart',
+            remedy = f'If it was exchanged, write serial = "{serial}" in its table and restart'
+            if serial is None:
+                remedy = f"Connect {known}, or remove serial from its table and restart"
+            where = f"is on {self._config.url}, where {known} belongs"
+            error = OtherDeviceError(
+                device, f"scale {serial or 'without a serial number'} {where}", remedy
             )
+            # That the line was lost is said already, and the reason is another one now.
+            if self._memory.heard and self._memory.refused != serial:
+                self._memory.refused = serial
+                log.warning("%s", error)
+            raise error
         if self._talk.who and known is None:
             log.info("%s: scale %s", device, ", ".join(filter(None, self._talk.who.values())))
         self._memory.serial = serial or known

@@ -13,6 +13,8 @@ from drivers.scale.protocols import PROTOCOLS, poll_of
 from drivers.scale.reading import Answer, Noise, Reading, Result
 
 ANSWER_S: Final = 1.0
+GREETING_S: Final = 2.0
+"""A scale that is reset may need longer; asked again too soon it would never come to itself."""
 
 
 class Talk:
@@ -66,9 +68,10 @@ class Talk:
             if self._greeting:
                 self._stage = 0
         self._sent_s = now_s
-        self._due_s = now_s + ANSWER_S
         if self._stage is not None:
+            self._due_s = now_s + GREETING_S
             return self._greeting[self._stage][0]
+        self._due_s = now_s + ANSWER_S
         return self._poll
 
     def heard(self, result: Result, now_s: float) -> bytes:
@@ -99,7 +102,7 @@ class Talk:
             self.who[command] = ""
         else:
             return b""
-        self._sent_s, self._due_s = now_s, now_s + ANSWER_S
+        self._sent_s, self._due_s = now_s, now_s + GREETING_S
         if stage + 1 < len(self._greeting):
             self._stage = stage + 1
             return self._greeting[self._stage][0]

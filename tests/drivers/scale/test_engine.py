@@ -18,9 +18,7 @@ HAND_G = (420, 455, 371, 268, 255, 262)
     [
         ("cas", 5.0, {}),
         ("cas", 7.3, {}),
-        ("cas", 10.0, {}),
         ("cas", 20.0, {}),
-        ("cas", 12.0, {}),
         ("toledo", 17.0, {}),
         ("mt-sics", 10.0, {}),
         ("sma", 10.0, {}),
@@ -30,13 +28,13 @@ HAND_G = (420, 455, 371, 268, 255, 262)
 )
 def test_what_is_taken_off_a_scale_is_one_change(protocol, rate, settings):
     async def scene(rig):
-        await rig.goes_on(8)
+        await rig.goes_on(6)
         rig.player.plate.moves = True
         for grams in HAND_G:
             rig.player.put(Decimal(grams))
             await rig.goes_on(0.09)
         rig.player.plate.moves = False
-        await rig.goes_on(12)
+        await rig.goes_on(10)
         return rig.blocks
 
     state, changes = new_shelf(1), []

@@ -7,6 +7,8 @@ import pytest
 
 from drivers.scale.grid import Grid, Rhythm
 from drivers.scale.protocols import PROTOCOLS, poll_of, problems
+from drivers.scale.reading import Noise
+from drivers.scale.talk import Talk
 from gateway.simulator.scales.dialects import DIALECTS
 from tests.drivers.scale.rig import EXTRA, with_rig
 from tests.drivers.scale.vectors import config, weighs
@@ -115,9 +117,9 @@ def test_silence_is_told_and_its_end_too(protocol, caplog):
     async def scene(rig):
         await rig.goes_on(3)
         rig.player.order("silence")
-        silent = await rig.goes_on(20)
+        silent = await rig.goes_on(12)
         rig.player.order("silence")
-        after = await rig.goes_on(20)
+        after = await rig.goes_on(15)
         return silent, after, rig
 
     silent, after, rig = with_rig(protocol, scene)
@@ -225,7 +227,11 @@ def test_another_scale_on_the_line_is_refused_until_the_settings_name_it(caplog)
     assert rig.states[-1][0] == "offline"
     told = [record.getMessage() for record in caplog.records]
     assert told[0] == "shelf/g3.s1: scale B021002593, Emulated 15.000 kg"
-    assert len(told) == 2
+    assert len(told) == 3
+    assert told[2] == (
+        "shelf/g3.s1: scale XB021002593 is on /dev/ttyUSB0, where B021002593 belongs. "
+        'If it was exchanged, write serial = "XB021002593" in its table and restart'
+    )
     samples, rig = with_rig("mt-sics", lambda rig: named(rig, "XB021002593"), serial="B021002593")
     assert weights(samples) == set()
     assert rig.states == [
@@ -255,6 +261,45 @@ def test_a_scale_that_was_switched_off_is_asked_again_who_it_is():
     assert rig.states == [("online", None)]
 
 
+def test_nothing_is_taken_before_it_is_known_who_speaks():
+    async def scene(rig):
+        rig.player.received = lambda _data: None
+        rig.player._repeats = True  # For whoever was there before.
+        samples = await rig.goes_on(8)
+        return samples, rig
+
+    samples, rig = with_rig("mt-sics", scene)
+    assert samples == []
+    [(state, reason)] = rig.states
+    assert state == "offline"
+    assert reason.startswith("no intelligible weight")
+
+
+def test_what_is_sent_has_the_parity_of_the_line():
+    async def scene(rig):
+        await rig.goes_on(2)
+        return set(rig.modem.sent)
+
+    assert with_rig("nci", scene) == {b"\xd7\x8d"}
+    assert with_rig("nci", scene, line="8N1") == {b"W\r"}
+
+
+def test_a_damaged_answer_is_one_and_garbage_is_none():
+    talk = Talk(config("sma"), 0.0)
+    assert talk.due(0.0) == b"\nW\r"
+    assert talk.due(0.5) == b""
+    talk.heard(Noise("garbage"), 0.1)
+    assert talk.due_s == 1.0
+    talk.heard(Noise("malformed"), 0.1)
+    assert talk.due_s == 0.25
+    assert talk.due(0.25) == b"\nW\r"
+    assert talk.missed == 0
+    assert talk.due(1.25) == b"\nW\r"
+    assert talk.take_missed() == 1
+    talk.heard(weighs(412), 1.9)
+    assert talk.due_s == 1.9
+
+
 # Samples at their times.
 
 
@@ -275,7 +320,7 @@ def test_where_nothing_came_there_is_no_sample():
 )
 def test_the_period_is_the_scales_own(rate, period_ms):
     async def scene(rig):
-        return await rig.goes_on(30), rig
+        return await rig.goes_on(max(25 / rate, 2.0)), rig
 
     samples, rig = with_rig("cas", scene, rate=rate)
     assert {block.period_us for block in rig.blocks} == {period_ms * 1_000}

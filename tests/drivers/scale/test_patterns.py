@@ -25,7 +25,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(EXPRESSIONS, st.lists(st.text("ab1 .\r-", max_size=8), min_size=3, max_size=3))
 def test_a_line_matches_where_re_says_so(expression, lines):
     ours, theirs = Pattern(expression), re.compile(expression.encode(), re.DOTALL)
