@@ -96,9 +96,9 @@ class Grid:
                 return
         if self._row is None:
             self._row = self._begun(now_ns, self._period_ns)
-        plate = self._plates.get(reading.channel)
-        if plate is not None:
-            grams = reading.gross_g
+        plate, grams = self._plates.get(reading.channel), reading.gross_g
+        # A line that tells the tare alone says nothing of what lies on the plate.
+        if plate is not None and (grams is not None or reading.tare_g is None):
             self._row[plate] = None if grams is None else float(grams)
 
     def advance(self, now_ns: int) -> list[Block]:

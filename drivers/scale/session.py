@@ -23,6 +23,8 @@ FRAME_BYTES: Final = 32
 """About as long as a frame gets."""
 HALF_FRAME_S_MIN: Final = 0.25
 """A busy gateway may pause for so long in the middle of one."""
+CHANGE_S: Final = 1.0
+"""No hand changes what a scale shows more often."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,8 @@ class Memory:
     unit: str | None = None
     """What the scale showed last."""
     net: bool | None = None
+    changed_s: float | None = None
+    """When that changed last, by the loop's clock."""
 
 
 class Session:
@@ -195,13 +199,20 @@ class Session:
 
     def _note(self, reading: Reading) -> None:
         """Say when somebody changed what the scale shows."""
-        memory, device = self._memory, self._config.device
+        memory, changes = self._memory, []
         if reading.unit is not None and reading.unit != memory.unit:
             if memory.unit is not None:
-                log.warning("%s: shows %s now, not %s", device, reading.unit, memory.unit)
+                changes.append(f"{reading.unit} now, not {memory.unit}")
             memory.unit = reading.unit
         if reading.net is not None and reading.net != memory.net:
             if memory.net is not None:
-                words = ("net", "gross") if reading.net else ("gross", "net")
-                log.warning("%s: shows %s weights now, not %s", device, *words)
+                now, before = ("net", "gross") if reading.net else ("gross", "net")
+                changes.append(f"{now} weights now, not {before}")
             memory.net = reading.net
+        if not changes:
+            return
+        now_s = self._loop.time()
+        # A scale that sends gross and net by turns is told once.
+        if memory.changed_s is None or now_s - memory.changed_s >= CHANGE_S:
+            log.warning("%s: shows %s", self._config.device, ", and ".join(changes))
+        memory.changed_s = now_s

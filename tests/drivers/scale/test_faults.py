@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every emulated scale before its driver, calm and with each fault."""
 
+from decimal import Decimal
 from itertools import pairwise
 
 import pytest
 
 from drivers.scale.grid import Grid, Rhythm
 from drivers.scale.protocols import PROTOCOLS, poll_of, problems
-from drivers.scale.reading import Noise
+from drivers.scale.reading import Noise, Reading
 from drivers.scale.talk import Talk
 from gateway.simulator.scales.dialects import DIALECTS
 from tests.drivers.scale.rig import EXTRA, with_rig
-from tests.drivers.scale.vectors import config, weighs
+from tests.drivers.scale.vectors import config, nothing, weighs
 
 NAMES = list(PROTOCOLS)
 NEVER_WRITTEN_TO = {"toledo", "a-and-d", "ohaus", "cas", "lines"}
@@ -332,6 +333,35 @@ def test_what_waited_on_the_way_tells_no_period():
     rhythm, times_ms = Rhythm(), [0] * 40 + [0, 3, 200, 201, *range(400, 2_000, 200)]
     periods = [rhythm.heard(ms * 1_000_000) for ms in times_ms]
     assert [period for period in periods if period] == [200_000_000]
+
+
+def test_a_line_with_the_tare_alone_takes_no_weight_away():
+    grid = Grid((0,), period_ns=10**8, block_ns=10**8)
+    grid.add(weighs(412), 0)
+    grid.add(Reading(None, tare_g=Decimal(5), unit="kg"), 10**7)
+    [block] = grid.advance(10**8)
+    assert block.rows == [[412.0]]
+    grid.add(nothing("over", unit="kg"), 10**8)
+    [block] = grid.advance(2 * 10**8)
+    assert block.rows == [[None]]
+
+
+def test_gross_and_net_by_turns_are_told_once_and_a_key_each_time(caplog):
+    async def scene(rig):
+        await rig.goes_on(3)
+        for _ in range(4):
+            rig.player.plate.tare_g = Decimal(0 if rig.player.plate.tare_g else 12)
+            await rig.goes_on(2)
+        frame = rig.player._dialect.frame(rig.player.plate)
+        other = frame.replace(b"GS", b"NT")
+        for number in range(100):
+            rig.modem.write((frame, other)[number % 2])
+            await rig.goes_on(0.05)
+
+    with_rig("cas", scene)
+    told = [record.getMessage().partition(": shows ")[2] for record in caplog.records]
+    net, gross = "net weights now, not gross", "gross weights now, not net"
+    assert told == [net, gross, net, gross, net]
 
 
 def test_a_machine_that_slept_begins_anew():
