@@ -41,19 +41,33 @@ class ScaleConfig(
     protocol: Protocol
     baud: Annotated[int, Meta(gt=0)] | None = None
     """The protocol's usual one when absent."""
-    line: Line | None = None
+    line: Annotated[Line, Meta(description='"8N1", "7E1", "7O1" or "7N2"')] | None = None
     """Bits, parity and stop bits; the protocol's usual ones when absent."""
-    talk: Literal["listen", "poll"] | None = None
+    talk: Annotated[Literal["listen", "poll"], Meta(description='"listen" or "poll"')] | None = None
     """Whether the scale sends by itself or is asked; the protocol's usual way when absent."""
-    poll_ms: Annotated[int, Meta(ge=50, le=2_000)] = 250
+    poll_ms: Annotated[
+        int, Meta(ge=50, le=2_000, description="ms from question to question, 50 to 2000")
+    ] = 250
     """How often a scale is asked."""
-    period_ms: Annotated[int, Meta(ge=20, le=2_000)] | None = None
+    period_ms: (
+        Annotated[
+            int,
+            Meta(
+                ge=20,
+                le=2_000,
+                description="ms from sample to sample, or leave it away",
+            ),
+        ]
+        | None
+    ) = None
     """Distance of the samples that are handed on; the scale's own rhythm when absent."""
     block_ms: Annotated[int, Meta(ge=1, le=2_000)] = 200
     """Samples are handed on in blocks of about this long."""
     silence_ms_max: Annotated[int, Meta(ge=100)] = 5_000
     """Without a good frame for this long the scale counts as lost."""
-    unit: Unit | None = None
+    unit: Annotated[Unit, Meta(description='"mg", "g", "kg", "t", "oz", "lb" or "ct"')] | None = (
+        None
+    )
     """Of weights that are sent without one."""
     channels: Annotated[tuple[int, ...], Meta(min_length=1, max_length=64)] = (0,)
     """The scale's channel of each plate, in the shelf's plate order."""

@@ -48,6 +48,17 @@ def test_tls_changes_the_port(folder):
             "[[device]]\ndriver = 'bridge'\nname = 'g1.s2'\nurl = 'x'\nchannels = [1]",
             "device[1].name: device shelf/g1.s2 is named twice",
         ),
+        (
+            "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = 'y'\nprotocol = 'sma'\nline = '8E1'",
+            'device[1].line: is "8E1". Give "8N1", "7E1", "7O1" or "7N2"',
+        ),
+        (
+            (
+                "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = 'y'\nprotocol = 'lines'\n"
+                "[device.lines]\npatern = 'x'"
+            ),
+            "device[1].lines.patern: unknown key. Did you mean pattern?",
+        ),
         ("[[vision]]\ncamera = 'c1'\nurl = 'x'", "vision[0].model: missing"),
         ("[uplink.tls]\ncert = 'a'", "uplink.tls: cert and key belong together"),
         ("password = 'secret'", "uplink.password: unknown key. Did you mean password_file?"),
