@@ -81,7 +81,6 @@ class Session:
         self._line = line_of(config)
         self._decoder = decoder_of(config)
         self._talk = Talk(config, self._loop.time())
-        self._greeted = self._talk.greeted
         self._grid = Grid(
             config.channels,
             period_ns=None if config.period_ms is None else config.period_ms * 1_000_000,
@@ -121,11 +120,12 @@ class Session:
     async def _take(self, result: Result) -> None:
         if isinstance(result, Noise):
             self._intake.drop(self._config.device, result.reason)
+        greeted = self._talk.greeted
         await self._send(self._talk.heard(result, self._loop.time()))
-        if not self._greeted and self._talk.greeted:
+        # Greeted anew after a silence: the cable may lead to another scale by now.
+        if not greeted and self._talk.greeted:
             self._check_serial()
-            self._greeted = True
-        if not isinstance(result, Reading) or not self._greeted:
+        if not isinstance(result, Reading) or not self._talk.greeted:
             return
         self._alive()
         self._memory.heard = True

@@ -67,6 +67,7 @@ class Talk:
             self.missed += 1
             if self._greeting:
                 self._stage = 0
+                self.who.clear()
         self._sent_s = now_s
         if self._stage is not None:
             self._due_s = now_s + GREETING_S
@@ -96,7 +97,7 @@ class Talk:
         """Go on with the greeting where a result answers its part under way."""
         command = self._greeting[stage][1]
         refused = isinstance(result, Noise) and result.reason == "refused"
-        if isinstance(result, Answer) and result.command in {command, "@"}:
+        if isinstance(result, Answer) and result.command == command:
             self.who[command] = result.text if result.done else ""
         elif refused:
             self.who[command] = ""

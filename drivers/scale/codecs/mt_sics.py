@@ -48,7 +48,9 @@ def _answer(match: re.Match[bytes]) -> Found:
 
 def _text(match: re.Match[bytes]) -> Found:
     text = (match["t"] or b"").decode("latin-1")
-    return Answer(match["c"].decode("ascii"), match["s"] != b"I", text)
+    # A reset is answered as the question for the serial number is, by some under its own name.
+    command = "I4" if match["c"] == b"@" else match["c"].decode("ascii")
+    return Answer(command, match["s"] != b"I", text)
 
 
 def _error(match: re.Match[bytes]) -> Found:

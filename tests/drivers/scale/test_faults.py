@@ -262,6 +262,20 @@ def test_a_scale_that_was_switched_off_is_asked_again_who_it_is():
     assert rig.states == [("online", None)]
 
 
+def test_another_scale_on_a_cable_that_stays_in_the_gateway_is_refused(caplog):
+    async def scene(rig):
+        await rig.goes_on(3)
+        rig.player.plate.serial = "C1"
+        rig.player._repeats = False
+        samples = await rig.goes_on(10)
+        return samples, rig
+
+    samples, rig = with_rig("mt-sics", scene)
+    assert weights(samples[3:]) == set()
+    assert rig.states[-1] == ("offline", "scale C1 is on /dev/ttyUSB0, where B021002593 belongs")
+    assert "scale C1 is on /dev/ttyUSB0" in caplog.text
+
+
 def test_nothing_is_taken_before_it_is_known_who_speaks():
     async def scene(rig):
         rig.player.received = lambda _data: None

@@ -46,6 +46,7 @@ VECTORS = {
         ({}, b"S -\r\n".hex(), nothing("under")),
         ({}, b"S S      0.00 PCS\r\n".hex(), nothing("fault", unit="PCS", stable=True)),
         ({}, b'I4 A "B021002593"\r\n'.hex(), Answer("I4", done=True, text="B021002593")),
+        ({}, b'@ A "B021002593"\r\n'.hex(), Answer("I4", done=True, text="B021002593")),
         ({}, b"I4 I\r\n".hex(), Answer("I4", done=False)),
         ({}, b"Z A\r\n".hex(), Answer("Z", done=True)),
         ({}, b"Z +\r\n".hex(), Answer("Z", done=False)),
