@@ -18,3 +18,7 @@ class DeviceGoneError(DriverError):
 
 class DeviceSilentError(DriverError):
     """The port is open but nothing intelligible arrived in time."""
+
+
+class OtherDeviceError(DriverError):
+    """Another device than the one before, or than the settings name, is on the line."""

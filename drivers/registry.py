@@ -7,12 +7,15 @@ from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
 from drivers.entry.tokens import Verified
 from drivers.ports import Clock, Driver, OpenStream
+from drivers.scale import protocols
+from drivers.scale.config import ScaleConfig
+from drivers.scale.driver import ScaleDriver
 from drivers.scanner.config import ScannerConfig
 from drivers.scanner.driver import ScannerDriver
 from gateway.domain.inputs import Stamp
-from gateway.domain.store import Store
+from gateway.domain.store import Shelf, Store
 
-AnyDriverConfig = BridgeConfig | ScannerConfig
+AnyDriverConfig = BridgeConfig | ScaleConfig | ScannerConfig
 """One ``[[device]]`` table of the settings; its key ``driver`` says which."""
 
 
@@ -28,12 +31,14 @@ def build(
     Args:
         config: The device's settings.
         clock: Stamps its inputs.
-        open_stream: Opens its port, for example ``drivers.serial_port.open_serial``.
+        open_stream: Opens its port, for example ``drivers.opening.open_line``.
         verify: Judges entry tokens, for scanners.
     """
     match config:
         case BridgeConfig():
             return BridgeDriver(config, clock=clock, open_stream=open_stream)
+        case ScaleConfig():
+            return ScaleDriver(config, clock=clock, open_stream=open_stream)
         case ScannerConfig():
             return ScannerDriver(config, clock=clock, open_stream=open_stream, verify=verify)
 
@@ -42,17 +47,10 @@ def problems(config: AnyDriverConfig, store: Store) -> list[str]:
     """Say what in a device's settings does not fit the store; empty when all does."""
     match config:
         case BridgeConfig():
-            shelf = next((shelf for shelf in store.shelves if shelf.name == config.name), None)
+            shelf = _shelf(config, store)
             if shelf is None:
-                return [f"{config.device}: the store has no shelf of this name. Correct the name"]
-            found = []
-            if len(config.channels) != len(shelf.plates):
-                found.append(
-                    f"{config.device}: {len(config.channels)} channels for "
-                    f"{len(shelf.plates)} plates. Give one channel for each plate"
-                )
-            if len(set(config.channels)) != len(config.channels):
-                found.append(f"{config.device}: a channel is given twice. Give each plate its own")
+                return [_no_shelf(config)]
+            found = _channel_problems(config, shelf)
             uncalibrated = [plate.name for plate in shelf.plates if plate.calibration is None]
             if uncalibrated:
                 found.append(
@@ -60,7 +58,31 @@ def problems(config: AnyDriverConfig, store: Store) -> list[str]:
                     "sends raw counts. Calibrate the plates in the store file"
                 )
             return found
+        case ScaleConfig():
+            found = [f"{config.device}: {text}" for text in protocols.problems(config)]
+            shelf = _shelf(config, store)
+            return [*found, *(_channel_problems(config, shelf) if shelf else [_no_shelf(config)])]
         case ScannerConfig():
             if all(scanner.name != config.name for scanner in store.scanners):
                 return [f"{config.device}: the store has no scanner of this name. Correct the name"]
             return []
+
+
+def _shelf(config: BridgeConfig | ScaleConfig, store: Store) -> Shelf | None:
+    return next((shelf for shelf in store.shelves if shelf.name == config.name), None)
+
+
+def _no_shelf(config: BridgeConfig | ScaleConfig) -> str:
+    return f"{config.device}: the store has no shelf of this name. Correct the name"
+
+
+def _channel_problems(config: BridgeConfig | ScaleConfig, shelf: Shelf) -> list[str]:
+    found = []
+    if len(config.channels) != len(shelf.plates):
+        found.append(
+            f"{config.device}: {len(config.channels)} channels for "
+            f"{len(shelf.plates)} plates. Give one channel for each plate"
+        )
+    if len(set(config.channels)) != len(config.channels):
+        found.append(f"{config.device}: a channel is given twice. Give each plate its own")
+    return found

@@ -19,9 +19,9 @@ from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
 from drivers.mqtt.config import MqttConfig, Tls
 from drivers.mqtt.embedded import start_broker, stop_broker
+from drivers.opening import open_line
 from drivers.ports import Driver
 from drivers.registry import build
-from drivers.serial_port import open_serial
 from gateway.backoff import Backoff
 from gateway.clock import OsClock
 from gateway.config import ConfigError, Settings, load_store
@@ -266,7 +266,7 @@ class Daemon:
             found.append(("broker", self._supervised("In-store broker", self._run_broker)))
         found.append(("instore", self._supervised("In-store link", self._run_instore)))
         for config in self._settings.device:
-            driver = build(config, clock=self._clock, open_stream=open_serial, verify=self._verify)
+            driver = build(config, clock=self._clock, open_stream=open_line, verify=self._verify)
             report = status_reporter(config.device, self._intake, self._clock)
             run = partial(self._run_driver, driver)
             work = supervise(config.device, run, random=self._random, on_change=report)

@@ -76,6 +76,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     _add_why(commands, wanted)
     _add_camera(commands, wanted)
     _add_simulation(commands, wanted)
+    _add_model(commands, wanted)
     return parser
 
 
@@ -204,10 +205,11 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
     simulation = _command(
         commands,
         "simulate",
-        "Publish a store's devices against any broker, to test without hardware.",
+        "Publish a store's devices against any broker, to test without hardware, or one scale.",
         (
             "shelfgate simulate --broker 127.0.0.1:1883 --store fixtures/stores/demo.toml",
             "shelfgate simulate --script crossed --condition harsh --seed 7 --render case.mp4",
+            "shelfgate simulate --device ohaus --lines /tmp/lines",
         ),
         None,
     )
@@ -229,14 +231,6 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         ),
         None,
     )
-    model = _command(
-        commands,
-        "model",
-        "Say what a model file is, measure which runtime suits this machine; train and export one "
-        "of your own, or the small one that the demo and the tests use.",
-        ("shelfgate model check yolo11n-pose.onnx", "shelfgate model bench yolo11n-pose.onnx"),
-        None,
-    )
     if wanted == "simulate":
         from gateway.simulator.simulate import add_arguments, simulate  # noqa: PLC0415
 
@@ -252,7 +246,18 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
 
         evaluate.add_arguments(exam)
         exam.set_defaults(run=evaluate.run_evaluate)
-    elif wanted == "model":
+
+
+def _add_model(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
+    model = _command(
+        commands,
+        "model",
+        "Say what a model file is, measure which runtime suits this machine; train and export one "
+        "of your own, or the small one that the demo and the tests use.",
+        ("shelfgate model check yolo11n-pose.onnx", "shelfgate model bench yolo11n-pose.onnx"),
+        None,
+    )
+    if wanted == "model":
         from vision import model_cli as tools  # noqa: PLC0415
         from vision.yolo import cli as training  # noqa: PLC0415
 

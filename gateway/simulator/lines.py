@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices on serial lines, on pseudo-terminals: an HX711-class bridge and an entry scanner."""
+"""Devices on serial lines, on pseudo-terminals: the line, an HX711-class bridge, a scanner."""
 
 import binascii
 import errno
@@ -32,6 +32,18 @@ class Line:
         self._pending = bytearray()
         link.unlink(missing_ok=True)
         link.symlink_to(os.ttyname(self._gateway))
+
+    @property
+    def descriptor(self) -> int:
+        """Return what to watch for bytes from the gateway."""
+        return self._device
+
+    def read(self) -> bytes:
+        """Return what the gateway sent; empty: nothing yet."""
+        try:
+            return os.read(self._device, PENDING_BYTES_MAX)
+        except BlockingIOError:
+            return b""
 
     def write(self, data: bytes) -> None:
         """Send bytes without waiting; what the line cannot hold is lost as a whole."""

@@ -18,6 +18,7 @@ from gateway.simulator.exam.command import (
     render_script,
     run_script,
 )
+from gateway.simulator.scales.command import add_scale_arguments, run_scale
 from gateway.simulator.until_stopped import listen, say, stop_signal
 from gateway.simulator.world import Traffic
 
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--open-doors", action="store_true", help="let shoppers in without the gateway's word"
     )
     add_case_arguments(parser)
+    add_scale_arguments(parser)
     parser.add_argument("--truth", type=Path, help="write what really happened to this JSON file")
     parser.add_argument(
         "--held",
@@ -98,8 +100,8 @@ async def run_simulate(args: argparse.Namespace) -> int:
     """
     try:
         refuse_options(args)
-        if args.script is not None:
-            return await run_script(args, _broker(args), _truth(args.truth))
+        if args.device is not None or args.script is not None:
+            return await _run_part(args)
         config = _config(args)
         simulation = Simulation(config)
     except ConfigError as error:
@@ -123,6 +125,13 @@ async def run_simulate(args: argparse.Namespace) -> int:
         sys.stderr.write(f"simulate: {error}\n")
         return 1
     return 0
+
+
+async def _run_part(args: argparse.Namespace) -> int:
+    """Run one scale, or one case of the exam."""
+    if args.device is not None:
+        return await run_scale(args)
+    return await run_script(args, _broker(args), _truth(args.truth))
 
 
 def _show_settings(config: SimulateConfig) -> None:

@@ -7,12 +7,30 @@ import pytest
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
 from drivers.registry import AnyDriverConfig, build, problems
+from drivers.scale.config import ScaleConfig
+from drivers.scale.driver import ScaleDriver
 from drivers.scanner.config import ScannerConfig
 from drivers.scanner.driver import ScannerDriver
 from tests.small_store import small_store
 
 BRIDGE = {"driver": "bridge", "name": "g2.s1", "url": "/dev/ttyUSB0", "channels": [0, 1]}
+SCALE = {"driver": "scale", "name": "g3.s1", "url": "/dev/ttyUSB0", "protocol": "sma"}
 SCANNER = {"driver": "scanner", "name": "gate", "url": "/dev/ttyACM0", "aim": True}
+
+LINES = SCALE | {"protocol": "lines"}
+GOOD = r"(?P<weight>[\d.]+) (?P<unit>kg)"
+
+
+def with_scale():
+    """Return the small store with a shelf of one plate more."""
+    store = small_store()
+    shelf = store.shelves[0]
+    plates = (msgspec.structs.replace(shelf.plates[0], name="g3.s1.p0"),)
+    one = msgspec.structs.replace(shelf, name="g3.s1", gondola="g3", plates=plates)
+    return msgspec.structs.replace(store, shelves=(*store.shelves, one))
+
+
+STORE = with_scale()
 
 
 def parse(table):
@@ -23,6 +41,7 @@ def parse(table):
     ("table", "config", "driver", "device"),
     [
         (BRIDGE, BridgeConfig, BridgeDriver, "shelf/g2.s1"),
+        (SCALE, ScaleConfig, ScaleDriver, "shelf/g3.s1"),
         (SCANNER, ScannerConfig, ScannerDriver, "scanner/gate"),
     ],
 )
@@ -30,7 +49,7 @@ def test_each_kind_of_device_has_its_driver(table, config, driver, device):
     parsed = parse(table)
     assert type(parsed) is config
     assert parsed.device == device
-    assert problems(parsed, small_store()) == []
+    assert problems(parsed, STORE) == []
     assert type(build(parsed, clock=None, open_stream=None, verify=None)) is driver
 
 
@@ -58,8 +77,30 @@ def test_wrong_settings_are_refused(wrong):
         (BRIDGE | {"channels": [0, 0]}, "a channel is given twice"),
         (BRIDGE | {"name": "g1.s1", "channels": [0, 1, 2]}, "no calibration for g1.s1.p0, g1"),
         (SCANNER | {"name": "exit"}, "no scanner of this name"),
+        (SCALE | {"name": "g9"}, "no shelf of this name"),
+        (SCALE | {"name": "g2.s1"}, "1 channels for 2 plates"),
+        (SCALE | {"protocol": "toledo-8217"}, "no unit on the wire. Give unit"),
+        (SCALE | {"protocol": "toledo", "talk": "poll"}, "toledo cannot be asked"),
+        (
+            SCALE | {"protocol": "toledo-8217", "unit": "kg", "talk": "listen"},
+            "sends nothing by itself",
+        ),
+        (SCALE | {"serial": "1"}, "sma tells no serial number"),
+        (SCALE | {"checksum": False}, "are for Toledo continuous"),
+        (SCALE | {"channels": [1]}, "has one channel, 0"),
+        (SCALE | {"format": "qa"}, 'Write protocol = "lines"'),
+        (LINES, "Give one of format and [device.lines]"),
+        (LINES | {"format": "qa", "lines": {"pattern": GOOD}}, "Give one of format and"),
+        (LINES | {"format": "no"}, "format no is not known. Known are jik-6cab, mettler-print"),
+        (LINES | {"format": "tfo1"}, "lines: no unit. Give unit"),
+        (LINES | {"lines": {"pattern": "(?P<weight>"}}, "lines: pattern has a ( without its )"),
+        (LINES | {"lines": {"pattern": "(?P<w>.)"}}, "pattern has no group weight"),
+        (LINES | {"lines": {"pattern": GOOD + "(?P<x>.)"}}, "pattern has a group x"),
+        (LINES | {"lines": {"pattern": GOOD, "poll": "€"}}, "beyond U+00FF"),
+        (LINES | {"lines": {"pattern": GOOD}, "talk": "poll"}, "the description has none"),
     ],
 )
 def test_settings_that_do_not_fit_the_store_are_told(table, expected):
-    [problem] = problems(parse(table), small_store())
+    [problem] = problems(parse(table), STORE)
     assert expected in problem
+    assert ". " in problem

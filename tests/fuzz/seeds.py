@@ -11,6 +11,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.domain.engine import Engine
+from tests.drivers.scale.vectors import CASES, VECTORS
 from tests.gateway.config.files import STORE
 from tests.small_store import samples, small_store, started
 
@@ -200,6 +201,14 @@ def seeds():
         ],
         "visit": [lines(visit()), lines(visit()[:40])],
         "bridge": [b"\x00" + BRIDGE_LINE, b"\x01" + b"1234,1583245,123456,-8821,\n", b"\x02"],
+        "scale": [
+            bytes([list(VECTORS).index(protocol)]) + b"\r\n" + 2 * data
+            for protocol, _, data, _ in CASES
+        ],
+        "pattern": [
+            b"(?P<state>ST|US),\\s*(?P<weight>-?[\\d.]{1,9})(?:k?g)?\0ST,  0.412kg",
+            b"(?:(?:a*)*|b{2,3}?)+[^x-z]\\x41$\0aaabbA",
+        ],
         "scanner": [TOKEN + b"\r\n" + TOKEN + b"\t", b"]Q1" + TOKEN + b"\n"],
         "token": [TOKEN],
         "claims": [jsonb(CLAIMS)],

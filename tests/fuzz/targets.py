@@ -22,6 +22,9 @@ from drivers.bridge import codec as bridge
 from drivers.entry.tokens import EntryConfig, Verified, Verifier, read_jwks
 from drivers.instore.codec import DEVICE_NAME_MAX, Known, Rejected, Scanned, decode
 from drivers.instore.driver import judged
+from drivers.scale.frames import BUFFER_BYTES
+from drivers.scale.patterns import Pattern, PatternError
+from drivers.scale.reading import GRAMS_MAX, Reading
 from drivers.scanner import codec as scanner
 from gateway.config import ConfigError, check, load_settings, load_store
 from gateway.config_csv import csv_rows
@@ -34,6 +37,8 @@ from gateway.journal import JournalError, encode_line, read_header, read_segment
 from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_inputs import parse_command
 from gateway.watch import shown
+from tests.drivers.scale.vectors import GOOD
+from tests.drivers.scale.vectors import decoder as scale_decoder
 from tests.fuzz.seeds import (
     COMMANDS,
     EPOCH,
@@ -185,6 +190,35 @@ def fuzz_bridge(data):
     for one in at_once:
         counts = one.raw.values() if isinstance(one, bridge.Reading) else ()
         assert all(n is None or bridge.RAW_MIN < n < bridge.RAW_MAX for n in counts)
+
+
+def fuzz_scale(data):
+    """What scales send, whole and in pieces; never a weight beyond all scales."""
+    protocol, stream = list(GOOD)[(data[0] if data else 0) % len(GOOD)], data[1:]
+    line = ("8N1", "7E1", "7O1", "7N2")[(data[0] if data else 0) // 16 % 4]
+    one, slowly = (scale_decoder(protocol, line=line, **GOOD[protocol][0]) for _ in range(2))
+    at_once = one.feed(stream)
+    assert [result for piece in pieces(stream) for result in slowly.feed(piece)] == at_once
+    assert len(slowly._buffer) <= BUFFER_BYTES
+    for result in at_once:
+        if isinstance(result, Reading) and result.grams is not None:
+            assert abs(result.grams) <= GRAMS_MAX
+
+
+def assert_remedied(text):
+    assert ". " in text
+
+
+def fuzz_pattern(data):
+    """An expression from settings and a line: an answer, and soon."""
+    text, _, line = data.partition(b"\0")
+    try:
+        pattern = Pattern(text.decode("latin-1"))
+    except PatternError as error:
+        assert_remedied(str(error))
+        return
+    found = pattern.match(line[:BUFFER_BYTES])
+    assert found is None or found.keys() <= set(pattern.names)
 
 
 def fuzz_scanner(data):

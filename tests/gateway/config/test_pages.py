@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from drivers.bridge.config import BridgeConfig
+from drivers.scale.config import ScaleConfig
 from drivers.scanner.config import ScannerConfig
 from gateway.cli import main
 from gateway.config import (
@@ -83,6 +84,7 @@ def test_the_settings_page_tells_the_defaults_that_hold():
         Tuning,
         Vision,
         BridgeConfig,
+        ScaleConfig,
         ScannerConfig,
     ):
         for field in msgspec.structs.fields(cls):

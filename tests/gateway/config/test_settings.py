@@ -43,10 +43,21 @@ def test_tls_changes_the_port(folder):
         ("[engine]\nexit_after_ms = 0", "engine.exit_after_ms: is 0"),
         ("[journal]\nmegabytes = 3", "journal.directory: missing. Give a file"),
         ("[[device]]\ndriver = 'scaner'", "device[1].driver: unknown driver. Did you mean scanner"),
-        ("[[device]]\nname = 'x'", "device[1].driver: missing. Give one of: bridge, scanner"),
+        ("[[device]]\nname = 'x'", "device[1].driver: missing. Give one of: bridge, scale, sc"),
         (
             "[[device]]\ndriver = 'bridge'\nname = 'g1.s2'\nurl = 'x'\nchannels = [1]",
             "device[1].name: device shelf/g1.s2 is named twice",
+        ),
+        (
+            "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = 'y'\nprotocol = 'sma'\nline = '8E1'",
+            'device[1].line: is "8E1". Give "8N1", "7E1", "7O1" or "7N2"',
+        ),
+        (
+            (
+                "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = 'y'\nprotocol = 'lines'\n"
+                "[device.lines]\npatern = 'x'"
+            ),
+            "device[1].lines.patern: unknown key. Did you mean pattern?",
         ),
         ("[[vision]]\ncamera = 'c1'\nurl = 'x'", "vision[0].model: missing"),
         ("[uplink.tls]\ncert = 'a'", "uplink.tls: cert and key belong together"),

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection to a scale. Codecs read, ``talk`` asks, ``grid`` evens out; this moves bytes."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from drivers.errors import OtherDeviceError
+from drivers.ports import ByteStream, Clock, Intake
+from drivers.scale.config import ScaleConfig
+from drivers.scale.frames import sent
+from drivers.scale.grid import Block, Grid
+from drivers.scale.protocols import PROTOCOLS, decoder_of, line_of
+from drivers.scale.reading import Noise, Reading, Result
+from drivers.scale.talk import Talk
+from gateway.domain.inputs import Samples
+
+log = logging.getLogger(__name__)
+
+FRAME_BYTES: Final = 32
+"""About as long as a frame gets."""
+HALF_FRAME_S_MIN: Final = 0.25
+"""A busy gateway may pause for so long in the middle of one."""
+CHANGE_S: Final = 1.0
+"""No hand changes what a scale shows more often."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a driver remembers from one connection to the next."""
+
+    serial: str | None
+    """Of the scale that belongs on this line; None while nothing is known."""
+    refused: str | None = None
+    """Serial number of the scale that was refused last, once one was read."""
+    heard: bool = False
+    """Whether a weight was ever taken."""
+    unit: str | None = None
+    """What the scale showed last."""
+    net: bool | None = None
+    changed_s: float | None = None
+    """When that changed last, by the loop's clock."""
+
+
+class Session:
+    """From the opening of a line to its end."""
+
+    def __init__(
+        self,
+        config: ScaleConfig,
+        *,
+        stream: ByteStream,
+        intake: Intake,
+        clock: Clock,
+        memory: Memory,
+        alive: Callable[[], None],
+        boot: str,
+    ) -> None:
+        """Begin.
+
+        Args:
+            config: Which protocol.
+            stream: The open line.
+            intake: Takes blocks and counts.
+            clock: Stamps readings and blocks.
+            memory: Changed in place.
+            alive: Called at each good reading.
+            boot: Names the connection.
+        """
+        self._config = config
+        self._stream = stream
+        self._intake = intake
+        self._clock = clock
+        self._memory = memory
+        self._alive = alive
+        self._boot = boot
+        self._seq = 0
+        self._loop = asyncio.get_running_loop()
+        self._line = line_of(config)
+        self._decoder = decoder_of(config)
+        self._talk = Talk(config, self._loop.time())
+        self._grid = Grid(
+            config.channels,
+            period_ns=None if config.period_ms is None else config.period_ms * 1_000_000,
+            block_ns=config.block_ms * 1_000_000,
+        )
+        baud = config.baud or PROTOCOLS[config.protocol].baud
+        # Twice as long as a frame takes, with ten bits a character.
+        self._half_frame_s = max(2 * FRAME_BYTES * 10 / baud + 0.05, HALF_FRAME_S_MIN)
+        self._heard_s = self._loop.time()
+
+    async def run(self) -> NoReturn:
+        """Ask, listen and hand on, until the line ends.
+
+        Raises:
+            OSError: It did.
+            OtherDeviceError: Another scale is on it.
+        """
+        while True:
+            await self._send(self._talk.due(self._loop.time()))
+            missed = self._talk.take_missed()
+            if missed:
+                self._intake.drop(self._config.device, "timeout", missed)
+            self._hand_on(self._clock.stamp().mono_ns)
+            data = await self._receive()
+            now_s = self._loop.time()
+            results: list[Result] = []
+            if data:
+                self._heard_s = now_s
+                results = self._decoder.feed(data)
+            elif self._decoder.pending and now_s - self._heard_s >= self._half_frame_s:
+                results = self._decoder.give_up()
+            for result in results:
+                await self._take(result)
+            # A line that is never empty leaves room for others all the same.
+            await asyncio.sleep(0)
+
+    async def _take(self, result: Result) -> None:
+        if isinstance(result, Noise):
+            self._intake.drop(self._config.device, result.reason)
+        greeted = self._talk.greeted
+        await self._send(self._talk.heard(result, self._loop.time()))
+        # Greeted anew after a silence: the cable may lead to another scale by now.
+        if not greeted and self._talk.greeted:
+            self._check_serial()
+        if not isinstance(result, Reading) or not self._talk.greeted:
+            return
+        self._alive()
+        self._memory.heard = True
+        self._note(result)
+        now_ns = self._clock.stamp().mono_ns
+        self._hand_on(now_ns)
+        self._grid.add(result, now_ns)
+
+    async def _receive(self) -> bytes:
+        """Wait for bytes, or until something else is due; return what came."""
+        now_s = self._loop.time()
+        waits_s = []
+        if self._talk.due_s is not None:
+            waits_s.append(self._talk.due_s - now_s)
+        if self._grid.due_ns is not None:
+            waits_s.append((self._grid.due_ns - self._clock.stamp().mono_ns) / 1e9)
+        if self._decoder.pending:
+            waits_s.append(self._heard_s + self._half_frame_s - now_s)
+        try:
+            async with asyncio.timeout(max(min(waits_s), 0.0) if waits_s else None):
+                return await self._stream.receive()
+        except TimeoutError:
+            return b""
+
+    async def _send(self, data: bytes) -> None:
+        if data:
+            await self._stream.send(sent(data, self._line))
+
+    def _hand_on(self, now_ns: int) -> None:
+        for block in self._grid.advance(now_ns):
+            self._intake.offer(self._samples(block))
+            self._seq += 1
+
+    def _samples(self, block: Block) -> Samples:
+        at = self._clock.stamp()
+        return Samples(
+            at=at,
+            device=self._config.device,
+            boot=self._boot,
+            seq=self._seq,
+            host_boot=at.boot,
+            host_mono_ms=block.at_ns / 1e6,
+            period_us=block.period_ns // 1_000,
+            unit="g",
+            w=block.rows,
+        )
+
+    def _check_serial(self) -> None:
+        """Refuse another scale than the one that belongs on this line.
+
+        Raises:
+            OtherDeviceError: It is another one.
+        """
+        device, serial, known = self._config.device, self._talk.serial, self._memory.serial
+        if known is not None and serial != known:
+            remedy = f'If it was exchanged, write serial = "{serial}" in its table and restart'
+            if serial is None:
+                remedy = f"Connect {known}, or remove serial from its table and restart"
+            where = f"is on {self._config.url}, where {known} belongs"
+            error = OtherDeviceError(
+                device, f"scale {serial or 'without a serial number'} {where}", remedy
+            )
+            # That the line was lost is said already, and the reason is another one now.
+            if self._memory.heard and self._memory.refused != serial:
+                self._memory.refused = serial
+                log.warning("%s", error)
+            raise error
+        if self._talk.who and known is None:
+            log.info("%s: scale %s", device, ", ".join(filter(None, self._talk.who.values())))
+        self._memory.serial = serial or known
+
+    def _note(self, reading: Reading) -> None:
+        """Say when somebody changed what the scale shows."""
+        memory, changes = self._memory, []
+        if reading.unit is not None and reading.unit != memory.unit:
+            if memory.unit is not None:
+                changes.append(f"{reading.unit} now, not {memory.unit}")
+            memory.unit = reading.unit
+        if reading.net is not None and reading.net != memory.net:
+            if memory.net is not None:
+                now, before = ("net", "gross") if reading.net else ("gross", "net")
+                changes.append(f"{now} weights now, not {before}")
+            memory.net = reading.net
+        if not changes:
+            return
+        now_s = self._loop.time()
+        # A scale that sends gross and net by turns is told once.
+        if memory.changed_s is None or now_s - memory.changed_s >= CHANGE_S:
+            log.warning("%s: shows %s", self._config.device, ", and ".join(changes))
+        memory.changed_s = now_s
