@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which drivers there are, and how each is made of its settings. A plain match: no discovery."""
 
-from collections.abc import Callable
-
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
-from drivers.entry.tokens import Verified
+from drivers.keyboard import driver as keyboard
+from drivers.keyboard.config import KeyboardConfig
+from drivers.keyboard.port import keyboard_opener
+from drivers.labels.judging import Judge
+from drivers.network_port import address_of
 from drivers.ports import Clock, Driver, OpenStream
+from drivers.scanner import driver as scanner
 from drivers.scanner.config import ScannerConfig
-from drivers.scanner.driver import ScannerDriver
-from gateway.domain.inputs import Stamp
+from drivers.ssi import driver as ssi
+from drivers.ssi.config import SsiConfig
 from gateway.domain.store import Store
 
-AnyDriverConfig = BridgeConfig | ScannerConfig
+AnyDriverConfig = BridgeConfig | ScannerConfig | SsiConfig | KeyboardConfig
 """One ``[[device]]`` table of the settings; its key ``driver`` says which."""
 
 
@@ -21,21 +24,26 @@ def build(
     *,
     clock: Clock,
     open_stream: OpenStream,
-    verify: Callable[[str, Stamp], Verified],
+    judge: Judge,
 ) -> Driver:
     """Make the driver of one device.
 
     Args:
         config: The device's settings.
         clock: Stamps its inputs.
-        open_stream: Opens its port, for example ``drivers.serial_port.open_serial``.
-        verify: Judges entry tokens, for scanners.
+        open_stream: Opens its port, for example ``drivers.network_port.open_port``.
+        judge: Says what was scanned, for scanners.
     """
     match config:
         case BridgeConfig():
             return BridgeDriver(config, clock=clock, open_stream=open_stream)
         case ScannerConfig():
-            return ScannerDriver(config, clock=clock, open_stream=open_stream, verify=verify)
+            line = scanner.line_of(config)
+        case SsiConfig():
+            line = ssi.line_of(config)
+        case KeyboardConfig():
+            line, open_stream = keyboard.line_of(config), keyboard_opener()
+    return scanner.ScannerDriver(line, clock=clock, open_stream=open_stream, judge=judge)
 
 
 def problems(config: AnyDriverConfig, store: Store) -> list[str]:
@@ -45,7 +53,7 @@ def problems(config: AnyDriverConfig, store: Store) -> list[str]:
             shelf = next((shelf for shelf in store.shelves if shelf.name == config.name), None)
             if shelf is None:
                 return [f"{config.device}: the store has no shelf of this name. Correct the name"]
-            found = []
+            found: list[str] = []
             if len(config.channels) != len(shelf.plates):
                 found.append(
                     f"{config.device}: {len(config.channels)} channels for "
@@ -60,7 +68,20 @@ def problems(config: AnyDriverConfig, store: Store) -> list[str]:
                     "sends raw counts. Calibrate the plates in the store file"
                 )
             return found
-        case ScannerConfig():
-            if all(scanner.name != config.name for scanner in store.scanners):
-                return [f"{config.device}: the store has no scanner of this name. Correct the name"]
-            return []
+        case ScannerConfig() | SsiConfig() | KeyboardConfig():
+            found = []
+            if all(one.name != config.name for one in store.scanners):
+                found = [
+                    f"{config.device}: the store has no scanner of this name. Correct the name"
+                ]
+            if not isinstance(config, KeyboardConfig):
+                found += _port_problems(config.device, config.url)
+            return found
+
+
+def _port_problems(device: str, url: str) -> list[str]:
+    try:
+        address_of(url)
+    except ValueError as error:
+        return [f"{device}: url: {error}"]
+    return []

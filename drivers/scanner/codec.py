@@ -7,7 +7,7 @@ hold anything.
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 SCAN_BYTES_MAX: Final = 1_024
 _TERMINATORS: Final = re.compile(rb"[\r\n\t]")
@@ -18,6 +18,8 @@ class Scan:
     """What was read once, without its terminator. Not printed: it may be a token."""
 
     data: bytes
+    aim: str | None = None
+    """AIM identifier, where the protocol itself tells the symbology; else it may lead the data."""
 
     def __repr__(self) -> str:
         """Hide the data."""
@@ -29,10 +31,52 @@ class TooLong:
     """A scan of more than ``SCAN_BYTES_MAX`` bytes; nothing of it is kept."""
 
 
-class Decoder:
-    """Splits a byte stream into scans. The result never depends on how it was chunked."""
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Bytes that were no scan; a run of them counts once."""
 
-    def __init__(self) -> None:
+    reason: str
+    """``malformed`` or ``checksum``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Bytes that the scanner waits for."""
+
+    data: bytes
+
+
+Result = Scan | TooLong | Noise | Answer
+
+
+class Decoding(Protocol):
+    """What every scanner's codec does. Its results never depend on how bytes were chunked."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether a scan has begun and not ended."""
+        ...
+
+    def feed(self, data: bytes) -> list[Result]:
+        """Take bytes as they came; return what they ended, in order."""
+        ...
+
+    def end(self) -> list[Result]:
+        """End what has begun, for a pause on the line."""
+        ...
+
+
+class Decoder:
+    """Splits a byte stream into scans."""
+
+    def __init__(self, prefix: bytes = b"") -> None:
+        """Begin with nothing read.
+
+        Args:
+            prefix: What the scanner puts before each scan; what stands before it is no part of
+                the scan, and a line without it is noise.
+        """
+        self._prefix = prefix
         self._line = bytearray()
         self._too_long = False
 
@@ -41,23 +85,27 @@ class Decoder:
         """Whether a scan has begun and not ended."""
         return bool(self._line) or self._too_long
 
-    def feed(self, data: bytes) -> list[Scan | TooLong]:
+    def feed(self, data: bytes) -> list[Result]:
         """Take bytes as they came; return every scan that they ended, in order."""
         *ended, rest = _TERMINATORS.split(data)
-        results: list[Scan | TooLong] = []
+        results: list[Result] = []
         for piece in ended:
             self._keep(piece)
             results += self.end()
         self._keep(rest)
         return results
 
-    def end(self) -> list[Scan | TooLong]:
+    def end(self) -> list[Result]:
         """End the scan that has begun, as a terminator does; for a pause on the line."""
         line, too_long = bytes(self._line), self._too_long
         self._line.clear()
         self._too_long = False
         if too_long:
             return [TooLong()]
+        if line and self._prefix:
+            _, prefix, line = line.partition(self._prefix)
+            if not prefix:
+                return [Noise("malformed")]
         return [Scan(line)] if line else []
 
     def _keep(self, piece: bytes) -> None:

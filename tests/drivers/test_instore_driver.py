@@ -10,6 +10,7 @@ import pytest
 from drivers.entry.tokens import Verified
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
+from drivers.labels.judging import Judge
 from drivers.mqtt.client import NO_TOPIC, Message, MqttConfig, connect
 from drivers.mqtt.embedded import embedded_broker
 from gateway.domain.effects import Look, OpenDoor
@@ -32,8 +33,11 @@ def verify(text, _stamp):
     return Verified("valid", "shopper-1", "hash", 99) if text == "a.b.c" else Verified("malformed")
 
 
+JUDGE = Judge(small_store(), verify)
+
+
 def make_driver(config, **options):
-    return InstoreDriver(config, small_store(), clock=LoopClock(), verify=verify, **options)
+    return InstoreDriver(config, small_store(), clock=LoopClock(), judge=JUDGE, **options)
 
 
 class FakeBroker:

@@ -6,13 +6,19 @@ import pytest
 
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
+from drivers.keyboard.config import KeyboardConfig
 from drivers.registry import AnyDriverConfig, build, problems
 from drivers.scanner.config import ScannerConfig
 from drivers.scanner.driver import ScannerDriver
+from drivers.ssi.config import SsiConfig
 from tests.small_store import small_store
 
 BRIDGE = {"driver": "bridge", "name": "g2.s1", "url": "/dev/ttyUSB0", "channels": [0, 1]}
 SCANNER = {"driver": "scanner", "name": "gate", "url": "/dev/ttyACM0", "aim": True}
+
+NETWORK = {"driver": "scanner", "name": "gate", "url": "socket://[fd00::7]:9000"}
+SSI = {"driver": "ssi", "name": "gate", "url": "listen://0.0.0.0:9000"}
+KEYBOARD = {"driver": "keyboard", "name": "gate", "url": "/dev/input/by-id/usb-x-event-kbd"}
 
 
 def parse(table):
@@ -24,6 +30,9 @@ def parse(table):
     [
         (BRIDGE, BridgeConfig, BridgeDriver, "shelf/g2.s1"),
         (SCANNER, ScannerConfig, ScannerDriver, "scanner/gate"),
+        (NETWORK, ScannerConfig, ScannerDriver, "scanner/gate"),
+        (SSI, SsiConfig, ScannerDriver, "scanner/gate"),
+        (KEYBOARD, KeyboardConfig, ScannerDriver, "scanner/gate"),
     ],
 )
 def test_each_kind_of_device_has_its_driver(table, config, driver, device):
@@ -31,7 +40,7 @@ def test_each_kind_of_device_has_its_driver(table, config, driver, device):
     assert type(parsed) is config
     assert parsed.device == device
     assert problems(parsed, small_store()) == []
-    assert type(build(parsed, clock=None, open_stream=None, verify=None)) is driver
+    assert type(build(parsed, clock=None, open_stream=None, judge=None)) is driver
 
 
 @pytest.mark.parametrize(
@@ -58,6 +67,15 @@ def test_wrong_settings_are_refused(wrong):
         (BRIDGE | {"channels": [0, 0]}, "a channel is given twice"),
         (BRIDGE | {"name": "g1.s1", "channels": [0, 1, 2]}, "no calibration for g1.s1.p0, g1"),
         (SCANNER | {"name": "exit"}, "no scanner of this name"),
+        (SSI | {"name": "exit"}, "no scanner of this name"),
+        (KEYBOARD | {"name": "exit"}, "no scanner of this name"),
+        (SCANNER | {"url": "udp://a:1"}, "url: udp:// is not known. Write socket://"),
+        (
+            SCANNER | {"url": "socket://reader"},
+            "url: no host and port in it. Write socket://host:port",
+        ),
+        (SSI | {"url": "socket://reader:0"}, "no host and port"),
+        (SSI | {"url": "socket://reader:99999"}, "no host and port"),
     ],
 )
 def test_settings_that_do_not_fit_the_store_are_told(table, expected):

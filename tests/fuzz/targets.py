@@ -20,8 +20,8 @@ import msgspec
 
 from drivers.bridge import codec as bridge
 from drivers.entry.tokens import EntryConfig, Verified, Verifier, read_jwks
-from drivers.instore.codec import DEVICE_NAME_MAX, Known, Rejected, Scanned, decode
-from drivers.instore.driver import judged
+from drivers.instore.codec import DEVICE_NAME_MAX, Known, Rejected, Scanned, decode, heading
+from drivers.labels.judging import Judge
 from drivers.scanner import codec as scanner
 from gateway.config import ConfigError, check, load_settings, load_store
 from gateway.config_csv import csv_rows
@@ -83,6 +83,7 @@ class Shop:
         self.engine = Engine()
         self.now_ns = 0
         self.rows = {}
+        self.judge = Judge(store(), pretend)
         self.step(started(store()))
 
     def step(self, item):
@@ -102,7 +103,7 @@ class Shop:
             assert len(got.device) <= DEVICE_NAME_MAX
             return got
         if isinstance(got, Scanned):
-            got = judged(got, pretend)
+            got = self.judge.judge(heading(got.message, got.device, at), got.message.text, None)
         assert INPUT.decode(encode_input(got)) == got, "the journal gives back what was put in"
         self.step(got)
         return got

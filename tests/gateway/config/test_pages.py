@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from drivers.bridge.config import BridgeConfig
+from drivers.keyboard.config import KeyboardConfig
 from drivers.scanner.config import ScannerConfig
+from drivers.ssi.config import SsiConfig
 from gateway.cli import main
 from gateway.config import (
     Entry,
@@ -83,7 +85,9 @@ def test_the_settings_page_tells_the_defaults_that_hold():
         Tuning,
         Vision,
         BridgeConfig,
+        KeyboardConfig,
         ScannerConfig,
+        SsiConfig,
     ):
         for field in msgspec.structs.fields(cls):
             value = field.default
