@@ -99,6 +99,7 @@ class Judge:
 
 
 def _product(heading: Heading, label: Label, aim: str | None) -> ProductScanned:
+    weight_g = None if label.weight_g is None else label.weight_g.normalize()
     return ProductScanned(
         **heading,
         code=label.code,
@@ -106,7 +107,7 @@ def _product(heading: Heading, label: Label, aim: str | None) -> ProductScanned:
         item=label.item,
         aim=aim,
         quantity=label.quantity,
-        weight_g=_text(label.weight_g and label.weight_g.normalize()),
+        weight_g=_text(weight_g),
         price=_text(label.price),
         currency=label.currency,
         lot=label.lot,

@@ -79,11 +79,14 @@ class Decoder:
         self._prefix = prefix
         self._line = bytearray()
         self._too_long = False
+        self._begun = not prefix
+        self._noisy = False
 
     @property
     def pending(self) -> bool:
         """Whether a scan has begun and not ended."""
-        return bool(self._line) or self._too_long
+        begun = self._begun and bool(self._prefix)
+        return begun or self._noisy or bool(self._line) or self._too_long
 
     def feed(self, data: bytes) -> list[Result]:
         """Take bytes as they came; return every scan that they ended, in order."""
@@ -98,17 +101,27 @@ class Decoder:
     def end(self) -> list[Result]:
         """End the scan that has begun, as a terminator does; for a pause on the line."""
         line, too_long = bytes(self._line), self._too_long
+        noisy = self._noisy and not self._begun
         self._line.clear()
-        self._too_long = False
+        self._too_long = self._noisy = False
+        self._begun = not self._prefix
         if too_long:
             return [TooLong()]
-        if line and self._prefix:
-            _, prefix, line = line.partition(self._prefix)
-            if not prefix:
-                return [Noise("malformed")]
+        if noisy:
+            return [Noise("malformed")]
         return [Scan(line)] if line else []
 
     def _keep(self, piece: bytes) -> None:
+        if not self._begun:
+            # Of noise before a prefix no more is kept than may be its beginning.
+            joined = bytes(self._line) + piece
+            self._noisy = self._noisy or bool(joined)
+            _, prefix, piece = joined.partition(self._prefix)
+            if not prefix:
+                self._line[:] = joined[max(0, len(joined) - len(self._prefix) + 1) :]
+                return
+            self._line.clear()
+            self._begun = True
         # Bytes past the limit are dropped, but the scan still ends at its terminator,
         # so one overlong scan is exactly one TooLong.
         room = SCAN_BYTES_MAX - len(self._line)

@@ -33,6 +33,18 @@ class Line:
         link.unlink(missing_ok=True)
         link.symlink_to(os.ttyname(self._gateway))
 
+    @property
+    def descriptor(self) -> int:
+        """Return what to watch for bytes from the gateway."""
+        return self._device
+
+    def read(self) -> bytes:
+        """Return what the gateway sent; empty: nothing yet."""
+        try:
+            return os.read(self._device, PENDING_BYTES_MAX)
+        except BlockingIOError:
+            return b""
+
     def write(self, data: bytes) -> None:
         """Send bytes without waiting; what the line cannot hold is lost as a whole."""
         if len(self._pending) + len(data) <= PENDING_BYTES_MAX:

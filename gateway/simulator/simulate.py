@@ -18,6 +18,7 @@ from gateway.simulator.exam.command import (
     render_script,
     run_script,
 )
+from gateway.simulator.scanners.command import add_device_arguments, run_device
 from gateway.simulator.until_stopped import listen, say, stop_signal
 from gateway.simulator.world import Traffic
 
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--open-doors", action="store_true", help="let shoppers in without the gateway's word"
     )
     add_case_arguments(parser)
+    add_device_arguments(parser)
     parser.add_argument("--truth", type=Path, help="write what really happened to this JSON file")
     parser.add_argument(
         "--held",
@@ -86,6 +88,8 @@ def simulate(args: argparse.Namespace) -> int:
             sys.stderr.write(f"simulate: {error}\n")
             return 2
         return render_script(args)
+    if args.device is not None:
+        return asyncio.run(run_device(args))
     return asyncio.run(run_simulate(args))
 
 

@@ -55,6 +55,16 @@ def test_a_prefix_is_taken_off_with_what_stands_before_it():
     ]
 
 
+def test_a_prefix_begins_a_scan_after_any_flood():
+    decoder = Decoder(b"<<<")
+    for _ in range(100):
+        assert decoder.feed(b"x<<" * 100) == []
+        assert decoder.pending
+        assert len(decoder._line) < 3
+    assert decoder.feed(b"x<") + decoder.feed(b"<<96385074\r") == [Scan(b"96385074")]
+    assert not decoder.pending
+
+
 def test_the_limit_is_1_kb():
     line = b"x" * SCAN_BYTES_MAX
     assert Decoder().feed(line + b"\r" + line + b"x\r") == [Scan(line), TooLong()]
@@ -73,7 +83,7 @@ PIECES = st.one_of(
 
 @given(stream=st.lists(PIECES, max_size=12).map(b"".join), cuts=CUTS, prefix=st.booleans())
 def test_chunking_never_changes_the_scans(stream, cuts, prefix):
-    whole, cut = (Decoder(b"\x02" if prefix else b"") for _ in range(2))
+    whole, cut = (Decoder(b"a." if prefix else b"") for _ in range(2))
     assert fed_in_pieces(cut, stream, cuts) == whole.feed(stream)
     assert len(cut._line) <= SCAN_BYTES_MAX
 
