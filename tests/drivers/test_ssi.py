@@ -61,6 +61,12 @@ def test_a_wrong_checksum_is_refused_and_what_is_sent_again_counts():
     assert Decoder().feed(broken + AGAIN) == [Noise("checksum"), NAK, ACK, SCAN]
 
 
+def test_each_run_of_noise_counts_and_is_refused_anew():
+    broken = EAN[:-1] + b"\x55"
+    found = Decoder().feed(broken + broken + EAN + broken + EAN)
+    assert found == [Noise("checksum"), NAK, ACK, SCAN] * 2
+
+
 def test_other_packets_are_answered_and_answers_are_not():
     event = packet(0xF6, b"\1", source=SCANNER)
     answers = packet(codec.ACK, source=SCANNER) + packet(codec.NAK, b"\2", source=SCANNER)

@@ -237,12 +237,15 @@ def fuzz_keyboard(data):
     assert all(one.data.isascii() for one in found if isinstance(one, scanner.Scan))
 
 
+shop_store = cache(product_store)
+
+
 def fuzz_label(data):
     """What was read of a product, with every AIM identifier: an input, or why it is none."""
     choice, text = data[0] if data else 0, data[1:].decode("latin-1")
     aim = AIMS[choice % len(AIMS)]
     heading = {"at": stamp(), "device": "scanner/shop", "boot": "b", "seq": 0}
-    item = Judge(product_store(), pretend).judge(heading, text, aim)
+    item = Judge(shop_store(), pretend).judge(heading, text, aim)
     assert INPUT.decode(encode_input(item)) == item
     if isinstance(item, ScanRejected):
         assert item.code is None or (item.code.isdigit() and 8 <= len(item.code) <= 14)

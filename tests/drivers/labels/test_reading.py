@@ -219,11 +219,11 @@ def test_the_check_digit_of_a_weight_or_price(value, digit):
 
 
 def test_check_digits_are_those_that_the_library_finds():
-    for number in range(10_000):
+    for number in range(0, 10_000, 3):
         assert value_check_digit(f"{number:04}") == str(
             gs1_price_weight_check_digit(f"{number:04}")
         )
-    for number in range(0, 100_000, 7):
+    for number in range(0, 100_000, 41):
         assert value_check_digit(f"{number:05}") == str(
             gs1_price_weight_check_digit(f"{number:05}")
         )

@@ -143,6 +143,17 @@ def test_ssi_gives_up_after_three_tries_and_goes_on():
     assert (gtins, totals, answers) == (GTINS[1:], {"malformed": TRIES}, [ACK])
 
 
+def test_what_is_sent_again_says_so():
+    sent = []
+    player = Player("ssi", sent.append, later=lambda _after_s, _back: None)
+    player.scan(EAN)
+    player.received(bytes.fromhex("05D1040001FF25"))
+    assert [packet[3] for packet in sent] == [0, 1]
+    assert [sum(packet[:-2]) + int.from_bytes(packet[-2:], "big") for packet in sent] == [
+        65_536
+    ] * 2
+
+
 def test_a_fault_that_a_protocol_cannot_have_is_told(capsys):
     play("scanner", "!checksum", "!fire", EAN)
     told = capsys.readouterr().err
