@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from drivers.entry.tokens import Verified
 from drivers.instore.codec import Heading
-from drivers.labels.reading import Label, Refused, read_label
+from drivers.labels.label import Label, Refused
 from drivers.scanner.codec import split_aim
 from gateway.domain.inputs import EntryScanned, ProductScanned, ScanRejected, Stamp
 from gateway.domain.store import Store
@@ -37,6 +37,7 @@ class Judge:
         """
         self._verify = verify
         self._rejected: dict[str, deque[int]] = {}
+        self._read: Callable[..., Label | Refused] | None = None
         self.store_changed(store)
 
     def store_changed(self, store: Store) -> None:
@@ -45,6 +46,11 @@ class Judge:
             f"scanner/{scanner.name}" for scanner in store.scanners if scanner.reads == "products"
         }
         self._rules = () if store.in_store_numbers is UNSET else store.in_store_numbers
+        if self._products and self._read is None:
+            # It takes memory that only stores with such a scanner have to spend.
+            from drivers.labels.reading import read_label  # noqa: PLC0415
+
+            self._read = read_label
 
     def reads_products(self, device: str) -> bool:
         """Tell whether a scanner is there for products; others are for entry tokens."""
@@ -64,13 +70,13 @@ class Judge:
             The input; None where the scanner has had too many rejected of late.
         """
         device = heading["device"]
-        if not self.reads_products(device):
+        if self._read is None or not self.reads_products(device):
             return self._entry(heading, text)
         if aim is None:
             led, rest = split_aim(text.encode("utf-8", errors="replace"))
             aim, text = led, rest.decode("utf-8") if led else text
         at = heading["at"]
-        label = read_label(text, aim, self._rules, year=_year(at))
+        label = self._read(text, aim, self._rules, year=_year(at))
         if isinstance(label, Refused):
             if not self._may_tell(device, at.mono_ns):
                 return None

@@ -10,7 +10,7 @@ Digits stay text, amounts are decimals.
 
 import calendar
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple, TypeVar
@@ -22,6 +22,7 @@ from biip.gs1_messages import GS1Message
 from biip.upc import Upc
 
 from drivers.labels.in_store import by_rule
+from drivers.labels.label import Label, Refused
 from gateway.domain.gtin import check_digit, valid_gtin
 from gateway.domain.inputs import ScanFault
 from gateway.domain.store import NumberRule
@@ -48,34 +49,6 @@ _LINKS: Final = ("]Q", "]d", "]z")
 
 # Dates are read here: biip asks the machine's clock for the century.
 _CONFIG: Final = ParseConfig(gs1_element_strings_verify_date=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
-    """What a code says of a product."""
-
-    code: str
-    """The number as it is printed."""
-    gtin: str | None
-    """14 digits; None for an in-store number with a measure inside."""
-    item: str | None = None
-    quantity: int | None = None
-    weight_g: Decimal | None = None
-    price: Decimal | None = None
-    currency: str | None = None
-    lot: str | None = None
-    serial: str | None = None
-    expiry: date | None = None
-    best_before: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Why a text is no product's code; ``detail`` never repeats the text."""
-
-    reason: ScanFault
-    detail: str
-    code: str | None = None
 
 
 class _Refusal(Exception):  # noqa: N818 - it never leaves this module, and is no error.

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a scan is, is decided by what its scanner is there for."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -10,6 +14,7 @@ from gateway.domain.inputs import EntryScanned, ProductScanned, ScanRejected
 from tests.drivers.scanner_line import product_store
 from tests.small_store import small_store, stamp
 
+ROOT = Path(__file__).parents[3]
 EAN = "4006381333931"
 
 
@@ -73,3 +78,18 @@ def test_what_was_rejected_is_not_in_the_input(text):
     assert isinstance(item, ScanRejected)
     assert item.code is None
     assert b"a.b.c" not in msgspec.json.encode(item)
+
+
+def test_the_library_is_imported_once_a_scanner_of_products_is_there():
+    code = """if True:
+        import sys
+        from drivers.labels.judging import Judge
+        from tests.drivers.scanner_line import product_store
+        from tests.small_store import small_store
+        judge = Judge(small_store(), None)
+        assert "biip" not in sys.modules
+        judge.store_changed(product_store())
+        assert "biip" in sys.modules
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT)
+    assert done.returncode == 0
