@@ -47,7 +47,7 @@ def address_of(url: str) -> Address | None:
     if not separator:
         return None
     if scheme not in SCHEMES:
-        raise ValueError(f"{scheme}:// is not known. Write socket://host:port, listen:// or a path")
+        raise ValueError(f"{scheme}:// is not known. Write socket://, listen:// or a path")
     host, _, port = rest.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     digits = port.isascii() and port.isdigit() and len(port) <= 5
@@ -137,7 +137,7 @@ async def _accepted(address: Address) -> AsyncIterator[TcpStream]:
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if first.done():
-            log.info("%s:%d: a second connection was refused", address.host, address.port)
+            log.debug("%s:%d: a second connection was refused", address.host, address.port)
             writer.transport.abort()
         else:
             first.set_result((reader, writer))

@@ -7,7 +7,6 @@ from drivers.keyboard import driver as keyboard
 from drivers.keyboard.config import KeyboardConfig
 from drivers.keyboard.port import keyboard_opener
 from drivers.labels.judging import Judge
-from drivers.network_port import address_of
 from drivers.ports import Clock, Driver, OpenStream
 from drivers.scanner import driver as scanner
 from drivers.scanner.config import ScannerConfig
@@ -53,7 +52,7 @@ def problems(config: AnyDriverConfig, store: Store) -> list[str]:
             shelf = next((shelf for shelf in store.shelves if shelf.name == config.name), None)
             if shelf is None:
                 return [f"{config.device}: the store has no shelf of this name. Correct the name"]
-            found: list[str] = []
+            found = []
             if len(config.channels) != len(shelf.plates):
                 found.append(
                     f"{config.device}: {len(config.channels)} channels for "
@@ -69,19 +68,6 @@ def problems(config: AnyDriverConfig, store: Store) -> list[str]:
                 )
             return found
         case ScannerConfig() | SsiConfig() | KeyboardConfig():
-            found = []
             if all(one.name != config.name for one in store.scanners):
-                found = [
-                    f"{config.device}: the store has no scanner of this name. Correct the name"
-                ]
-            if not isinstance(config, KeyboardConfig):
-                found += _port_problems(config.device, config.url)
-            return found
-
-
-def _port_problems(device: str, url: str) -> list[str]:
-    try:
-        address_of(url)
-    except ValueError as error:
-        return [f"{device}: url: {error}"]
-    return []
+                return [f"{config.device}: the store has no scanner of this name. Correct the name"]
+            return []

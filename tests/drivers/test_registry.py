@@ -69,13 +69,6 @@ def test_wrong_settings_are_refused(wrong):
         (SCANNER | {"name": "exit"}, "no scanner of this name"),
         (SSI | {"name": "exit"}, "no scanner of this name"),
         (KEYBOARD | {"name": "exit"}, "no scanner of this name"),
-        (SCANNER | {"url": "udp://a:1"}, "url: udp:// is not known. Write socket://"),
-        (
-            SCANNER | {"url": "socket://reader"},
-            "url: no host and port in it. Write socket://host:port",
-        ),
-        (SSI | {"url": "socket://reader:0"}, "no host and port"),
-        (SSI | {"url": "socket://reader:99999"}, "no host and port"),
     ],
 )
 def test_settings_that_do_not_fit_the_store_are_told(table, expected):

@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from gateway.config import check, load_store
 from gateway.domain.store import NumberRule, Scanner
-from tests.gateway.config.files import STORE, problems_of
+from tests.gateway.config.files import SETTINGS, STORE, problems_of
 
 SHOP = '\n[[scanner]]\nname = "shop"\nreads = "products"\n'
 RULE = """
@@ -89,3 +89,18 @@ def test_a_mistake_is_told_with_its_remedy(folder, text, old, new, expected):
     assert changed != text
     problems = problems_of(folder, whole.replace(text, changed))
     assert any(expected in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("udp://a:1", "url: udp:// is not known. Write socket://, listen:// or a path"),
+        ("socket://reader", "url: no host and port in it. Write socket://host:port"),
+        ("listen://0.0.0.0:99999", "url: no host and port in it. Write listen://host:port"),
+    ],
+)
+@pytest.mark.parametrize("driver", ["scanner", "ssi"])
+def test_a_port_that_is_no_address_is_told_whatever_the_store_says(folder, driver, url, expected):
+    text = f'\n[[device]]\ndriver = "{driver}"\nname = "shop"\nurl = "{url}"\n'
+    [problem] = problems_of(folder, SETTINGS + text, "settings.toml")
+    assert problem.endswith(f"device[1].{expected}")
