@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which drivers there are, and how each is made of its settings. A plain match: no discovery."""
 
-from collections.abc import Callable
-
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
-from drivers.entry.tokens import Verified
+from drivers.keyboard import driver as keyboard
+from drivers.keyboard.config import KeyboardConfig
+from drivers.keyboard.port import keyboard_opener
+from drivers.labels.judging import Judge
 from drivers.ports import Clock, Driver, OpenStream
 from drivers.scale import protocols
 from drivers.scale.config import ScaleConfig
 from drivers.scale.driver import ScaleDriver
+from drivers.scanner import driver as scanner
 from drivers.scanner.config import ScannerConfig
-from drivers.scanner.driver import ScannerDriver
-from gateway.domain.inputs import Stamp
+from drivers.ssi import driver as ssi
+from drivers.ssi.config import SsiConfig
 from gateway.domain.store import Shelf, Store
 
-AnyDriverConfig = BridgeConfig | ScaleConfig | ScannerConfig
+AnyDriverConfig = BridgeConfig | ScaleConfig | ScannerConfig | SsiConfig | KeyboardConfig
 """One ``[[device]]`` table of the settings; its key ``driver`` says which."""
 
 
@@ -24,15 +26,15 @@ def build(
     *,
     clock: Clock,
     open_stream: OpenStream,
-    verify: Callable[[str, Stamp], Verified],
+    judge: Judge,
 ) -> Driver:
     """Make the driver of one device.
 
     Args:
         config: The device's settings.
         clock: Stamps its inputs.
-        open_stream: Opens its port, for example ``drivers.opening.open_line``.
-        verify: Judges entry tokens, for scanners.
+        open_stream: Opens its port, for example ``drivers.network_port.open_port``.
+        judge: Says what was scanned, for scanners.
     """
     match config:
         case BridgeConfig():
@@ -40,7 +42,12 @@ def build(
         case ScaleConfig():
             return ScaleDriver(config, clock=clock, open_stream=open_stream)
         case ScannerConfig():
-            return ScannerDriver(config, clock=clock, open_stream=open_stream, verify=verify)
+            line = scanner.line_of(config)
+        case SsiConfig():
+            line = ssi.line_of(config)
+        case KeyboardConfig():
+            line, open_stream = keyboard.line_of(config), keyboard_opener()
+    return scanner.ScannerDriver(line, clock=clock, open_stream=open_stream, judge=judge)
 
 
 def problems(config: AnyDriverConfig, store: Store) -> list[str]:
@@ -62,8 +69,8 @@ def problems(config: AnyDriverConfig, store: Store) -> list[str]:
             found = [f"{config.device}: {text}" for text in protocols.problems(config)]
             shelf = _shelf(config, store)
             return [*found, *(_channel_problems(config, shelf) if shelf else [_no_shelf(config)])]
-        case ScannerConfig():
-            if all(scanner.name != config.name for scanner in store.scanners):
+        case ScannerConfig() | SsiConfig() | KeyboardConfig():
+            if all(one.name != config.name for one in store.scanners):
                 return [f"{config.device}: the store has no scanner of this name. Correct the name"]
             return []
 

@@ -17,9 +17,10 @@ import msgspec
 from drivers.entry.tokens import EntryConfig, Verified, Verifier
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
+from drivers.labels.judging import Judge
 from drivers.mqtt.config import MqttConfig, Tls
 from drivers.mqtt.embedded import start_broker, stop_broker
-from drivers.opening import open_line
+from drivers.network_port import open_port
 from drivers.ports import Driver
 from drivers.registry import build
 from gateway.backoff import Backoff
@@ -132,13 +133,13 @@ class Daemon:
         self._broker_up = asyncio.Event()
         self._from_upstream = UpstreamInputs(self._intake, self._clock)
         self._upstream = self._make_upstream()
-        self._verify = _verifier(settings, store)
+        self._judge = Judge(store, _verifier(settings, store))
         name = f"shelfgate-instore-{store.name}-{settings.gateway}"
         self._instore = InstoreDriver(
             mqtt_config(settings.broker, name, embedded=settings.broker.starts_own, clean=True),
             store,
             clock=self._clock,
-            verify=self._verify,
+            judge=self._judge,
         )
         self._journal = None
         if settings.journal is not None:
@@ -266,7 +267,7 @@ class Daemon:
             found.append(("broker", self._supervised("In-store broker", self._run_broker)))
         found.append(("instore", self._supervised("In-store link", self._run_instore)))
         for config in self._settings.device:
-            driver = build(config, clock=self._clock, open_stream=open_line, verify=self._verify)
+            driver = build(config, clock=self._clock, open_stream=open_port, judge=self._judge)
             report = status_reporter(config.device, self._intake, self._clock)
             run = partial(self._run_driver, driver)
             work = supervise(config.device, run, random=self._random, on_change=report)
@@ -377,6 +378,7 @@ class Daemon:
             return
         self._store = store
         self._instore.store_changed(store)
+        self._judge.store_changed(store)
         log.info("The store file was read again: version %s", store.version)
 
 

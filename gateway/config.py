@@ -177,7 +177,8 @@ def _together(settings: SettingsRead, store: StoreRead) -> list[Problem]:
         if store.known is not None:
             for where, table in settings.tables:
                 _check_against(where, table, store.known, store.doubtful, problems)
-            if store.known.scanners and "entry" not in settings.document.data:
+            tokens = any(one.reads != "products" for one in store.known.scanners)
+            if tokens and "entry" not in settings.document.data:
                 problem = "missing, so no entry token is valid"
                 remedy = "Add [entry] with jwks and issuer"
                 place = Where(settings.document).at("entry")

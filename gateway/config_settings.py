@@ -13,7 +13,11 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.bridge.config import BridgeConfig
+from drivers.network_port import address_of
 from drivers.registry import AnyDriverConfig
+from drivers.scanner.config import ScannerConfig
+from drivers.ssi.config import SsiConfig
 from gateway.config_read import Check, Decoded, read_table
 from gateway.config_tables import Name
 from gateway.config_toml import ConfigError, Document, Problem, Problems, Where, load_document
@@ -402,7 +406,20 @@ def _default_port(tls: Tls | None) -> int:
     return 1883 if tls is None else 8883
 
 
+def _check_port(
+    where: Where, config: BridgeConfig | ScannerConfig | SsiConfig, problems: Problems
+) -> None:
+    try:
+        address_of(config.url)
+    except ValueError as error:
+        problem, _, remedy = str(error).partition(". ")
+        problems.add(where.at("url"), problem, remedy)
+
+
 _CHECKS: Final[dict[type, Check]] = {
+    BridgeConfig: _check_port,
+    ScannerConfig: _check_port,
+    SsiConfig: _check_port,
     Broker: _check_broker,
     Uplink: _check_login,
     Tuning: _check_engine,

@@ -13,6 +13,7 @@ import msgspec
 from gateway.config_cameras import camera_of, tag_of
 from gateway.config_csv import csv_rows
 from gateway.config_read import closest, nearest, read_table
+from gateway.config_scanners import number_rules, scanner_of
 from gateway.config_tables import (
     KEYS,
     TABLES,
@@ -20,6 +21,7 @@ from gateway.config_tables import (
     DoorTable,
     FacingTable,
     GondolaTable,
+    NumberTable,
     PlateTable,
     ProductTable,
     ScannerTable,
@@ -116,6 +118,8 @@ def read_store(path: Path) -> StoreRead:
         cameras=tuple(cameras),
         prices_version=head.prices_version,
         tags=tuple(tags) or msgspec.UNSET,
+        in_store_numbers=tuple(number_rules(draft.of("in_store_number", NumberTable), problems))
+        or msgspec.UNSET,
     )
     store = None if problems.errors else known
     return StoreRead(store, known, _doubtful(draft, problems), problems.found)
@@ -383,19 +387,20 @@ class _Builder:
         ]
 
     def scanners(self, zones: list[domain.Zone], doors: list[str]) -> list[domain.Scanner]:
-        """Return the entry scanners."""
+        """Return the scanners."""
         places: dict[str, Where] = {}
         kinds = {zone.name: zone.kind for zone in zones}
         scanners = []
         for where, table in self._draft.of("scanner", ScannerTable):
             self._once(places, table.name, where.at("name"), "scanner")
-            self._known(where.at("zone"), "zone", table.zone, kinds)
-            if kinds.get(table.zone) == "exit":
+            scanners.append(scanner_of(where, table, self._problems))
+            if table.zone is not None:
+                self._known(where.at("zone"), "zone", table.zone, kinds)
+            if kinds.get(table.zone or "") == "exit":
                 remedy = "Name a zone of kind entry"
                 self._problems.add(where.at("zone"), f"{table.zone} is an exit zone", remedy)
             if table.door is not None:
                 self._known(where.at("door"), "door", table.door, doors)
-            scanners.append(domain.Scanner(name=table.name, zone=table.zone, door=table.door))
         return scanners
 
     def cameras(self) -> list[domain.Camera]:

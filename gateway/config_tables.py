@@ -130,8 +130,41 @@ class ScannerTable(msgspec.Struct, frozen=True, kw_only=True):
     """``[[scanner]]``."""
 
     name: Name
-    zone: Annotated[str, Meta(description="the name of the entry zone that it stands in")]
+    reads: Annotated[Literal["tokens", "products"], Meta(description='"tokens" or "products"')] = (
+        "tokens"
+    )
+    zone: (
+        Annotated[str, Meta(description="the name of the entry zone that it stands in")] | None
+    ) = None
     door: Annotated[str, Meta(description="the name of the door that it opens")] | None = None
+
+
+Places = Annotated[
+    tuple[Annotated[int, Meta(ge=0, le=12)], Annotated[int, Meta(ge=1, le=12)]],
+    Meta(description="first place and the one behind the last, counted from 0, such as [2, 6]"),
+]
+
+
+class NumberTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[in_store_number]]``: how in-store numbers with one prefix are built."""
+
+    prefix: Annotated[
+        str,
+        Meta(pattern="^[0-9]{1,11}$", description="the digits that such numbers begin with"),
+    ]
+    item: Places
+    measure: Annotated[
+        Literal["weight", "price", "count"], Meta(description='"weight", "price" or "count"')
+    ]
+    value: Places
+    decimals: Annotated[int, Meta(ge=0, le=6, description="how many decimals it has, 0 to 6")]
+    inner_check: Annotated[
+        Literal["none", "gs1-4", "gs1-5"], Meta(description='"none", "gs1-4" or "gs1-5"')
+    ] = "none"
+    currency: (
+        Annotated[str, Meta(pattern="^[A-Z]{3}$", description="an ISO 4217 code, such as EUR")]
+        | None
+    ) = None
 
 
 class DoorTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,6 +285,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "door": DoorTable,
     "camera": CameraTable,
     "tag": TagTable,
+    "in_store_number": NumberTable,
 }
 """The tables that come many times, by their key."""
 KEYS: Final = ("version", "include", "planogram", "store", *TABLES)

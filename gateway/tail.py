@@ -13,6 +13,7 @@ COLOURS: Final = {
     "cart": "1;32",
     "review": "33",
     "shelf": "33",
+    "scan": "33",
     "device": "35",
     "gateway": "34",
     "planogram": "33",
@@ -74,10 +75,10 @@ def _what(name: str, data: dict[str, Any], names: Mapping[str, str]) -> str:
                 f" seen {data['learned_g']:g} g ± {data['error_g']:g} in {data['picks']} picks"
             )
             text += "" if data["drifted"] else ": no drift any more"
+        case "product.scanned" | "scan.rejected":
+            text = f"{data['scanner']}: {_scanned(data, names)}"
         case "plate.noise-changed":
-            more = "more than usual" if data["restless"] else "as usual again"
-            text = f"{data['plate']} trembles {more}: {data['noise_g']:g} g,"
-            text += f" usually {data['usual_g']:g} g"
+            text = _trembling(data)
         case _:
             hidden = {"store_version", "clock"}
             text = " ".join(f"{key}={value}" for key, value in data.items() if key not in hidden)
@@ -90,6 +91,22 @@ def _alike(pair: dict[str, Any], names: Mapping[str, str]) -> str:
         for units in (pair["one"], pair["other"])
     )
     return f"{one} weighs like {other} at {', '.join(pair['plates'])}"
+
+
+def _scanned(data: dict[str, Any], names: Mapping[str, str]) -> str:
+    """Return what a code said, or why it is none."""
+    if "reason" in data:
+        return f"{data['code'] or 'a scan'}: {data['reason']}, {data['detail']}"
+    units = {"quantity": "x", "weight_g": "g", "price": data["currency"] or "(price)"}
+    beside = [f"{data[key]} {unit}" for key, unit in units.items() if data[key] is not None]
+    beside += [f"{key} {data[key]}" for key in ("lot", "expiry") if data[key] is not None]
+    return ", ".join([names.get(data["gtin"], data["code"]), *beside])
+
+
+def _trembling(data: dict[str, Any]) -> str:
+    more = "more than usual" if data["restless"] else "as usual again"
+    felt = f"{data['noise_g']:g} g, usually {data['usual_g']:g} g"
+    return f"{data['plate']} trembles {more}: {felt}"
 
 
 def _session(name: str) -> str:

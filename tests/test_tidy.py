@@ -115,6 +115,7 @@ def test_the_domain_asks_no_clock_and_no_chance():
 ONE_PLACE = {
     "aiosqlite": "gateway/database.py",
     "amqtt": "drivers/mqtt/",
+    "biip": "drivers/labels/",
     "cv2": "vision/",
     "jwt": "drivers/entry/",
     "ncnn": "vision/detectors/ncnn.py",

@@ -13,13 +13,12 @@ from typing import Final, NoReturn, Protocol
 
 import msgspec
 
-from drivers.entry.tokens import Verified
 from drivers.errors import DriverError
 from drivers.instore.codec import Known, Rejected, Scanned, decode, heading
+from drivers.labels.judging import Judge
 from drivers.mqtt.client import Message, MqttConfig, connect
 from drivers.ports import Clock, Intake
 from gateway.domain.effects import Look, OpenDoor
-from gateway.domain.inputs import EntryScanned, Stamp
 from gateway.domain.store import Store
 
 log = logging.getLogger(__name__)
@@ -32,9 +31,6 @@ SUBSCRIPTIONS: Final = (
     ("door/+/state", 1),
     ("+/+/status", 1),
 )
-
-Verify = Callable[[str, Stamp], Verified]
-"""Judges what a scanner read: ``Verifier.verify``."""
 
 
 class Link(Protocol):
@@ -72,7 +68,7 @@ class InstoreDriver:
         store: Store,
         *,
         clock: Clock,
-        verify: Verify,
+        judge: Judge,
         connect: Connect = connect,
     ) -> None:
         """Prepare; ``run`` connects.
@@ -82,13 +78,13 @@ class InstoreDriver:
                 the gateway was away is too old to act on.
             store: Says which devices there are.
             clock: Stamps each message when it arrives.
-            verify: Judges entry tokens.
+            judge: Says what was scanned.
             connect: Opens the connection.
         """
         self._config = config
         self._known = Known.of(store)
         self._clock = clock
-        self._verify = verify
+        self._judge = judge
         self._connect = connect
         self._link: Link | None = None
 
@@ -171,18 +167,17 @@ class InstoreDriver:
                 log.debug("%s: %s: %s", decoded.device, decoded.reason, decoded.detail)
                 intake.drop(decoded.device, decoded.reason)
             case Scanned():
-                intake.offer(judged(decoded, self._verify))
+                self._scanned(decoded, intake)
             case _:
                 intake.offer(decoded)
 
-
-def judged(scan: Scanned, verify: Verify) -> EntryScanned:
-    """Verify the token of a scan; the input carries the verdict and no token."""
-    verified = verify(scan.message.text, scan.at)
-    return EntryScanned(
-        **heading(scan.message, scan.device, scan.at),
-        verdict=verified.verdict,
-        shopper=verified.shopper,
-        token_hash=verified.token_hash,
-        expires_utc_ns=verified.expires_utc_ns,
-    )
+    def _scanned(self, scan: Scanned, intake: Intake) -> None:
+        """Judge a scan: the input says what it was, and a token goes no further."""
+        message = scan.message
+        judged = self._judge.judge(
+            heading(message, scan.device, scan.at), message.text, message.aim
+        )
+        if judged is None:
+            intake.drop(scan.device, "rejected")
+        else:
+            intake.offer(judged)

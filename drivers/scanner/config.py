@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator says about a serial scanner."""
+"""What an operator says about a scanner that sends lines."""
 
 from typing import Annotated, Literal
 
 import msgspec
+
+RepeatMs = Annotated[
+    int,
+    msgspec.Meta(ge=0, le=10_000, description="milliseconds, 0 to 10000; 1000 to 1500 is usual"),
+]
 
 
 class ScannerConfig(
@@ -14,13 +19,22 @@ class ScannerConfig(
     tag_field="driver",
     forbid_unknown_fields=True,
 ):
-    """One scanner on a serial line, which reads entry tokens."""
+    """One scanner on a serial line or a network, which sends each scan as a line."""
 
     name: str
     """The scanner's name in the store file; the device is ``scanner/<name>``."""
     url: str
-    """Path of the serial port, best one under ``/dev/serial/by-id``."""
+    """Path of the serial port, best one under ``/dev/serial/by-id``, ``socket://host:port`` or
+    ``listen://address:port``."""
     baud: Annotated[int, msgspec.Meta(gt=0)] = 115_200
+    prefix: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=16, description='at most 16 letters of ASCII, such as "\\u0002" for STX'
+        ),
+    ] = ""
+    """What the scanner puts before each scan, an AIM identifier apart; a line without it is
+    noise."""
     aim: bool = False
     """Whether the scanner puts an AIM identifier (``]Q1``) before the data."""
     terminator: Literal["any", "idle"] = "any"
@@ -28,7 +42,7 @@ class ScannerConfig(
     no terminator."""
     idle_ms: Annotated[int, msgspec.Meta(ge=10, le=1_000)] = 50
     """The pause that ends a scan where ``terminator`` is ``idle``."""
-    repeat_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 1_200
+    repeat_ms: RepeatMs = 1_200
     """The same code again within this long is the same scan."""
 
     @property

@@ -20,6 +20,7 @@ from gateway.domain import (
     presence,
     products,
     restock,
+    scans,
     sessions,
     trembling,
 )
@@ -39,7 +40,9 @@ from gateway.domain.inputs import (
     LinkState,
     Looked,
     People,
+    ProductScanned,
     Samples,
+    ScanRejected,
     StateRow,
     StoreChanged,
     Tick,
@@ -187,6 +190,10 @@ class Engine:
                 if presence.accept(step, item) is not None:
                     step.touch("marks", item.device)
                     sessions.enter(step, item)
+            case ProductScanned() | ScanRejected():
+                if presence.accept(step, item) is not None:
+                    step.touch("marks", item.device)
+                    scans.tell(step, item)
             case DoorState():
                 if presence.accept(step, item) is not None:
                     step.touch("marks", item.device)

@@ -10,6 +10,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from gateway.domain.inputs import ScanFault
+
 Direction = Literal["pick", "put-back"]
 
 
@@ -201,6 +203,49 @@ class ShelfChangedUnattended(Data, frozen=True, kw_only=True):
     review: str | None
 
 
+class ProductScanned(Data, frozen=True, kw_only=True):
+    """A scanner of products read a code. It changes no cart. Amounts are decimals in text."""
+
+    NAME: ClassVar[str] = "product.scanned"
+    scanner: str
+    code: str
+    """The number as it is printed: 8, 12, 13 or 14 digits."""
+    gtin: str | None
+    """14 digits; with an ``item``, of the one product whose ``sku`` that is, if there is one."""
+    known: bool
+    """Whether the store has this product."""
+    item: str | None
+    """The retailer's own number in an in-store number that has a measure inside."""
+    aim: str | None
+    """AIM identifier of the symbology, where the scanner gives it."""
+    quantity: int | None
+    """Pieces, where the code says how many."""
+    weight_g: str | None
+    """Net weight, where the code says it."""
+    price: str | None
+    """For what was scanned, in major units, where the code says it."""
+    currency: str | None
+    """ISO 4217, three letters from the store file or three digits from the code; null: unknown."""
+    lot: str | None
+    serial: str | None
+    expiry: str | None
+    """Last day to use it (AI 17), ISO 8601."""
+    best_before: str | None
+    """Best before (AI 15), ISO 8601."""
+
+
+class ScanRejected(Data, frozen=True, kw_only=True):
+    """A scanner of products read what cannot be a product's code."""
+
+    NAME: ClassVar[str] = "scan.rejected"
+    scanner: str
+    reason: ScanFault
+    detail: str
+    """The same in words."""
+    code: str | None
+    """The number, where it was 8 to 14 digits; nothing else that is read is told."""
+
+
 class DeviceLost(Data, frozen=True, kw_only=True):
     """A device went away."""
 
@@ -374,6 +419,8 @@ ALL: tuple[type[Data], ...] = (
     CartAdjusted,
     SessionEnded,
     ShelfChangedUnattended,
+    ProductScanned,
+    ScanRejected,
     DeviceLost,
     DeviceRecovered,
     GatewayStartedData,

@@ -114,6 +114,45 @@ class EntryScanned(DeviceInput, frozen=True, kw_only=True, tag="entry-scanned"):
     """After this (skew included) the token cannot verify any more; marks are purged by it."""
 
 
+ScanFault = Literal[
+    "check-digit", "inner-check-digit", "contradictory", "malformed", "not-a-product"
+]
+"""Why a code is no product's."""
+
+
+class ProductScanned(DeviceInput, frozen=True, kw_only=True, tag="product-scanned"):
+    """A product's code, read and checked at the edge. Amounts are decimals in text."""
+
+    code: str
+    """The number as it is printed: 8, 12, 13 or 14 digits."""
+    gtin: str | None
+    """14 digits; None for an in-store number with a measure inside."""
+    item: str | None = None
+    """The retailer's own number in such an in-store number."""
+    aim: str | None = None
+    quantity: int | None = None
+    weight_g: str | None = None
+    price: str | None = None
+    """In major units, of ``currency`` where that is known."""
+    currency: str | None = None
+    lot: str | None = None
+    serial: str | None = None
+    expiry: str | None = None
+    """ISO 8601 date, the last day to use it."""
+    best_before: str | None = None
+    """ISO 8601 date."""
+
+
+class ScanRejected(DeviceInput, frozen=True, kw_only=True, tag="scan-rejected"):
+    """What a scanner of products read and cannot be a product's code."""
+
+    reason: ScanFault
+    detail: str
+    """In words, without what was read."""
+    code: str | None = None
+    """The number, where it was 8 to 14 digits. Whatever else was read may be a token."""
+
+
 class DoorState(DeviceInput, frozen=True, kw_only=True, tag="door-state"):
     """A door says whether it is open."""
 
@@ -137,7 +176,7 @@ class Dropped(Input, frozen=True, kw_only=True, tag="dropped"):
 
     device: str
     reason: str
-    """A short word: ``malformed``, ``overflow``, ``retained``, ``too-long``, ``unknown-device``."""
+    """A short word: ``malformed``, ``overflow``, ``rejected``, ``retained``, ``too-long``."""
     count: int
 
 
@@ -262,6 +301,8 @@ AnyInput = (
     | People
     | Looked
     | EntryScanned
+    | ProductScanned
+    | ScanRejected
     | DoorState
     | DeviceStatus
     | Dropped

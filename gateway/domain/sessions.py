@@ -113,7 +113,7 @@ def who_scanned(step: Step) -> set[str]:
 def _waiting_at(step: Step, scanner: str, bound: Container[str]) -> Person | None:
     """Return the person in the scanner's zone who is not bound, the one nearest to its middle."""
     known = step.layout.scanners.get(scanner)
-    zone = step.layout.zones.get(known.zone) if known else None
+    zone = step.layout.zones.get(known.zone) if known and known.zone else None
     if zone is None:
         return None
     middle_mm = (sum(zone.x_mm) / 2, sum(zone.y_mm) / 2)

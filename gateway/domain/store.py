@@ -79,11 +79,33 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scanner(msgspec.Struct, frozen=True, kw_only=True):
-    """A scanner that reads entry tokens for a zone, and the door that it opens."""
+    """A scanner that reads entry tokens for a zone, and the door that it opens; or products."""
 
     name: str
-    zone: str
+    zone: str | None
+    """Where whoever holds a token to it stands; None for one that reads products."""
     door: str | None = None
+    reads: Literal["products"] | UnsetType = UNSET
+    """Entry tokens where it is left out."""
+
+
+class NumberRule(msgspec.Struct, frozen=True, kw_only=True):
+    """How one kind of in-store number is built: 13 digits, the last one the check digit.
+
+    Places are counted from 0, and the second of two is the first one behind.
+    """
+
+    prefix: str
+    item: tuple[int, int]
+    """Where the retailer's own number of the product stands."""
+    measure: Literal["weight", "price", "count"]
+    value: tuple[int, int]
+    """Where the weight (kg), price or count stands."""
+    decimals: int
+    inner_check: Literal["none", "gs1-4", "gs1-5"] = "none"
+    """The value's own check digit, right before it."""
+    currency: str | None = None
+    """Of a price, ISO 4217."""
 
 
 class FloorPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +180,7 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     prices_version: str | None = None
     tags: tuple[Tag, ...] | UnsetType = UNSET
     """For calibrating cameras."""
+    in_store_numbers: tuple[NumberRule, ...] | UnsetType = UNSET
 
     @property
     def version(self) -> str:

@@ -19,6 +19,9 @@ from gateway.simulator.exam.command import (
     run_script,
 )
 from gateway.simulator.scales.command import add_scale_arguments, run_scale
+from gateway.simulator.scales.dialects import DIALECTS
+from gateway.simulator.scanners.command import add_scanner_arguments, run_scanner
+from gateway.simulator.scanners.player import PROTOCOLS
 from gateway.simulator.until_stopped import listen, say, stop_signal
 from gateway.simulator.world import Traffic
 
@@ -70,13 +73,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--open-doors", action="store_true", help="let shoppers in without the gateway's word"
     )
     add_case_arguments(parser)
-    add_scale_arguments(parser)
+    _add_device(parser)
     parser.add_argument("--truth", type=Path, help="write what really happened to this JSON file")
     parser.add_argument(
         "--held",
         action="store_true",
         help="nobody comes before a line `go` on standard input, and its end ends the run",
     )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        metavar="PROTOCOL",
+        choices=(*DIALECTS, *PROTOCOLS),
+        help="emulate one device instead of a store: a scale (" + ", ".join(DIALECTS) + ") or a "
+        "scanner ("
+        + ", ".join(PROTOCOLS)
+        + "), in --lines; weights in grams or codes, and faults, "
+        "come from standard input",
+    )
+    add_scale_arguments(parser)
+    add_scanner_arguments(parser)
 
 
 def simulate(args: argparse.Namespace) -> int:
@@ -128,7 +146,9 @@ async def run_simulate(args: argparse.Namespace) -> int:
 
 
 async def _run_part(args: argparse.Namespace) -> int:
-    """Run one scale, or one case of the exam."""
+    """Run one device, or one case of the exam."""
+    if args.device in PROTOCOLS:
+        return await run_scanner(args)
     if args.device is not None:
         return await run_scale(args)
     return await run_script(args, _broker(args), _truth(args.truth))

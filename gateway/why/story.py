@@ -20,6 +20,8 @@ from gateway.domain.inputs import (
     GatewayStarted,
     GatewayStopping,
     LinkState,
+    ProductScanned,
+    ScanRejected,
     Tick,
 )
 from gateway.journal import JournalError, segments
@@ -294,8 +296,8 @@ def _said(item: AnyInput) -> str:
     match item:
         case Tick():
             said = "time passed"
-        case EntryScanned():
-            said = f"a token was scanned at {item.device}: {item.verdict}"
+        case EntryScanned() | ProductScanned() | ScanRejected():
+            said = _scan_said(item)
         case DeviceStatus():
             said = f"{item.device} is {item.state}{f' ({item.reason})' if item.reason else ''}"
         case Dropped():
@@ -311,6 +313,14 @@ def _said(item: AnyInput) -> str:
         case DeviceInput():
             said = f"message {item.seq} of {item.device}"
     return said
+
+
+def _scan_said(item: EntryScanned | ProductScanned | ScanRejected) -> str:
+    if isinstance(item, EntryScanned):
+        return f"a token was scanned at {item.device}: {item.verdict}"
+    if isinstance(item, ProductScanned):
+        return f"the code {item.code} was scanned at {item.device}"
+    return f"a scan at {item.device} was rejected: {item.reason}"
 
 
 def require_change(story: Story) -> Evidence:

@@ -10,12 +10,14 @@ import pytest
 from drivers.entry.tokens import Verified
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
+from drivers.labels.judging import Judge
 from drivers.mqtt.client import NO_TOPIC, Message, MqttConfig, connect
 from drivers.mqtt.embedded import embedded_broker
 from gateway.domain.effects import Look, OpenDoor
 from gateway.domain.inputs import DeviceStatus, DoorState, Dropped, EntryScanned, People, Samples
 from gateway.intake import Intake
 from tests.brokers import free_port, mosquitto, needs_mosquitto, run
+from tests.drivers.scanner_line import product_store
 from tests.small_store import small_store
 from tests.virtual_time import LoopClock, run_virtual
 
@@ -32,8 +34,11 @@ def verify(text, _stamp):
     return Verified("valid", "shopper-1", "hash", 99) if text == "a.b.c" else Verified("malformed")
 
 
+JUDGE = Judge(product_store(), verify)
+
+
 def make_driver(config, **options):
-    return InstoreDriver(config, small_store(), clock=LoopClock(), verify=verify, **options)
+    return InstoreDriver(config, product_store(), clock=LoopClock(), judge=JUDGE, **options)
 
 
 class FakeBroker:
@@ -117,6 +122,23 @@ def test_a_topic_that_is_no_text_is_counted_as_a_drop():
         intake.flush()
         [dropped] = [item for item in intake.take(99) if isinstance(item, Dropped)]
         assert (dropped.device, dropped.reason, dropped.count) == ("mqtt/other", "unknown-topic", 1)
+
+    with_fake(body)
+
+
+def test_a_scanner_of_products_says_what_was_scanned_or_why_it_was_rejected():
+    def body(broker, _driver, intake):
+        code = {"text": "0109521321123458\x1d10LOT", "aim": "]C1"}
+        broker.deliver("scanner/shop/scan", SCAN | code)
+        broker.deliver("scanner/shop/scan", SCAN | {"text": "4006381333932", "seq": 5})
+        good, wrong = intake.take(9)
+        assert (good.gtin, good.lot, good.aim) == ("09521321123458", "LOT", "]C1")
+        assert (good.device, good.seq, good.t_ms) == ("scanner/shop", 4, 9)
+        assert (wrong.reason, wrong.seq) == ("check-digit", 5)
+        for seq in range(6, 60):
+            broker.deliver("scanner/shop/scan", SCAN | {"text": "a.b.c", "seq": seq})
+        assert len(intake.take(99)) == 19
+        assert intake.totals == {"rejected": 54 - 19}
 
     with_fake(body)
 

@@ -6,17 +6,22 @@ import pytest
 
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
+from drivers.keyboard.config import KeyboardConfig
 from drivers.registry import AnyDriverConfig, build, problems
 from drivers.scale.config import ScaleConfig
 from drivers.scale.driver import ScaleDriver
 from drivers.scanner.config import ScannerConfig
 from drivers.scanner.driver import ScannerDriver
+from drivers.ssi.config import SsiConfig
 from tests.small_store import small_store
 
 BRIDGE = {"driver": "bridge", "name": "g2.s1", "url": "/dev/ttyUSB0", "channels": [0, 1]}
 SCALE = {"driver": "scale", "name": "g3.s1", "url": "/dev/ttyUSB0", "protocol": "sma"}
 SCANNER = {"driver": "scanner", "name": "gate", "url": "/dev/ttyACM0", "aim": True}
 
+NETWORK = {"driver": "scanner", "name": "gate", "url": "socket://[fd00::7]:9000"}
+SSI = {"driver": "ssi", "name": "gate", "url": "listen://0.0.0.0:9000"}
+KEYBOARD = {"driver": "keyboard", "name": "gate", "url": "/dev/input/by-id/usb-x-event-kbd"}
 LINES = SCALE | {"protocol": "lines"}
 GOOD = r"(?P<weight>[\d.]+) (?P<unit>kg)"
 
@@ -43,6 +48,9 @@ def parse(table):
         (BRIDGE, BridgeConfig, BridgeDriver, "shelf/g2.s1"),
         (SCALE, ScaleConfig, ScaleDriver, "shelf/g3.s1"),
         (SCANNER, ScannerConfig, ScannerDriver, "scanner/gate"),
+        (NETWORK, ScannerConfig, ScannerDriver, "scanner/gate"),
+        (SSI, SsiConfig, ScannerDriver, "scanner/gate"),
+        (KEYBOARD, KeyboardConfig, ScannerDriver, "scanner/gate"),
     ],
 )
 def test_each_kind_of_device_has_its_driver(table, config, driver, device):
@@ -50,7 +58,7 @@ def test_each_kind_of_device_has_its_driver(table, config, driver, device):
     assert type(parsed) is config
     assert parsed.device == device
     assert problems(parsed, STORE) == []
-    assert type(build(parsed, clock=None, open_stream=None, verify=None)) is driver
+    assert type(build(parsed, clock=None, open_stream=None, judge=None)) is driver
 
 
 @pytest.mark.parametrize(
@@ -98,6 +106,8 @@ def test_wrong_settings_are_refused(wrong):
         (LINES | {"lines": {"pattern": GOOD + "(?P<x>.)"}}, "pattern has a group x"),
         (LINES | {"lines": {"pattern": GOOD, "poll": "€"}}, "beyond U+00FF"),
         (LINES | {"lines": {"pattern": GOOD}, "talk": "poll"}, "the description has none"),
+        (SSI | {"name": "exit"}, "no scanner of this name"),
+        (KEYBOARD | {"name": "exit"}, "no scanner of this name"),
     ],
 )
 def test_settings_that_do_not_fit_the_store_are_told(table, expected):

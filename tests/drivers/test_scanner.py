@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Serial scanners: scans end where they should, repeats count once, tokens are judged."""
 
-import asyncio
-from contextlib import asynccontextmanager
-from itertools import pairwise
-
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.entry.tokens import Verified
-from drivers.errors import DeviceGoneError
-from drivers.scanner.codec import SCAN_BYTES_MAX, Decoder, Scan, TooLong, split_aim
+from drivers.labels.judging import Judge
+from drivers.scanner.codec import SCAN_BYTES_MAX, Decoder, Noise, Scan, TooLong, split_aim
 from drivers.scanner.config import ScannerConfig
-from drivers.scanner.driver import Repeats, ScannerDriver
+from drivers.scanner.driver import Repeats, ScannerDriver, line_of
 from gateway.intake import Intake
+from tests.drivers.chunks import CUTS, fed_in_pieces
+from tests.drivers.scanner_line import Cable, product_store, run_until_unplugged
 from tests.virtual_time import LoopClock, run_virtual
 
 CONFIG = ScannerConfig(name="gate", url="/dev/ttyACM0")
@@ -46,6 +44,27 @@ def test_a_megabyte_without_an_end_is_one_rejection_and_takes_no_memory():
     assert decoder.feed(b"\rnext\r") == [TooLong(), Scan(b"next")]
 
 
+def test_a_prefix_is_taken_off_with_what_stands_before_it():
+    decoder = Decoder(b"\x02")
+    stream = b"\x02a.b.c\rhalf\x024006381333931\r\nno prefix\r\r\x02\r\x02x\r"
+    assert decoder.feed(stream) == [
+        Scan(b"a.b.c"),
+        Scan(b"4006381333931"),
+        Noise("malformed"),
+        Scan(b"x"),
+    ]
+
+
+def test_a_prefix_begins_a_scan_after_any_flood():
+    decoder = Decoder(b"<<<")
+    for _ in range(100):
+        assert decoder.feed(b"x<<" * 100) == []
+        assert decoder.pending
+        assert len(decoder._line) < 3
+    assert decoder.feed(b"x<") + decoder.feed(b"<<96385074\r") == [Scan(b"96385074")]
+    assert not decoder.pending
+
+
 def test_the_limit_is_1_kb():
     line = b"x" * SCAN_BYTES_MAX
     assert Decoder().feed(line + b"\r" + line + b"x\r") == [Scan(line), TooLong()]
@@ -57,21 +76,16 @@ def test_a_scan_does_not_show_its_data():
 
 PIECES = st.one_of(
     st.binary(max_size=20),
-    st.sampled_from([b"\r", b"\n", b"\r\n", b"\t", b"a.b.c\r"]),
+    st.sampled_from([b"\r", b"\n", b"\r\n", b"\t", b"a.b.c\r", b"\x02a.b\r"]),
     st.integers(-1, 2).map(lambda extra: b"x" * (SCAN_BYTES_MAX + extra)),
 )
 
 
-@given(
-    stream=st.lists(PIECES, max_size=12).map(b"".join),
-    cuts=st.lists(st.integers(0, 4_000), max_size=20),
-)
-def test_chunking_never_changes_the_scans(stream, cuts):
-    whole = Decoder().feed(stream)
-    chunked = Decoder()
-    bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    pieces = [stream[start:end] for start, end in pairwise(bounds)]
-    assert [result for piece in pieces for result in chunked.feed(piece)] == whole
+@given(stream=st.lists(PIECES, max_size=12).map(b"".join), cuts=CUTS, prefix=st.booleans())
+def test_chunking_never_changes_the_scans(stream, cuts, prefix):
+    whole, cut = (Decoder(b"a." if prefix else b"") for _ in range(2))
+    assert fed_in_pieces(cut, stream, cuts) == whole.feed(stream)
+    assert len(cut._line) <= SCAN_BYTES_MAX
 
 
 @given(st.binary(max_size=100))
@@ -122,31 +136,6 @@ def test_another_code_is_no_repeat_and_few_are_remembered():
 # The driver.
 
 
-class NullModem:
-    """The scanner's end of the cable: ``(pause in seconds, bytes)``; at the end it is unplugged.
-
-    Keeps its own time: a receive that was cancelled does not make the next one wait anew.
-    """
-
-    def __init__(self, *script):
-        self.script = list(script)
-        self.due_s = None
-
-    async def receive(self):
-        loop = asyncio.get_running_loop()
-        pause_s = self.script[0][0] if self.script else 0
-        self.due_s = loop.time() + pause_s if self.due_s is None else self.due_s
-        await asyncio.sleep(max(0, self.due_s - loop.time()))
-        if not self.script:
-            raise OSError(5, "Input/output error")
-        self.due_s = None
-        return self.script.pop(0)[1]
-
-    @asynccontextmanager
-    async def open(self, _url, _baud):
-        yield self
-
-
 def run_driver(*script, **config):
     judged = []
 
@@ -158,20 +147,17 @@ def run_driver(*script, **config):
 
     async def main():
         clock = LoopClock()
-        intake, ups = Intake(clock), []
+        intake, cable = Intake(clock), Cable(*script)
         driver = ScannerDriver(
-            msgspec.structs.replace(CONFIG, **config),
+            line_of(msgspec.structs.replace(CONFIG, **config)),
             clock=clock,
-            open_stream=NullModem(*script).open,
-            verify=verify,
+            open_stream=cable.open,
+            judge=Judge(product_store(), verify),
             draw=lambda: "drawn",
         )
-        with pytest.raises(DeviceGoneError, match="/dev/ttyACM0: Input/output error"):
-            await driver.run(intake, lambda: ups.append(1))
-        assert ups == [1]
-        return intake.take(99), intake.totals
+        return await run_until_unplugged(driver, cable, intake)
 
-    (items, totals), _ = run_virtual(main())
+    (items, totals, _), _ = run_virtual(main())
     return items, totals, judged
 
 
@@ -224,3 +210,27 @@ def test_a_pause_ends_a_scan_where_there_is_no_terminator():
     assert judged == [("a.b.c", 1090), ("a.b", 1590), (".c", 1690)]
     assert [item.seq for item in items] == [0, 1, 2]
     assert totals == {"too-long": 1}
+
+
+def test_a_scanner_of_products_says_what_was_scanned_and_keeps_the_aim_identifier():
+    script = [(1, b"]E04006381333931\r"), (1, b"2812345004128\r"), (1, b"4006381333932\r")]
+    (good, own, wrong), totals, judged = run_driver(*script, name="shop")
+    assert (good.device, good.gtin, good.aim) == ("scanner/shop", "04006381333931", "]E0")
+    assert (own.gtin, own.item, own.weight_g) == (None, "1234", "412")
+    assert (wrong.reason, wrong.code) == ("check-digit", "4006381333932")
+    assert [one.seq for one in (good, own, wrong)] == [0, 1, 2]
+    assert (totals, judged) == ({}, [])
+
+
+def test_a_token_at_a_scanner_of_products_goes_no_further():
+    [item], _, _ = run_driver((1, b"header.claims.signature\r"), name="shop")
+    assert item.reason == "not-a-product"
+    assert b"claims" not in msgspec.json.encode(item)
+
+
+def test_a_flood_of_what_is_no_product_is_told_in_part_and_counted():
+    script = [(0.01, b"rubbish %d\r" % number) for number in range(50)]
+    items, totals, _ = run_driver(*script, (20, b"4006381333931\r"), (1, b"x\r"), name="shop")
+    assert len(items) == 20 + 2
+    assert totals == {"rejected": 30}
+    assert [item.seq for item in items] == list(range(22)), "what is only counted leaves no gap"

@@ -11,10 +11,13 @@ import pytest
 from drivers.bridge.config import BridgeConfig
 from drivers.entry.tokens import Verified
 from drivers.errors import DeviceGoneError
+from drivers.labels.judging import Judge
+from drivers.network_port import open_port
 from drivers.registry import build
 from drivers.scanner.config import ScannerConfig
 from drivers.serial_port import READ_BYTES, open_serial
 from gateway.intake import Intake
+from tests.small_store import small_store
 from tests.virtual_time import LoopClock
 
 
@@ -153,7 +156,7 @@ def test_a_bridge_on_a_pseudo_terminal_is_read_until_it_is_unplugged(pty):
                 opened.set()
                 yield port
 
-        driver = build(config, clock=LoopClock(), open_stream=opening, verify=None)
+        driver = build(config, clock=LoopClock(), open_stream=opening, judge=None)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(_until_gone(driver, intake, up.set))
             first, second = BRIDGE % (0, 0), BRIDGE % (1, 100)
@@ -179,8 +182,8 @@ def test_a_scanner_on_a_pseudo_terminal_is_read_until_it_is_unplugged(pty):
         driver = build(
             config,
             clock=LoopClock(),
-            open_stream=open_serial,
-            verify=lambda text, _stamp: Verified("valid", shopper=text),
+            open_stream=open_port,
+            judge=Judge(small_store(), lambda text, _stamp: Verified("valid", shopper=text)),
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(_until_gone(driver, intake, up.set))

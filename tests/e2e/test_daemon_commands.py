@@ -28,6 +28,18 @@ from tests.e2e.shop import (
 pytestmark = pytest.mark.timeout(120)
 
 COMMANDS = f"{ROOT}/{GATEWAY}/commands"
+COUNTER = """
+[[scanner]]
+name = "counter"
+reads = "products"
+[[in_store_number]]
+prefix = "28"
+item = [2, 6]
+measure = "weight"
+value = [7, 12]
+decimals = 3
+inner_check = "gs1-5"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +227,17 @@ def hang_up(at, words):
     times = at.daemon.program.words().count(words)
     os.kill(at.daemon.program.pid, signal.SIGHUP)
     until(lambda: at.daemon.program.words().count(words) > times, words)
+
+
+def test_a_scanner_of_products_that_is_new_in_the_store_file_is_understood(at):
+    at.file.write_text(f"{FILE}\n{COUNTER}")
+    hang_up(at, "The store file was read again: version")
+    for seq, text in enumerate(("]E02812345004128", "4006381333932", "header.claims.signature")):
+        scan = {"v": 1, "boot": "counter", "seq": seq, "text": text}
+        at.shop.send(f"{ROOT}/scanner/counter/scan", scan)
+    product = at.witness.event("product.scanned")["data"]
+    assert (product["item"], product["weight_g"], product["aim"]) == ("1234", "412", "]E0")
+    at.witness.event("scan.rejected", count=2)
+    wrong, token = (event["data"] for event in at.witness.named("scan.rejected"))
+    assert (wrong["reason"], wrong["code"]) == ("check-digit", "4006381333932")
+    assert (token["reason"], token["code"]) == ("not-a-product", None)

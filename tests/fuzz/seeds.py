@@ -4,6 +4,7 @@
 import base64
 import gzip
 import json
+import struct
 from pathlib import Path
 
 import jwt
@@ -181,6 +182,22 @@ BRIDGE_LINE = (
 )
 
 
+SSI_PACKET = bytes.fromhex("12F300000B34303036333831333333393331FC54")
+SSI_AGAIN = bytes.fromhex("12F300010B34303036333831333333393331FC53")
+KEYS_TYPED = b"".join(
+    struct.pack("@llHHi", 1_795_000_000, 7, kind, code, value)
+    for code in (42, 2, 30, 29, 27, 28)
+    for kind, code, value in ((1, code, 1), (0, 0, 0), (1, code, 0), (0, 0, 0))
+)
+AIMS = [None, "]E0", "]E3", "]E4", "]I1", "]C1", "]e0", "]d2", "]Q3", "]Q1", "]J1", "]X0"]
+LABELS = [
+    (None, b"4006381333931"), ("]E0", b"01234505"), ("]E4", b"96385074"), ("]E0", b"2812345004128"),
+    ("]C1", b"0109521321123458310300041210LOT42\x1d21SN-0007"), (None, TOKEN),
+    ("]Q3", b"010952132112345810LOT\x1d3922123"), ("]e0", b"0109521321123458393297812345"),
+    ("]Q1", b"https://id.gs1.org/01/09521321123458/10/LOT42?3103=000412&17=261231"),
+]  # fmt: skip
+
+
 def databases():
     return [path.name for path in (ROOT / "fixtures" / "databases").glob("*.db")]
 
@@ -210,6 +227,9 @@ def seeds():
             b"(?:(?:a*)*|b{2,3}?)+[^x-z]\\x41$\0aaabbA",
         ],
         "scanner": [TOKEN + b"\r\n" + TOKEN + b"\t", b"]Q1" + TOKEN + b"\n"],
+        "ssi": [SSI_PACKET, SSI_PACKET * 2 + b"\x00\xff\xf3", SSI_PACKET[:-1] + SSI_AGAIN],
+        "keyboard": [KEYS_TYPED, KEYS_TYPED * 2],
+        "label": [bytes([AIMS.index(aim)]) + text for aim, text in LABELS],
         "token": [TOKEN],
         "claims": [jsonb(CLAIMS)],
         "keys": [jsonb(KEYS)],

@@ -13,25 +13,29 @@ import random
 import shutil
 import tempfile
 import warnings
-from functools import cache
+from decimal import Decimal
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
 
 from drivers.bridge import codec as bridge
 from drivers.entry.tokens import EntryConfig, Verified, Verifier, read_jwks
-from drivers.instore.codec import DEVICE_NAME_MAX, Known, Rejected, Scanned, decode
-from drivers.instore.driver import judged
+from drivers.instore.codec import DEVICE_NAME_MAX, Known, Rejected, Scanned, decode, heading
+from drivers.keyboard import codec as keyboard
+from drivers.labels.judging import Judge
 from drivers.scale.frames import BUFFER_BYTES
 from drivers.scale.patterns import Pattern, PatternError
 from drivers.scale.reading import GRAMS_MAX, Reading
 from drivers.scanner import codec as scanner
+from drivers.ssi import codec as ssi
 from gateway.config import ConfigError, check, load_settings, load_store
 from gateway.config_csv import csv_rows
 from gateway.config_toml import Problems, read_text
 from gateway.database import DatabaseError, open_database
 from gateway.domain.engine import Engine
-from gateway.domain.inputs import AnyInput, Command, GatewayStarted, Tick
+from gateway.domain.gtin import valid_gtin
+from gateway.domain.inputs import AnyInput, Command, GatewayStarted, ScanRejected, Tick
 from gateway.envelope import made_from_payload, with_shopper
 from gateway.journal import JournalError, encode_line, read_header, read_segment, replay
 from gateway.uplink import Uplink, UplinkSettings
@@ -39,13 +43,16 @@ from gateway.upstream_inputs import parse_command
 from gateway.watch import shown
 from tests.drivers.scale.vectors import GOOD
 from tests.drivers.scale.vectors import decoder as scale_decoder
+from tests.drivers.scanner_line import product_store
 from tests.fuzz.seeds import (
+    AIMS,
     COMMANDS,
     EPOCH,
     ISSUER,
     KEY,
     KEYS,
     NOW_S,
+    SSI_PACKET,
     TOPICS,
     b64,
     jsonb,
@@ -88,6 +95,7 @@ class Shop:
         self.engine = Engine()
         self.now_ns = 0
         self.rows = {}
+        self.judge = Judge(store(), pretend)
         self.step(started(store()))
 
     def step(self, item):
@@ -107,7 +115,7 @@ class Shop:
             assert len(got.device) <= DEVICE_NAME_MAX
             return got
         if isinstance(got, Scanned):
-            got = judged(got, pretend)
+            got = self.judge.judge(heading(got.message, got.device, at), got.message.text, None)
         assert INPUT.decode(encode_input(got)) == got, "the journal gives back what was put in"
         self.step(got)
         return got
@@ -221,16 +229,65 @@ def fuzz_pattern(data):
     assert found is None or found.keys() <= set(pattern.names)
 
 
+def same_in_pieces(make, stream):
+    """Return what a scanner's decoder finds in a stream, which cutting may not change."""
+    whole, slowly = make(), make()
+    found = [one for piece in pieces(stream) for one in slowly.feed(piece)]
+    assert whole.feed(stream) == found
+    ended = whole.end()
+    assert slowly.end() == ended
+    assert not slowly.pending
+    return found + ended
+
+
 def fuzz_scanner(data):
-    """Scans of a serial scanner, whole and in pieces."""
-    whole = scanner.Decoder()
-    at_once = whole.feed(data) + whole.end()
-    slowly = scanner.Decoder()
-    assert [one for piece in pieces(data) for one in slowly.feed(piece)] + slowly.end() == at_once
-    for one in at_once:
-        if isinstance(one, scanner.Scan):
-            assert 0 < len(one.data) <= scanner.SCAN_BYTES_MAX
-            scanner.split_aim(one.data)
+    """Scans of a serial scanner, whole and in pieces, with a prefix and without."""
+    for prefix in (b"", b"]Q"):
+        for one in same_in_pieces(partial(scanner.Decoder, prefix), data):
+            if isinstance(one, scanner.Scan):
+                assert 0 < len(one.data) <= scanner.SCAN_BYTES_MAX
+                scanner.split_aim(one.data)
+
+
+def fuzz_ssi(data):
+    """Packets of a scanner that speaks SSI; each scan is answered."""
+    found = same_in_pieces(ssi.Decoder, data)
+    answers = [one for one in found if isinstance(one, scanner.Answer)]
+    scans = [one for one in found if isinstance(one, scanner.Scan)]
+    assert len(scans) <= len(answers) <= len(data)
+    assert all(0 < len(one.data) <= ssi.PACKET_BYTES_MAX for one in scans)
+    more = ssi.Decoder()
+    again = more.feed(data + SSI_PACKET) + more.end()
+    # After a packet that says "more follows" it is the end of that scan.
+    assert again[-1] in (scanner.Scan(b"4006381333931", "]E0"), scanner.TooLong(), ssi._ACK)
+
+
+def fuzz_keyboard(data):
+    """Input events of a scanner that types."""
+    decoder, slowly = keyboard.Decoder(), keyboard.Decoder()
+    found = decoder.feed(data)
+    assert [one for piece in pieces(data) for one in slowly.feed(piece)] == found
+    assert len(decoder._line) <= scanner.SCAN_BYTES_MAX
+    assert all(one.data.isascii() for one in found if isinstance(one, scanner.Scan))
+
+
+shop_store = cache(product_store)
+
+
+def fuzz_label(data):
+    """What was read of a product, with every AIM identifier: an input, or why it is none."""
+    choice, text = data[0] if data else 0, data[1:].decode("latin-1")
+    aim = AIMS[choice % len(AIMS)]
+    heading = {"at": stamp(), "device": "scanner/shop", "boot": "b", "seq": 0}
+    item = Judge(shop_store(), pretend).judge(heading, text, aim)
+    assert INPUT.decode(encode_input(item)) == item
+    if isinstance(item, ScanRejected):
+        assert item.code is None or (item.code.isdigit() and 8 <= len(item.code) <= 14)
+        return
+    assert (item.gtin is None) == (item.item is not None)
+    assert item.gtin is None or valid_gtin(item.gtin)
+    for amount in (item.weight_g, item.price):
+        assert amount is None or (Decimal(amount) >= 0 and "E" not in amount)
 
 
 @cache

@@ -29,6 +29,21 @@ def test_a_pick_reads_as_a_sentence():
     assert shown.endswith("[abcdef] took 2 x Tea at g1.s1.p1 (97%)  (queued)")
 
 
+def test_scans_of_products_read_as_what_was_scanned():
+    beside = dict.fromkeys(("quantity", "price", "currency", "lot", "expiry"))
+    data = {"scanner": "counter", "gtin": "1", "code": "281", **beside, "weight_g": "412"}
+    assert line("product.scanned", data).endswith("counter: Tea, 412 g")
+    priced = data | {"gtin": None, "weight_g": None, "price": "1.20", "lot": "L7"}
+    assert line("product.scanned", priced).endswith("counter: 281, 1.20 (price), lot L7")
+    wrong = {
+        "scanner": "counter",
+        "reason": "check-digit",
+        "detail": "should be 1",
+        "code": None,
+    }
+    assert line("scan.rejected", wrong).endswith("counter: a scan: check-digit, should be 1")
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [

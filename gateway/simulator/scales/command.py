@@ -11,7 +11,6 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import get_args
 
-from gateway.simulator.scales.dialects import DIALECTS
 from gateway.simulator.scales.player import FAULTS, Fault, Player
 from gateway.simulator.scales.ports import PtyPort, TcpPort
 from gateway.simulator.until_stopped import say, stop_signal
@@ -27,13 +26,6 @@ GRAMS_MAX = Decimal(15_000)
 
 def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``shelfgate simulate --device`` takes."""
-    parser.add_argument(
-        "--device",
-        metavar="PROTOCOL",
-        choices=tuple(DIALECTS),
-        help="emulate one scale instead of a store: " + ", ".join(DIALECTS) + "; on standard "
-        "input a number puts so many grams on it, and a fault's name orders that",
-    )
     parser.add_argument(
         "--tcp", type=int, metavar="PORT", help="with --device: on loopback instead of --lines"
     )

@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 from drivers.bridge.config import BridgeConfig
+from drivers.keyboard.config import KeyboardConfig
 from drivers.scale.config import ScaleConfig
 from drivers.scanner.config import ScannerConfig
+from drivers.ssi.config import SsiConfig
 from gateway.cli import main
 from gateway.config import (
     Entry,
@@ -85,7 +87,9 @@ def test_the_settings_page_tells_the_defaults_that_hold():
         Vision,
         BridgeConfig,
         ScaleConfig,
+        KeyboardConfig,
         ScannerConfig,
+        SsiConfig,
     ):
         for field in msgspec.structs.fields(cls):
             value = field.default

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from drivers.errors import DeviceGoneError
-from drivers.opening import open_line
+from drivers.network_port import open_port
 from drivers.registry import AnyDriverConfig
 from drivers.scale.driver import ScaleDriver
 from gateway.intake import Intake
@@ -48,7 +48,7 @@ async def read_until_unplugged(protocol, port):
     table = tomllib.loads(_table(protocol, port.url))["device"][0]
     config = msgspec.convert(table | QUICK, AnyDriverConfig)
     intake = Watched()
-    driver = ScaleDriver(config, clock=LoopClock(), open_stream=open_line)
+    driver = ScaleDriver(config, clock=LoopClock(), open_stream=open_port)
     async with asyncio.TaskGroup() as group:
         playing = group.create_task(player.play())
         reading = group.create_task(ended(driver, intake))
@@ -96,7 +96,7 @@ def test_a_pseudo_terminal_is_plugged_in_again(tmp_path):
         plugged = asyncio.Event()
         asyncio.get_running_loop().call_later(0.0, plugged.set)
         await plugged.wait()
-        async with open_line(port.url, 9_600) as stream:
+        async with open_port(port.url, 9_600) as stream:
             port.write(b"again")
             assert await stream.receive() == b"again"
         port.close()
@@ -150,7 +150,7 @@ def test_the_command_weighs_what_standard_input_says(tmp_path):
         told = b""
         while b"protocol" not in told:
             told += await process.stdout.readline()
-        async with open_line(str(tmp_path / "scale-cas"), 9_600) as stream:
+        async with open_port(str(tmp_path / "scale-cas"), 9_600) as stream:
             await read_until(stream, b"0.100 kg")
             process.stdin.write(b"250 overload\n")
             await process.stdin.drain()
