@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from vision.framing import FrameTypeError, Framing
 from vision.rendering import Image
-from vision.sources import CameraSource, Source, shown
+from vision.sources import CameraSource, Source, shown, without_logins
 from vision.timeline import Backlog, Stamp, Timeline
 from vision.watchdog import BLIND_AFTER_S, Watchdog
 
@@ -156,9 +156,9 @@ class Capture:
                     finally:
                         steady = time.monotonic() - opened_s > STEADY_S
             except OSError as error:
-                reason = shown(str(error))
+                reason = without_logins(str(error), self._url)
             except Exception as error:  # noqa: BLE001 - the thread would end, and nobody hear of it
-                reason = _unexpected(error)
+                reason = _unexpected(error, self._url)
             if steady:
                 failures = 0
             if self._state.stop.is_set():
@@ -303,9 +303,9 @@ class _Reading:
         return True
 
 
-def _unexpected(error: Exception) -> str:
+def _unexpected(error: Exception, url: str) -> str:
     """Return what to say of an error that no camera should be able to make."""
-    problem = shown(" ".join(str(error).split()))[:PROBLEM_LETTERS_MAX]
+    problem = " ".join(without_logins(str(error), url).split())[:PROBLEM_LETTERS_MAX]
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}:{where.lineno}"
     return f"reading failed with {type(error).__name__} at {place} ({problem}). Report this"

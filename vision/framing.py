@@ -17,8 +17,8 @@ from vision.detectors import Detections
 from vision.rendering import Image
 
 SIDE_PX_MAX = 8_192
-CROP_PX_MIN = 16
-"""A crop's least width and height: less shows nobody."""
+SIDE_PX_MIN = 16
+"""The least width and height of a frame, and of a crop: less shows nobody."""
 
 Polygon = tuple[tuple[float, float], ...]
 
@@ -80,9 +80,9 @@ class Framing:
         whole = f"the picture of {width}x{height} px that the camera is calibrated in"
         if self.crop is not None:
             x, y, wide, high = self.crop
-            if min(wide, high) < CROP_PX_MIN:
+            if min(wide, high) < SIDE_PX_MIN:
                 raise FramingError(
-                    f"crop: is {wide}x{high} px. Give at least {CROP_PX_MIN}x{CROP_PX_MIN}"
+                    f"crop: is {wide}x{high} px. Give at least {SIDE_PX_MIN}x{SIDE_PX_MIN}"
                 )
             if x < 0 or y < 0 or x + wide > width or y + high > height:
                 raise FramingError(
@@ -101,7 +101,7 @@ class Framing:
         """Return what is looked at of a frame as the camera gave it.
 
         Raises:
-            FrameTypeError: The frame is no picture.
+            FrameTypeError: The frame is no picture, or narrower or lower than 16 px.
         """
         image = as_bgr(raw)
         if self.resolution is not None and image.shape[1::-1] != self.resolution:
@@ -159,7 +159,7 @@ def as_bgr(raw: npt.NDArray[Any]) -> Image:
     Grey becomes colour, a fourth channel goes, and of 16 bits the upper eight count.
 
     Raises:
-        FrameTypeError: It is no picture.
+        FrameTypeError: It is no picture, or narrower or lower than 16 px.
     """
     channels = raw.shape[2] if raw.ndim == 3 else 1
     sound = raw.ndim in (2, 3) and channels in (1, 3, 4) and raw.dtype in (np.uint8, np.uint16)
@@ -167,6 +167,12 @@ def as_bgr(raw: npt.NDArray[Any]) -> Image:
         raise FrameTypeError(
             f"gives frames of {raw.dtype} in the shape {raw.shape}, which are no pictures. "
             "Set the camera to colour of 8 bits"
+        )
+    height, width = raw.shape[:2]
+    if min(width, height) < SIDE_PX_MIN:
+        raise FrameTypeError(
+            f"gives frames of {width}x{height} px, which show nobody. "
+            f"Set the camera to {SIDE_PX_MIN}x{SIDE_PX_MIN} px or more"
         )
     image: npt.NDArray[Any] = raw
     if image.dtype == np.uint16:

@@ -7,7 +7,9 @@ same, because somebody may stand very still.
 """
 
 import logging
+from collections import deque
 from dataclasses import dataclass, field
+from statistics import median_low
 
 import cv2
 import numpy as np
@@ -19,7 +21,9 @@ from vision.scaling import shrunk
 log = logging.getLogger(__name__)
 
 WIDE_PX = 96
-"""Frames are compared at this width."""
+"""Frames are compared at this width..."""
+HIGH_PX_MAX = 192
+"""... and at no more than this height, however narrow they are."""
 LEVELS = 10.0
 """A pixel has changed by more than this; its own noise at this size is about 1."""
 SHARE = 0.002
@@ -42,7 +46,10 @@ SLOW_SHARE = 0.9
 """A model that takes more of its period than this has to be run more rarely."""
 SLOW_AFTER = 20
 """Detections in a row that say so before it is told."""
-SMOOTH = 0.1
+TIMES = 5
+"""A detection takes the median of so many: a single slow one, or two, say nothing of the next."""
+TIMES_MIN = 3
+"""Of fewer nothing is known: the first one warms the runtime up."""
 
 
 @dataclass(slots=True)
@@ -83,7 +90,7 @@ class MotionGate:
 
     def _moved(self, image: Image, at_s: float) -> bool:
         height, width = image.shape[:2]
-        size = (WIDE_PX, max(round(WIDE_PX * height / width), 1))
+        size = (WIDE_PX, min(max(round(WIDE_PX * height / width), 1), HIGH_PX_MAX))
         small = shrunk(image, size).astype(np.float32)
         if self._usual is None or self._usual.shape != small.shape:
             self._usual, self._at_s = small, at_s
@@ -117,14 +124,19 @@ class Pace:
     camera: str
     fps_max: float
     slow: bool = False
-    _takes_s: float = 0.0
+    _took_s: deque[float] = field(default_factory=lambda: deque(maxlen=TIMES))
     _next_s: float = 0.0
     _against: int = field(default=0)
 
     @property
+    def takes_s(self) -> float:
+        """Return how long a detection takes; 0 while that is not known."""
+        return median_low(self._took_s) if len(self._took_s) >= TIMES_MIN else 0.0
+
+    @property
     def fps(self) -> float:
         """Return the detections a second that the machine can do, at most those wanted."""
-        return min(self.fps_max, SLOW_SHARE / max(self._takes_s, 1e-6))
+        return min(self.fps_max, SLOW_SHARE / max(self.takes_s, 1e-6))
 
     def wait_s(self, now_s: float) -> float:
         """Return how long to wait before the next detection."""
@@ -136,9 +148,8 @@ class Pace:
 
     def done(self, took_s: float) -> None:
         """Note how long a detection took; tell once when that is too long, and when it is over."""
-        first = self._takes_s == 0.0
-        self._takes_s = took_s if first else self._takes_s + SMOOTH * (took_s - self._takes_s)
-        late = self._takes_s * self.fps_max > SLOW_SHARE
+        self._took_s.append(took_s)
+        late = self.takes_s * self.fps_max > SLOW_SHARE
         self._against = self._against + 1 if late is not self.slow else 0
         if self._against < SLOW_AFTER:
             return
@@ -148,7 +159,7 @@ class Pace:
                 "camera %s: the model takes %.0f ms, so it looks %.1f times a second, not %g. "
                 "Use a smaller model or more threads, or lower fps_max",
                 self.camera,
-                1e3 * self._takes_s,
+                1e3 * self.takes_s,
                 self.fps,
                 self.fps_max,
             )

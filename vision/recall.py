@@ -2,7 +2,7 @@
 """The last seconds of a camera, in memory, for a second and closer look.
 
 Frames are kept as JPEG, bounded in time and in bytes, and are never written anywhere. A look runs
-the model on crops around a place, at the full rate, and finds whose hands were there.
+the model on crops around a place, at up to the full rate, and finds whose hands were there.
 """
 
 from collections import deque

@@ -34,6 +34,12 @@ FRESH_NS_MAX = 2_000_000_000
 """A driver's time of capture older than this at arrival is on another clock."""
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _DEVICES = Path("/dev")
+HIDDEN = "…"
+"""Stands for a host that cannot be told from a login."""
+_PATH = re.compile(r"[/?#]")
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%]+\])(?::\d{1,5})?")
+_ADDRESS = re.compile(r"""([A-Za-z][\w+.-]*://(?:.*@)?\S*?)([:.,;)'"]*(?:\s|$))""", re.DOTALL)
+"""An address in a text, to the last ``@``, and what ends the sentence or the quotation after it."""
 
 
 class Source(Protocol):
@@ -216,5 +222,35 @@ def driver_time_ns(monotonic_ms: float, arrived_ns: int) -> int | None:
 
 
 def shown(url: str) -> str:
-    """Return an address without the login in it, for logs and messages."""
-    return re.sub(r"(://)[^/?#]*@", r"\1", url)
+    """Return an address for logs and messages: scheme, host and port, never login, path or query.
+
+    Cameras take logins in each of these. An unescaped ``@`` or ``/`` in a login makes more than one
+    reading possible; where the host might be a piece of a password, it is left out as well. What
+    has no ``://`` is a device or a file, and is returned as it is.
+    """
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        return url
+    first = _PATH.split(rest, maxsplit=1)[0]
+    if "@" not in rest[len(first) :]:
+        host = first.rpartition("@")[2]
+    elif rest.count("@") == 1 and not _HOST.fullmatch(first):
+        host = _PATH.split(rest.partition("@")[2], maxsplit=1)[0]
+    else:
+        host = ""
+    return f"{scheme}://{host if _HOST.fullmatch(host) else HIDDEN}"
+
+
+def without_logins(text: str, url: str) -> str:
+    """Return a text that may quote an address, or part of it, as :func:`shown` gives addresses.
+
+    Args:
+        text: What a library or the system said.
+        url: The camera's address.
+    """
+    if "://" in url:
+        text = text.replace(url, shown(url))
+        rest, host = (whole.partition("://")[2] for whole in (url, shown(url)))
+        if rest.rstrip("/") != host:
+            text = text.replace(rest, host)
+    return _ADDRESS.sub(lambda found: shown(found[1]) + found[2], text)

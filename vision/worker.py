@@ -2,7 +2,8 @@
 """One camera as a device: frames in, people out by the in-store contract.
 
 Runs in a process of its own; frames stay in it. The MQTT connection is handed in. Detection runs on
-one thread beside the loop, always on the newest frame, at most ``fps_max`` times a second.
+one thread beside the loop, always on the newest frame, at most ``fps_max`` times a second. Second
+looks take turns with it.
 """
 
 import asyncio
@@ -11,10 +12,9 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -22,8 +22,9 @@ from msgspec import UNSET, UnsetType
 from gateway.domain.store import Camera, FloorPoint, Lens, SpacePoint, Store
 from vision.appearance import Appearance, build_appearance
 from vision.calibration_pose import view_of
+from vision.calls import Calls
 from vision.capture import Capture, Counts, Frame
-from vision.detectors import Detector, Kind
+from vision.detectors import Detector, Kind, ModelError
 from vision.detectors.guard import build_guarded
 from vision.framing import Framing, Polygon
 from vision.gate import MotionGate, Pace
@@ -37,6 +38,8 @@ from vision.watchdog import BLIND_AFTER_S
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 CONTRACT_VERSION = 1
 FIRMWARE = "shelfgate-vision 1"
 PAYLOAD_BYTES_MAX = 64 * 1024
@@ -44,6 +47,10 @@ REASON_LETTERS_MAX = 200
 LOOKED_BYTES_MAX = 60 * 1024
 LOOKS_MAX = 4
 """Requests for a second look that may wait."""
+LOOK_S = 1.0
+"""A look is answered so long after it was asked for; the gateway waits a little longer."""
+HANG_S = 60.0
+"""A detection that takes longer than this will never end."""
 SILENCE_S = 5.0
 """A camera that is there but gives no frame for this long counts as lost."""
 COUNTS_LOGGED_S = 3_600.0
@@ -144,6 +151,7 @@ class Worker:
         detector: Detector | None = None,
         open_source: OpenSource | None = None,
         silence_s: float = SILENCE_S,
+        hang_s: float = HANG_S,
     ) -> None:
         self.config = config
         self.boot = boot or secrets.token_hex(8)
@@ -156,7 +164,7 @@ class Worker:
         self._open_source = open_source or partial(
             CameraSource, resolution=config.resolution, fps=config.fps
         )
-        self._silence_s = silence_s
+        self._silence_s, self._hang_s = silence_s, hang_s
         self._reason: str | None = None
         self._seq = 0
         self._started_ns = _boottime_ns()
@@ -205,21 +213,20 @@ class Worker:
         """Watch the camera until ``stop`` is set.
 
         Raises:
-            ModelError: The detector's files cannot be used, or it failed on a frame.
+            ModelError: The detector's files cannot be used, or it failed on a frame, or hangs.
             CalibrationError: The floor points do not determine the view (when constructed).
             FramingError: Crop or mask do not fit the picture (when constructed).
         """
         loop = asyncio.get_running_loop()
-        name = f"detect {self.config.camera}"
-        with ThreadPoolExecutor(1, thread_name_prefix=name) as pool:
+        with Calls(f"detect {self.config.camera}") as calls:
             detector = self._detector
             if detector is None:
-                detector = await loop.run_in_executor(pool, _detector, self.config)
-            appearance = await loop.run_in_executor(pool, _appearance, self.config)
+                detector = (await calls.timed(_detector, self.config))[0]
+            appearance, _ = await calls.timed(_appearance, self.config)
             seeing = Seeing(detector, appearance, self._placer, self._gate, self._recall)
             await self.announce()
             with self._capture(loop) as capture:
-                await self._watch(capture, seeing, pool, stop)
+                await self._watch(capture, seeing, calls, stop)
             self._log_counts()
             self._reason = "stopped"
             await self.announce()
@@ -248,13 +255,13 @@ class Worker:
             _on_loop(loop, self._fresh.set)
 
     async def _watch(
-        self, capture: Capture, seeing: Seeing, pool: ThreadPoolExecutor, stop: asyncio.Event
+        self, capture: Capture, seeing: Seeing, calls: Calls, stop: asyncio.Event
     ) -> None:
         """Run the loops, of frames and of the camera's coming and going, until stopped."""
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._look(capture, seeing, pool), name="vision.look"),
-                group.create_task(self._answer(seeing.detector, pool), name="vision.answer"),
+                group.create_task(self._look(capture, seeing, calls), name="vision.look"),
+                group.create_task(self._answer(seeing.detector, calls), name="vision.answer"),
                 group.create_task(self._tell(), name="vision.tell"),
                 group.create_task(self._count(), name="vision.count"),
             ]
@@ -262,7 +269,7 @@ class Worker:
             for task in tasks:
                 task.cancel()
 
-    async def _look(self, capture: Capture, seeing: Seeing, pool: ThreadPoolExecutor) -> None:
+    async def _look(self, capture: Capture, seeing: Seeing, calls: Calls) -> None:
         """Detect in the newest frame, again and again."""
         loop = asyncio.get_running_loop()
         while True:
@@ -272,25 +279,44 @@ class Worker:
             if frame is None:
                 continue
             people: list[dict[str, Any]] = []
-            began_s = loop.time()
-            self._pace.begin(began_s)
+            self._pace.begin(loop.time())
             if self._gate.worth(frame.image, frame.boottime_ns / 1e9):
-                people = await loop.run_in_executor(pool, seeing.people, frame)
-                self._pace.done(loop.time() - began_s)
+                people, took_s = await self._timed(calls, seeing.people, frame)
+                self._pace.done(took_s)
                 self.frames_looked_at += 1
             await self._publish_numbered("people", frame.boottime_ns, people=people)
 
-    async def _answer(self, detector: Detector, pool: ThreadPoolExecutor) -> None:
-        """Answer requests for a second look, one after the other."""
-        loop = asyncio.get_running_loop()
+    async def _answer(self, detector: Detector, calls: Calls) -> None:
+        """Answer requests for a second look, one after the other, each of them in time."""
         second = SecondLook(self._recall, self._placer, detector)
+        timed = partial(self._timed, calls)
         while True:
             request, now_ns = await self._requests.get()
-            first_ns, frames = await loop.run_in_executor(pool, second.answer, request, now_ns)
+            left_s = _left(now_ns, shared_by=1 + self._requests.qsize())
+            first_ns, frames = await second.answer_within(
+                request, now_ns, left_s, self._pace.takes_s, timed
+            )
             while len(msgspec.json.encode(frames)) > LOOKED_BYTES_MAX:
                 frames = frames[::2]
             fields = {"look": request.look, "frames": frames}
             await self._publish_numbered("looked", first_ns, qos=1, **fields)
+
+    async def _timed(
+        self, calls: Calls, call: Callable[..., T], *values: object
+    ) -> tuple[T, float]:
+        """Run a detection; return what it returns and the seconds that it took by itself.
+
+        Raises:
+            ModelError: It failed, or hangs: then only a new process can go on.
+        """
+        try:
+            return await calls.timed(call, *values, limit_s=self._hang_s)
+        except TimeoutError as error:
+            raise ModelError(
+                f"{self.config.model}: {self.config.detector} has hung on a frame of camera "
+                f"{self.config.camera} for {self._hang_s:g} s. Start the worker again; if it "
+                "happens again, use another detector or a smaller model"
+            ) from error
 
     async def _next_frame(self) -> None:
         """Wait for a frame; one that does not come for long is a lost camera until it does."""
@@ -431,6 +457,14 @@ def _on_loop(loop: asyncio.AbstractEventLoop, call: Any, *values: Any) -> None: 
     """Run a call on the loop's thread; after the loop's end there is nobody to tell."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(call, *values)
+
+
+def _left(asked_ns: int, *, shared_by: int) -> Callable[[], float]:
+    """Return what tells how many seconds are left for a look; those that wait get their share."""
+    now_ns = _boottime_ns()
+    left_ns = asked_ns + round(LOOK_S * 1e9) - now_ns
+    until_ns = now_ns + left_ns // shared_by
+    return lambda: (until_ns - _boottime_ns()) / 1e9
 
 
 def _boottime_ns() -> int:

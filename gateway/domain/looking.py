@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second look: where it is close whose hand it was, cameras are asked to look again, closer.
 
-A camera that keeps its last seconds answers with the hands near a place, at its full rate. The
-change waits for that a little, and is decided with what has come.
+A camera that keeps its last seconds answers with the hands near a place, in as many frames as
+it has time for. The change waits for that a little, and is decided with what has come.
 """
 
 from math import exp

@@ -17,18 +17,18 @@ from vision.worker import Worker, check
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        (np.full((4, 6), 77, np.uint8), (77, 77, 77)),
-        (np.full((4, 6, 1), 77, np.uint8), (77, 77, 77)),
-        (np.full((4, 6, 3), (1, 2, 3), np.uint8), (1, 2, 3)),
-        (np.full((4, 6, 4), (1, 2, 3, 255), np.uint8), (1, 2, 3)),
-        (np.full((4, 6), 77 << 8 | 5, np.uint16), (77, 77, 77)),
-        (np.full((4, 6, 3), 77 << 8, np.uint16), (77, 77, 77)),
-        (np.full((4, 6, 4), 77 << 8, np.uint16), (77, 77, 77)),
+        (np.full((16, 24), 77, np.uint8), (77, 77, 77)),
+        (np.full((16, 24, 1), 77, np.uint8), (77, 77, 77)),
+        (np.full((16, 24, 3), (1, 2, 3), np.uint8), (1, 2, 3)),
+        (np.full((16, 24, 4), (1, 2, 3, 255), np.uint8), (1, 2, 3)),
+        (np.full((16, 24), 77 << 8 | 5, np.uint16), (77, 77, 77)),
+        (np.full((16, 24, 3), 77 << 8, np.uint16), (77, 77, 77)),
+        (np.full((16, 24, 4), 77 << 8, np.uint16), (77, 77, 77)),
     ],
 )
 def test_frames_of_usual_types_become_colour_of_eight_bits(raw, expected):
     image = as_bgr(raw)
-    assert image.shape == (4, 6, 3)
+    assert image.shape == (16, 24, 3)
     assert image.dtype == np.uint8
     assert (image == expected).all()
 
@@ -48,6 +48,15 @@ def test_frames_of_usual_types_become_colour_of_eight_bits(raw, expected):
 def test_what_is_no_picture_is_a_clear_error(raw):
     with pytest.raises(FrameTypeError, match=r"no pictures\. Set the camera to colour"):
         as_bgr(raw)
+
+
+@pytest.mark.parametrize("size_wh", [(1, 4_000), (4_000, 1), (15, 480), (640, 15), (3, 2)])
+def test_a_frame_that_shows_nobody_is_a_clear_error(size_wh):
+    raw = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    told = f"gives frames of {size_wh[0]}x{size_wh[1]} px, .*Set the camera to 16x16 px or more"
+    with pytest.raises(FrameTypeError, match=told):
+        Framing(resolution=(640, 480)).cut(raw)
+    assert Framing().cut(np.zeros((16, 16, 3), np.uint8)).size_wh == (16, 16)
 
 
 def test_crop_and_mask_follow_the_size_of_the_frames():

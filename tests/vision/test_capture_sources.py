@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vision.capture import Capture
-from vision.sources import CameraSource, device_path, driver_time_ns, shown
+from vision.sources import CameraSource, device_path, driver_time_ns, shown, without_logins
 
 WAIT_S = 20
 
@@ -142,7 +142,52 @@ def test_a_drivers_time_counts_where_it_can_be_true():
     assert driver_time_ns(0.0, arrived_ns) is None or arrived_ns < 2_000_000_000
 
 
-def test_no_login_is_shown():
-    assert shown("rtsp://me:p@ss@host:554/a?b=c@d") == "rtsp://host:554/a?b=c@d"
-    assert shown("rtsp://host/a@b") == "rtsp://host/a@b"
+LOGINS = {
+    "rtsp://u:s3cret@host:554/x": "rtsp://host:554",
+    "rtsp://u:s3@cret@host:554/x?channel=1": "rtsp://host:554",
+    "rtsp://u:s3/cret@host/x": "rtsp://host",
+    "rtsp://u:s3#cret@host": "rtsp://host",
+    "rtsp://u:s3?cret@host:8554?x": "rtsp://host:8554",
+    "rtsp://host:554/user=admin&password=s3cret&channel=1": "rtsp://host:554",
+    "http://host/x?user=admin&pwd=s3cret": "http://host",
+    "http://[fd00::1]:80/x?pwd=s3cret": "http://[fd00::1]:80",
+    "http://host/x?user=me@shop&pwd=s3cret": "http://…",
+    "http://host/x?pwd=any@s3cret": "http://…",
+    "rtsp://u:1/s3@s3cret/x": "rtsp://…",
+    "rtsp://u:any/any@s3cret@host/x": "rtsp://…",
+    "rtsp://u:s3 cret@host/x y": "rtsp://host",
+    "rtsp://u:s3cret": "rtsp://…",
+}
+
+
+@pytest.mark.parametrize("url", LOGINS)
+def test_no_login_is_shown(url):
+    assert shown(url) == LOGINS[url]
+    assert shown(LOGINS[url]) == LOGINS[url]
+    told = f"cannot open '{url}': refused ({url.partition('://')[2]}). Try {url}."
+    kept = LOGINS[url]
+    host = kept.partition("://")[2]
+    assert without_logins(told, url) == f"cannot open '{kept}': refused ({host}). Try {kept}."
+    assert without_logins(f"{kept}: refused. Try on", url) == f"{kept}: refused. Try on"
+    for other in ("rtsp://else/x", "/dev/video0"):
+        assert "cret" not in without_logins(f"cannot open '{url}': refused", other)
+
+
+@pytest.mark.parametrize("failure", [ConnectionError, ValueError])
+def test_no_login_is_told_of_a_camera_that_cannot_be_opened(failure, caplog):
+    changes = queue.Queue()
+
+    def refused(url):
+        raise failure(f"Could not open {url}")
+
+    url = "rtsp://host/user=admin&password=s3cret&channel=1"
+    with Capture("cam1", url, on_change=changes.put, open_source=refused):
+        reason = changes.get(timeout=WAIT_S)
+    assert "Could not open rtsp://host" in reason
+    assert "s3cret" not in reason + caplog.text
+    assert "admin" not in reason + caplog.text
+
+
+def test_a_file_is_shown_as_it_is():
     assert shown("/srv/film@home.mp4") == "/srv/film@home.mp4"
+    assert without_logins("/srv/film@home.mp4: gone", "/srv/film@home.mp4").endswith("4: gone")

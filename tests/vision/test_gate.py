@@ -94,6 +94,15 @@ def test_another_resolution_is_looked_at():
     assert gate.worth(aisle(rng)[:150], 6.2)
 
 
+@pytest.mark.parametrize("size_wh", [(1, 4_000), (16, 8_192), (8_192, 16), (480, 640), (640, 480)])
+def test_whatever_a_pictures_shape_little_of_it_is_compared(size_wh):
+    gate, image = MotionGate(), np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    assert gate.worth(image, 0.0)
+    assert gate._usual.size <= 3 * 96 * 192
+    if size_wh == (480, 640):
+        assert gate._usual.shape == (128, 96, 3), "an upright picture keeps its shape"
+
+
 def test_a_machine_that_is_fast_enough_looks_as_often_as_wanted():
     pace = Pace("over", 10.0)
     for number in range(50):
@@ -121,3 +130,18 @@ def test_a_machine_that_is_too_slow_looks_more_rarely_and_says_so_once(caplog):
         pace.done(0.01)
     assert not pace.slow
     assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"]
+
+
+@pytest.mark.parametrize("slow", [{0: 3.0}, {50: 2.0}, {50: 10.0}, {50: 2.0, 51: 2.0}])
+def test_a_slow_detection_makes_the_next_ones_no_rarer(slow, caplog):
+    pace, now_s, waited_s = Pace("over", 10.0), 0.0, []
+    for number in range(100):
+        waited_s.append(pace.wait_s(now_s))
+        now_s += waited_s[-1]
+        pace.begin(now_s)
+        took_s = slow.get(number, 0.05)
+        now_s += took_s
+        pace.done(took_s)
+    assert max(waited_s) <= 0.1
+    assert not caplog.records
+    assert pace.takes_s == 0.05

@@ -16,7 +16,7 @@ import numpy as np
 
 from vision.flats import Image
 from vision.framing import FrameTypeError, as_bgr
-from vision.sources import CameraSource
+from vision.sources import CameraSource, shown
 
 FIRST_S = 12.0
 """Longer than a camera takes to open and to give its first frame."""
@@ -94,7 +94,7 @@ class Feed:
         try:
             while not self._stopped:
                 if source.grab() is None:
-                    self._end(f"{self._url}: gives no more frames")
+                    self._end(f"{shown(self._url)}: gives no more frames")
                     return
                 arrived_s = time.monotonic()
                 image = source.retrieve()
@@ -103,7 +103,7 @@ class Feed:
                 try:
                     picture = as_bgr(image)
                 except FrameTypeError as error:
-                    self._end(f"{self._url}: {error}")
+                    self._end(f"{shown(self._url)}: {error}")
                     return
                 with self._changed:
                     self._image, self._arrived_s = picture, arrived_s
