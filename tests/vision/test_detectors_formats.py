@@ -2,18 +2,20 @@
 """Each output format: told by its shape and by what the file says, and read to the pixel."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vision.detectors import ModelError
+from vision.detectors.convert import _metadata
 from vision.detectors.decoding import check_scores, decode
 from vision.detectors.formats import Format, cells, recognise
 from vision.detectors.ncnn_file import check_param
 from vision.detectors.onnx_file import read_onnx
-from vision.detectors.told import Told, told_beside, told_by
+from vision.detectors.told import Told, _entries, printable, told_beside, told_by
 
 COCO_LIKE = Told(names=("cat", "person", "dog"), task="detect")
 
@@ -182,6 +184,41 @@ def test_ultralytics_table_is_read_from_texts_and_from_yaml(tmp_path):
     )
     assert told_beside(tmp_path / "m.param", "m") == wanted
     assert told_beside(tmp_path / "elsewhere" / "m.param") == Told()
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=3))
+@example(
+    ["person: adult", "'person'", '"a"', "it's", "yes", "7", "", "a # b", "\\", "- x", "\U0001f9cd"]
+)
+@example(
+    ["pe\nkpt_shape:\n- 7\n- 3", "a\u2028task: detect", "\ud800", "a\x85b", "\x1b[2J", "\ufffe"]
+)
+def test_any_names_are_written_so_that_every_reader_reads_them(names):
+    told = Told("pose", tuple(map(printable, names)), (4, 3), size_wh=(256, 192))
+    text = _metadata(replace(told, names=tuple(names)), None)
+    assert told_by(_entries(text)) == told
+    yaml = pytest.importorskip("yaml", reason="it comes with ultralytics")
+    table = yaml.safe_load(text.encode())
+    assert table == {
+        "task": "pose",
+        "names": dict(enumerate(told.names)),
+        "kpt_shape": [4, 3],
+        "imgsz": [192, 256],
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["person", "it's", '0"', "a: b", "yes", "7", " a", "", "\ufeff\\n"]
+)
+def test_names_are_read_as_ultralytics_writes_them(name):
+    yaml = pytest.importorskip("yaml", reason="it comes with ultralytics")
+    text = yaml.dump({"names": {0: name, 1: "x"}}, sort_keys=False, allow_unicode=True)
+    assert told_by(_entries(text)).names == (name, "x")
+
+
+def test_what_a_model_calls_its_classes_moves_no_terminal_and_no_line():
+    table = {"task": "po\nse", "names": "{0: 'a\\x1b[2J\\u2028b', 1: '\\ud800'}"}
+    assert told_by(table) == Told("pose", ("a[2Jb", ""))
 
 
 @given(

@@ -132,6 +132,30 @@ def test_what_pnnx_cannot_do_is_told_with_its_last_word(tmp_path, monkeypatch):
         convert(HANDS, "ncnn", tmp_path)
 
 
+def test_an_onnx_file_is_written_in_any_case(tmp_path):
+    source = tmp_path / "own" / "hands.ONNX"
+    source.parent.mkdir()
+    source.write_bytes(HANDS.read_bytes())
+    source.with_name("hands.ONNX.license").write_text("own")
+    assert export("--model", source, "--to", tmp_path / "to") == 0
+    made = tmp_path / "to" / "hands.onnx"
+    assert made.read_bytes() == HANDS.read_bytes()
+    assert made.with_name("hands.onnx.license").read_text() == "own"
+    assert export("--model", made, "--to", made.parent) == 0  # onto itself
+    assert made.read_bytes() == HANDS.read_bytes()
+
+
+def test_a_place_that_takes_no_files_is_told_before_anything_is_made(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert export("--model", HANDS, "--to", place) == 1
+        told = capsys.readouterr().err
+        assert told == f"{place}: {tmp_path / 'file'} is no folder. Give --to another folder\n"
+    (tmp_path / "to" / "hands.onnx").mkdir(parents=True)
+    assert export("--model", HANDS, "--to", tmp_path / "to") == 1
+    assert "hands.onnx: Is a directory. Look at the disk" in capsys.readouterr().err
+
+
 def test_a_model_that_is_not_there_is_told(tmp_path, capsys):
     assert export("--model", tmp_path / "none.pt", "--to", tmp_path) == 1
     assert "none.pt: no such file" in capsys.readouterr().err
@@ -159,7 +183,19 @@ def write_dataset(folder, text):
         (GOOD.replace("kpt_shape", "points"), "kpt_shape is None. Give [count, 3]"),
         (GOOD.replace("person", "cat\n  1: dog"), "names have no person"),
         (GOOD.replace("images/val", "images/test"), "val: images/test: no folder of"),
-        (GOOD.replace("val: images/val", ""), "val: is not given: no folder of"),
+        (GOOD.replace("val: images/val", ""), "val: is not given. Give the folder of its pictures"),
+        (GOOD.replace("images/val", "[images/val, images/test]"), "val: images/test: no folder of"),
+        (GOOD.replace("images/val", "[[images/val]]"), "val: is [['images/val']]. Give the folder"),
+        (
+            GOOD.replace("images/val", '"a\\0b"'),
+            "val: 'a\\x00b': embedded null byte. Give the folder",
+        ),
+        (GOOD.replace("images/val", "a" * 5000), "val: cannot be read: File name too long. Give"),
+        (GOOD.replace("[4, 3]", "[[4], 3]"), "kpt_shape is [[4], 3]. Give [count, 3]"),
+        (GOOD + "path: 5", "path is 5. Give the folder that train and val lie in"),
+        (GOOD + "path: nowhere", "nowhere. Give the folder of its pictures"),
+        ("a: " + "[" * 500 + "]" * 500, "is nested too deeply. Write it like"),
+        ("day: 2026-13-45", "is no YAML (month must be in 1..12). Write it like"),
         ("- a\nb: [", "is no YAML"),
         ("", "kpt_shape is None"),
     ],
@@ -169,6 +205,39 @@ def test_a_dataset_that_cannot_be_trained_on_is_told_at_once(text, words, tmp_pa
     path = write_dataset(tmp_path, text)
     assert main(["model", "train", "--data", str(path)]) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pictures", "labels", "told", "good"),
+    [
+        ("images", "labels", "images", True),
+        ("images/cam1", "labels/cam1", "images", True),
+        ("images/cam1", "labels/cam1", "[images/cam1]", True),
+        ("images", "labels", "list.txt", True),
+        ("images", "labels", "../images", True),  # as some tools write it
+        ("shots", "shots", "shots", True),
+        ("shots", "labels", "shots", False),
+        ("my_images", "my_images", "my_images", True),
+        ("my_images", "my_labels", "my_images", False),
+        ("images", "images", "images", False),
+    ],
+)
+def test_labels_are_looked_for_where_training_reads_them(pictures, labels, told, good, tmp_path):
+    pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+    from vision.yolo.own_data import check_data
+
+    for folder in {pictures, labels}:
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / pictures / "1.jpg").write_bytes(b"")
+    (tmp_path / labels / "1.txt").write_text("")
+    (tmp_path / "list.txt").write_text(f"./{pictures}/1.jpg\n")
+    text = GOOD.replace("images/train", told).replace("images/val", told)
+    (tmp_path / "dataset.yaml").write_text(text)
+    if good:
+        check_data(tmp_path / "dataset.yaml")
+    else:
+        with pytest.raises(ValueError, match=r"holds 1 pictures, none of them with a label"):
+            check_data(tmp_path / "dataset.yaml")
 
 
 def test_pictures_without_labels_and_weights_that_are_absent_are_told(tmp_path, capsys):
@@ -183,7 +252,7 @@ def test_pictures_without_labels_and_weights_that_are_absent_are_told(tmp_path, 
     assert main(["model", "train", "--data", str(path), "--people-from", "none.pt"]) == 1
     assert "none.pt: no such file" in capsys.readouterr().err
     (tmp_path / "labels" / "val" / "1.txt").unlink()
-    with pytest.raises(ValueError, match=r"images/val: holds 1 pictures, none of them with a file"):
+    with pytest.raises(ValueError, match=r"images/val: holds 1 pictures, none .* a label\. Label"):
         check_data(path)
     with pytest.raises(ValueError, match=r"absent\.yaml: cannot be read"):
         check_data(tmp_path / "absent.yaml")

@@ -93,6 +93,27 @@ def test_torchvision_gets_an_nms_where_its_own_does_not_load():
     assert done.stdout.splitlines()[-1] == "[1, 2]"
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch's older exporter
+def test_an_export_leaves_what_lies_beside_the_weights(tmp_path, monkeypatch):
+    from vision.yolo import export
+    from vision.yolo.runtime import prepare, yolo
+    from vision.yolo.train import ARCHITECTURE
+
+    prepare()
+    (tmp_path / "yolo11n-pose.yaml").write_bytes(ARCHITECTURE.read_bytes())
+    (tmp_path / "keep").mkdir()
+    yolo(tmp_path / "yolo11n-pose.yaml").save(tmp_path / "keep" / "store.pt")
+    (tmp_path / "keep" / "store.onnx").write_text("mine")
+    monkeypatch.setattr(export, "_size_hw", lambda _: (32, 32))  # in less time
+    export.export_people(tmp_path / "keep" / "store.pt", tmp_path / "to" / "store.onnx")
+    assert sorted(path.name for path in (tmp_path / "keep").iterdir()) == ["store.onnx", "store.pt"]
+    assert (tmp_path / "keep" / "store.onnx").read_text() == "mine"
+    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == [
+        "store.onnx",
+        "store.onnx.license",
+    ]
+
+
 def test_what_are_no_weights_is_told(tmp_path, capsys):
     (tmp_path / "noise.pt").write_bytes(b"noise")
     assert cli.main(["export", "--model", str(tmp_path / "noise.pt"), "--to", str(tmp_path)]) == 1

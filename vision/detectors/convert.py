@@ -7,6 +7,7 @@ here and not in the store.
 """
 
 import importlib.util
+import json
 import logging
 import subprocess
 import tempfile
@@ -21,7 +22,7 @@ from vision.detectors.images import letterbox
 from vision.detectors.network import FloatImage
 from vision.detectors.onnx_file import read_onnx
 from vision.detectors.persons import ModelInput
-from vision.detectors.told import METADATA_FILE, Told
+from vision.detectors.told import METADATA_FILE, Told, printable
 
 log = logging.getLogger(__name__)
 
@@ -171,10 +172,14 @@ def _size_wh(source: Path) -> tuple[int, int] | None:
 
 
 def _metadata(told: Told, size_wh: tuple[int, int] | None) -> str:
-    """Return what a model says of itself as ultralytics writes it beside its exports."""
-    lines = [] if told.task is None else [f"task: {told.task}"]
+    """Return what a model says of itself as ultralytics writes it beside its exports.
+
+    Texts are quoted, for in them anything may stand: a colon, or what YAML takes for a number.
+    """
+    lines = [] if told.task is None else [f"task: {_quoted(told.task)}"]
     if told.names is not None:
-        lines += ["names:", *(f"  {index}: {name}" for index, name in enumerate(told.names))]
+        names = map(_quoted, told.names)
+        lines += ["names:", *(f"  {index}: {name}" for index, name in enumerate(names))]
     if told.keypoints is not None:
         lines += ["kpt_shape:", *(f"- {count}" for count in told.keypoints)]
     size_wh = size_wh or told.size_wh
@@ -183,6 +188,11 @@ def _metadata(told: Told, size_wh: tuple[int, int] | None) -> str:
     if told.end_to_end:
         lines.append("end2end: true")
     return "\n".join([*lines, ""])
+
+
+def _quoted(text: str) -> str:
+    """Return a JSON string, which is YAML too once the escapes that differ are left out."""
+    return json.dumps(printable(text), ensure_ascii=False)
 
 
 def _try(kind: Kind, folder: Path) -> None:

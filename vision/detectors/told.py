@@ -7,6 +7,7 @@ scalars, lists of scalars and tables of scalars, as it writes them.
 """
 
 import ast
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ NAMES_MAX = 10_000
 SIDE_PX_MAX = 4096
 KEYPOINTS_MAX = 1_000
 METADATA_FILE = "metadata.yaml"
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+"""Controls, what ends a line, halves of a character and what is none: YAML has no such text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,18 @@ def told_by(entries: Mapping[str, Any], model: str | None = None) -> Told:
     good_points = points is not None and 1 <= points[0] <= KEYPOINTS_MAX and points[1] in (2, 3)
     good_size = size is not None and all(1 <= side <= SIDE_PX_MAX for side in size)
     return Told(
-        task=task if isinstance(task, str) else None,
+        task=printable(task) if isinstance(task, str) else None,
         names=_names(values.get("names")),
         keypoints=points if good_points else None,
         end_to_end=end is True or str(end).lower() == "true",
         size_wh=(size[1], size[0]) if size is not None and good_size else None,
         model=model,
     )
+
+
+def printable(text: str) -> str:
+    """Return a text of one line that a terminal and a file can take."""
+    return UNPRINTABLE.sub("", text)
 
 
 def told_beside(model: Path, name: str | None = None) -> Told:
@@ -95,7 +103,16 @@ def _entries(text: str) -> dict[str, Any]:
 
 
 def _scalar(text: str) -> str:
-    return text.strip().strip("'\"")
+    """Return what is written: bare, in single quotes, or in double ones as JSON has them."""
+    text = text.strip()
+    if re.fullmatch("'(?:[^']|'')*'", text):
+        return text[1:-1].replace("''", "'")
+    if text.startswith('"'):
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            return text.strip('"')  # an escape that YAML alone has: as it stands
+    return text
 
 
 def _literal(value: object) -> Any:  # noqa: ANN401 - whatever was written
@@ -122,4 +139,4 @@ def _names(value: object) -> tuple[str, ...] | None:
         value = list(value.values())
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= NAMES_MAX:
         return None
-    return tuple(str(name) for name in value)
+    return tuple(printable(str(name)) for name in value)

@@ -7,6 +7,8 @@ neither of them.
 
 import argparse
 import logging
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -182,32 +184,57 @@ def run_export(options: argparse.Namespace) -> int:
     try:
         # Before a minute of exporting: is everything there that it takes?
         convert = import_needed("vision.detectors.convert")
+        _check_target(target)
         for form in wanted:
             convert.check_tool(form)
         for source in _onnx_files(options, target):
             for form in wanted:
                 pictures = options.pictures or options.folder / "images" / "train"
                 log.info("wrote %s", convert.convert(source, form, target, pictures))
-    except (detectors.ModelError, FileNotFoundError) as error:
+    except detectors.ModelError as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        sys.stderr.write(f"{error.filename or target}: {why}. Look at the disk and its rights\n")
         return 1
     return 0
 
 
-def _onnx_files(options: argparse.Namespace, target: Path) -> list[Path]:
-    """Return the ONNX files of a model, written now unless it is one already.
+def _check_target(target: Path) -> None:
+    """Look whether files can go into a folder, which may not be there yet.
 
     Raises:
-        FileNotFoundError: There are no weights.
+        ModelError: They cannot.
     """
+    there = target
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        problem = f"{there} is no folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problem = f"{there} may not be written to"
+    else:
+        return
+    refused: type[Exception] = import_needed("vision.detectors").ModelError
+    raise refused(f"{target}: {problem}. Give --to another folder")
+
+
+def _onnx_files(options: argparse.Namespace, target: Path) -> list[Path]:
+    """Write the ONNX files of a model into a folder and return them.
+
+    Raises:
+        ModelError: There are no weights, or the ONNX file is none.
+    """
+    refused: type[Exception] = import_needed("vision.detectors").ModelError
     runs = options.folder / "runs"
     people, hands = runs / "people" / "weights" / "last.pt", runs / "hands.pt"
     if options.model is not None:
         people, hands = options.model, None
         if not people.is_file():
-            raise FileNotFoundError(f"{people}: no such file. Give weights (.pt) or an ONNX file")
-        if people.suffix == ".onnx":
-            return [people]
+            raise refused(f"{people}: no such file. Give weights (.pt) or an ONNX file")
+        if people.suffix.lower() == ".onnx":
+            return [_copy_onnx(people, target / f"{people.stem}.onnx")]
     found = []
     if people.exists():
         name = "people" if options.model is None else people.stem
@@ -217,8 +244,26 @@ def _onnx_files(options: argparse.Namespace, target: Path) -> list[Path]:
         found.append(target / "hands.onnx")
         import_needed("vision.yolo.export", EXTRAS).export_hands(hands, found[-1])
     if not found:
-        raise FileNotFoundError(f"{people}: no such file. Run shelfgate model train first")
+        raise refused(f"{people}: no such file. Run shelfgate model train first")
     return found
+
+
+def _copy_onnx(source: Path, target: Path) -> Path:
+    """Copy an ONNX file, with what it is licensed under, and return where it went.
+
+    Raises:
+        ModelError: It is no ONNX file.
+    """
+    import_needed("vision.detectors.onnx_file").read_onnx(source)
+    if target.exists() and target.samefile(source):
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    licence = source.with_name(source.name + ".license")
+    if licence.exists():
+        shutil.copyfile(licence, target.with_name(target.name + ".license"))
+    log.info("wrote %s", target)
+    return target
 
 
 def run_evaluate(options: argparse.Namespace) -> int:

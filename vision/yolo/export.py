@@ -3,6 +3,7 @@
 
 import logging
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
@@ -32,26 +33,41 @@ def export_people(weights: Path, target: Path) -> None:
     """Write ultralytics' weights as an ONNX file with a fixed input of 4 to 3.
 
     Its longer side is what the weights were trained with: 256 by 192 pixels for the small model.
+    Nothing is written beside the weights.
 
     Raises:
         ModelError: These are no weights.
+        OSError: The weights cannot be read, or the file cannot be written.
     """
     prepare()
-    try:
-        model = yolo(weights, task=None)
-    except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{weights}: no weights of ultralytics ({str(error)[:200]}). "
-            "Give the file that training wrote"
-        ) from error
-    size_hw = _size_hw(model)
-    made = model.export(
-        format="onnx", imgsz=size_hw, opset=OPSET, simplify=True, dynamic=False, device="cpu"
-    )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(str(made), target)
-    halve_weights(target)
+    # Ultralytics writes beside what it exports, where a file of that name may lie already.
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / f"{weights.stem}.pt"
+        shutil.copyfile(weights, copy)
+        model = _load(copy, weights)
+        made = model.export(
+            format="onnx",
+            imgsz=_size_hw(model),
+            opset=OPSET,
+            simplify=True,
+            dynamic=False,
+            device="cpu",
+        )
+        halve_weights(Path(made))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made, target)
     _license_beside(target)
+
+
+def _load(copy: Path, weights: Path) -> Any:  # noqa: ANN401 - ultralytics' interface is untyped
+    """Load a copy of the weights; what goes wrong is told of the weights themselves."""
+    try:
+        return yolo(copy, task=None)
+    except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
+        why = str(error).replace(str(copy), weights.name)[:200]
+        raise ModelError(
+            f"{weights}: no weights of ultralytics ({why}). Give the file that training wrote"
+        ) from error
 
 
 def _size_hw(model: Any) -> tuple[int, int]:  # noqa: ANN401 - ultralytics' interface is untyped
