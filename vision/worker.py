@@ -214,7 +214,7 @@ class Worker:
         with ThreadPoolExecutor(1, thread_name_prefix=name) as pool:
             detector = self._detector
             if detector is None:
-                detector = await loop.run_in_executor(pool, _detector, self.config)
+                detector = await loop.run_in_executor(pool, detector_of, self.config)
             appearance = await loop.run_in_executor(pool, _appearance, self.config)
             seeing = Seeing(detector, appearance, self._placer, self._gate, self._recall)
             await self.announce()
@@ -392,10 +392,15 @@ def check(config: WorkerConfig) -> None:
     _appearance(config)
     config.framing.check()
     if config.detector != "ultralytics":
-        _detector(config)
+        detector_of(config)
 
 
-def _detector(config: WorkerConfig) -> Detector:
+def detector_of(config: WorkerConfig) -> Detector:
+    """Load the detector of a camera's settings.
+
+    Raises:
+        ModelError: A model file cannot be used.
+    """
     hands = None if config.hands is None else Path(config.hands)
     return build_guarded(
         config.detector,
