@@ -4,15 +4,16 @@
 import threading
 import time
 from collections import deque
-from pathlib import Path
 
 from gateway.camera_files import CameraFiles, fronts_of
+from gateway.vision_link import worker_config
 from vision.camera_tools.feed import CameraError, Feed
 from vision.camera_tools.live import PageServer, Screen
-from vision.detectors import Detector, build
+from vision.detectors import Detector
 from vision.flats import Image
 from vision.overlay import Overlay, heading
 from vision.placing import Placer
+from vision.worker import detector_of
 
 RATE_FRAMES = 30
 
@@ -29,8 +30,8 @@ def show_camera(
     table = files.vision.get(name) if persons else None
     detector: Detector | None = None
     if table is not None:
-        hands = None if table.hands is None else Path(table.hands)
-        detector = build(table.detector, Path(table.model), hands=hands, threads=table.threads)
+        assert files.store is not None, "the overlay is made of it"
+        detector = detector_of(worker_config(table, files.store))
     placer = Placer(overlay.view, overlay.size_wh, fronts_of(files))
     serving = threading.Thread(target=server.serve_forever, name="viewers", daemon=True)
     screen = server.screen

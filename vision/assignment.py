@@ -3,7 +3,8 @@
 
 By shortest augmenting paths with prices on rows and columns (Kuhn, *The Hungarian method for the
 assignment problem*, 1955; Jonker and Volgenant, 1987, for the paths). A frame has few people, and
-for that plain lists are as fast as any library and take no memory: SciPy's takes 40 MB.
+for that plain lists are as fast as any library and take no memory: SciPy's takes 52 MB
+(docs/performance.md).
 """
 
 from collections.abc import Sequence

@@ -221,7 +221,7 @@ class Worker:
         with Calls(f"detect {self.config.camera}") as calls:
             detector = self._detector
             if detector is None:
-                detector = (await calls.timed(_detector, self.config))[0]
+                detector = (await calls.timed(detector_of, self.config))[0]
             appearance, _ = await calls.timed(_appearance, self.config)
             seeing = Seeing(detector, appearance, self._placer, self._gate, self._recall)
             await self.announce()
@@ -418,10 +418,15 @@ def check(config: WorkerConfig) -> None:
     _appearance(config)
     config.framing.check()
     if config.detector != "ultralytics":
-        _detector(config)
+        detector_of(config)
 
 
-def _detector(config: WorkerConfig) -> Detector:
+def detector_of(config: WorkerConfig) -> Detector:
+    """Load the detector of a camera's settings.
+
+    Raises:
+        ModelError: A model file cannot be used.
+    """
     hands = None if config.hands is None else Path(config.hands)
     return build_guarded(
         config.detector,

@@ -96,7 +96,7 @@ def measure(
             live_s + 10,
             lambda at: measures.real_time(at, live_s, journal=journal, **store),
         ),
-        ("vision", 200 * vision, beside.measure if vision else lambda _: LEFT_OUT),
+        ("vision", 270 * vision, beside.measure if vision else lambda _: LEFT_OUT),
     ):
         say(f"{name} (about {seconds:.0f} s) ...")
         at = folder / name

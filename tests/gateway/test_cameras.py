@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``shelfgate camera``: what an installer types, and what comes of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,7 @@ from vision.geometry import Camera
 from vision.rendering import Renderer, Scene
 
 SIZE = (640, 480)
+PEOPLE = Path(__file__).parents[2] / "fixtures" / "model" / "people.onnx"
 EYE = Camera.looking_at((-2600, 0, 2700), (0, 100, 900), 320, SIZE, distortion=WIDE)
 STORE = """version = 1
 include = ["cameras.toml"]
@@ -174,6 +177,17 @@ def test_what_cannot_be_done_is_told_in_a_line(store, capsys, arguments, status,
     told = capsys.readouterr().err
     assert problem in told
     assert "Traceback" not in told
+
+
+def test_the_page_finds_persons_as_the_worker_does(store, tmp_path, capsys):
+    """With every setting of the worker's detector, and told before the camera is opened."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text(
+        'gateway = "gw-1"\ndatabase = "gw.db"\n[[vision]]\ncamera = "door"\nurl = "/none.mp4"\n'
+        f'model = "{PEOPLE}"\ninput_px = 512\n'
+    )
+    assert run("view", "door", "--settings", settings, "--store", store, "--port", "0") == 1
+    assert "takes 256 x 192 pixels alone, not 512" in capsys.readouterr().err
 
 
 def test_a_picture_without_the_board_or_the_tags_is_told(store, tmp_path, capsys):

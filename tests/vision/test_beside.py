@@ -75,3 +75,14 @@ def test_the_middle_of_several_runs_counts():
     runs = [[("a", value, "x", ">=", 2)] for value in (1.0, 3.0, 2.5)]
     assert beside.middle(runs) == [("a", 2.5, "x", ">=", 2)]
     assert beside.rows({"skipped": "not installed"}) == []
+
+
+def test_the_empty_aisle_is_measured_three_times_and_judged_by_the_median(tmp_path, monkeypatch):
+    shares = iter([1.5, 9.0, 2.5])
+    monkeypatch.setattr(beside, "missing", lambda: "")
+    monkeypatch.setattr(films, "make_clip", lambda *_: None)
+    monkeypatch.setattr(workers, "decoding", lambda *_: 1.0)
+    monkeypatch.setattr(workers, "own", lambda *_, **__: {"cpu_percent": next(shares)})
+    results = beside.measure(tmp_path, tmp_path, ("empty",))
+    assert len(results["empty"]) == 3
+    assert [row[1] for row in beside.rows(results)] == [1.0, 1.5]

@@ -69,6 +69,11 @@ def test_a_runtime_that_ends_its_process_is_found_out_in_another(monkeypatch):
     assert tried == [("opencv", str(PEOPLE), 256)]
     build_guarded("onnxruntime", PEOPLE, **options)
     assert len(tried) == 1
+    hands = str(options["hands"])
+    monkeypatch.setattr(guard, "run", lambda job: died(job) if job.model == hands else Outcome())
+    with pytest.raises(ModelError, match=r"hands.onnx: opencv ended with status -8"):
+        build_guarded("opencv", PEOPLE, **options)
+    assert tried[1:] == [("opencv", hands, None)]
     missing = Outcome(error="detector opencv: is not installed. Run pip", missing=True)
     monkeypatch.setattr(guard, "run", lambda _job: missing)
     with pytest.raises(RuntimeMissingError, match="Run pip"):

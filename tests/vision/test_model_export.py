@@ -29,7 +29,8 @@ def Dataset(items):
     return items
 def quantize(model, data, *, subset_size, preset):
     low, high = min(one.min() for one in data), max(one.max() for one in data)
-    words = [preset, subset_size, *map(list, {one.shape for one in data}), low >= 0, high <= 1]
+    words = [preset, subset_size, len({one.tobytes() for one in data})]
+    words += [*map(list, {one.shape for one in data}), low >= 0, high <= 1]
     Path(__file__).with_name("told").write_text(str([str(word) for word in words]))
     return model
 """
@@ -83,7 +84,8 @@ def test_int8_is_calibrated_on_pictures_as_the_model_takes_them(tmp_path, monkey
     made = convert(HANDS, "openvino-int8", tmp_path, seen)
     assert made.name == "hands_int8_openvino_model"
     told = (nncf / "told").read_text()
-    assert told == str(["mixed", str(PICTURES_MIN), "[1, 3, 192, 256]", "True", "True"])
+    distinct = str(PICTURES_MIN)
+    assert told == str(["mixed", str(PICTURES_MIN), distinct, "[1, 3, 192, 256]", "True", "True"])
 
 
 @needs_openvino
@@ -154,6 +156,18 @@ def test_a_place_that_takes_no_files_is_told_before_anything_is_made(tmp_path, c
     (tmp_path / "to" / "hands.onnx").mkdir(parents=True)
     assert export("--model", HANDS, "--to", tmp_path / "to") == 1
     assert "hands.onnx: Is a directory. Look at the disk" in capsys.readouterr().err
+
+
+def test_what_pnnx_wrote_and_ncnn_cannot_load_is_told_and_not_left_behind(tmp_path, monkeypatch):
+    pytest.importorskip("ncnn", reason="ncnn is not installed")
+    program = tmp_path / "pnnx"
+    program.write_text("#!/bin/sh\necho broken > model.ncnn.param\n: > model.ncnn.bin\n")
+    program.chmod(0o755)
+    module(monkeypatch, tmp_path / "lib", "pnnx", f"EXEC_PATH = {str(program)!r}\n")
+    to = tmp_path / "to"
+    with pytest.raises(ModelError, match=r"model\.ncnn\.param: no ncnn model"):
+        convert(HANDS, "ncnn", to)
+    assert list(to.iterdir()) == []
 
 
 def test_a_model_that_is_not_there_is_told(tmp_path, capsys):

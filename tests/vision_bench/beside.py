@@ -4,7 +4,8 @@
 The plain way is ultralytics' ``track()`` in a loop. Both watch the same rendered clips with the
 same weights at the same size, each in a process of its own on one core and one thread. Three times
 over each other, so that what else the machine does falls on both; the median counts. Needs
-ultralytics; ``make bench`` runs it once. Ends with status 1 where a limit is missed.
+ultralytics; ``make bench`` runs it once, but the empty aisle, which is near its limit, three times
+for the median. Ends with status 1 where a limit is missed.
 """
 
 import argparse
@@ -27,6 +28,7 @@ SLOW_RATE = 5
 SETTLED_S = 5.0
 """After so long the worker takes an aisle for empty."""
 DECODED_S = 6.0
+EMPTY_RUNS = 3
 PARTS = ("frames", "mixed", "empty")
 MODELS = ("people", "yolo11n-pose")
 """The one trained on rendered figures, and one of real size, untrained, that finds nobody."""
@@ -39,13 +41,14 @@ def missing():
     return f"{' and '.join(absent)} not installed (extra ultralytics)" if absent else ""
 
 
-def measure(folder, weights=None, parts=PARTS):
-    """Measure all of it once; return plain numbers, or ``{"skipped": why}``.
+def measure(folder, weights=None, parts=PARTS, empty_runs=EMPTY_RUNS):
+    """Measure all of it; return plain numbers, or ``{"skipped": why}``.
 
     Args:
         folder: For files, empty.
         weights: Folder of the models; they are made where none is given.
         parts: Which of :data:`PARTS` to measure.
+        empty_runs: How often to measure the empty aisle; everything else is measured once.
     """
     if missing():
         return {"skipped": missing()}
@@ -64,7 +67,10 @@ def measure(folder, weights=None, parts=PARTS):
         results["mixed"] = _mixed(folder / "mixed", mixed, weights / MODELS[0])
     if "empty" in parts:
         empty = films.make_clip(folder / "empty.mp4", [(0, 25.0)])
-        results["empty"] = _empty(folder / "empty", empty, weights / MODELS[1])
+        results["empty"] = [
+            _empty(folder / f"empty-{number}", empty, weights / MODELS[1])
+            for number in range(empty_runs)
+        ]
     return results
 
 
@@ -155,12 +161,15 @@ def rows(results):
             ("... ahead of it by", mixed["idf1_ahead"], "", ">=", -0.02),
         ]
     if "empty" in results:
-        empty = results["empty"]
-        found += [
-            ("vision, empty aisle: decoding, of a core", empty["decoding_percent"], "%", "", 0),
-            ("... all beyond decoding", empty["beyond_decoding_percent"], "%", "<=", 2),
-        ]
+        found += middle([_empty_rows(empty) for empty in results["empty"]])
     return found
+
+
+def _empty_rows(empty):
+    return [
+        ("vision, empty aisle: decoding, of a core", empty["decoding_percent"], "%", "", 0),
+        ("... all beyond decoding", empty["beyond_decoding_percent"], "%", "<=", 2),
+    ]
 
 
 def kept(value, relation, limit):
@@ -199,7 +208,7 @@ def main():
             sys.stderr.write(f"run {number + 1} of {options.runs} ...\n")
             at = Path(folder) / str(number)
             at.mkdir()
-            runs.append(measure(at, weights, options.parts))
+            runs.append(measure(at, weights, options.parts, empty_runs=1))
     told = middle([rows(run) for run in runs])
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")

@@ -3,7 +3,8 @@
 
 ``python -m tests.vision_bench.shop_daemon mixed 20004`` plays one case in real time: every process
 is a process, cameras are MJPEG over HTTP. A rendered floor is so plain that an empty store would
-count as a covered camera, so that is not asked. What is printed is the score of the daemon's
+count as a covered camera, so that is not asked; and who is out of sight is given up after 20 s, not
+120, so that a case ends sooner. What is printed is the score of the daemon's
 journal, and the receipts, in the journal and at the integrator.
 """
 

@@ -9,6 +9,7 @@ here and not in the store.
 import importlib.util
 import json
 import logging
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -81,7 +82,8 @@ def convert(source: Path, form: Form, target: Path, pictures: Path | None = None
 
     Raises:
         RuntimeMissingError: What makes the form is not installed.
-        ModelError: The model or the pictures cannot be used, or what came out does not work.
+        ModelError: The model or the pictures cannot be used, or what came out does not work; then
+            it is removed.
     """
     check_tool(form)
     folder = place(target, source.stem, form)
@@ -95,9 +97,15 @@ def convert(source: Path, form: Form, target: Path, pictures: Path | None = None
         _to_openvino(source, folder, pictures)
     (folder / METADATA_FILE).write_text(_metadata(told, _size_wh(source)), "utf-8")
     licence = source.with_name(source.name + ".license")
+    beside = folder.with_name(folder.name + ".license")
     if licence.exists():
-        folder.with_name(folder.name + ".license").write_bytes(licence.read_bytes())
-    _try(KINDS[form], folder)
+        beside.write_bytes(licence.read_bytes())
+    try:
+        _try(KINDS[form], folder)
+    except ModelError:
+        shutil.rmtree(folder)
+        beside.unlink(missing_ok=True)
+        raise
     return folder
 
 
