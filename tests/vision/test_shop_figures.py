@@ -146,3 +146,5 @@ def test_results_of_other_options_or_sources_are_played_again(tmp_path, monkeypa
     code.write_text("one = 2")
     assert run() == (3, [others.format(11)])
     assert run("--first", "20002") == (3, [others.format(11)])  # Other scripts for two seeds.
+    with pytest.raises(SystemExit, match="no case was played"):
+        run("--first", "300", "--seconds", "0")

@@ -298,6 +298,8 @@ def main():
         wrong = ", ".join(f"{way} {cases[-1].results[way].wrong}" for way in WAYS)
         units = cases[-1].results["simulated"].units
         sys.stderr.write(f"{kind} {seed}: of {units} units wrong or missing: {wrong}\n")
+    if not cases:
+        sys.exit(f"--seconds {options.seconds:g}: no case was played. Give more, or --cases")
     sys.stdout.write(table(cases) + "\n")
     return int(parted(cases, "simulated", "rendered")[0] > REACH)
 
