@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET
 
-from gateway.camera_files import CameraFiles, fronts_of
+from gateway.camera_files import CameraFiles, check_shape, fronts_of, in_words, of_shape, size_of
 from gateway.domain.store import Camera, FloorPoint, SpacePoint, Tag
 from gateway.store_edit import write_camera_keys
 from vision.boards import Board
@@ -25,7 +25,7 @@ from vision.calibration import (
 )
 from vision.calibration_pose import ViewFit, fit_view, unposed
 from vision.calibration_tags import find_tags, points_of, steady
-from vision.camera_tools.feed import CameraError, Feed, read_frames, write_bytes, write_picture
+from vision.camera_tools.feed import CameraError, read_frames, write_bytes, write_picture
 from vision.flats import Image
 from vision.geometry import CalibrationError
 from vision.overlay import Overlay, area_of
@@ -34,7 +34,6 @@ VIEWS_WANTED = 25
 LOOK_EVERY_S = 0.4
 SECONDS = 180.0
 TAG_FRAMES = 15
-SHAPE_SLACK = 0.005
 NUMBERS = 4, 5
 
 
@@ -107,12 +106,13 @@ def run_calibrate(args: argparse.Namespace) -> int:
         camera = _by_tags(camera, frames, files)
     elif args.point:
         camera = _by_points(camera, args.point)
+        if args.write and (args.sources or args.name in files.urls):
+            image = _look(args, files, camera)
     fit = fit_view(camera)
     _tell(camera, fit)
     if args.picture is not None:
         if image is None:
-            image = next(_frames(args, files, 1))
-        _check_shape(camera, image)
+            image = _look(args, files, camera)
         _draw(args.picture, image, camera, fit, files)
     if args.tags or args.point:
         keys = _point_keys(camera)
@@ -140,10 +140,10 @@ def _lens(args: argparse.Namespace, files: CameraFiles) -> int:
     else:
         sightings = _watch(args, files, board)
     fit = calibrate_lens(sightings, board, wide=args.wide)
-    if abs(fit.size_wh[0] / fit.size_wh[1] / (camera.size_px[0] / camera.size_px[1]) - 1) > 0.005:
+    if not of_shape(camera, fit.size_wh):
         raise CameraError(
-            f"camera {camera.name}: pictures of {fit.size_wh[0]} x {fit.size_wh[1]}, but size_px "
-            f"says {camera.size_px[0]} x {camera.size_px[1]}. Correct size_px, or the pictures"
+            f"camera {camera.name}: pictures of {in_words(fit.size_wh)}, but size_px "
+            f"says {in_words(camera.size_px)}. Correct size_px, or the pictures"
         )
     say(
         f"lens: {fit.views} views, {fit.field_deg:.0f} degrees across, corners fit to "
@@ -157,7 +157,7 @@ def _watch(args: argparse.Namespace, files: CameraFiles, board: Board) -> list[S
     """Look for the board in a live camera until it was everywhere."""
     kept: list[Sighting] = []
     sys.stderr.write(f"show board {board} to the camera: near and far, everywhere, tilted\n")
-    with Feed(args.name, files.url(args.name)) as feed:
+    with files.feed(args.name) as feed:
         end_s = time.monotonic() + args.seconds
         next_s = 0.0
         while time.monotonic() < end_s:
@@ -198,7 +198,7 @@ def _frames(args: argparse.Namespace, files: CameraFiles, count: int) -> Iterato
                 if given == count:
                     return
         return
-    with Feed(args.name, files.url(args.name)) as feed:
+    with files.feed(args.name) as feed:
         yield feed.newest()
         for _ in range(count - 1):
             try:
@@ -213,7 +213,7 @@ def _by_tags(camera: Camera, frames: Sequence[Image], files: CameraFiles) -> Cam
     tags: tuple[Tag, ...] = () if files.store is None else files.store.tags or ()
     if not tags:
         raise CameraError("tags: none in the store file. Add [[tag]] tables with their places")
-    _check_shape(camera, frames[-1])
+    check_shape(camera, size_of(frames[-1]))
     seen = steady(find_tags(image, tags) for image in frames)
     height, width = frames[-1].shape[:2]
     scale = camera.size_px[0] / width, camera.size_px[1] / height
@@ -287,13 +287,16 @@ def _tell(camera: Camera, fit: ViewFit) -> None:
         say("with so few points every view fits: give more of them to see how good it is")
 
 
-def _check_shape(camera: Camera, image: Image) -> None:
-    height, width = image.shape[:2]
-    if abs(width / height / (camera.size_px[0] / camera.size_px[1]) - 1.0) > SHAPE_SLACK:
-        raise CameraError(
-            f"camera {camera.name}: gives {width} x {height}, another shape than size_px, "
-            f"{camera.size_px[0]} x {camera.size_px[1]}. Correct size_px, or the camera's mode"
+def _look(args: argparse.Namespace, files: CameraFiles, camera: Camera) -> Image:
+    """Return a frame, which is of the shape that points are given in."""
+    image = next(_frames(args, files, 1))
+    check_shape(camera, size_of(image))
+    if size_of(image) != camera.size_px:
+        say(
+            f"camera {camera.name}: gives {in_words(size_of(image))}; points count in pixels of "
+            f"size_px, {in_words(camera.size_px)}, to which camera snapshot scales its picture"
         )
+    return image
 
 
 def _draw(path: Path, image: Image, camera: Camera, fit: ViewFit, files: CameraFiles) -> None:

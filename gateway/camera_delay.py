@@ -53,7 +53,7 @@ def run_delay(args: argparse.Namespace) -> int:
                 f"full brightness, and hold it before camera {args.name}. Enter begins."
             )
             sys.stdin.readline()
-            with Feed(args.name, files.url(args.name)) as feed:
+            with files.feed(args.name) as feed:
                 found = measured(args.name, _frames(feed, args.seconds), flashes)
         except KeyboardInterrupt:
             return 130

@@ -5,10 +5,13 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import ConfigError, Vision, load_settings
+from gateway.config import ConfigError
+from gateway.config_cameras import SHAPE_SLACK
+from gateway.config_settings import Watched, load_watched
 from gateway.config_store import read_store
 from gateway.domain.store import Camera, Store
-from vision.camera_tools.feed import CameraError
+from vision.camera_tools.feed import CameraError, Feed
+from vision.flats import Image
 from vision.geometry import ShelfFront
 from vision.worker import shelf_fronts
 
@@ -29,7 +32,7 @@ class CameraFiles:
 
     store: Store | None
     store_path: Path | None
-    vision: dict[str, Vision]
+    vision: dict[str, Watched]
     urls: dict[str, str]
 
     @classmethod
@@ -39,7 +42,7 @@ class CameraFiles:
         Raises:
             ConfigError: A file is wrong; points that a camera lacks are no error yet.
         """
-        tables = () if args.settings is None else load_settings(args.settings).vision
+        tables = () if args.settings is None else load_watched(args.settings)
         urls = {table.camera: table.url for table in tables}
         if getattr(args, "url", None) is not None:
             urls[args.name] = args.url
@@ -85,6 +88,47 @@ class CameraFiles:
                 f"camera {name}: no address. Give --settings with its [[vision]] table, or --url"
             )
         return self.urls[name]
+
+    def feed(self, name: str) -> Feed:
+        """Return a camera's frames, asked for as the worker asks for them.
+
+        Raises:
+            CameraError: Nobody said its address.
+        """
+        table = self.vision.get(name)
+        if table is None:
+            return Feed(name, self.url(name))
+        return Feed(name, self.url(name), resolution=table.resolution, fps=table.fps)
+
+
+def of_shape(camera: Camera, size_wh: tuple[int, int]) -> bool:
+    """Tell whether a picture's width and height are in the proportion of ``size_px``."""
+    wide, high = camera.size_px
+    return abs(size_wh[0] / size_wh[1] / (wide / high) - 1.0) <= SHAPE_SLACK
+
+
+def size_of(image: Image) -> tuple[int, int]:
+    """Return a picture's width and height."""
+    height, width = image.shape[:2]
+    return int(width), int(height)
+
+
+def check_shape(camera: Camera, size_wh: tuple[int, int]) -> None:
+    """Look whether a picture's width and height are in the proportion of ``size_px``.
+
+    Raises:
+        CameraError: They are not.
+    """
+    if not of_shape(camera, size_wh):
+        raise CameraError(
+            f"camera {camera.name}: gives {in_words(size_wh)}, another shape than size_px, "
+            f"{in_words(camera.size_px)}. Correct size_px, or the camera's mode"
+        )
+
+
+def in_words(size_wh: tuple[int, int]) -> str:
+    """Return a width and height as they are told."""
+    return f"{size_wh[0]} x {size_wh[1]}"
 
 
 def fronts_of(files: CameraFiles) -> tuple[ShelfFront, ...]:

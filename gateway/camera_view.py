@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pictures of ``shelfgate camera view``: frames with what a detector finds drawn on them."""
 
+import sys
 import threading
 import time
 from collections import deque
@@ -29,14 +30,19 @@ def show_camera(
     """
     table = files.vision.get(name) if persons else None
     detector: Detector | None = None
-    if table is not None:
+    if table is not None and table.model is None:
+        sys.stderr.write(
+            f"camera {name}: no model, so no persons are shown. Give model in its [[vision]] "
+            "table, or --no-persons\n"
+        )
+    elif table is not None:
         assert files.store is not None, "the overlay is made of it"
         detector = detector_of(worker_config(table, files.store))
     placer = Placer(overlay.view, overlay.size_wh, fronts_of(files))
     serving = threading.Thread(target=server.serve_forever, name="viewers", daemon=True)
     screen = server.screen
     try:
-        with Feed(name, files.url(name)) as feed:
+        with files.feed(name) as feed:
             feed.newest()  # A camera that is away is told before anybody opens the page.
             serving.start()
             _show(feed, detector, placer, overlay, screen)

@@ -11,15 +11,17 @@ from typing import Any
 
 from gateway.camera_calibrate import add_calibrate, run_board, run_calibrate, say
 from gateway.camera_delay import add_delay, run_delay
-from gateway.camera_files import CameraFiles, fronts_of, points_mm_of
+from gateway.camera_files import CameraFiles, fronts_of, in_words, of_shape, points_mm_of, size_of
+from gateway.domain.store import Camera
 from vision.boards import DEFAULT, BoardError
 from vision.calibration_pose import fit_view, view_of
 from vision.camera_tools.devices import find_devices
-from vision.camera_tools.feed import CameraError, Feed, measure, write_picture
+from vision.camera_tools.feed import CameraError, measure, write_picture
 from vision.camera_tools.live import PageServer, Screen
 from vision.detectors import ModelError
 from vision.geometry import CalibrationError
 from vision.overlay import Overlay, area_of
+from vision.scaling import shrunk
 
 HELP_WIDTH = 78
 MEASURE_S = 2.0
@@ -34,7 +36,8 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
         commands,
         "list",
         "Show USB cameras by names that stay the same, and the cameras of the settings: whether "
-        "each gives frames, their size and how many a second.",
+        "each gives frames, their size and how many a second, and what to do where the size is not "
+        "size_px.",
         "shelfgate camera list --settings settings.toml --store store.toml",
         run_list,
     )
@@ -42,8 +45,9 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     snapshot = _command(
         commands,
         "snapshot",
-        "Write one picture of a camera to a file; --overlay draws the floor's grid and the "
-        "shelves where the store file has them. Nothing else of shelfgate writes pictures.",
+        "Write one picture of a camera to a file, in the size of size_px where it has its shape; "
+        "--overlay draws the floor's grid and the shelves where the store file has them. Nothing "
+        "else of shelfgate writes pictures.",
         "shelfgate camera snapshot ceiling --settings settings.toml --store store.toml "
         "--output ceiling.png --overlay",
         run_snapshot,
@@ -142,17 +146,32 @@ def run_list(args: argparse.Namespace) -> int:
     files = CameraFiles.read(args)
     bad = 0
     say(f"cameras of {args.settings}: {len(files.urls) or 'none'}")
-    for name, url in files.urls.items():
+    for name in files.urls:
         known = files.find(name)
         about = "not in the store file" if known is None else _calibrated(files, name)
         try:
-            (width, height), rate = measure(name, url, MEASURE_S)
+            size_wh, rate = measure(files.feed(name), MEASURE_S)
         except CameraError as error:
             bad += 1
             say(f"  {name}: no frames, {about}\n    {error}")
             continue
-        say(f"  {name}: {width} x {height}, {rate:.1f} frames a second, {about}")
+        say(f"  {name}: {in_words(size_wh)}, {rate:.1f} frames a second, {about}")
+        if known is not None and size_wh != known.size_px:
+            bad += not of_shape(known, size_wh)
+            say(f"    {_sized(known, size_wh)}")
     return 1 if bad else 0
+
+
+def _sized(camera: Camera, size_wh: tuple[int, int]) -> str:
+    """Return what to do about a picture's size that is not ``size_px``."""
+    told = f"size_px is {in_words(camera.size_px)}"
+    if of_shape(camera, size_wh):
+        return (
+            f"{told}, of the same shape: frames are scaled to it. Read points off the picture "
+            "that camera snapshot writes"
+        )
+    remedy = f"Write size_px = [{size_wh[0]}, {size_wh[1]}] and calibrate again"
+    return f"{told}, another shape. {remedy}, or correct the camera's mode"
 
 
 def _calibrated(files: CameraFiles, name: str) -> str:
@@ -168,21 +187,29 @@ def _calibrated(files: CameraFiles, name: str) -> str:
 def run_snapshot(args: argparse.Namespace) -> int:
     """Write one picture."""
     files = CameraFiles.read(args)
-    files.camera(args.name)
+    camera = files.camera(args.name)
     overlay = _overlay(files, args.name) if args.overlay else None
-    with Feed(args.name, files.url(args.name)) as feed:
+    with files.feed(args.name) as feed:
         began_s, image = time.monotonic(), feed.newest()
         while time.monotonic() - began_s < SETTLE_S:
             try:
                 image = feed.newest()
             except CameraError:
                 break  # A file of one frame; that frame is there.
+    given = size_of(image)
+    if of_shape(camera, given) and given != camera.size_px:
+        image = shrunk(image, camera.size_px)
     if overlay is not None:
         overlay.floor(image)
         overlay.shelves(image)
     write_picture(args.output, image)
-    height, width = image.shape[:2]
-    say(f"{args.output}: {width} x {height} pixels of camera {args.name}")
+    told = f"{args.output}: {in_words(size_of(image))} pixels of camera {args.name}"
+    if not of_shape(camera, given):
+        say(f"{told}. These pixels are not size_px: {_sized(camera, given)}")
+    elif given != camera.size_px:
+        say(f"{told}, scaled from {in_words(given)} to size_px: points are read off here")
+    else:
+        say(told)
     return 0
 
 

@@ -217,6 +217,7 @@ def _check_files(document: Document, tables: list[Decoded], problems: Problems) 
                 if table.password_file is not None:
                     _check_secret(where.at("password_file"), table.password_file, problems)
             case Vision():
+                _check_url(where.at("url"), table.url, problems)
                 _check_model(where.at("model"), table.model, problems)
                 _check_model(where.at("hands"), table.hands, problems)
                 _check_file(where.at("reidentification"), table.reidentification, problems)
@@ -236,6 +237,26 @@ def _check_database(document: Document, problems: Problems) -> None:
         problems.add(place, "its folder does not exist", remedy)
     elif database.is_dir():
         problems.add(place, "is a folder", "Name a file in it")
+
+
+def _check_url(where: Where, url: str, problems: Problems) -> None:
+    """Look for the device or file that is meant where it is no address.
+
+    It may hold a login, so it is not told.
+    """
+    if "://" in url or (url.isascii() and url.isdigit()):
+        return
+    try:
+        found = not Path(url).is_dir() and Path(url).exists()
+    except (OSError, ValueError):
+        found = False
+    if not found:
+        remedy = (
+            "Begin an address with its scheme, such as rtsp://, or give a device or file by its "
+            "whole path"
+        )
+        problem = "has no scheme and names no device or file here"
+        problems.add(where, problem, remedy, severity="warning")
 
 
 def _check_model(where: Where, path: str | None, problems: Problems) -> None:

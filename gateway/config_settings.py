@@ -18,13 +18,14 @@ from drivers.network_port import address_of
 from drivers.registry import AnyDriverConfig
 from drivers.scanner.config import ScannerConfig
 from drivers.ssi.config import SsiConfig
-from gateway.config_read import Check, Decoded, read_table
+from gateway.config_read import Check, Decoded, closest, read_table
 from gateway.config_tables import Name
 from gateway.config_toml import ConfigError, Document, Problem, Problems, Where, load_document
 from gateway.domain.inputs import Tuning
 
 CREDENTIAL: Final = "credential:"
 SECRET_BYTES_MAX: Final = 4_096
+VISION_MAX: Final = 100
 
 File = Annotated[
     str,
@@ -158,8 +159,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     ] = 14.0
 
 
-class Vision(msgspec.Struct, frozen=True, kw_only=True):
-    """``[[vision]]``: one camera for the vision worker."""
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[vision]]`` as far as it is needed to look at a camera: the model may be absent."""
 
     camera: Name
     """Name of the camera in the store file."""
@@ -172,7 +173,7 @@ class Vision(msgspec.Struct, frozen=True, kw_only=True):
             "/dev/v4l/by-id/… or its number, or a file",
         ),
     ]
-    model: File
+    model: File | None = None
     """Model of persons: a file, or the folder that an export wrote."""
     hands: File | None = None
     """Heatmap model for hands; the pose model's wrists when absent."""
@@ -229,6 +230,19 @@ class Vision(msgspec.Struct, frozen=True, kw_only=True):
     ] = 5.0
 
 
+class Vision(Watched, frozen=True, kw_only=True):
+    """``[[vision]]``: one camera for the vision worker."""
+
+    model: File
+    """As above; the worker needs one."""
+
+
+class _Cameras(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of which the cameras alone are read."""
+
+    vision: Annotated[tuple[Watched, ...], Meta(max_length=VISION_MAX)] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an operator decides. Paths are absolute."""
 
@@ -245,7 +259,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Without one, no entry token is valid."""
     device: Annotated[tuple[AnyDriverConfig, ...], Meta(max_length=1_000)] = ()
     """Devices on serial lines; those on MQTT need no table."""
-    vision: Annotated[tuple[Vision, ...], Meta(max_length=100)] = ()
+    vision: Annotated[tuple[Vision, ...], Meta(max_length=VISION_MAX)] = ()
 
 
 @dataclass(frozen=True)
@@ -273,6 +287,25 @@ def read_settings(path: Path) -> SettingsRead:
     _check_names(tables, problems)
     good = None if problems.errors else settings
     return SettingsRead(good, document, tables, problems.found)
+
+
+def load_watched(path: Path) -> tuple[Watched, ...]:
+    """Read the cameras of a settings file, of which the rest may be unfinished.
+
+    Raises:
+        ConfigError: The file is no TOML, or lists every error in its ``[[vision]]`` tables.
+    """
+    document = load_document(path)
+    problems = Problems()
+    tables: list[Decoded] = []
+    names = [item.encode_name for item in msgspec.structs.fields(Settings)]
+    # A name nearly right is told as such, as everywhere.
+    value = {key: part for key, part in document.data.items() if closest(key, names) == "vision"}
+    read = read_table(_Cameras, Where(document), problems, value, decoded=tables)
+    _check_names(tables, problems)
+    if read is None or problems.errors:
+        raise ConfigError(problems.errors)
+    return read.vision
 
 
 def read_secret(path: str) -> str:
@@ -395,7 +428,7 @@ def _check_names(tables: list[Decoded], problems: Problems) -> None:
         seen.add((what, name))
 
     for where, table in tables:
-        if isinstance(table, Vision):
+        if isinstance(table, Watched):
             once(where.at("camera"), "camera", table.camera)
         elif isinstance(table, AnyDriverConfig):
             once(where.at("name"), "device", table.device)

@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing is an extra: how to say that its library is not there."""
+"""Drawing is an extra: how to say that its library is not there, and how to keep it quiet.
+
+Whoever draws imports this before anything of matplotlib.
+"""
+
+import logging
+
+# Its import tells of its font cache, so this has to come before that.
+logging.getLogger("matplotlib").setLevel(logging.WARNING)
 
 
 def without_plots(error: ModuleNotFoundError) -> str:

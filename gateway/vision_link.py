@@ -13,7 +13,7 @@ from drivers.mqtt.client import Connection, Will, connect
 from drivers.mqtt.config import MqttConfig
 from gateway.app import BROKER_BACKOFF, mqtt_config
 from gateway.config import Settings
-from gateway.config_settings import Vision
+from gateway.config_settings import Vision, Watched
 from gateway.config_toml import Problem, Problems, Where
 from gateway.domain.store import Store
 from gateway.supervise import supervise
@@ -124,8 +124,9 @@ def check_vision(cameras: Sequence[tuple[Where, Vision]], store: Store) -> list[
     return problems.found
 
 
-def worker_config(table: Vision, store: Store) -> WorkerConfig:
-    """Return what the worker of one camera needs, from both files."""
+def worker_config(table: Watched, store: Store) -> WorkerConfig:
+    """Return what the worker of one camera needs, from both files; the table has a model."""
+    assert table.model is not None, "looked at before"
     camera = next(camera for camera in store.cameras if camera.name == table.camera)
     return WorkerConfig(
         store=store.name,

@@ -80,6 +80,7 @@ def fit_view(camera: store.Camera) -> ViewFit:
     points_px = [point.px for point in camera.floor_points]
     points_mm = [(*point.mm, 0.0) for point in camera.floor_points]
     if camera.lens is UNSET:
+        _check_count(camera, "floor points", len(points_px))
         view: View = FloorView.from_points(
             points_px,
             [point[:2] for point in points_mm],
@@ -90,6 +91,7 @@ def fit_view(camera: store.Camera) -> ViewFit:
     if camera.space_points is not UNSET:
         points_px += [point.px for point in camera.space_points]
         points_mm += [point.mm for point in camera.space_points]
+    _check_count(camera, "points", len(points_px))
     found = pose_from_points(unposed(camera.lens, camera.size_px), points_px, points_mm)
     if camera.position_mm is not None:
         far = float(np.linalg.norm(found.position_mm - camera.position_mm))
@@ -100,6 +102,14 @@ def fit_view(camera: store.Camera) -> ViewFit:
                 "position_mm. Measure again, or remove position_mm"
             )
     return fit_of(found, points_px, points_mm)
+
+
+def _check_count(camera: store.Camera, kind: str, count: int) -> None:
+    if count < POINTS_MIN:
+        raise CalibrationError(
+            f"camera {camera.name}: has {count} {kind}. Give {POINTS_MIN} or more with shelfgate "
+            f"camera calibrate {camera.name} --point=PX,PY,X,Y … --write, or --tags"
+        )
 
 
 def unposed(lens: store.Lens, size_px: tuple[int, int]) -> Camera:

@@ -25,14 +25,19 @@ def homography_from_points(source: npt.ArrayLike, target: npt.ArrayLike) -> Floa
     The least-squares solution of the normalised direct linear transform.
 
     Raises:
-        CalibrationError: Fewer than four points, or points (nearly) in a line.
+        CalibrationError: Fewer than four points, not as many of both, or (nearly) in a line.
     """
     from_points = np.asarray(source, dtype=np.float64).reshape(-1, 2)
     to_points = np.asarray(target, dtype=np.float64).reshape(-1, 2)
-    if len(from_points) != len(to_points) or len(from_points) < POINTS_MIN:
+    if len(from_points) != len(to_points):
         raise CalibrationError(
-            f"floor points: {len(from_points)} and {len(to_points)} given. "
-            f"Give at least {POINTS_MIN}, each in pixels and in mm"
+            f"floor points: {len(from_points)} of one kind and {len(to_points)} of the other. "
+            "Give each in pixels and in mm"
+        )
+    if len(from_points) < POINTS_MIN:
+        raise CalibrationError(
+            f"floor points: {len(from_points)} given. Give at least {POINTS_MIN}, each in pixels "
+            "and in mm"
         )
     if not (np.isfinite(from_points).all() and np.isfinite(to_points).all()):
         raise CalibrationError("floor points: not all are finite numbers. Correct them")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A story as a picture: weights, wrists, and what was believed of them."""
 
-import logging
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -17,7 +16,6 @@ from matplotlib.ticker import PercentFormatter
 from gateway.why.facts import SHORT, Curve, Evidence, Moved, Point, Story, deeds_of, latest
 from gateway.why.words import Namer, percent
 
-logging.getLogger("matplotlib").setLevel(logging.WARNING)  # It tells of its font cache.
 SIZE_INCHES: Final = (11.0, 9.6)
 DPI: Final = 130
 PLATES: Final = ("#1f4e79", "#c8791b", "#4c8c4a", "#8a5a9e", "#7f7f7f")

@@ -54,7 +54,7 @@ def test_a_camera_that_is_not_there_is_told_with_what_to_do(tmp_path):
 
 
 def test_a_camera_is_measured(film):
-    size, rate = measure("door", str(film), 0.4)
+    size, rate = measure(Feed("door", str(film)), 0.4)
     assert size == (64, 48)
     assert 5 < rate <= 60
 

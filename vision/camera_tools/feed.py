@@ -37,10 +37,20 @@ class Feed:
     Args:
         name: The camera, for messages.
         url: What OpenCV opens.
+        resolution: ``(width, height)`` that a device is asked for.
+        fps: Frames a second that a device is asked for.
     """
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        resolution: tuple[int, int] | None = None,
+        fps: float | None = None,
+    ) -> None:
         self._name, self._url = name, url
+        self._resolution, self._fps = resolution, fps
         self._changed = threading.Condition()
         self._image: Image | None = None
         self._reason: str | None = None
@@ -87,7 +97,7 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            source = CameraSource(self._url)
+            source = CameraSource(self._url, resolution=self._resolution, fps=self._fps)
         except OSError as error:
             self._end(str(error))
             return
@@ -118,13 +128,17 @@ class Feed:
             self._changed.notify_all()
 
 
-def measure(name: str, url: str, seconds: float) -> tuple[tuple[int, int], float]:
-    """Return a camera's picture size and how many frames a second it gives.
+def measure(camera: Feed, seconds: float) -> tuple[tuple[int, int], float]:
+    """Return a camera's picture size ``(width, height)`` and how many frames a second it gives.
+
+    Args:
+        camera: Not yet entered.
+        seconds: How long to count.
 
     Raises:
         CameraError: It gives none.
     """
-    with Feed(name, url) as feed:
+    with camera as feed:
         image = feed.newest()
         began_s, before = time.monotonic(), feed.count
         while time.monotonic() - began_s < seconds:

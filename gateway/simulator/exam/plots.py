@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plots of the exam: a reliability diagram, and what the scales read in the worst cases."""
 
-import logging
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from gateway.simulator.exam.score import Result, figures
 from gateway.simulator.exam.stage import RATE_HZ, seconds
 from gateway.simulator.exam.suite import EXAMINEES, Plan, Results
 
-logging.getLogger("matplotlib").setLevel(logging.WARNING)  # It tells of its font cache.
 DRAWN = 4
 """Worst cases that are drawn."""
 LEAST_DRAWN_G = 15.0

@@ -153,6 +153,23 @@ def test_check_finds_what_only_both_files_together_show(folder):
     assert any(problem.startswith("warning: ") and "entry" in problem for problem in found)
 
 
+def test_a_cameras_address_without_a_scheme_that_names_nothing_is_told(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "clip.mp4").touch()
+    (folder / "clips").mkdir()
+    good = ["rtsp://192.0.2.1/1", "0", "/dev/null", "clip.mp4"]
+    bad = ["eve:secret@192.0.2.1/1", "/dev/video-none", "none.mp4", "clips"]
+    text = SETTINGS
+    for number, url in enumerate(good + bad):
+        text += f"[[vision]]\ncamera = 'c{number}'\nurl = '{url}'\nmodel = 'clip.mp4'\n"
+    (folder / "settings.toml").write_text(text)
+    found = [problem for problem in checked(folder) if ".url: " in problem]
+    assert len(found) == len(bad)
+    assert all(problem.startswith("warning: ") for problem in found)
+    assert f"vision[{len(good)}].url: has no scheme and names no device or file here" in found[0]
+    assert "secret" not in found[0]
+
+
 def test_a_model_may_be_the_folder_of_an_export(folder):
     made = folder / "people_ncnn_model"
     made.mkdir()

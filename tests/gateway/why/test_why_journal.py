@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """``shelfgate why`` from a journal: what it says of one event, and of what it does not find."""
 
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,6 +16,7 @@ from gateway.why.records import Index, choose
 from tests.gateway.domain.scene import JAM, OIL, TEA, Scene
 from tests.gateway.why.conftest import write_segment
 
+ROOT = Path(__file__).parents[3]
 COLUMNS = 100
 
 
@@ -280,6 +284,20 @@ def test_the_picture_is_a_png(day, tmp_path, why, journal, name):
     assert status == 0, err
     assert path.read_bytes().startswith(b"\x89PNG")
     assert str(path) in err
+
+
+def test_matplotlib_does_not_tell_of_its_font_cache(tmp_path):
+    pytest.importorskip("matplotlib", reason="the plots extra is not installed")
+    code = "import logging; logging.basicConfig(level=logging.INFO); import gateway.why.command"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}, gateway.why.picture"],
+        env=os.environ | {"MPLCONFIGDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert list(tmp_path.glob("fontlist*")), "it has made one"
+    assert done.stderr == ""
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch, day, tmp_path, why, journal):
