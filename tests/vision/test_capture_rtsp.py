@@ -76,7 +76,7 @@ def test_frozen_covered_killed_and_started_again(camera, capture_of, caplog):
 
         camera.kill()
         told = changes.get(timeout=WAIT_S)
-        assert told == f"rtsp://127.0.0.1:{camera.port}/cam: gives no more frames"
+        assert told == f"rtsp://127.0.0.1:{camera.port}: gives no more frames"
         camera.start()
         assert changes.get(timeout=WAIT_S) is None
         assert changes.empty()

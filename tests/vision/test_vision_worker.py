@@ -266,12 +266,12 @@ def test_without_a_connection_frames_are_lost_and_counted_and_the_worker_goes_on
 
 def test_a_view_or_model_that_cannot_be_used_is_refused(tmp_path):
     broker = None
-    with pytest.raises(CalibrationError, match="at least 4"):
+    with pytest.raises(CalibrationError, match="Give 4 or more"):
         Worker(config(floor_points=POINTS[:3]), broker)
     with pytest.raises(CalibrationError, match="Give position_mm"):
         Worker(config(position_mm=None), broker)
 
-    with pytest.raises(CalibrationError, match="at least 4"):
+    with pytest.raises(CalibrationError, match="Give 4 or more"):
         check(config(floor_points=POINTS[:3]))
     rubbish = tmp_path / "rubbish.onnx"
     rubbish.write_bytes(b"no model")
