@@ -15,15 +15,15 @@ from vision.camera_tools.feed import CameraError
 from vision.film import Film, blank
 
 
-def frames(flashes, delay_s, *, rate=15.0, seconds=20.0, patch=40, seed=1):
+def frames(flashes, delay_s, *, rate=15.0, seconds=20.0, patch=12, seed=1):
     """Yield frames of a camera that sees the page in a corner, with noise, so much too late."""
     rng = np.random.default_rng(seed)
     for at_s in 1_000.0 + np.arange(0.0, seconds, 1.0 / rate):
         arrived_s = at_s + delay_s + rng.uniform(0.0, 0.01)
-        image = rng.integers(90, 110, (240, 320, 3), dtype=np.uint8)
+        image = rng.integers(90, 110, (72, 96, 3), dtype=np.uint8)
         [white] = flashes.white(np.array([at_s]))
         if patch:
-            image[30 : 30 + patch, 200 : 200 + patch] = 200 if white else 40
+            image[9 : 9 + patch, 60 : 60 + patch] = 200 if white else 40
         yield arrived_s, image
 
 
