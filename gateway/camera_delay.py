@@ -7,9 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from gateway.camera_calibrate import say
-from gateway.camera_files import CameraFiles
+from gateway.camera_files import CameraFiles, page_at
 from vision.camera_tools.delay import Flashes, FlashServer, measured
 from vision.camera_tools.feed import Feed
 from vision.flats import Image
@@ -36,15 +37,7 @@ def run_delay(args: argparse.Namespace) -> int:
     files = CameraFiles.read(args)
     files.camera(args.name)
     flashes = Flashes(secrets.randbits(32))
-    try:
-        server = FlashServer(args.host, args.port, flashes)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        sys.stderr.write(
-            f"--port {args.port}: cannot be opened at {args.host}: {reason}. "
-            "Choose another --port or --host\n"
-        )
-        return 1
+    server = page_at(partial(FlashServer, flashes=flashes), args.host, args.port)
     with server:
         threading.Thread(target=server.serve_forever, name="page", daemon=True).start()
         try:

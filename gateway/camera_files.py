@@ -2,8 +2,11 @@
 """What the camera commands need of settings and store file, which may still be unfinished."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.config import ConfigError
 from gateway.config_cameras import SHAPE_SLACK
@@ -14,6 +17,8 @@ from vision.camera_tools.feed import CameraError, Feed
 from vision.flats import Image
 from vision.geometry import ShelfFront
 from vision.worker import shelf_fronts
+
+Page = TypeVar("Page", bound=ThreadingHTTPServer)
 
 UNFINISHED = ("floor_points", "space_points")
 """Keys of a camera that calibrating it is to find."""
@@ -140,3 +145,18 @@ def points_mm_of(camera: Camera) -> list[tuple[float, float, float]]:
     """Return the places of a camera's points, of both kinds."""
     places = [(*point.mm, 0.0) for point in camera.floor_points]
     return places + [point.mm for point in camera.space_points or ()]
+
+
+def page_at(make: Callable[[str, int], Page], host: str, port: int) -> Page:
+    """Return a page's server, listening.
+
+    Raises:
+        CameraError: It cannot listen there.
+    """
+    try:
+        return make(host, port)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CameraError(
+            f"--port {port}: cannot be opened at {host}: {reason}. Choose another --port or --host"
+        ) from error

@@ -6,12 +6,21 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gateway.camera_calibrate import add_calibrate, run_board, run_calibrate, say
 from gateway.camera_delay import add_delay, run_delay
-from gateway.camera_files import CameraFiles, fronts_of, in_words, of_shape, points_mm_of, size_of
+from gateway.camera_files import (
+    CameraFiles,
+    fronts_of,
+    in_words,
+    of_shape,
+    page_at,
+    points_mm_of,
+    size_of,
+)
 from gateway.domain.store import Camera
 from vision.boards import DEFAULT, BoardError
 from vision.calibration_pose import fit_view, view_of
@@ -220,15 +229,7 @@ def run_view(args: argparse.Namespace) -> int:
     files = CameraFiles.read(args)
     overlay = _overlay(files, args.name)
     screen = Screen()
-    try:
-        server = PageServer(args.host, args.port, args.name, screen)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        sys.stderr.write(
-            f"--port {args.port}: cannot be opened at {args.host}: {reason}. "
-            "Choose another --port or --host\n"
-        )
-        return 1
+    server = page_at(partial(PageServer, name=args.name, screen=screen), args.host, args.port)
     with server:
         host, port = server.server_address[:2]
         say(f"http://{host!s}:{port}/ shows camera {args.name}; Ctrl-C ends it")
