@@ -156,7 +156,7 @@ def page_at(make: Callable[[str, int], Page], host: str, port: int) -> Page:
     try:
         return make(host, port)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise CameraError(
             f"--port {port}: cannot be opened at {host}: {reason}. Choose another --port or --host"
         ) from error
