@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a driver stopped. Anything else that a driver raises is a bug and ends the process."""
 
+from typing import Self
+
 
 class DriverError(Exception):
     """The device or the line to it failed; the supervisor retries with backoff."""
@@ -14,6 +16,12 @@ class DriverError(Exception):
 
 class DeviceGoneError(DriverError):
     """The port vanished or the connection failed: unplugged, powered off, or reset."""
+
+    @classmethod
+    def of_line(cls, device: str, url: str, error: OSError) -> Self:
+        """Return what to say of a line that cannot be opened, or that was lost."""
+        problem = f"{url}: {error.strerror or error}"
+        return cls(device, problem, "Check the cable, and who may open the port")
 
 
 class DeviceSilentError(DriverError):

@@ -28,6 +28,7 @@ from gateway.domain.store import Camera, FloorPoint, Store
 from gateway.simulator.store_files import write_store
 from tests.brokers import MOSQUITTO
 from tests.e2e.helpers import Peer, Program, outside_broker
+from tests.endure import say
 from vision.film import Film
 from vision.sequences import FPS, Step, sequence
 
@@ -314,12 +315,6 @@ def told(plan, outcome):
     ]
     lines += [f"WRONG: {one}" for one in outcome.wrong]
     return "\n".join([*lines, "NOT FLAT, or not well" if outcome.wrong else "FLAT"])
-
-
-def say(text):
-    """Print a line of progress at once."""
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stdout.flush()
 
 
 def main(arguments=None):

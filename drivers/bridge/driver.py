@@ -86,11 +86,7 @@ class BridgeDriver:
                 "Check the bridge's power, the baud rate and the format",
             ) from None
         except OSError as error:
-            raise DeviceGoneError(
-                config.device,
-                f"{config.url}: {error.strerror or error}",
-                "Check the cable, and who may open the port",
-            ) from error
+            raise DeviceGoneError.of_line(config.device, config.url, error) from error
 
 
 class Block:

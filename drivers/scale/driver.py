@@ -76,8 +76,4 @@ class ScaleDriver:
                 "Check the scale's power, and protocol, baud and line in the settings",
             ) from None
         except OSError as error:
-            raise DeviceGoneError(
-                config.device,
-                f"{config.url}: {error.strerror or error}",
-                "Check the cable, and who may open the port",
-            ) from error
+            raise DeviceGoneError.of_line(config.device, config.url, error) from error

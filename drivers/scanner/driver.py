@@ -111,11 +111,7 @@ class ScannerDriver:
                         else:
                             intake.drop(line.device, _reason(result))
         except OSError as error:
-            raise DeviceGoneError(
-                line.device,
-                f"{line.url}: {error.strerror or error}",
-                "Check the cable, and who may open the port",
-            ) from error
+            raise DeviceGoneError.of_line(line.device, line.url, error) from error
 
     async def _receive(self, stream: ByteStream, decoder: Decoding, intake: Intake) -> list[Result]:
         """Wait for bytes, or for the pause that ends a scan; return what they ended."""
