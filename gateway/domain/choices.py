@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways to explain one move: what it was, whose hand and whose cart, given what carts hold."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from math import exp, hypot, log
 from types import MappingProxyType
@@ -184,17 +184,41 @@ def returned(
         known: What products weigh.
         place: How well a move's place fits where a product belongs.
     """
+    return [
+        one
+        for gtin, of_it in held_of(items).items()
+        for one in returned_of(move, of_it, known.get(gtin), place(move, gtin))
+    ]
+
+
+def held_of(items: Sequence[Item]) -> dict[str, tuple[Item, ...]]:
+    """Return the latest units of each product in a cart, by GTIN, that are thought of."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        if item.count > 0:
+            found.setdefault(item.gtin, []).append(item)
+    return {gtin: tuple(found[gtin][-UNITS_MAX:]) for gtin in sorted(found)}
+
+
+def returned_of(
+    move: Move, of_it: Sequence[Item], known: Known | None, fit: float
+) -> list[Returned]:
+    """Return what of one product's units in a cart may have come back by a move.
+
+    Args:
+        move: What came.
+        of_it: The units.
+        known: What it weighs.
+        fit: How well the move's place fits where it belongs.
+    """
     found = []
-    for gtin in sorted({item.gtin for item in items}):
-        of_it = [item for item in items if item.gtin == gtin and item.count > 0][-UNITS_MAX:]
-        fit = place(move, gtin)
-        for quantity in range(1, min(len(of_it), TAKEN_BACK_MAX) + 1):
-            if not _may_weigh(move, quantity, of_it, known.get(gtin)):
-                continue
-            prior = PUT_BACK + max(fit, ELSEWHERE) - 0.5 * (quantity - 1)
-            for units in sorted(set(combinations(of_it, quantity))):
-                weight = _weighed_again(move, units, known.get(gtin))
-                found.append(Returned(weight + prior, units, fit < ELSEWHERE))
+    for quantity in range(1, min(len(of_it), TAKEN_BACK_MAX) + 1):
+        if not _may_weigh(move, quantity, of_it, known):
+            continue
+        prior = PUT_BACK + max(fit, ELSEWHERE) - 0.5 * (quantity - 1)
+        for units in sorted(set(combinations(of_it, quantity))):
+            weight = _weighed_again(move, units, known)
+            found.append(Returned(weight + prior, units, fit < ELSEWHERE))
     return found
 
 
@@ -233,14 +257,16 @@ class Weigher:
         self._who: dict[Move, Who] = {}
         self._endings: dict[tuple[Move, Load, tuple[Lying, ...]], Choices] = {}
         self._taken: dict[tuple[Move, tuple[Lying, ...]], Choices] = {}
-        self._put: dict[tuple[Move, str, tuple[Item, ...]], Choices] = {}
+        self._back_of: dict[tuple[Move, tuple[Item, ...]], list[Returned]] = {}
+        self._put: dict[Move, dict[tuple[str, tuple[Item, ...]], Choices]] = {}
 
-    def choices(self, move: Move, one: Child) -> Iterator[Choices]:
-        """Yield the ways to explain a move, given what carts and shelves hold."""
-        yield from self._plain(move, one)
+    def choices(self, move: Move, one: Child) -> list[Choices]:
+        """Return the ways to explain a move, given what carts and shelves hold."""
+        found = self._plain(move, one)
         for load in one.loads:
             if load.shelf == self._scenery.shelf and not set(load.plates).isdisjoint(move.plates):
-                yield self._ended(move, load, one)
+                found.append(self._ended(move, load, one))
+        return found
 
     def _ended(self, move: Move, load: Load, one: Child) -> Choices:
         if move.total_g + load.total_g > 0:  # What carts hold matters.
@@ -251,23 +277,20 @@ class Weigher:
             known = self._endings[key] = self._resumed(move, load, one)
         return known
 
-    def _plain(self, move: Move, one: Child) -> Iterator[Choices]:
-        """Yield the ways to explain a move by itself."""
+    def _plain(self, move: Move, one: Child) -> list[Choices]:
+        """Return the ways to explain a move by itself."""
         if move not in self._who:
             self._who[move] = self._scenery.who(move)
         if move.total_g > 0 and not self._scenery.carts:
-            yield self._anybody(move, one)
-            return
-        yield self._homely(move)
+            return [self._anybody(move, one)]
+        found = [self._homely(move)]
         if move.total_g < 0:
             if one.lying:
-                yield self._misplaced(move, one.lying)
-            return
+                found.append(self._misplaced(move, one.lying))
+            return found
         if self._scenery.unseen:
-            yield self._returned(move, one)
-        for session, items in one.carts.items():
-            if items:
-                yield self._given(move, session, items)
+            found.append(self._returned(move, one))
+        return found + self._given(move, one.carts)
 
     def _resumed(self, move: Move, load: Load, one: Child) -> Choices:
         """Return how a move may end what a hand began: it lets go, or takes at last."""
@@ -371,25 +394,39 @@ class Weigher:
         self._taken[key] = found = likeliest(found)
         return found
 
-    def _given(self, move: Move, session: str, items: tuple[Item, ...]) -> Choices:
-        """Return the units of one cart that may have come back."""
-        key = (move, session, items)
-        known = self._put.get(key)
-        if known is None:
-            known = self._put[key] = self._put_backs(move, session, items)
-        return known
+    def _given(self, move: Move, carts: Mapping[str, tuple[Item, ...]]) -> list[Choices]:
+        """Return the units of each cart that may have come back; nothing of most carts may have."""
+        put = self._put.setdefault(move, {})
+        found = []
+        for cart in carts.items():
+            known = put.get(cart)
+            if known is None:
+                known = put[cart] = self._put_backs(move, *cart)
+            if known:
+                found.append(known)
+        return found
 
     def _put_backs(self, move: Move, session: str, items: tuple[Item, ...]) -> Choices:
         who = self._who[move]
         handed = self._scenery.left.get(session, HANDED_OVER)
         share = log(exp(who.get(session, NOT_THERE)) + handed)
-        scenery, found = self._scenery, []
-        for one in returned(move, items, scenery.known, scenery.place):
-            gtin, units = one.units[0].gtin, one.units
-            act = self._sketch(move, session, gtin, len(units), misplaced=one.misplaced)
-            put = self._laid(move, units) if one.misplaced else ()
-            found.append(Choice(one.loglik + share, act, units, session, put=put))
+        found = []
+        for gtin, of_it in held_of(items).items():
+            for one in self._back(move, gtin, of_it):
+                act = self._sketch(move, session, gtin, len(one.units), misplaced=one.misplaced)
+                put = self._laid(move, one.units) if one.misplaced else ()
+                found.append(Choice(one.loglik + share, act, one.units, session, put=put))
         return likeliest(found)[:CHOICES_MAX]
+
+    def _back(self, move: Move, gtin: str, of_it: tuple[Item, ...]) -> list[Returned]:
+        """Return what of some units may have come back: many carts share most of what they hold."""
+        key = (move, of_it)
+        known = self._back_of.get(key)
+        if known is None:
+            fit = self._scenery.place(move, gtin)
+            weight = self._scenery.known.get(gtin)
+            known = self._back_of[key] = returned_of(move, of_it, weight, fit)
+        return known
 
     def _laid(self, move: Move, units: tuple[Item, ...]) -> tuple[Lying, ...]:
         plate = self._scenery.plate_names[move.main]

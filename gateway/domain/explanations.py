@@ -22,8 +22,8 @@ BEHIND: Final = 10.0
 """Less likely than the best by this, as a logarithm: not kept."""
 MORE: Final = 5.0
 """What carts and loads may be worth beyond the bound of a reading."""
-PAIRS_MAX: Final = 80
-"""So many explanations with a reading are weighed for one change."""
+MOVES_MAX: Final = 100
+"""So many moves are weighed for one change: those of each explanation with each reading."""
 CHILDREN_MAX: Final = 96
 PARTIAL_MAX: Final = 8
 LOADS_MAX: Final = 6
@@ -118,8 +118,10 @@ def _children(
     pairs.sort(key=lambda pair: -pair[0])
     children: list[Child] = []
     floor = -1e18
-    for bound, number, reading in pairs[:PAIRS_MAX]:
-        if bound + MORE < floor:
+    moves = 0
+    for bound, number, reading in pairs:
+        moves += len(reading.moves)
+        if bound + MORE < floor or moves > MOVES_MAX:
             break
         one = beam[number]
         begun = Child(one.logp + reading.loglik, one.carts, one.lying, (), number, one.loads)

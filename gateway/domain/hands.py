@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.domain.layout import ShelfPlaces
+from gateway.domain.middle import median
 from gateway.domain.people import Person
 
 Floats = NDArray[np.float64]
@@ -107,7 +108,7 @@ def _feet(
     if not feet_mm:
         return None
     x_mm, y_mm = shelf.front_point((place.low_mm + place.high_mm) / 2)
-    far_mm = float(np.median([hypot(x - x_mm, y - y_mm) for x, y in feet_mm]))
+    far_mm = float(median([hypot(x - x_mm, y - y_mm) for x, y in feet_mm]))
     beyond = max(far_mm - FEET_REACH_MM, 0.0) / FEET_SIGMA_MM
     return -min(beyond**2, 16.0)
 

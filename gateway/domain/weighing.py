@@ -25,6 +25,7 @@ from gateway.domain.episodes import (
     is_trifle,
     net,
 )
+from gateway.domain.middle import median
 from gateway.domain.segments import (
     LEAST_SIGMAS,
     MISSING_MAX,
@@ -292,7 +293,7 @@ def _shake(state: ShelfState, look: _Look) -> float:
         return 0.0
     excess_g2 = look.spread_g2 - look.sway_g2 - state.sigma_g**2
     known = excess_g2[np.isfinite(excess_g2)]
-    return max(float(np.median(known)), 0.0) if len(known) else 0.0
+    return max(float(median(known)), 0.0) if len(known) else 0.0
 
 
 def _noise_from_differences(smooth: Floats) -> Floats:
@@ -300,7 +301,7 @@ def _noise_from_differences(smooth: Floats) -> Floats:
     # Medians of three share samples, and often are the same one, up to two places apart.
     lag = min(3, len(smooth) - 1)
     differences = np.abs(smooth[lag:] - smooth[:-lag])
-    estimate: Floats = np.clip(np.median(differences, axis=0) * 1.05, SIGMA_MIN_G, SIGMA_MAX_G)
+    estimate: Floats = np.clip(median(differences, axis=0) * 1.05, SIGMA_MIN_G, SIGMA_MAX_G)
     return estimate
 
 
@@ -397,7 +398,7 @@ def _shaken(state: ShelfState, first: int, rows: int, bins: int) -> Floats:
     if plates < SHAKEN_PLATES_MIN or rows < 2:
         return np.zeros(bins)
     excess_g2 = part.reshape(-1, rows, plates).var(axis=1) - 2.0 * state.sigma_g**2
-    shake_g2 = np.maximum(np.median(np.nan_to_num(excess_g2), axis=1), 0.0)
+    shake_g2 = np.maximum(median(np.nan_to_num(excess_g2), axis=1), 0.0)
     shake_g2 = np.convolve(shake_g2, np.ones(5) / 5.0, "same") if len(shake_g2) >= 5 else shake_g2
     return np.concatenate((np.zeros(max(bins - len(shake_g2), 0)), shake_g2))[-bins:]
 

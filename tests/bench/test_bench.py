@@ -74,15 +74,15 @@ def test_a_limit_that_is_missed_is_said():
 
 
 def test_the_work_of_a_busy_store_is_bounded(monkeypatch):
-    """What each change costs is counted: pairs that are weighed, and choices of each move."""
-    pairs, real = [], explanations._assign
+    """What each change costs is counted: moves that are weighed with explanations."""
+    weighed, real = [], explanations._assign
 
     def counted(begun, moves, weigher, floor):
-        pairs[-1] += 1
+        weighed[-1] += len(moves)
         return real(begun, moves, weigher, floor)
 
     def begin(*args, **wanted):
-        pairs.append(0)
+        weighed.append(0)
         return extend(*args, **wanted)
 
     extend = changes.extend
@@ -91,4 +91,4 @@ def test_the_work_of_a_busy_store_is_bounded(monkeypatch):
     spent_ms, told = busy.costs(8.0)
     assert told >= 12
     assert len(spent_ms) > 300
-    assert 1 < max(pairs) <= explanations.PAIRS_MAX
+    assert 1 < max(weighed) <= explanations.MOVES_MAX
