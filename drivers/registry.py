@@ -4,6 +4,7 @@
 Those of this repository are a plain match. Those of other packages are asked for by name.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol, TypeGuard, get_args
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from drivers import outside
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
+from drivers.identity import SameDevice, usb_name
 from drivers.keyboard import driver as keyboard
 from drivers.keyboard.config import KeyboardConfig
 from drivers.keyboard.port import keyboard_opener
@@ -55,6 +57,7 @@ def build(
     clock: Clock,
     open_stream: OpenStream,
     judge: Judge,
+    identify: Callable[[str], str | None] = usb_name,
 ) -> Driver:
     """Make the driver of one device.
 
@@ -63,7 +66,10 @@ def build(
         clock: Stamps its inputs.
         open_stream: Opens its port, for example ``drivers.network_port.open_port``.
         judge: Says what was scanned, for scanners.
+        identify: Tells which USB device is behind a path; None: unknown.
     """
+    usb = getattr(config, "usb", None)
+    open_stream = SameDevice(config.device, open_stream, usb=usb, identify=identify).open
     match config:
         case BridgeConfig():
             return BridgeDriver(config, clock=clock, open_stream=open_stream)
