@@ -1,8 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which drivers there are, and how each is made of its settings. A plain match: no discovery."""
+"""Which drivers there are, and how each is made of its settings.
 
+Those of this repository are a plain match. Those of other packages are asked for by name.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol, TypeGuard, get_args
+
+import msgspec
+
+from drivers import outside
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
+from drivers.identity import SameDevice, usb_name
 from drivers.keyboard import driver as keyboard
 from drivers.keyboard.config import KeyboardConfig
 from drivers.keyboard.port import keyboard_opener
@@ -19,14 +29,35 @@ from gateway.domain.store import Shelf, Store
 
 AnyDriverConfig = BridgeConfig | ScaleConfig | ScannerConfig | SsiConfig | KeyboardConfig
 """One ``[[device]]`` table of the settings; its key ``driver`` says which."""
+NAMES: Final = tuple(str(one.__struct_config__.tag) for one in get_args(AnyDriverConfig))
+
+
+class DeviceConfig(Protocol):
+    """A ``[[device]]`` table, of whichever driver."""
+
+    @property
+    def name(self) -> str:
+        """Return its name in the store file."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Return its name in inputs and events."""
+        ...
+
+
+def is_device(table: msgspec.Struct) -> TypeGuard[DeviceConfig]:
+    """Tell whether a table of the settings is a device's."""
+    return table.__struct_config__.tag_field == "driver"
 
 
 def build(
-    config: AnyDriverConfig,
+    config: DeviceConfig,
     *,
     clock: Clock,
     open_stream: OpenStream,
     judge: Judge,
+    identify: Callable[[str], str | None] = usb_name,
 ) -> Driver:
     """Make the driver of one device.
 
@@ -35,7 +66,10 @@ def build(
         clock: Stamps its inputs.
         open_stream: Opens its port, for example ``drivers.network_port.open_port``.
         judge: Says what was scanned, for scanners.
+        identify: Tells which USB device is behind a path; None: unknown.
     """
+    usb = getattr(config, "usb", None)
+    open_stream = SameDevice(config.device, open_stream, usb=usb, identify=identify).open
     match config:
         case BridgeConfig():
             return BridgeDriver(config, clock=clock, open_stream=open_stream)
@@ -47,10 +81,13 @@ def build(
             line = ssi.line_of(config)
         case KeyboardConfig():
             line, open_stream = keyboard.line_of(config), keyboard_opener()
+        case _:
+            make = _outside(config).build
+            return make(config, clock=clock, open_stream=open_stream, judge=judge)
     return scanner.ScannerDriver(line, clock=clock, open_stream=open_stream, judge=judge)
 
 
-def problems(config: AnyDriverConfig, store: Store) -> list[str]:
+def problems(config: DeviceConfig, store: Store) -> list[str]:
     """Say what in a device's settings does not fit the store; empty when all does."""
     match config:
         case BridgeConfig():
@@ -73,6 +110,13 @@ def problems(config: AnyDriverConfig, store: Store) -> list[str]:
             if all(one.name != config.name for one in store.scanners):
                 return [f"{config.device}: the store has no scanner of this name. Correct the name"]
             return []
+        case _:
+            return _outside(config).problems(config, store)
+
+
+def _outside(config: DeviceConfig) -> outside.Family:
+    assert isinstance(config, msgspec.Struct)
+    return outside.find(str(config.__struct_config__.tag))
 
 
 def _shelf(config: BridgeConfig | ScaleConfig, store: Store) -> Shelf | None:

@@ -29,6 +29,7 @@ from gateway.config import ConfigError, Settings, load_store
 from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
 from gateway.database import Database, Limits, Row, open_database
+from gateway.device_server import DeviceServer, socket_of
 from gateway.domain.effects import AnyEffect, Backfill, EraseShopper, Look, OpenDoor, Reply
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import (
@@ -176,7 +177,10 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             sources = [group.create_task(work, name=name) for name, work in self._sources() if work]
             pipeline = group.create_task(self._pipeline.run(), name="pipeline")
-            services = [group.create_task(self._upkeep(), name="upkeep")]
+            services = [
+                group.create_task(self._upkeep(), name="upkeep"),
+                group.create_task(self._device_server().run(), name="device-server"),
+            ]
             if self._upstream is not None:
                 services.append(group.create_task(self._upstream.run(), name="uplink"))
             self._notifier.ready()
@@ -336,11 +340,7 @@ class Daemon:
         while True:
             await asyncio.sleep(UPKEEP_S)
             self._from_upstream.retry()
-            lost = sorted(
-                name
-                for name, device in self._engine.state.devices.items()
-                if device.lost_ns is not None
-            )
+            lost = sorted(name for name, gone in self._devices_lost().items() if gone)
             if self._upstream is not None:
                 self._upstream.set_degraded(lost)
             state = self._engine.state
@@ -349,6 +349,15 @@ class Daemon:
                 f"uplink {'online' if self._engine.link_online else 'offline'}, "
                 f"{len(lost)} devices lost"
             )
+
+    def _device_server(self) -> DeviceServer:
+        path = socket_of(self._settings.database)
+        return DeviceServer(path, self._intake, self._clock, self._devices_lost)
+
+    def _devices_lost(self) -> dict[str, bool]:
+        """Return every device of the store, and whether it is lost."""
+        devices = self._engine.state.devices
+        return {name: device.lost_ns is not None for name, device in devices.items()}
 
     def _listen_to_signals(self, stop: "asyncio.Future[str]") -> None:
         loop = asyncio.get_running_loop()

@@ -74,6 +74,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     _add_daemon(commands)
     _add_tools(commands)
     _add_why(commands, wanted)
+    _add_devices(commands, wanted)
     _add_camera(commands, wanted)
     _add_simulation(commands, wanted)
     _add_model(commands, wanted)
@@ -199,6 +200,27 @@ def _add_why(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
 
         command.add_arguments(why)
         why.set_defaults(run=command.run_why)
+
+
+def _add_devices(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
+    devices = _command(
+        commands,
+        "devices",
+        "List ports, cameras and what the in-store broker knows, by names that stay; find out what "
+        "is on a port (--probe); watch what each device sends.",
+        (
+            "shelfgate devices --settings settings.toml --store store.toml",
+            "shelfgate devices --probe /dev/ttyUSB0",
+            "shelfgate devices watch --settings settings.toml --store store.toml",
+        ),
+        None,
+    )
+    if wanted == "devices":
+        from gateway.app import mqtt_config  # noqa: PLC0415
+        from gateway.devices import add_arguments, run_devices  # noqa: PLC0415
+
+        add_arguments(devices)
+        devices.set_defaults(run=lambda args: run_devices(args, mqtt_config))
 
 
 def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401

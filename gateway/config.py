@@ -200,7 +200,7 @@ def _check_against(
             problem = f"camera {table.camera} is not in the store file"
             remedy = f"Known there: {', '.join(sorted(cameras)) or 'none; add [[camera]]'}"
             problems.add(where.at("camera"), problem, remedy)
-    elif isinstance(table, registry.AnyDriverConfig):
+    elif registry.is_device(table):
         needed = "gondola" if table.device.startswith("shelf/") else "scanner"
         if needed not in doubtful:
             for text in registry.problems(table, store):

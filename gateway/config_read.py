@@ -33,6 +33,7 @@ class _Reading:
     problems: Problems
     checks: Mapping[type, Check]
     decoded: list[Decoded]
+    others: Mapping[str, type[Any] | None]
 
 
 def read_table(
@@ -43,6 +44,7 @@ def read_table(
     *,
     checks: Mapping[type, Check] | None = None,
     decoded: list[Decoded] | None = None,
+    others: Mapping[str, type[Any] | None] | None = None,
 ) -> T | None:
     """Read one table into a frozen struct.
 
@@ -56,14 +58,16 @@ def read_table(
         value: The table; the whole document when absent.
         checks: What else to look at in each struct of a class, once its keys are right.
         decoded: Takes each struct that could be read, with its place, whatever is wrong elsewhere.
+        others: Further members of tagged unions, by tag; None: why there is none is told already.
 
     Returns:
         The struct, or None when a key of the table was wrong.
     """
     table = where.document.data if value is None else value
+    decoded = [] if decoded is None else decoded
     try:
         result = _read_struct(
-            cls, table, where, _Reading(problems, checks or {}, [] if decoded is None else decoded)
+            cls, table, where, _Reading(problems, checks or {}, decoded, others or {})
         )
     except _Bad:
         return None
@@ -239,11 +243,12 @@ def _choose(
     if tag_field not in table:
         reading.problems.add(where.at(tag_field), "missing", f"Give one of: {', '.join(by_tag)}")
         raise _Bad
-    chosen = by_tag.get(str(table[tag_field]))
+    tag = str(table[tag_field])
+    chosen = by_tag.get(tag) or reading.others.get(tag)
+    if chosen is None and tag in reading.others:
+        raise _Bad
     if chosen is None:
-        reading.problems.add(
-            where.at(tag_field), f"unknown {tag_field}", nearest(str(table[tag_field]), by_tag)
-        )
+        reading.problems.add(where.at(tag_field), f"unknown {tag_field}", nearest(tag, by_tag))
         raise _Bad
     return chosen
 

@@ -15,9 +15,10 @@ from msgspec import Meta
 
 from drivers.bridge.config import BridgeConfig
 from drivers.network_port import address_of
-from drivers.registry import AnyDriverConfig
+from drivers.registry import AnyDriverConfig, is_device
 from drivers.scanner.config import ScannerConfig
 from drivers.ssi.config import SsiConfig
+from gateway.config_outside import outside_drivers
 from gateway.config_read import Check, Decoded, closest, read_table
 from gateway.config_tables import Name
 from gateway.config_toml import ConfigError, Document, Problem, Problems, Where, load_document
@@ -258,7 +259,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     entry: Entry | None = None
     """Without one, no entry token is valid."""
     device: Annotated[tuple[AnyDriverConfig, ...], Meta(max_length=1_000)] = ()
-    """Devices on serial lines; those on MQTT need no table."""
+    """Devices on serial lines; those on MQTT need no table. Drivers of other packages have tables
+    of their own classes."""
     vision: Annotated[tuple[Vision, ...], Meta(max_length=VISION_MAX)] = ()
 
 
@@ -283,7 +285,14 @@ def read_settings(path: Path) -> SettingsRead:
         document = load_document(path)
     except ConfigError as error:
         return SettingsRead(None, None, tables, error.problems)
-    settings = read_table(Settings, Where(document), problems, checks=_CHECKS, decoded=tables)
+    settings = read_table(
+        Settings,
+        Where(document),
+        problems,
+        checks=_CHECKS,
+        decoded=tables,
+        others=outside_drivers(document, problems),
+    )
     _check_names(tables, problems)
     good = None if problems.errors else settings
     return SettingsRead(good, document, tables, problems.found)
@@ -430,9 +439,11 @@ def _check_names(tables: list[Decoded], problems: Problems) -> None:
     for where, table in tables:
         if isinstance(table, Watched):
             once(where.at("camera"), "camera", table.camera)
-        elif isinstance(table, AnyDriverConfig):
+        elif is_device(table):
             once(where.at("name"), "device", table.device)
-            once(where.at("url"), "port", table.url)
+            url = getattr(table, "url", None)
+            if url is not None:
+                once(where.at("url"), "port", url)
 
 
 def _default_port(tls: Tls | None) -> int:

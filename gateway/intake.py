@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from drivers.ports import Clock
+from gateway.device_meter import Meter
 from gateway.domain.inputs import AnyInput, Dropped, People, Samples, Stamp, Tick
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Intake:
         """
         self.totals: Counter[str] = Counter()
         """Drops since the start, by reason."""
+        self.observer: Meter | None = None
+        """Sees what comes and what is refused, while somebody watches."""
         self._clock = clock
         self._stream_max = stream_max
         self._others_max = others_max
@@ -106,6 +109,8 @@ class Intake:
         self._dropped[key] += count
         if reason in self.totals or len(self.totals) < COUNTERS_MAX:
             self.totals[reason] += count
+        if self.observer is not None:
+            self.observer.drop(device, reason, count)
 
     # Where the engine takes it.
 
@@ -180,6 +185,8 @@ class Intake:
             # It waited for room or for its token: the engine's time never goes back.
             item = msgspec.structs.replace(item, at=last)
         self._last = item.at
+        if self.observer is not None:
+            self.observer.offer(item)
         cell = _Cell(item)
         self._cells.append(cell)
         if isinstance(item, Samples | People):

@@ -7,14 +7,16 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final, NoReturn
 
-from drivers.errors import DriverError
+from drivers.errors import DriverError, OtherDeviceError
 from drivers.ports import Clock, Intake
 from gateway.backoff import Backoff
 from gateway.domain.inputs import DeviceStatus
 
 log = logging.getLogger(__name__)
 
-USUAL: Final = Backoff()
+DEVICES: Final = Backoff(first_s=0.5, cap_s=1.0)
+"""Of a cable that is put back nobody tells the daemon, so it looks: opening a port that is not
+there costs as little as asking whether it is. Long waits are for what would be burdened."""
 
 
 async def supervise(
@@ -22,13 +24,14 @@ async def supervise(
     run: Callable[[Callable[[], None]], Awaitable[None]],
     *,
     random: Random,
-    backoff: Backoff = USUAL,
+    backoff: Backoff = DEVICES,
     on_change: Callable[[DriverError | None], None] | None = None,
 ) -> NoReturn:
     """Run a driver for ever, restarting it after a ``DriverError``.
 
-    An outage is logged twice, when it starts and when it ends, and never in between. Any other
-    exception passes through: the task group then stops the daemon and systemd restarts it.
+    An outage is logged twice, when it starts and when it ends; in between only that another device
+    is there, which is no matter of waiting. Any other exception passes through: the task group then
+    stops the daemon and systemd restarts it.
 
     Args:
         name: The device or link, as logs call it.
@@ -41,28 +44,38 @@ async def supervise(
     failures = 0
     lost = False
     up = False
+    other = ""
 
     def came_up() -> None:
-        nonlocal failures, lost, up
+        nonlocal failures, lost, up, other
         if lost:
             log.info("%s is back after %d failed attempts", name, failures)
         if not up and on_change is not None:
             on_change(None)
-        failures, lost, up = 0, False, True
+        failures, lost, up, other = 0, False, True, ""
 
     while True:
         try:
             await run(came_up)
         except DriverError as error:
             failures += 1
-            if not lost:
-                log.warning("%s is down: %s", name, error)
-                if on_change is not None:
-                    on_change(error)
+            other = _logged(name, error, lost=lost, other=other)
+            if not lost and on_change is not None:
+                on_change(error)
             lost, up = True, False
         else:
             raise AssertionError(f"{name}: a driver returned instead of failing")
         await asyncio.sleep(backoff.delay_s(failures, random.random))
+
+
+def _logged(name: str, error: DriverError, *, lost: bool, other: str) -> str:
+    """Log a failure if it is news; return what was last said of another device in this outage."""
+    is_other = isinstance(error, OtherDeviceError)
+    if not lost:
+        log.warning("%s is down: %s", name, error)
+    elif is_other and str(error) != other:
+        log.warning("%s", error)
+    return str(error) if is_other else other
 
 
 def status_reporter(

@@ -40,6 +40,8 @@ class Reading:
     sps: float | None
     raw: dict[int, int | None]
     """ADC counts by channel, two's complement; None: not ready or saturated."""
+    dev: str | None = None
+    """What the bridge calls itself; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class _Line(msgspec.Struct):
     t: Annotated[int, Meta(ge=0, lt=T_MS_WRAP)]
     ch: Annotated[list[tuple[int, int | None]], Meta(min_length=1, max_length=CHANNELS_MAX)]
     sps: Annotated[float, Meta(gt=0, le=10_000)] | None = None
+    dev: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
 _LINE: Final = msgspec.json.Decoder(_Line)
@@ -144,12 +147,12 @@ class Decoder:
         elif self._crc_required:
             raise _NoiseError("no checksum")
         message = _LINE.decode(line)
-        if not message.boot.isprintable():
-            raise _NoiseError("control characters in boot")
+        if not (message.boot + (message.dev or "")).isprintable():
+            raise _NoiseError("control characters in boot or dev")
         raw = {channel: self._counts(counts) for channel, counts in message.ch}
         if len(raw) != len(message.ch):
             raise _NoiseError("a channel is given twice")
-        return Reading(message.boot, message.seq, message.t, message.sps, raw)
+        return Reading(message.boot, message.seq, message.t, message.sps, raw, message.dev)
 
     def _csv(self, line: bytes) -> Reading | None:
         if line.startswith(b"seq,"):

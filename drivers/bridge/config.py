@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from drivers.identity import UsbName
+
 
 class BridgeConfig(
     msgspec.Struct,
@@ -23,6 +25,10 @@ class BridgeConfig(
     channels: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=64)]
     """The bridge's channel of each plate, in the shelf's plate order."""
     baud: Annotated[int, msgspec.Meta(gt=0)] = 115_200
+    usb: UsbName | None = None
+    """The USB device that has to be on the port; when absent, the one found first after a start."""
+    dev: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    """What the bridge has to call itself; when absent, what the first one after a start does."""
     format: Literal["json", "csv"] = "json"
     encoding: Literal["signed", "offset-binary"] = "signed"
     """How the firmware writes the ADC's 24 bits."""

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 from drivers.bridge.codec import T_MS_WRAP, Decoder, Noise, Reading
 from drivers.bridge.config import BridgeConfig
-from drivers.errors import DeviceGoneError, DeviceSilentError
+from drivers.errors import DeviceGoneError, DeviceSilentError, OtherDeviceError
 from drivers.ports import Clock, Intake, OpenStream
 from gateway.domain.inputs import Samples
 
@@ -45,6 +45,10 @@ class BridgeDriver:
         self._clock = clock
         self._open = open_stream
         self._draw = draw
+        self._dev = config.dev
+        """What the bridge that belongs here calls itself; None while that is not known."""
+        self._stranger: str | None = None
+        """Another name, in the line before."""
 
     async def run(self, intake: Intake, came_up: Callable[[], None]) -> NoReturn:
         """Open the port and hand on what the bridge measures.
@@ -52,6 +56,7 @@ class BridgeDriver:
         Raises:
             DeviceGoneError: The port cannot be opened, or was lost.
             DeviceSilentError: No good line for ``silence_ms_max``.
+            OtherDeviceError: The bridge has another name than it had, or should have.
         """
         config = self._config
         decoder = Decoder(
@@ -73,6 +78,9 @@ class BridgeDriver:
                         if isinstance(result, Noise):
                             intake.drop(config.device, result.reason)
                             continue
+                        if self._is_strange(result):
+                            intake.drop(config.device, "malformed")
+                            continue
                         came_up()
                         silence.reschedule(loop.time() + silence_s)
                         for block in blocks.add(result):
@@ -87,6 +95,24 @@ class BridgeDriver:
             ) from None
         except OSError as error:
             raise DeviceGoneError.of_line(config.device, config.url, error) from error
+
+    def _is_strange(self, reading: Reading) -> bool:
+        """Tell whether a line is of another bridge: its counts would be other weights.
+
+        Raises:
+            OtherDeviceError: It is the second one: no letter was damaged on the way.
+        """
+        self._dev = self._dev or reading.dev
+        strange = reading.dev is not None and reading.dev != self._dev
+        if strange and reading.dev == self._stranger:
+            problem = f"bridge {reading.dev} is on {self._config.url}, where {self._dev} belongs"
+            remedy = (
+                "If it was exchanged, calibrate its plates, write "
+                f'dev = "{reading.dev}" in its table and restart'
+            )
+            raise OtherDeviceError(self._config.device, problem, remedy)
+        self._stranger = reading.dev if strange else None
+        return strange
 
 
 class Block:

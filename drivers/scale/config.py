@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.identity import UsbName
 from drivers.scale.codecs.lines import LinesFormat
 from drivers.scale.frames import Line
 from drivers.scale.reading import Unit
@@ -41,6 +42,8 @@ class ScaleConfig(
     protocol: Protocol
     baud: Annotated[int, Meta(gt=0)] | None = None
     """The protocol's usual one when absent."""
+    usb: UsbName | None = None
+    """The USB device that has to be on the port; when absent, the one found first after a start."""
     line: Annotated[Line, Meta(description='"8N1", "7E1", "7O1" or "7N2"')] | None = None
     """Bits, parity and stop bits; the protocol's usual ones when absent."""
     talk: Annotated[Literal["listen", "poll"], Meta(description='"listen" or "poll"')] | None = None

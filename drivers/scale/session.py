@@ -33,10 +33,6 @@ class Memory:
 
     serial: str | None
     """Of the scale that belongs on this line; None while nothing is known."""
-    refused: str | None = None
-    """Serial number of the scale that was refused last, once one was read."""
-    heard: bool = False
-    """Whether a weight was ever taken."""
     unit: str | None = None
     """What the scale showed last."""
     net: bool | None = None
@@ -119,6 +115,7 @@ class Session:
 
     async def _take(self, result: Result) -> None:
         if isinstance(result, Noise):
+            log.debug("%s: %s: %s", self._config.device, result.reason, result.detail)
             self._intake.drop(self._config.device, result.reason)
         greeted = self._talk.greeted
         await self._send(self._talk.heard(result, self._loop.time()))
@@ -128,7 +125,6 @@ class Session:
         if not isinstance(result, Reading) or not self._talk.greeted:
             return
         self._alive()
-        self._memory.heard = True
         self._note(result)
         now_ns = self._clock.stamp().mono_ns
         self._hand_on(now_ns)
@@ -185,14 +181,9 @@ class Session:
             if serial is None:
                 remedy = f"Connect {known}, or remove serial from its table and restart"
             where = f"is on {self._config.url}, where {known} belongs"
-            error = OtherDeviceError(
+            raise OtherDeviceError(
                 device, f"scale {serial or 'without a serial number'} {where}", remedy
             )
-            # That the line was lost is said already, and the reason is another one now.
-            if self._memory.heard and self._memory.refused != serial:
-                self._memory.refused = serial
-                log.warning("%s", error)
-            raise error
         if self._talk.who and known is None:
             log.info("%s: scale %s", device, ", ".join(filter(None, self._talk.who.values())))
         self._memory.serial = serial or known

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from drivers.identity import UsbName
+
 RepeatMs = Annotated[
     int,
     msgspec.Meta(ge=0, le=10_000, description="milliseconds, 0 to 10000; 1000 to 1500 is usual"),
@@ -27,6 +29,8 @@ class ScannerConfig(
     """Path of the serial port, best one under ``/dev/serial/by-id``, ``socket://host:port`` or
     ``listen://address:port``."""
     baud: Annotated[int, msgspec.Meta(gt=0)] = 115_200
+    usb: UsbName | None = None
+    """The USB device that has to be on the port; when absent, the one found first after a start."""
     prefix: Annotated[
         str,
         msgspec.Meta(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from drivers.identity import UsbName
 from drivers.scanner.config import RepeatMs
 
 
@@ -23,6 +24,8 @@ class SsiConfig(
     url: str
     """Path of the serial port, or ``socket://host:port``."""
     baud: Annotated[int, msgspec.Meta(gt=0)] = 9_600
+    usb: UsbName | None = None
+    """The USB device that has to be on the port; when absent, the one found first after a start."""
     repeat_ms: RepeatMs = 1_200
     """The same code again within this long is the same scan."""
 

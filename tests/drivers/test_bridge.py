@@ -22,7 +22,7 @@ from drivers.bridge.codec import (
 )
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import Blocks, BridgeDriver
-from drivers.errors import DeviceGoneError, DeviceSilentError
+from drivers.errors import DeviceGoneError, DeviceSilentError, DriverError, OtherDeviceError
 from gateway.intake import Intake
 from tests.virtual_time import LoopClock, run_virtual
 
@@ -50,7 +50,7 @@ def test_the_documented_line_is_read():
         b'"ch":[[0,123456],[1,-8821],[2,null]]}\r\n'
     )
     [reading] = Decoder().feed(line)
-    assert reading == Reading("9f3a", 1234, 1583245, 10.0, {0: 123456, 1: -8821, 2: None})
+    assert reading == Reading("9f3a", 1234, 1583245, 10.0, {0: 123456, 1: -8821, 2: None}, "sh07")
 
 
 def test_csv_is_read_with_empty_cells_and_its_header_is_no_noise():
@@ -295,7 +295,7 @@ def run_driver(modem, **config):
             open_stream=modem.open,
             draw=lambda: "drawn",
         )
-        with pytest.raises((DeviceGoneError, DeviceSilentError)) as raised:
+        with pytest.raises(DriverError) as raised:
             await driver.run(intake, lambda: ups.append(1))
         return raised.value, intake, ups
 
@@ -332,6 +332,25 @@ def test_noise_alone_is_silence_and_each_line_of_it_is_counted():
 def test_missing_lines_are_counted_as_a_gap():
     (_, intake, _), _ = run_driver(NullModem(json_line(0, 0), json_line(5, 500)))
     assert intake.totals == {"gap": 4}
+
+
+def test_another_bridge_is_refused_and_a_damaged_name_is_noise():
+    names = ["sh07", "sh17", "sh07", "sh08", "sh08"]
+    lines = [json_line(n, n * 100, dev=name, crc=False) for n, name in enumerate(names)]
+    (error, intake, ups), _ = run_driver(NullModem(*lines))
+    assert isinstance(error, OtherDeviceError)
+    assert str(error) == (
+        "shelf/g2.s1: bridge sh08 is on /dev/ttyUSB0, where sh07 belongs. If it was exchanged, "
+        'calibrate its plates, write dev = "sh08" in its table and restart'
+    )
+    assert len(ups) == 2
+    assert intake.totals["malformed"] == 2
+    (error, _, ups), _ = run_driver(NullModem(*lines[3:]), dev="sh07")
+    assert isinstance(error, OtherDeviceError)
+    assert not ups
+    (error, _, ups), _ = run_driver(NullModem(*lines[3:]), dev="sh08")
+    assert isinstance(error, DeviceSilentError)
+    assert len(ups) == 2
 
 
 def test_a_port_that_vanishes_is_gone():

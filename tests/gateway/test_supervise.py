@@ -3,11 +3,12 @@
 
 import asyncio
 import logging
+from itertools import pairwise
 from random import Random
 
 import pytest
 
-from drivers.errors import DeviceGoneError
+from drivers.errors import DeviceGoneError, OtherDeviceError
 from gateway.backoff import Backoff
 from gateway.intake import Intake
 from gateway.supervise import status_reporter, supervise
@@ -43,6 +44,60 @@ def test_an_outage_is_logged_once_and_retried_with_growing_delays(caplog):
         "scale-7 is down: scale-7: no such device. Check the cable",
         "scale-7 is back after 5 failed attempts",
     ]
+
+
+def test_another_device_in_an_outage_is_logged_once_beside_it(caplog):
+    caplog.set_level(logging.INFO)
+
+    def other(name):
+        return OtherDeviceError("scale-7", f"{name} is there", "Write it down")
+
+    script = [gone(), other("B"), gone(), other("B"), other("C"), None, gone(), other("C"), None]
+
+    async def flaky(came_up):
+        error = script.pop(0)
+        if error is not None:
+            raise error
+        came_up()
+        if script:
+            await asyncio.sleep(5)
+            raise gone()
+        await asyncio.Event().wait()
+
+    async def main():
+        async with asyncio.timeout(60):
+            await supervise("scale-7", flaky, random=Random(1), backoff=STEADY)
+
+    with pytest.raises(TimeoutError):
+        run_virtual(main())
+    down = "scale-7 is down: scale-7: no such device. Check the cable"
+    assert [record.message for record in caplog.records] == [
+        down,
+        "scale-7: B is there. Write it down",
+        "scale-7: C is there. Write it down",
+        "scale-7 is back after 5 failed attempts",
+        down,
+        "scale-7: C is there. Write it down",
+        "scale-7 is back after 3 failed attempts",
+    ]
+
+
+def test_a_device_is_looked_for_within_a_second_for_as_long_as_it_takes():
+    attempts_at_s = []
+
+    async def away(_came_up):
+        attempts_at_s.append(asyncio.get_running_loop().time())
+        raise gone()
+
+    async def main():
+        async with asyncio.timeout(3_600):
+            await supervise("scale-7", away, random=Random(1))
+
+    with pytest.raises(TimeoutError):
+        run_virtual(main())
+    pauses_s = [after - before for before, after in pairwise(attempts_at_s)]
+    assert max(pauses_s) <= 1.0
+    assert min(pauses_s) >= 0.25
 
 
 def test_a_bug_is_not_retried():

@@ -107,3 +107,60 @@ def test_the_installer_says_how_it_is_used():
 def test_a_shell_script_is_clean(script):
     done = run(tool("shellcheck", "shellcheck"), ROOT / script)
     assert done.returncode == 0, done.stdout
+
+
+# Rules of udev.
+
+RULES = FOLDER / "70-shelfgate.rules"
+KEY = re.compile(
+    r'(?P<key>[A-Z]+)(?:\{(?P<of>[\w./]+)\})?(?P<operator>==|!=|\+=|:=|-=|=)"(?P<value>[^"]*)"'
+)
+MATCHED = {"ACTION", "SUBSYSTEM", "DRIVER", "ATTR", "ENV", "TEST"}
+SET = {"ENV", "ATTR", "GROUP", "MODE", "GOTO", "LABEL"}
+
+
+def rules():
+    """Return each rule of the file as its keys."""
+    found = []
+    for line in RULES.read_text("utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        keys = [KEY.fullmatch(part) for part in line.split(", ")]
+        assert all(keys), f'{line}: not KEY{{of}}=="value", …'
+        found.append([key.groupdict() for key in keys])
+    return found
+
+
+def test_the_rules_of_udev_are_well_formed():
+    labels, jumps = [], []
+    for rule in rules():
+        for key in rule:
+            matches = key["operator"] in ("==", "!=")
+            assert key["key"] in (MATCHED if matches else SET), key
+            assert (key["of"] is not None) == (key["key"] in {"ATTR", "ENV"}), key
+        labels += [key["value"] for key in rule if key["key"] == "LABEL"]
+        jumps += [(len(labels), key["value"]) for key in rule if key["key"] == "GOTO"]
+    for passed, label in jumps:
+        assert label in labels[passed:], f"{label}: jumped to, and not further down"
+
+
+def test_udev_takes_its_rules():
+    """From version 254 on udevadm can say so itself."""
+    udevadm = shutil.which("udevadm", path="/usr/bin:/bin:/usr/sbin:/sbin")
+    if udevadm is None or run(udevadm, "verify", "--help").returncode:
+        return
+    done = run(udevadm, "verify", "--resolve-names=never", RULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ports_are_open_to_their_group_alone_and_hidden_from_modem_manager():
+    sets = {
+        (key["key"], key["of"]): key["value"]
+        for rule in rules()
+        for key in rule
+        if key["operator"] == "="
+    }
+    assert sets["MODE", None] == "0660"
+    assert sets["GROUP", None] == "dialout"
+    assert "m shelfgate dialout" in (FOLDER / "shelfgate.sysusers").read_text("utf-8")
+    assert sets["ENV", "ID_MM_DEVICE_IGNORE"] == sets["ENV", "ID_MM_PORT_IGNORE"] == "1"

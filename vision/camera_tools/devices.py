@@ -43,7 +43,7 @@ def find_devices(dev: Path = DEV, sysfs: Path = SYSFS) -> list[Device]:
         dev: Where device files are.
         sysfs: Where the kernel tells of them.
     """
-    by_id, by_path = _links(dev / "v4l" / "by-id"), _links(dev / "v4l" / "by-path")
+    by_id, by_path = links_in(dev / "v4l" / "by-id"), links_in(dev / "v4l" / "by-path")
     found = []
     for node in sorted(dev.glob("video*"), key=_number)[:DEVICES_MAX]:
         about = sysfs / node.name
@@ -62,7 +62,8 @@ def find_devices(dev: Path = DEV, sysfs: Path = SYSFS) -> list[Device]:
     return found
 
 
-def _links(folder: Path) -> dict[Path, list[str]]:
+def links_in(folder: Path) -> dict[Path, list[str]]:
+    """Return the links in a folder by what they lead to; none where there is no such folder."""
     links: dict[Path, list[str]] = {}
     if folder.is_dir():
         for link in sorted(folder.iterdir())[:DEVICES_MAX]:

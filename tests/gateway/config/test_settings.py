@@ -42,7 +42,10 @@ def test_tls_changes_the_port(folder):
         ("[engine]\ncertainty = 1.5", "engine.certainty: is 1.5"),
         ("[engine]\nexit_after_ms = 0", "engine.exit_after_ms: is 0"),
         ("[journal]\nmegabytes = 3", "journal.directory: missing. Give a file"),
-        ("[[device]]\ndriver = 'scaner'", "device[1].driver: unknown driver. Did you mean scanner"),
+        (
+            "[[device]]\ndriver = 'scaner'",
+            "driver: unknown driver, and no installed package brings it. Did you mean scanner",
+        ),
         ("[[device]]\nname = 'x'", "device[1].driver: missing. Give one of: bridge, scale, sc"),
         (
             "[[device]]\ndriver = 'bridge'\nname = 'g1.s2'\nurl = 'x'\nchannels = [1]",
