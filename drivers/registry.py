@@ -12,11 +12,24 @@ import msgspec
 from drivers import outside
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
+from drivers.door import config as door
+from drivers.door.config import MqttDoorConfig, RelayConfig
+from drivers.door.driver import DoorDriver
+from drivers.door.lock import opener
 from drivers.identity import SameDevice, usb_name
 from drivers.keyboard import driver as keyboard
 from drivers.keyboard.config import KeyboardConfig
 from drivers.keyboard.port import keyboard_opener
 from drivers.labels.judging import Judge
+from drivers.mqtt.topics import Instore
+from drivers.mqtt_shelf.config import (
+    EsphomeConfig,
+    JsonConfig,
+    MqttShelfConfig,
+    NumberConfig,
+    TasmotaConfig,
+)
+from drivers.mqtt_shelf.driver import MqttShelfDriver
 from drivers.ports import Clock, Driver, OpenStream
 from drivers.scale import protocols
 from drivers.scale.config import ScaleConfig
@@ -27,7 +40,19 @@ from drivers.ssi import driver as ssi
 from drivers.ssi.config import SsiConfig
 from gateway.domain.store import Shelf, Store
 
-AnyDriverConfig = BridgeConfig | ScaleConfig | ScannerConfig | SsiConfig | KeyboardConfig
+AnyDriverConfig = (
+    BridgeConfig
+    | ScaleConfig
+    | ScannerConfig
+    | SsiConfig
+    | KeyboardConfig
+    | EsphomeConfig
+    | TasmotaConfig
+    | NumberConfig
+    | JsonConfig
+    | RelayConfig
+    | MqttDoorConfig
+)
 """One ``[[device]]`` table of the settings; its key ``driver`` says which."""
 NAMES: Final = tuple(str(one.__struct_config__.tag) for one in get_args(AnyDriverConfig))
 
@@ -51,6 +76,9 @@ def is_device(table: msgspec.Struct) -> TypeGuard[DeviceConfig]:
     return table.__struct_config__.tag_field == "driver"
 
 
+NotShelf = ScannerConfig | SsiConfig | KeyboardConfig | RelayConfig | MqttDoorConfig
+
+
 def build(
     config: DeviceConfig,
     *,
@@ -58,6 +86,7 @@ def build(
     open_stream: OpenStream,
     judge: Judge,
     identify: Callable[[str], str | None] = usb_name,
+    instore: Instore | None = None,
 ) -> Driver:
     """Make the driver of one device.
 
@@ -67,6 +96,7 @@ def build(
         open_stream: Opens its port, for example ``drivers.network_port.open_port``.
         judge: Says what was scanned, for scanners.
         identify: Tells which USB device is behind a path; None: unknown.
+        instore: The in-store broker, for what ``topics`` finds a topic in.
     """
     usb = getattr(config, "usb", None)
     open_stream = SameDevice(config.device, open_stream, usb=usb, identify=identify).open
@@ -75,6 +105,17 @@ def build(
             return BridgeDriver(config, clock=clock, open_stream=open_stream)
         case ScaleConfig():
             return ScaleDriver(config, clock=clock, open_stream=open_stream)
+        case EsphomeConfig() | TasmotaConfig() | NumberConfig() | JsonConfig():
+            assert instore is not None, "a shelf on MQTT comes with the in-store broker"
+            return MqttShelfDriver(config, clock=clock, topics=instore.topics)
+        case RelayConfig() | MqttDoorConfig():
+            broker = None if instore is None else instore.config
+            return DoorDriver(
+                config,
+                clock=clock,
+                open_lock=opener(config, open_stream=open_stream, broker=broker),
+                repeats=isinstance(config, RelayConfig),
+            )
         case ScannerConfig():
             line = scanner.line_of(config)
         case SsiConfig():
@@ -89,29 +130,39 @@ def build(
 
 def problems(config: DeviceConfig, store: Store) -> list[str]:
     """Say what in a device's settings does not fit the store; empty when all does."""
+    if not isinstance(config, AnyDriverConfig):
+        return _outside(config).problems(config, store)
+    found: list[str] = []
+    if isinstance(config, ScaleConfig):
+        found += protocols.problems(config)
+    elif isinstance(config, RelayConfig | MqttDoorConfig):
+        found += door.problems(config)
+    kind, _, name = config.device.partition("/")
+    known = {
+        "shelf": [shelf.name for shelf in store.shelves],
+        "scanner": [scanner.name for scanner in store.scanners],
+        "door": store.doors,
+    }
+    if name not in known[kind]:
+        found.append(f"the store has no {kind} of this name. Correct the name")
+    elif not isinstance(config, NotShelf):
+        [shelf] = [shelf for shelf in store.shelves if shelf.name == name]
+        found += _shelf_problems(config, shelf)
+    return [f"{config.device}: {text}" for text in found]
+
+
+def topics(config: DeviceConfig) -> tuple[str, ...]:
+    """Return the topics that a device has for itself on the in-store broker.
+
+    That of its presence may be another's as well: a node may weigh two shelves.
+    """
     match config:
-        case BridgeConfig():
-            shelf = _shelf(config, store)
-            if shelf is None:
-                return [_no_shelf(config)]
-            found = _channel_problems(config, shelf)
-            uncalibrated = [plate.name for plate in shelf.plates if plate.calibration is None]
-            if uncalibrated:
-                found.append(
-                    f"{config.device}: no calibration for {', '.join(uncalibrated)}, and a bridge "
-                    "sends raw counts. Calibrate the plates in the store file"
-                )
-            return found
-        case ScaleConfig():
-            found = [f"{config.device}: {text}" for text in protocols.problems(config)]
-            shelf = _shelf(config, store)
-            return [*found, *(_channel_problems(config, shelf) if shelf else [_no_shelf(config)])]
-        case ScannerConfig() | SsiConfig() | KeyboardConfig():
-            if all(one.name != config.name for one in store.scanners):
-                return [f"{config.device}: the store has no scanner of this name. Correct the name"]
-            return []
+        case EsphomeConfig() | TasmotaConfig() | NumberConfig() | JsonConfig():
+            return config.value_topics
+        case MqttDoorConfig():
+            return (config.topic,)
         case _:
-            return _outside(config).problems(config, store)
+            return ()
 
 
 def _outside(config: DeviceConfig) -> outside.Family:
@@ -119,21 +170,25 @@ def _outside(config: DeviceConfig) -> outside.Family:
     return outside.find(str(config.__struct_config__.tag))
 
 
-def _shelf(config: BridgeConfig | ScaleConfig, store: Store) -> Shelf | None:
-    return next((shelf for shelf in store.shelves if shelf.name == config.name), None)
-
-
-def _no_shelf(config: BridgeConfig | ScaleConfig) -> str:
-    return f"{config.device}: the store has no shelf of this name. Correct the name"
-
-
-def _channel_problems(config: BridgeConfig | ScaleConfig, shelf: Shelf) -> list[str]:
-    found = []
-    if len(config.channels) != len(shelf.plates):
+def _shelf_problems(
+    config: BridgeConfig | ScaleConfig | MqttShelfConfig, shelf: Shelf
+) -> list[str]:
+    found, plates = [], len(shelf.plates)
+    if isinstance(config, BridgeConfig | ScaleConfig):
+        if len(config.channels) != plates:
+            found.append(
+                f"{len(config.channels)} channels for {plates} plates. "
+                "Give one channel for each plate"
+            )
+        if len(set(config.channels)) != len(config.channels):
+            found.append("a channel is given twice. Give each plate its own")
+    elif config.plates != plates:
+        found.append(f"{config.plates} weights for {plates} plates. Give one for each plate")
+    raw = isinstance(config, BridgeConfig) or config.unit == "raw"
+    uncalibrated = [plate.name for plate in shelf.plates if plate.calibration is None]
+    if raw and uncalibrated:
         found.append(
-            f"{config.device}: {len(config.channels)} channels for "
-            f"{len(shelf.plates)} plates. Give one channel for each plate"
+            f"no calibration for {', '.join(uncalibrated)}, and it sends raw counts. "
+            "Calibrate the plates in the store file"
         )
-    if len(set(config.channels)) != len(config.channels):
-        found.append(f"{config.device}: a channel is given twice. Give each plate its own")
     return found

@@ -14,12 +14,14 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from drivers.door.driver import DoorDriver, not_opened
 from drivers.entry.tokens import EntryConfig, Verified, Verifier
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
 from drivers.labels.judging import Judge
 from drivers.mqtt.config import MqttConfig, Tls
 from drivers.mqtt.embedded import start_broker, stop_broker
+from drivers.mqtt.topics import Instore
 from drivers.network_port import open_port
 from drivers.ports import Driver
 from drivers.registry import build
@@ -136,12 +138,17 @@ class Daemon:
         self._upstream = self._make_upstream()
         self._judge = Judge(store, _verifier(settings, store))
         name = f"shelfgate-instore-{store.name}-{settings.gateway}"
+        instore = Instore(
+            mqtt_config(settings.broker, name, embedded=settings.broker.starts_own, clean=True)
+        )
         self._instore = InstoreDriver(
-            mqtt_config(settings.broker, name, embedded=settings.broker.starts_own, clean=True),
+            instore.config,
             store,
             clock=self._clock,
             judge=self._judge,
+            topics=instore.topics,
         )
+        self._devices = self._make_devices(instore)
         self._journal = None
         if settings.journal is not None:
             self._journal = JournalWriter(
@@ -232,6 +239,22 @@ class Daemon:
             )
         return items
 
+    def _make_devices(self, instore: Instore) -> list[tuple[str, Driver]]:
+        """Return the driver of each device in the settings, with the device's name."""
+        return [
+            (
+                config.device,
+                build(
+                    config,
+                    clock=self._clock,
+                    open_stream=open_port,
+                    judge=self._judge,
+                    instore=instore,
+                ),
+            )
+            for config in self._settings.device
+        ]
+
     def _make_upstream(self) -> Upstream | None:
         table = self._settings.uplink
         if table is None:
@@ -270,12 +293,11 @@ class Daemon:
         if self._settings.broker.starts_own:
             found.append(("broker", self._supervised("In-store broker", self._run_broker)))
         found.append(("instore", self._supervised("In-store link", self._run_instore)))
-        for config in self._settings.device:
-            driver = build(config, clock=self._clock, open_stream=open_port, judge=self._judge)
-            report = status_reporter(config.device, self._intake, self._clock)
+        for device, driver in self._devices:
+            report = status_reporter(device, self._intake, self._clock)
             run = partial(self._run_driver, driver)
-            work = supervise(config.device, run, random=self._random, on_change=report)
-            found.append((config.device, work))
+            work = supervise(device, run, random=self._random, on_change=report)
+            found.append((device, work))
         return found
 
     def _supervised(
@@ -310,7 +332,8 @@ class Daemon:
     async def _carry_out(self, effect: AnyEffect) -> None:
         match effect:
             case OpenDoor():
-                self._instore.open_door(effect)
+                if not self._open_door(effect):
+                    self._intake.offer(not_opened(effect, self._clock, "unreachable"))
             case Look():
                 self._instore.look(effect)
             case Reply() if self._upstream is not None:
@@ -322,6 +345,13 @@ class Daemon:
                 if self._upstream is not None:
                     answer = f"{count} events no longer name the shopper"
                     self._upstream.publish_reply(Reply(effect.command, "ok", answer))
+
+    def _open_door(self, effect: OpenDoor) -> bool:
+        """Open a door by its driver, or by the in-store contract where it has none."""
+        for device, driver in self._devices:
+            if isinstance(driver, DoorDriver) and device == f"door/{effect.door}":
+                return driver.open(effect)
+        return self._instore.open_door(effect)
 
     def _committed(self, rows: Sequence[Row], dropped: int) -> None:
         if self._upstream is not None:

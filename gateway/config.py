@@ -201,7 +201,8 @@ def _check_against(
             remedy = f"Known there: {', '.join(sorted(cameras)) or 'none; add [[camera]]'}"
             problems.add(where.at("camera"), problem, remedy)
     elif registry.is_device(table):
-        needed = "gondola" if table.device.startswith("shelf/") else "scanner"
+        kind = table.device.partition("/")[0]
+        needed = "gondola" if kind == "shelf" else kind
         if needed not in doubtful:
             for text in registry.problems(table, store):
                 problem, _, remedy = text.rpartition(". ")

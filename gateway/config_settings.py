@@ -13,7 +13,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers import registry
 from drivers.bridge.config import BridgeConfig
+from drivers.door.config import RelayConfig
 from drivers.network_port import address_of
 from drivers.registry import AnyDriverConfig, is_device
 from drivers.scanner.config import ScannerConfig
@@ -444,6 +446,8 @@ def _check_names(tables: list[Decoded], problems: Problems) -> None:
             url = getattr(table, "url", None)
             if url is not None:
                 once(where.at("url"), "port", url)
+            for topic in registry.topics(table):
+                once(where, "topic", topic)
 
 
 def _default_port(tls: Tls | None) -> int:
@@ -451,7 +455,9 @@ def _default_port(tls: Tls | None) -> int:
 
 
 def _check_port(
-    where: Where, config: BridgeConfig | ScannerConfig | SsiConfig, problems: Problems
+    where: Where,
+    config: BridgeConfig | ScannerConfig | SsiConfig | RelayConfig,
+    problems: Problems,
 ) -> None:
     try:
         address_of(config.url)
@@ -462,6 +468,7 @@ def _check_port(
 
 _CHECKS: Final[dict[type, Check]] = {
     BridgeConfig: _check_port,
+    RelayConfig: _check_port,
     ScannerConfig: _check_port,
     SsiConfig: _check_port,
     Broker: _check_broker,

@@ -17,6 +17,7 @@ from drivers.errors import DriverError
 from drivers.instore.codec import Known, Rejected, Scanned, decode, heading
 from drivers.labels.judging import Judge
 from drivers.mqtt.client import Message, MqttConfig, connect
+from drivers.mqtt.topics import Topics
 from drivers.ports import Clock, Intake
 from gateway.domain.effects import Look, OpenDoor
 from gateway.domain.store import Store
@@ -69,6 +70,7 @@ class InstoreDriver:
         *,
         clock: Clock,
         judge: Judge,
+        topics: Topics | None = None,
         connect: Connect = connect,
     ) -> None:
         """Prepare; ``run`` connects.
@@ -79,12 +81,14 @@ class InstoreDriver:
             store: Says which devices there are.
             clock: Stamps each message when it arrives.
             judge: Says what was scanned.
+            topics: Topics beside the contract, for shelves of other firmware.
             connect: Opens the connection.
         """
         self._config = config
         self._known = Known.of(store)
         self._clock = clock
         self._judge = judge
+        self._topics = Topics() if topics is None else topics
         self._connect = connect
         self._link: Link | None = None
 
@@ -105,15 +109,20 @@ class InstoreDriver:
         root = self._known.root
         async with self._connect(
             self._config,
-            subscriptions=[(root + topic, qos) for topic, qos in SUBSCRIPTIONS],
+            subscriptions=[
+                *((root + topic, qos) for topic, qos in SUBSCRIPTIONS),
+                *self._topics.subscriptions,
+            ],
             on_message=on_message,
         ) as link:
             self._link = link
             came_up()
+            self._topics.connected(up=True)
             try:
                 await link.closed()
             finally:
                 self._link = None
+                self._topics.connected(up=False)
 
     def open_door(self, effect: OpenDoor) -> bool:
         """Ask a door to open, once.
@@ -155,6 +164,8 @@ class InstoreDriver:
         return False
 
     def _take(self, message: Message, intake: Intake) -> None:
+        if self._topics.deliver(message):
+            return
         decoded = decode(
             self._known,
             message.topic,

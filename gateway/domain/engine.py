@@ -31,6 +31,7 @@ from gateway.domain.inputs import (
     AnyInput,
     Command,
     DeviceStatus,
+    DoorNotOpened,
     DoorState,
     Dropped,
     EntryScanned,
@@ -197,6 +198,8 @@ class Engine:
             case DoorState():
                 if presence.accept(step, item) is not None:
                     step.touch("marks", item.device)
+            case DoorNotOpened():
+                sessions.shut_out(step, item)
             case DeviceStatus():
                 presence.status(step, item)
             case Dropped():

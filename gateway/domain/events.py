@@ -246,6 +246,17 @@ class ScanRejected(Data, frozen=True, kw_only=True):
     """The number, where it was 8 to 14 digits; nothing else that is read is told."""
 
 
+class DoorNotOpened(Data, frozen=True, kw_only=True):
+    """Somebody was to be let in, and the door could not be asked to open. It is not asked later."""
+
+    NAME: ClassVar[str] = "door.not-opened"
+    door: str
+    session: str
+    """Whose visit had begun; it ends by itself if nobody comes in."""
+    reason: Literal["unreachable", "lost"]
+    """``unreachable``: there was no line to it. ``lost``: the line failed at that moment."""
+
+
 class DeviceLost(Data, frozen=True, kw_only=True):
     """A device went away."""
 
@@ -421,6 +432,7 @@ ALL: tuple[type[Data], ...] = (
     ShelfChangedUnattended,
     ProductScanned,
     ScanRejected,
+    DoorNotOpened,
     DeviceLost,
     DeviceRecovered,
     GatewayStartedData,

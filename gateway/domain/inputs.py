@@ -159,6 +159,17 @@ class DoorState(DeviceInput, frozen=True, kw_only=True, tag="door-state"):
     open: bool
 
 
+class DoorNotOpened(Input, frozen=True, kw_only=True, tag="door-not-opened"):
+    """A door could not be asked to open; it is not asked later."""
+
+    effect: str
+    """Of the effect that asked."""
+    door: str
+    session: str
+    reason: Literal["unreachable", "lost"]
+    """``unreachable``: there was no line to it. ``lost``: the line failed at that moment."""
+
+
 class DeviceStatus(Input, frozen=True, kw_only=True, tag="device-status"):
     """A device's birth or will, or what a driver knows of the line to it."""
 
@@ -304,6 +315,7 @@ AnyInput = (
     | ProductScanned
     | ScanRejected
     | DoorState
+    | DoorNotOpened
     | DeviceStatus
     | Dropped
     | LinkState

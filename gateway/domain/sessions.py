@@ -9,7 +9,7 @@ from gateway.domain import events
 from gateway.domain.closing import Open, close, hold_over
 from gateway.domain.drops import drop
 from gateway.domain.effects import OpenDoor
-from gateway.domain.inputs import EntryScanned
+from gateway.domain.inputs import DoorNotOpened, EntryScanned
 from gateway.domain.output import Step
 from gateway.domain.people import LOST_NS_MAX, Person
 from gateway.domain.state import Session
@@ -84,6 +84,17 @@ def enter(step: Step, scan: EntryScanned) -> None:
     known = step.layout.scanners.get(scanner)
     if known is not None and known.door is not None:
         step.effects.append(OpenDoor(id=step.name(), door=known.door, session=session.id))
+
+
+def shut_out(step: Step, item: DoorNotOpened) -> None:
+    """Tell whose door did not open: their token is spent, and no other opening comes of it."""
+    step.emit(
+        events.DoorNotOpened,
+        f"door/{item.door}",
+        door=item.door,
+        session=item.session,
+        reason=item.reason,
+    )
 
 
 def _bind(session: Session, person: Person) -> None:

@@ -12,12 +12,14 @@ from gateway.config import ConfigError, load_store
 from gateway.domain.store import Store
 from gateway.simulator.demo_settings import device_tables, entry_table
 from gateway.simulator.devices import SimulateConfig, Simulation, SimulationError
+from gateway.simulator.doors import DOORS, run_door
 from gateway.simulator.exam.command import (
     add_case_arguments,
     refuse_options,
     render_script,
     run_script,
 )
+from gateway.simulator.mqtt_shelves import FIRMWARES, run_mqtt_shelf
 from gateway.simulator.scales.command import add_scale_arguments, run_scale
 from gateway.simulator.scales.dialects import DIALECTS
 from gateway.simulator.scanners.command import add_scanner_arguments, run_scanner
@@ -86,12 +88,15 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         metavar="PROTOCOL",
-        choices=(*DIALECTS, *PROTOCOLS),
-        help="emulate one device instead of a store: a scale (" + ", ".join(DIALECTS) + ") or a "
-        "scanner ("
+        choices=(*DIALECTS, *PROTOCOLS, *FIRMWARES, *DOORS),
+        help="emulate one device instead of a store: a scale ("
+        + ", ".join(DIALECTS)
+        + "), a scanner ("
         + ", ".join(PROTOCOLS)
-        + "), in --lines; weights in grams or codes, and faults, "
-        "come from standard input",
+        + ") or a relay, in --lines; a shelf ("
+        + ", ".join(FIRMWARES)
+        + ") or an mqtt-door, at --broker; weights in grams or codes, and faults, come from "
+        "standard input",
     )
     add_scale_arguments(parser)
     add_scanner_arguments(parser)
@@ -149,6 +154,10 @@ async def _run_part(args: argparse.Namespace) -> int:
     """Run one device, or one case of the exam."""
     if args.device in PROTOCOLS:
         return await run_scanner(args)
+    if args.device in FIRMWARES:
+        return await run_mqtt_shelf(args, _broker(args))
+    if args.device in DOORS:
+        return await run_door(args, _broker(args))
     if args.device is not None:
         return await run_scale(args)
     return await run_script(args, _broker(args), _truth(args.truth))

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Final
 
 
 def say(line: str) -> None:
@@ -36,3 +37,40 @@ def listen(begin: Callable[[], None], stop: asyncio.Event) -> None:
             stop.set()
 
     loop.add_reader(descriptor, readable)
+
+
+LINE_BYTES_MAX: Final = 4_096
+
+
+def listen_to_lines(take: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Hand each line of standard input on, without the spaces around it; its end stops the run.
+
+    Args:
+        take: Takes a line; what it raises as ``ValueError`` is shown.
+        stop: Set at the end.
+
+    Raises:
+        ValueError: Standard input is a file, which cannot be waited for.
+    """
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+    rest = b""
+
+    def readable() -> None:
+        nonlocal rest
+        data = os.read(descriptor, LINE_BYTES_MAX)
+        if not data:
+            loop.remove_reader(descriptor)
+            stop.set()
+        *lines, rest = (rest + data).split(b"\n")
+        rest = rest[-LINE_BYTES_MAX:]
+        for line in lines:
+            try:
+                take(line.decode(errors="replace").strip())
+            except ValueError as error:
+                sys.stderr.write(f"simulate: {error}\n")
+
+    try:
+        loop.add_reader(descriptor, readable)
+    except PermissionError:
+        raise ValueError("standard input: is a file. Give a terminal or a pipe") from None

@@ -6,8 +6,14 @@ import pytest
 
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
+from drivers.door.config import MqttDoorConfig, RelayConfig
+from drivers.door.driver import DoorDriver
 from drivers.keyboard.config import KeyboardConfig
-from drivers.registry import AnyDriverConfig, build, problems
+from drivers.mqtt.config import MqttConfig
+from drivers.mqtt.topics import Instore
+from drivers.mqtt_shelf.config import EsphomeConfig, JsonConfig, NumberConfig, TasmotaConfig
+from drivers.mqtt_shelf.driver import MqttShelfDriver
+from drivers.registry import AnyDriverConfig, build, problems, topics
 from drivers.scale.config import ScaleConfig
 from drivers.scale.driver import ScaleDriver
 from drivers.scanner.config import ScannerConfig
@@ -22,6 +28,13 @@ SCANNER = {"driver": "scanner", "name": "gate", "url": "/dev/ttyACM0", "aim": Tr
 NETWORK = {"driver": "scanner", "name": "gate", "url": "socket://[fd00::7]:9000"}
 SSI = {"driver": "ssi", "name": "gate", "url": "listen://0.0.0.0:9000"}
 KEYBOARD = {"driver": "keyboard", "name": "gate", "url": "/dev/input/by-id/usb-x-event-kbd"}
+ESPHOME = {"driver": "esphome", "name": "g2.s1", "prefix": "node", "sensors": ["a", "b"]}
+TASMOTA = {"driver": "tasmota", "name": "g3.s1", "topic": "hx"}
+NUMBER = {"driver": "number", "name": "g2.s1", "topics": ["w"], "cells": 2}
+JSON = {"driver": "json", "name": "g2.s1", "topic": "w", "values_at": ["/0", "/1"]}
+RELAY = {"driver": "relay", "name": "front", "url": "/dev/ttyUSB0", "when_dead": "locked"}
+MQTT_DOOR = {"driver": "mqtt-door", "name": "front", "topic": "t", "unlock": "ON"}
+MQTT_DOOR |= {"when_dead": "locked"}
 LINES = SCALE | {"protocol": "lines"}
 GOOD = r"(?P<weight>[\d.]+) (?P<unit>kg)"
 
@@ -51,6 +64,12 @@ def parse(table):
         (NETWORK, ScannerConfig, ScannerDriver, "scanner/gate"),
         (SSI, SsiConfig, ScannerDriver, "scanner/gate"),
         (KEYBOARD, KeyboardConfig, ScannerDriver, "scanner/gate"),
+        (ESPHOME, EsphomeConfig, MqttShelfDriver, "shelf/g2.s1"),
+        (TASMOTA, TasmotaConfig, MqttShelfDriver, "shelf/g3.s1"),
+        (NUMBER, NumberConfig, MqttShelfDriver, "shelf/g2.s1"),
+        (JSON, JsonConfig, MqttShelfDriver, "shelf/g2.s1"),
+        (RELAY, RelayConfig, DoorDriver, "door/front"),
+        (MQTT_DOOR, MqttDoorConfig, DoorDriver, "door/front"),
     ],
 )
 def test_each_kind_of_device_has_its_driver(table, config, driver, device):
@@ -58,7 +77,11 @@ def test_each_kind_of_device_has_its_driver(table, config, driver, device):
     assert type(parsed) is config
     assert parsed.device == device
     assert problems(parsed, STORE) == []
-    assert type(build(parsed, clock=None, open_stream=None, judge=None)) is driver
+    instore = Instore(MqttConfig(host="h", client_id="c"))
+    built = build(parsed, clock=None, open_stream=None, judge=None, instore=instore)
+    assert type(built) is driver
+    heard = [topic for topic, _ in instore.topics.subscriptions]
+    assert set(topics(parsed)) == {*heard} - {"node/status", "tele/hx/LWT"} or driver is DoorDriver
 
 
 @pytest.mark.parametrize(
@@ -108,6 +131,12 @@ def test_wrong_settings_are_refused(wrong):
         (LINES | {"lines": {"pattern": GOOD}, "talk": "poll"}, "the description has none"),
         (SSI | {"name": "exit"}, "no scanner of this name"),
         (KEYBOARD | {"name": "exit"}, "no scanner of this name"),
+        (ESPHOME | {"name": "g9"}, "no shelf of this name"),
+        (ESPHOME | {"sensors": ["a"]}, "1 weights for 2 plates"),
+        (TASMOTA | {"unit": "raw", "name": "g3.s1"}, "no calibration for g3.s1.p0"),
+        (RELAY | {"name": "back"}, "no door of this name"),
+        (RELAY | {"board": "text"}, "Give energise and release"),
+        (MQTT_DOOR | {"when_dead": "unlocked"}, "Give lock"),
     ],
 )
 def test_settings_that_do_not_fit_the_store_are_told(table, expected):

@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from drivers.bridge.config import BridgeConfig
+from drivers.door.config import MqttDoorConfig, RelayConfig
 from drivers.keyboard.config import KeyboardConfig
+from drivers.mqtt_shelf.config import EsphomeConfig, JsonConfig, NumberConfig, TasmotaConfig
 from drivers.scale.config import ScaleConfig
 from drivers.scanner.config import ScannerConfig
 from drivers.ssi.config import SsiConfig
@@ -90,6 +92,12 @@ def test_the_settings_page_tells_the_defaults_that_hold():
         KeyboardConfig,
         ScannerConfig,
         SsiConfig,
+        EsphomeConfig,
+        TasmotaConfig,
+        NumberConfig,
+        JsonConfig,
+        RelayConfig,
+        MqttDoorConfig,
     ):
         for field in msgspec.structs.fields(cls):
             value = field.default

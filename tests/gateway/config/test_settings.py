@@ -46,6 +46,25 @@ def test_tls_changes_the_port(folder):
             "[[device]]\ndriver = 'scaner'",
             "driver: unknown driver, and no installed package brings it. Did you mean scanner",
         ),
+        (
+            "[[device]]\ndriver = 'relay'\nname = 'x'\nurl = '/dev/ttyUSB9'",
+            'device[1].when_dead: missing. Give "locked" (fail-secure: nobody is let in) or "unlo',
+        ),
+        (
+            (
+                "[[device]]\ndriver = 'tasmota'\nname = 'x'\ntopic = 'a'\n"
+                "[[device]]\ndriver = 'number'\nname = 'y'\ntopics = ['tele/a/SENSOR']"
+            ),
+            "topic tele/a/SENSOR is named twice",
+        ),
+        (
+            "[[device]]\ndriver = 'number'\nname = 'y'\ntopics = ['a', 'a']",
+            "topic a is named twice",
+        ),
+        (
+            "[[device]]\ndriver = 'number'\nname = 'y'\ntopics = ['a/#']",
+            "device[1].topics[0]: ",
+        ),
         ("[[device]]\nname = 'x'", "device[1].driver: missing. Give one of: bridge, scale, sc"),
         (
             "[[device]]\ndriver = 'bridge'\nname = 'g1.s2'\nurl = 'x'\nchannels = [1]",
