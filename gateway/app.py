@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
@@ -15,6 +16,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from drivers.door.driver import DoorDriver, not_opened
+from drivers.entry.renewal import Renewal, Source
 from drivers.entry.tokens import EntryConfig, Verified, Verifier
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
@@ -61,6 +63,8 @@ log = logging.getLogger(__name__)
 DRAIN_S: Final = 2.5
 """How long the uplink may send what is committed when the daemon stops."""
 UPKEEP_S: Final = 1.0
+ENTRY_KEYS: Final = "entry/keys"
+"""Part that does not work while no entry token can be valid: no keys, or too old ones."""
 BROKER_BACKOFF: Final = Backoff(first_s=0.2, cap_s=5.0)
 
 
@@ -136,7 +140,9 @@ class Daemon:
         self._broker_up = asyncio.Event()
         self._from_upstream = UpstreamInputs(self._intake, self._clock)
         self._upstream = self._make_upstream()
-        self._judge = Judge(store, _verifier(settings, store))
+        self._renewal = _renewal(settings)
+        self._verifier = _verifier(settings, store, self._renewal)
+        self._judge = Judge(store, _nobody if self._verifier is None else self._verifier.verify)
         name = f"shelfgate-instore-{store.name}-{settings.gateway}"
         instore = Instore(
             mqtt_config(settings.broker, name, embedded=settings.broker.starts_own, clean=True)
@@ -290,6 +296,8 @@ class Daemon:
     def _sources(self) -> list[tuple[str, Coroutine[Any, Any, NoReturn]]]:
         """Return what feeds the intake: drivers under supervision, and the tick."""
         found = [("tick", self._intake.run())]
+        if self._renewal is not None:
+            found.append(("entry-keys", self._renewal.run()))
         if self._settings.broker.starts_own:
             found.append(("broker", self._supervised("In-store broker", self._run_broker)))
         found.append(("instore", self._supervised("In-store link", self._run_instore)))
@@ -372,7 +380,8 @@ class Daemon:
             self._from_upstream.retry()
             lost = sorted(name for name, gone in self._devices_lost().items() if gone)
             if self._upstream is not None:
-                self._upstream.set_degraded(lost)
+                shut = self._verifier is not None and not self._verifier.opens(self._clock.stamp())
+                self._upstream.set_degraded([*lost, *([ENTRY_KEYS] if shut else [])])
             state = self._engine.state
             self._notifier.status(
                 f"{len(state.sessions)} shoppers, "
@@ -421,11 +430,20 @@ class Daemon:
         log.info("The store file was read again: version %s", store.version)
 
 
-def _verifier(settings: Settings, store: Store) -> Callable[[str, Stamp], Verified]:
-    """Return what judges entry tokens."""
+def _renewal(settings: Settings) -> Renewal | None:
+    """Return what fetches the keys of entry tokens; None where nobody is to be asked for them."""
+    entry = settings.entry
+    if entry is None or entry.url is None:
+        return None
+    file = Path(entry.jwks)
+    return Renewal(Source(url=entry.url, file=file, ca=entry.ca, every_s=entry.renew_s))
+
+
+def _verifier(settings: Settings, store: Store, renewal: Renewal | None) -> Verifier | None:
+    """Return what judges entry tokens; None where no keys are configured."""
     entry = settings.entry
     if entry is None:
-        return _nobody
+        return None
     config = EntryConfig(
         jwks=Path(entry.jwks),
         issuer=entry.issuer,
@@ -433,7 +451,10 @@ def _verifier(settings: Settings, store: Store) -> Callable[[str, Stamp], Verifi
         skew_s=entry.skew_s,
         max_age_days=entry.max_age_days,
     )
-    return Verifier(config).verify
+    if renewal is None:
+        return Verifier(config)
+    config = replace(config, renew="Check the network and entry.url, or renew the file by hand")
+    return Verifier(config, renewal.ask)
 
 
 def _nobody(_text: str, _stamp: Stamp) -> Verified:

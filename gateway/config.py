@@ -223,7 +223,10 @@ def _check_files(document: Document, tables: list[Decoded], problems: Problems) 
                 _check_model(where.at("hands"), table.hands, problems)
                 _check_file(where.at("reidentification"), table.reidentification, problems)
             case Entry():
-                _check_keys(where.at("jwks"), table.jwks, problems)
+                if table.ca is not None:
+                    for found in file_problems(mqtt.Tls(ca=table.ca)):
+                        problems.add(where.at("ca"), found.problem, found.remedy)
+                _check_keys(where.at("jwks"), table, problems)
     _check_database(document, problems)
 
 
@@ -316,7 +319,14 @@ def _check_mode(where: Where, file: Path, problems: Problems) -> None:
             problems.add(where, "others may read the secret", remedy, severity="warning")
 
 
-def _check_keys(where: Where, path: str, problems: Problems) -> None:
+def _check_keys(where: Where, entry: Entry, problems: Problems) -> None:
+    path = entry.jwks
+    if entry.url is not None and not Path(path).exists():
+        problem, remedy = f"{path} is not there yet", "Nothing, if it can be fetched"
+        if not os.access(Path(path).parent, os.W_OK):
+            remedy = "Name a file in a folder that the daemon may write, such as /var/lib/shelfgate"
+        problems.add(where, problem, remedy, severity="note")
+        return
     if not _check_file(where, path, problems):
         return
     remedy = 'Write a JSON Web Key Set: {"keys": [{"kty": "OKP", "crv": "Ed25519", …}]}'

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -151,7 +152,24 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """``[entry]``: whose entry tokens open the gate."""
 
     jwks: File
-    """Public keys, as a JSON Web Key Set."""
+    """Public keys, as a JSON Web Key Set; with a ``url``, where they are kept."""
+    url: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?\Z",
+                max_length=1_000,
+                description="an address that begins with https://, without a user name",
+            ),
+        ]
+        | None
+    ) = None
+    """Where they are fetched from while there is a network."""
+    ca: File | None = None
+    """PEM file of the authorities to trust there; the system's when absent."""
+    renew_s: Annotated[
+        float, Meta(ge=60, le=86_400, description="seconds from look to look, 60 to 86400 (a day)")
+    ] = 3_600.0
     issuer: Word
     """The tokens' ``iss``."""
     skew_s: Annotated[
@@ -419,6 +437,15 @@ def _check_plaintext(where: Where, uplink: Uplink, problems: Problems, *, far: b
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", None)
 
 
+def _check_entry(where: Where, entry: Entry, problems: Problems) -> None:
+    try:
+        good = urlsplit(entry.url or "").port != 0
+    except ValueError:
+        good = False
+    if not good:
+        problems.add(where.at("url"), "no port of this number", "Give a port from 1 to 65535")
+
+
 def _check_engine(where: Where, engine: Tuning, problems: Problems) -> None:
     if not 0.5 <= engine.certainty < 1:
         remedy = "Give a probability of at least 0.5 and below 1"
@@ -473,5 +500,6 @@ _CHECKS: Final[dict[type, Check]] = {
     SsiConfig: _check_port,
     Broker: _check_broker,
     Uplink: _check_login,
+    Entry: _check_entry,
     Tuning: _check_engine,
 }

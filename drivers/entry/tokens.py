@@ -8,6 +8,7 @@ by the hash of its id. A token never reaches a log, a message or an input.
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -32,11 +33,19 @@ KEYS_MAX: Final = 64
 JWKS_BYTES_MAX: Final = 64 * 1024
 LOOK_EVERY_NS: Final = 1_000_000_000
 
+"""The key file is looked at again at most this often."""
 _JWS: Final = jwt.PyJWS(algorithms=["EdDSA"])
-"""The key file is looked at again, at a scan, at most this often."""
 NS: Final = 1_000_000_000
 
-Verdict = Literal["valid", "expired", "not-yet-valid", "other-store", "bad-signature", "malformed"]
+Verdict = Literal[
+    "valid",
+    "expired",
+    "not-yet-valid",
+    "other-store",
+    "bad-signature",
+    "malformed",
+    "keys-too-old",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +71,30 @@ class EntryConfig:
     skew_s: float = 5.0
     max_age_days: float = 14.0
     """A key file that was not renewed for this long opens nothing any more."""
+    renew: str = "Renew the file"
+    """What to do about such a file."""
 
 
 class Verifier:
-    """Judges entry tokens by the keys of a file, which is read again when it changes."""
+    """Judges entry tokens by the keys of a file, which is read again when it changes.
 
-    def __init__(self, config: EntryConfig) -> None:
-        """Read the keys; a missing or broken file is a warning, and opens nothing."""
+    The file's time of change says when its keys were known to be right.
+    """
+
+    def __init__(self, config: EntryConfig, unknown_key: Callable[[], None] = lambda: None) -> None:
+        """Prepare; a missing or broken file is a warning, and opens nothing.
+
+        Args:
+            config: Whose tokens open the gate.
+            unknown_key: Called where a token names a key that the file does not have.
+        """
         self._config = config
+        self._unknown_key = unknown_key
         self._keys: dict[str, jwt.PyJWK] = {}
         self._seen: tuple[int, int, int] | None = None
         self._looked_ns: int | None = None
-        self._complaint: str | None = None
+        self._complaints: dict[str, str] = {}
+        """What was said last about the file, and about its age."""
 
     def verify(self, text: str, stamp: Stamp) -> Verified:
         """Judge what a scanner read. Total: any text has a verdict.
@@ -91,8 +112,10 @@ class Verifier:
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return Verified("malformed")
         key = self._keys.get(kid) if isinstance(kid, str) else None
+        if key is None:
+            self._unknown_key()
         if key is None or self._too_old(stamp):
-            return Verified("bad-signature")
+            return Verified("bad-signature" if key is None else "keys-too-old")
         try:
             content = _JWS.decode(text, key.key, algorithms=["EdDSA"])
         except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError):
@@ -100,6 +123,11 @@ class Verifier:
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return Verified("malformed")
         return self._judge(content, stamp)
+
+    def opens(self, stamp: Stamp) -> bool:
+        """Tell whether any token could be valid now: there are keys, and they are young enough."""
+        self._look(stamp)
+        return bool(self._keys) and not self._too_old(stamp)
 
     def _judge(self, content: bytes, stamp: Stamp) -> Verified:
         """Judge the claims of a token whose signature holds."""
@@ -132,12 +160,12 @@ class Verifier:
         return max(skew_s, min(skew_s + error_s, SKEW_S_MAX))
 
     def _too_old(self, stamp: Stamp) -> bool:
-        if self._seen is None:
-            return True
+        assert self._seen is not None, "keys come with the time of their file"
         age_ns = stamp.utc_ns - self._seen[0]
         if age_ns <= self._config.max_age_days * 86_400 * NS:
             return False
-        self._complain(f"older than {self._config.max_age_days:g} days", "Renew the file")
+        problem = f"older than {self._config.max_age_days:g} days, so no entry token is valid"
+        self._complain("age", problem, self._config.renew)
         return True
 
     def _look(self, stamp: Stamp) -> None:
@@ -153,17 +181,18 @@ class Verifier:
             keys = read_jwks(self._config.jwks)
         except OSError as error:
             problem = error.strerror or "cannot be read"
-            self._complain(problem, "The keys read before stay in use")
+            self._complain("file", problem, "The keys read before stay in use")
             return
         except ValueError as error:
-            self._complain(str(error), "The keys read before stay in use")
+            self._complain("file", str(error), "The keys read before stay in use")
             return
-        self._keys, self._seen, self._complaint = keys, seen, None
+        self._keys, self._seen = keys, seen
+        self._complaints.clear()
 
-    def _complain(self, problem: str, remedy: str) -> None:
+    def _complain(self, about: str, problem: str, remedy: str) -> None:
         """Say once what is wrong with the key file."""
-        if problem != self._complaint:
-            self._complaint = problem
+        if problem != self._complaints.get(about):
+            self._complaints[about] = problem
             log.warning("entry keys %s: %s. %s", self._config.jwks, problem, remedy)
 
 
@@ -175,7 +204,15 @@ def read_jwks(path: Path) -> dict[str, jwt.PyJWK]:
         ValueError: It is no key set, or holds no usable key.
     """
     with path.open("rb") as file:
-        content = file.read(JWKS_BYTES_MAX + 1)
+        return parse_jwks(file.read(JWKS_BYTES_MAX + 1))
+
+
+def parse_jwks(content: bytes) -> dict[str, jwt.PyJWK]:
+    """Return the Ed25519 keys of a JSON Web Key Set, by key id.
+
+    Raises:
+        ValueError: It is no key set, or holds no usable key.
+    """
     if len(content) > JWKS_BYTES_MAX:
         raise ValueError(f"more than {JWKS_BYTES_MAX} bytes")
     try:

@@ -21,9 +21,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from drivers.daemon_thread import in_daemon_thread
 from drivers.errors import DeviceGoneError, DeviceSilentError
 from drivers.mqtt.config import Message, MqttConfig, Tls, Will
-from drivers.mqtt.dial import dial, in_daemon_thread, new_client, refusal, unanswered
+from drivers.mqtt.dial import dial, new_client, refusal, unanswered
 from drivers.mqtt.tls import TlsSocket
 
 __all__ = [

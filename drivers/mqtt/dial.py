@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What blocks while connecting: name look-up, TCP, TLS."""
 
-import _thread
-import asyncio
 import ssl
-from collections.abc import Callable
 from typing import Final
 
 from paho.mqtt.client import Client
@@ -142,40 +139,3 @@ def refusal(reason: str | None) -> tuple[str, str]:
         f"refused this client's certificate ({reason})",
         "Give a valid one of an authority that the broker trusts in tls.cert and tls.key",
     )
-
-
-async def in_daemon_thread(work: Callable[[], None], abandon: Callable[[None], None]) -> None:
-    """Run ``work`` in a thread of its own that never keeps the process from ending.
-
-    The loop's executor would: a name look-up may block for minutes, and ending the loop waits
-    for the executor.
-
-    Args:
-        work: What blocks.
-        abandon: Cleans up after ``work`` when nobody waits for it any more.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: BaseException | None) -> None:
-        if done.done():
-            abandon(None)
-        elif error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def body() -> None:
-        error: BaseException | None = None
-        try:
-            work()
-        except BaseException as caught:  # noqa: BLE001 - re-raised by the awaiting task.
-            error = caught
-        try:
-            loop.call_soon_threadsafe(settle, error)
-        except RuntimeError:  # The loop is closed: nobody waits.
-            abandon(None)
-
-    # threading.Thread.start would block the loop for good if the thread has no memory to begin.
-    _thread.start_new_thread(body, ())
-    await done

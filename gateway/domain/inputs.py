@@ -104,7 +104,13 @@ class EntryScanned(DeviceInput, frozen=True, kw_only=True, tag="entry-scanned"):
     """An entry token, already verified at the edge; the token itself never comes this far."""
 
     verdict: Literal[
-        "valid", "expired", "not-yet-valid", "other-store", "bad-signature", "malformed"
+        "valid",
+        "expired",
+        "not-yet-valid",
+        "other-store",
+        "bad-signature",
+        "malformed",
+        "keys-too-old",
     ]
     shopper: str | None = None
     """Pseudonym; None unless valid."""

@@ -2,6 +2,7 @@
 """Visits: opened by an entry scan, bound to a person, closed when the person has left."""
 
 from collections.abc import Container
+from hashlib import blake2b
 from math import hypot
 from typing import Final, Literal
 
@@ -39,6 +40,9 @@ BLIND_NS_MAX: Final = 6_000_000_000
 """How long a camera that stopped is waited for when somebody was last seen at the exit."""
 MOVED_MM: Final = 800.0
 """A person's place is written again after this much walking."""
+ARRIVALS_MAX: Final = 10
+ARRIVALS_NS: Final = 60_000_000_000
+"""One shopper's tokens start at most so many visits in this long: a large family, and no bus."""
 TOKENS_MAX: Final = 100_000
 """Tokens remembered where no clock says which have expired."""
 
@@ -59,6 +63,9 @@ def enter(step: Step, scan: EntryScanned) -> None:
     if step.keep("token", state.tokens, scan.token_hash, expires_utc_ns, TOKENS_MAX):
         forgotten(step, oldest_utc_ns)
         drop(step, device, "token-forgotten")
+    if scan.shopper is not None and _too_many(step, scan.shopper):
+        drop(step, device, "token-too-many")
+        return
     session = Session(
         id=step.name(),
         scanner=scanner,
@@ -84,6 +91,24 @@ def enter(step: Step, scan: EntryScanned) -> None:
     known = step.layout.scanners.get(scanner)
     if known is not None and known.door is not None:
         step.effects.append(OpenDoor(id=step.name(), door=known.door, session=session.id))
+
+
+def _too_many(step: Step, shopper: str) -> bool:
+    """Note that a shopper comes in; tell whether they did so too often within a minute.
+
+    A token opens once, so many of one shopper mean an app that gives them away. The pseudonym
+    itself is not kept.
+    """
+    recent = step.state.arrivals
+    for name, times_ns in list(recent.items()):
+        times_ns[:] = [at_ns for at_ns in times_ns if step.now_ns - at_ns < ARRIVALS_NS]
+        if not times_ns:
+            del recent[name]
+    times_ns = recent.setdefault(blake2b(shopper.encode(), digest_size=8).hexdigest(), [])
+    if len(times_ns) >= ARRIVALS_MAX:
+        return True
+    times_ns.append(step.now_ns)
+    return False
 
 
 def shut_out(step: Step, item: DoorNotOpened) -> None:

@@ -191,6 +191,8 @@ class EngineState(msgspec.Struct):
     """Hash of each entry token seen, and when (UTC ns) it can be forgotten."""
     tokens_gone_utc_ns: int = 0
     """The latest expiry of a token whose mark was forgotten."""
+    arrivals: dict[str, list[int]] = {}
+    """When (ns) each shopper came in during the last minute, by a hash of the pseudonym."""
     products: dict[str, UsedProduct] = {}
     """Products that carts, reviews or shelves name, by GTIN."""
     learned: dict[str, Learned] = {}

@@ -44,6 +44,7 @@ def rows(results):
             0,
         ),
         ("... 99 % of its steps (for information)", results["busy"]["p99_ms"], "ms", "", 0),
+        ("entry token, CPU time of 99 %, at most", results["entry"]["p99_ms"], "ms", "<=", 50),
         *beside.rows(results["vision"]),
     ]
 
@@ -90,6 +91,7 @@ def measure(
         ("start", 2 * starts, lambda at: measures.start_up(at, starts, **store)),
         ("replay", 10, lambda at: measures.replay_speed(at, replay_s, **store)),
         ("steps", 10, lambda _: measures.step_costs(0.75 * replay_s, **store)),
+        ("entry", 1, measures.entry_costs),
         ("busy", replay_s / 2, lambda _: measures.busy_steps(replay_s / 2)),
         (
             "real_time",

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import psutil
 
+from drivers.entry.tokens import EntryConfig, Verifier
+from gateway.clock import OsClock
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import People, Samples, Tick
-from gateway.simulator.keys import TokenMaker
+from gateway.simulator.keys import ISSUER, JWKS_NAME, TokenMaker
 from gateway.simulator.store_files import write_store
 from tests.bench import busy
 from tests.bench.recording import recorded, started, write_journal, write_messages
@@ -146,6 +148,25 @@ def replay_speed(folder, stretch_s, **store_options):
         "wall_s": round(wall_s, 2),
         "times_real_time": round(stretch_s / cpu_s, 1),
         "times_real_time_wall": round(stretch_s / wall_s, 1),
+    }
+
+
+def entry_costs(folder, count=500):
+    """Verify tokens, each as its scan does; return CPU time a token in ms."""
+    tokens = TokenMaker.in_directory("bench", folder)
+    config = EntryConfig(jwks=folder / JWKS_NAME, issuer=ISSUER, store="bench")
+    verifier, clock = Verifier(config), OsClock()
+    spent_ms = []
+    for text in [tokens.token(f"shopper-{number}") for number in range(count)]:
+        began_ns = time.process_time_ns()
+        verified = verifier.verify(text, clock.stamp())
+        spent_ms.append((time.process_time_ns() - began_ns) / 1e6)
+        assert verified.verdict == "valid"
+    spent_ms.sort()
+    return {
+        "tokens": count,
+        "p50_ms": round(percentile(spent_ms, 50), 3),
+        "p99_ms": round(percentile(spent_ms, 99), 3),
     }
 
 

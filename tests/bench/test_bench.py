@@ -37,6 +37,7 @@ def test_the_short_form_measures_everything(tmp_path):
     assert live["latencies"] >= 1
     assert 0 < live["latency_ms"]["p50"] <= live["latency_ms"]["p99"]
     assert results["replay"]["events"] > 1
+    assert 0 < results["entry"]["p50_ms"] <= results["entry"]["p99_ms"]
     steps = results["steps"]
     assert all(steps[name] > 0 for name in ("samples_ms", "people_ms", "tick_ms", "core_percent"))
     assert list((tmp_path / "real_time").rglob("*.jsonl.gz"))

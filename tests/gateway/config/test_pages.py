@@ -74,7 +74,7 @@ def test_the_store_file_page_tells_every_key():
 def test_the_settings_page_tells_every_key():
     known = set(keys_of(Settings))
     tables = {"broker", "uplink", "engine", "journal", "history", "entry", "device", "vision"}
-    known -= tables | {"ca", "cert", "key"}
+    known -= tables | {"cert", "key"}
     assert told_keys("settings.md") == known
 
 

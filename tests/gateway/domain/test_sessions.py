@@ -4,7 +4,7 @@ import pytest
 
 from gateway.domain.closing import CLOSED_HOLD_NS
 from gateway.domain.effects import OpenDoor
-from gateway.domain.inputs import EngineSettings, LinkState
+from gateway.domain.inputs import DoorNotOpened, EngineSettings, LinkState
 from gateway.domain.store import Zone
 from gateway.domain.timekeeping import STEADY_NS
 from tests.gateway.domain.scene import (
@@ -50,7 +50,8 @@ def test_a_scanner_without_a_door_opens_none():
 
 
 @pytest.mark.parametrize(
-    "verdict", ["expired", "not-yet-valid", "other-store", "bad-signature", "malformed"]
+    "verdict",
+    ["expired", "not-yet-valid", "other-store", "bad-signature", "malformed", "keys-too-old"],
 )
 def test_a_token_that_is_not_valid_opens_nothing_and_is_counted(scene, verdict):
     assert scene.scan(verdict=verdict) == []
@@ -64,6 +65,35 @@ def test_a_token_that_is_not_valid_opens_nothing_and_is_counted(scene, verdict):
         f"token-{verdict}",
         1,
     )
+
+
+def test_one_shopper_starts_ten_visits_a_minute_at_most_and_spends_the_other_tokens(scene):
+    for number in range(12):
+        scene.scan("anna", token=f"t{number}")
+    scene.scan("bert", token="other")
+    assert len(scene.named("session.started")) == 11
+    assert dropped(scene) == {"scanner/gate token-too-many": 2}
+    assert len(scene.effects) == 11
+    assert "anna" not in str(scene.state.arrivals)
+    scene.run(61.0)
+    assert scene.scan("anna", token="t11") == []
+    assert names(scene.scan("anna", token="t12")) == ["session.started"]
+
+
+def test_a_door_that_did_not_open_is_told_with_the_visit_that_it_kept_out(scene):
+    scene.scan("anna")
+    [effect] = scene.effects
+    shut = DoorNotOpened(
+        at=scene.stamp(),
+        effect=effect.id,
+        door=effect.door,
+        session=effect.session,
+        reason="unreachable",
+    )
+    [made] = scene.give(shut)
+    assert made.name == "door.not-opened"
+    assert (made.data["door"], made.data["session"]) == (effect.door, effect.session)
+    assert effect.session in scene.state.sessions
 
 
 def test_a_replayed_token_is_refused_also_after_a_restart(scene):
