@@ -20,7 +20,7 @@ INPUTS := pyproject.toml .ci/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint .ci/constraints.txt
 # setuptools is pinned too, so the build takes the installed one.
 INSTALL := PYTHONWARNINGS=ignore $(PIP) --no-build-isolation --editable
-TEST_BASE := dev$(COMMA)vision$(COMMA)openvino$(COMMA)ncnn
+TEST_BASE := dev$(COMMA)vision$(COMMA)codes$(COMMA)openvino$(COMMA)ncnn
 TEST_EXTRAS := $(if $(filter 1,$(TORCH)),$(TEST_BASE)$(COMMA)ultralytics,$(TEST_BASE))
 TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
 

@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from gateway.config import ConfigError
 from gateway.config_cameras import SHAPE_SLACK
-from gateway.config_settings import Watched, load_watched
+from gateway.config_settings import load_watched
 from gateway.config_store import read_store
+from gateway.config_vision import Watched
 from gateway.domain.store import Camera, Store
 from vision.camera_tools.feed import CameraError, Feed
 from vision.flats import Image

@@ -26,7 +26,6 @@ from gateway.config_settings import (
     SettingsRead,
     Tls,
     Uplink,
-    Vision,
     is_credential,
     read_secret,
     read_settings,
@@ -34,6 +33,7 @@ from gateway.config_settings import (
 )
 from gateway.config_store import StoreRead, read_store
 from gateway.config_toml import ConfigError, Document, Problem, Problems, Severity, Where
+from gateway.config_vision import Vision
 from gateway.domain.events import Alike
 from gateway.domain.planogram import NOISE_G, TOLD_MAX, alike
 from gateway.domain.store import Store
@@ -200,6 +200,12 @@ def _check_against(
             problem = f"camera {table.camera} is not in the store file"
             remedy = f"Known there: {', '.join(sorted(cameras)) or 'none; add [[camera]]'}"
             problems.add(where.at("camera"), problem, remedy)
+    if isinstance(table, Vision) and table.codes is not None and "scanner" not in doubtful:
+        scanners = {scanner.name for scanner in store.scanners}
+        if table.codes.scanner not in scanners:
+            problem = f"scanner {table.codes.scanner} is not in the store file"
+            remedy = f"Known there: {', '.join(sorted(scanners)) or 'none; add [[scanner]]'}"
+            problems.add(where.at("codes", "scanner"), problem, remedy)
     elif registry.is_device(table):
         kind = table.device.partition("/")[0]
         needed = "gondola" if kind == "shelf" else kind

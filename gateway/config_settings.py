@@ -21,40 +21,19 @@ from drivers.network_port import address_of
 from drivers.registry import AnyDriverConfig, is_device
 from drivers.scanner.config import ScannerConfig
 from drivers.ssi.config import SsiConfig
+from gateway.config_files import CREDENTIAL, File, SecretFile
 from gateway.config_outside import outside_drivers
 from gateway.config_read import Check, Decoded, closest, read_table
 from gateway.config_tables import Name
 from gateway.config_toml import ConfigError, Document, Problem, Problems, Where, load_document
+from gateway.config_vision import Vision, Watched
 from gateway.domain.inputs import Tuning
 
-CREDENTIAL: Final = "credential:"
 SECRET_BYTES_MAX: Final = 4_096
 VISION_MAX: Final = 100
 
-File = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=4_000,
-        description="a file, relative to the settings file or from the root",
-        extra={"file": True},
-    ),
-]
-SecretFile = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=4_000,
-        description='a file that holds the secret alone, or "credential:NAME" under systemd',
-        extra={"file": True, "verbatim": CREDENTIAL},
-    ),
-]
 Host = Annotated[str, Meta(min_length=1, max_length=253, description="a host name or address")]
 Port = Annotated[int, Meta(ge=1, le=65_535, description="a port from 1 to 65535")]
-Side = Annotated[int, Meta(ge=16, le=8_192)]
-Pixel = Annotated[int, Meta(ge=0, le=8_192)]
-Coordinate = Annotated[float, Meta(ge=0, le=8_192)]
-Point = tuple[Coordinate, Coordinate]
 Word = Annotated[str, Meta(min_length=1, max_length=200, description="a text, 200 letters at most")]
 
 
@@ -178,84 +157,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     max_age_days: Annotated[
         float, Meta(gt=0, le=365, description="days after which a key file is too old, above 0")
     ] = 14.0
-
-
-class Watched(msgspec.Struct, frozen=True, kw_only=True):
-    """``[[vision]]`` as far as it is needed to look at a camera: the model may be absent."""
-
-    camera: Name
-    """Name of the camera in the store file."""
-    url: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=2_000,
-            description="what OpenCV opens: an rtsp:// or http:// address, a device such as "
-            "/dev/v4l/by-id/… or its number, or a file",
-        ),
-    ]
-    model: File | None = None
-    """Model of persons: a file, or the folder that an export wrote."""
-    hands: File | None = None
-    """Heatmap model for hands; the pose model's wrists when absent."""
-    reidentification: File | None = None
-    """Re-identification model, ONNX; people are told apart by their torsos' colours when absent."""
-    detector: Annotated[
-        Literal["onnxruntime", "openvino", "ncnn", "opencv", "ultralytics"],
-        Meta(description='"onnxruntime", "openvino", "ncnn", "opencv" or "ultralytics"'),
-    ] = "onnxruntime"
-    input_px: (
-        Annotated[int, Meta(ge=32, le=4096, description="pixels, 32 to 4096, or leave it away")]
-        | None
-    ) = None
-    """Longer side of the input of a model that takes any."""
-    threads: Annotated[int, Meta(ge=1, le=64, description="threads for the models, 1 to 64")] = 1
-    fps_max: Annotated[
-        float, Meta(gt=0, le=120, description="most frames a second to look at, above 0")
-    ] = 10.0
-    resolution: Annotated[
-        tuple[Side, Side] | None, Meta(description="[width, height] in px, 16 to 8192 each")
-    ] = None
-    """What a device is asked for; frames of another size are scaled to it."""
-    fps: (
-        Annotated[
-            float,
-            Meta(gt=0, le=240, description="frames a second to take from the camera, above 0"),
-        ]
-        | None
-    ) = None
-    """All that it gives when absent."""
-    crop: Annotated[
-        tuple[Pixel, Pixel, Side, Side] | None,
-        Meta(description="[x, y, width, height] in pixels of the camera's size_px"),
-    ] = None
-    mask: Annotated[
-        tuple[Annotated[tuple[Point, ...], Meta(min_length=3, max_length=100)], ...],
-        Meta(
-            max_length=100,
-            description="at most 100 polygons of 3 to 100 points [x, y] in pixels of the camera's "
-            "size_px",
-        ),
-    ] = ()
-    delay_ms: (
-        Annotated[
-            float,
-            Meta(ge=0, le=10_000, description="ms from a picture to its arrival, 0 to 10000"),
-        ]
-        | None
-    ) = None
-    """What can be found out by itself when absent."""
-    blind_after_s: Annotated[
-        float,
-        Meta(ge=0, le=3_600, description="seconds frozen or covered until it is lost; 0: never"),
-    ] = 5.0
-
-
-class Vision(Watched, frozen=True, kw_only=True):
-    """``[[vision]]``: one camera for the vision worker."""
-
-    model: File
-    """As above; the worker needs one."""
 
 
 class _Cameras(msgspec.Struct, frozen=True, kw_only=True):
@@ -468,6 +369,8 @@ def _check_names(tables: list[Decoded], problems: Problems) -> None:
     for where, table in tables:
         if isinstance(table, Watched):
             once(where.at("camera"), "camera", table.camera)
+            if table.codes is not None:
+                once(where.at("codes", "scanner"), "device", f"scanner/{table.codes.scanner}")
         elif is_device(table):
             once(where.at("name"), "device", table.device)
             url = getattr(table, "url", None)

@@ -5,18 +5,20 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import SystemRandom
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from drivers.errors import DriverError
 from drivers.mqtt.client import Connection, Will, connect
 from drivers.mqtt.config import MqttConfig
 from gateway.app import BROKER_BACKOFF, mqtt_config
 from gateway.config import Settings
-from gateway.config_settings import Vision, Watched
 from gateway.config_toml import Problem, Problems, Where
+from gateway.config_vision import Vision, Watched
 from gateway.domain.store import Store
 from gateway.supervise import supervise
+from vision.codes import CodeScanner, CodesConfig
 from vision.detectors import ModelError, RuntimeMissingError
 from vision.framing import FramingError
 from vision.geometry import CalibrationError
@@ -25,10 +27,33 @@ from vision.worker import Worker, WorkerConfig, check, shelf_fronts
 log = logging.getLogger(__name__)
 
 
+class Device(Protocol):
+    """What a connection is for: a camera, or the scanner that it is as well."""
+
+    @property
+    def will(self) -> tuple[str, bytes]:
+        """Return topic and payload of the will."""
+        ...
+
+    @property
+    def look_topic(self) -> str | None:
+        """Return where it is asked for a second look."""
+        ...
+
+    def look(self, payload: bytes) -> None:
+        """Take such a request."""
+        ...
+
+    async def announce(self) -> None:
+        """Publish its status."""
+        ...
+
+
 class Link:
     """A worker's way to the in-store broker; frames that find it down are lost."""
 
     def __init__(self, config: MqttConfig) -> None:
+        self.name = config.client_id
         self._config = config
         self._connection: Connection | None = None
 
@@ -47,23 +72,23 @@ class Link:
         except DriverError as error:
             raise OSError(str(error)) from error
 
-    async def run(self, worker: Worker, came_up: Callable[[], None]) -> NoReturn:
+    async def run(self, device: Device, came_up: Callable[[], None]) -> NoReturn:
         """Connect once and stay.
 
         Raises:
             DeviceGoneError: The broker is not there, or went.
         """
-        topic, payload = worker.will
+        topic, payload = device.will
         async with connect(
             self._config,
             will=Will(topic=topic, payload=payload),
-            subscriptions=[(worker.look_topic, 1)],
-            on_message=lambda message: worker.look(message.payload),
+            subscriptions=[] if device.look_topic is None else [(device.look_topic, 1)],
+            on_message=lambda message: device.look(message.payload),
         ) as connection:
             self._connection = connection
             came_up()
             try:
-                await worker.announce()
+                await device.announce()
                 await connection.closed()
             finally:
                 self._connection = None
@@ -83,26 +108,47 @@ async def run_vision(settings: Settings, store: Store) -> None:
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
         for table in settings.vision:
-            name = f"shelfgate-vision-{table.camera}"
-            config = mqtt_config(
-                settings.broker, name, embedded=settings.broker.starts_own, clean=True
-            )
-            link = Link(config)
-            worker = Worker(worker_config(table, store), link.publish)
-            group.create_task(_run(link, worker, stop), name=name)
+            config = worker_config(table, store)
+            camera, codes = _link(settings, config.camera), None
+            devices: list[tuple[Link, Device]] = []
+            if config.codes is not None:
+                scanner = _link(settings, f"codes-{config.codes.scanner}")
+                codes = CodeScanner(
+                    config.codes,
+                    store=config.store,
+                    size_px=config.size_px,
+                    crop=config.crop,
+                    publish=scanner.publish,
+                )
+                devices.append((scanner, codes))
+            worker = Worker(config, camera.publish, codes=codes)
+            devices.append((camera, worker))
+            group.create_task(_run(devices, worker, stop), name=camera.name)
 
 
-async def _run(link: Link, worker: Worker, stop: asyncio.Event) -> None:
-    async def connected(came_up: Callable[[], None]) -> None:
-        await link.run(worker, came_up)
+def _link(settings: Settings, name: str) -> Link:
+    client_id = f"shelfgate-vision-{name}"
+    own = settings.broker.starts_own
+    return Link(mqtt_config(settings.broker, client_id, embedded=own, clean=True))
 
-    name = f"{worker.config.camera}: in-store link"
+
+async def _run(devices: list[tuple[Link, Device]], worker: Worker, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as group:
-        keeping = group.create_task(
-            supervise(name, connected, random=SystemRandom(), backoff=BROKER_BACKOFF), name=name
-        )
+        keeping = [
+            group.create_task(
+                supervise(
+                    f"{link.name}: in-store link",
+                    partial(link.run, device),
+                    random=SystemRandom(),
+                    backoff=BROKER_BACKOFF,
+                ),
+                name=link.name,
+            )
+            for link, device in devices
+        ]
         await worker.run(stop)
-        keeping.cancel()
+        for task in keeping:
+            task.cancel()
 
 
 def check_vision(cameras: Sequence[tuple[Where, Vision]], store: Store) -> list[Problem]:
@@ -151,4 +197,20 @@ def worker_config(table: Watched, store: Store) -> WorkerConfig:
         lens=camera.lens,
         space_points=camera.space_points,
         fronts=shelf_fronts(store),
+        codes=_codes(table, store),
+    )
+
+
+def _codes(table: Watched, store: Store) -> CodesConfig | None:
+    """Return what a camera reads codes for, by what its scanner is there for."""
+    codes = table.codes
+    if codes is None:
+        return None
+    scanner = next(one for one in store.scanners if one.name == codes.scanner)
+    return CodesConfig(
+        scanner=scanner.name,
+        reads="products" if scanner.reads == "products" else "tokens",
+        region=codes.region,
+        per_s=codes.per_s,
+        repeat_ms=codes.repeat_ms,
     )

@@ -127,6 +127,7 @@ ONE_PLACE = {
     "torch": "vision/yolo/",
     "torchvision": "vision/yolo/",
     "ultralytics": "vision/yolo/",
+    "zxingcpp": "vision/codes.py",
 }
 """Where each library of hardware or network may appear. Simulated devices sign their own tokens."""
 ALSO = {"jwt": "gateway/simulator/"}

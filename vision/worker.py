@@ -9,12 +9,10 @@ looks take turns with it.
 import asyncio
 import dataclasses
 import logging
-import secrets
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -24,12 +22,15 @@ from vision.appearance import Appearance, build_appearance
 from vision.calibration_pose import view_of
 from vision.calls import Calls
 from vision.capture import Capture, Counts, Frame
+from vision.codes import CodeReader, CodeScanner, CodesConfig, check_region
 from vision.detectors import Detector, Kind, ModelError
 from vision.detectors.guard import build_guarded
 from vision.framing import Framing, Polygon
 from vision.gate import MotionGate, Pace
 from vision.geometry import ShelfFront
+from vision.numbering import Numbering, boottime_ns
 from vision.placing import Placer
+from vision.publishing import Publish, status
 from vision.recall import Recall
 from vision.second_look import LookRequest, SecondLook, read_request
 from vision.seeing import Seeing
@@ -40,10 +41,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CONTRACT_VERSION = 1
-FIRMWARE = "shelfgate-vision 1"
 PAYLOAD_BYTES_MAX = 64 * 1024
-REASON_LETTERS_MAX = 200
 LOOKED_BYTES_MAX = 60 * 1024
 LOOKS_MAX = 4
 """Requests for a second look that may wait."""
@@ -54,18 +52,6 @@ HANG_S = 60.0
 SILENCE_S = 5.0
 """A camera that is there but gives no frame for this long counts as lost."""
 COUNTS_LOGGED_S = 3_600.0
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-class Publish(Protocol):
-    """Sends one message; raises ``OSError`` while there is no connection."""
-
-    async def __call__(
-        self, topic: str, payload: bytes, qos: int = 0, *, retain: bool = False
-    ) -> None:
-        """Return once the message is on its way."""
-        ...
-
 
 OpenSource = Callable[[str], Source]
 """Opens a camera by its address; raises ``OSError`` where it cannot."""
@@ -112,6 +98,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     space_points: tuple[SpacePoint, ...] | UnsetType = UNSET
     """Points at any height, for a camera with a lens."""
     fronts: tuple[ShelfFront, ...] = ()
+    codes: CodesConfig | None = None
+    """What it reads codes for; None: it does not."""
 
     @property
     def topic(self) -> str:
@@ -138,6 +126,7 @@ def shelf_fronts(store: Store) -> tuple[ShelfFront, ...]:
 class Worker:
     """A camera's worker from its boot to its end.
 
+    A camera that reads codes is a scanner as well, which comes with a connection of its own.
     ``will`` is to be given to the broker as the connection's will (QoS 1, retained), and
     :meth:`announce` to be called after each reconnection, since the will may have gone out.
     """
@@ -149,12 +138,14 @@ class Worker:
         *,
         boot: str | None = None,
         detector: Detector | None = None,
+        codes: CodeScanner | None = None,
         open_source: OpenSource | None = None,
         silence_s: float = SILENCE_S,
         hang_s: float = HANG_S,
     ) -> None:
         self.config = config
-        self.boot = boot or secrets.token_hex(8)
+        self._numbers = Numbering(boot)
+        self.boot = self._numbers.boot
         self.frames_looked_at = 0
         self.messages_lost = 0
         self.counts = Counts()
@@ -166,9 +157,6 @@ class Worker:
         )
         self._silence_s, self._hang_s = silence_s, hang_s
         self._reason: str | None = None
-        self._seq = 0
-        self._started_ns = _boottime_ns()
-        self._host_boot = _host_boot()
         self._placer = _placer(config)
         config.framing.check()
         self._gate = MotionGate()
@@ -179,6 +167,7 @@ class Worker:
         self._camera: str | None = None
         """Why there are no frames, as heard last; None while there are."""
         self._changed = asyncio.Event()
+        self._codes = codes
 
     @property
     def status_topic(self) -> str:
@@ -193,7 +182,7 @@ class Worker:
     def look(self, payload: bytes) -> None:
         """Take a request for a second look; of too many at once the latest are refused."""
         try:
-            self._requests.put_nowait((read_request(payload), _boottime_ns()))
+            self._requests.put_nowait((read_request(payload), boottime_ns()))
         except (ValueError, RecursionError) as error:
             log.warning("camera %s: look: %s", self.config.camera, error)
         except asyncio.QueueFull:
@@ -205,9 +194,11 @@ class Worker:
         return self.status_topic, self._status("offline", "connection lost")
 
     async def announce(self) -> None:
-        """Publish the status as it is now."""
+        """Publish the status as it is now; that of the scanner that it may be follows."""
         state = "online" if self._reason is None else "offline"
         await self._send(self.status_topic, self._status(state, self._reason), qos=1, retain=True)
+        if self._codes is not None:
+            await self._codes.tell(self._reason)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch the camera until ``stop`` is set.
@@ -248,6 +239,8 @@ class Worker:
 
     def _take(self, loop: asyncio.AbstractEventLoop, frame: Frame) -> None:
         """Keep a frame while somebody may be there. Runs on the capture's thread."""
+        if self._codes is not None:
+            self._codes.keep(frame)
         if self._gate.awake(frame.boottime_ns / 1e9):
             self._recall.keep(frame)
         # Whoever still has to see the last one finds this one there: the loop need not wake twice.
@@ -265,6 +258,8 @@ class Worker:
                 group.create_task(self._tell(), name="vision.tell"),
                 group.create_task(self._count(), name="vision.count"),
             ]
+            if self._codes is not None:
+                tasks.append(group.create_task(self._codes.run(), name="vision.codes"))
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -378,32 +373,12 @@ class Worker:
         self, leaf: str, at_ns: int, *, qos: int = 0, **fields: object
     ) -> None:
         """Publish a numbered message of the contract about what was seen at a time."""
-        message: dict[str, Any] = {
-            "v": CONTRACT_VERSION,
-            "boot": self.boot,
-            "seq": self._seq,
-            "t_ms": max(at_ns - self._started_ns, 0) // 1_000_000 % 2**32,
-        }
-        if self._host_boot is not None:
-            message["host_boot"] = self._host_boot
-            message["host_mono_ms"] = round(at_ns / 1e6, 3)
-        self._seq += 1
-        payload = msgspec.json.encode(message | fields)
+        payload = msgspec.json.encode(self._numbers.next(at_ns) | fields)
         await self._send(f"{self.config.topic}/{leaf}", payload, qos=qos)
 
     def _status(self, state: str, reason: str | None) -> bytes:
-        message: dict[str, Any] = {
-            "v": CONTRACT_VERSION,
-            "state": state,
-            "fw": FIRMWARE,
-            "boot": self.boot,
-            "looks": True,
-        }
-        if reason is not None:
-            told = "".join(letter if letter.isprintable() else "?" for letter in reason)
-            message["reason"] = told[:REASON_LETTERS_MAX]
-        message["counts"] = _as_dict(self.counts)
-        return msgspec.json.encode(message)
+        more = {"looks": True, "counts": _as_dict(self.counts)}
+        return msgspec.json.encode(status(self.boot, state, reason) | more)
 
 
 def check(config: WorkerConfig) -> None:
@@ -417,6 +392,9 @@ def check(config: WorkerConfig) -> None:
     _placer(config)
     _appearance(config)
     config.framing.check()
+    if config.codes is not None:
+        check_region(config.codes, config.size_px, config.crop)
+        CodeReader(config.codes.reads)
     if config.detector != "ultralytics":
         detector_of(config)
 
@@ -466,19 +444,7 @@ def _on_loop(loop: asyncio.AbstractEventLoop, call: Any, *values: Any) -> None: 
 
 def _left(asked_ns: int, *, shared_by: int) -> Callable[[], float]:
     """Return what tells how many seconds are left for a look; those that wait get their share."""
-    now_ns = _boottime_ns()
+    now_ns = boottime_ns()
     left_ns = asked_ns + round(LOOK_S * 1e9) - now_ns
     until_ns = now_ns + left_ns // shared_by
-    return lambda: (until_ns - _boottime_ns()) / 1e9
-
-
-def _boottime_ns() -> int:
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def _host_boot() -> str | None:
-    """Return the kernel's boot id, or None where there is none and times mean nothing to others."""
-    try:
-        return BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return None
+    return lambda: (until_ns - boottime_ns()) / 1e9

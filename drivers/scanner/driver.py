@@ -17,11 +17,10 @@ from drivers.labels.judging import Judge
 from drivers.ports import ByteStream, Clock, Intake, OpenStream
 from drivers.scanner.codec import Answer, Decoder, Decoding, Noise, Result, Scan, TooLong, split_aim
 from drivers.scanner.config import ScannerConfig
+from gateway.domain.rescans import Repeats
 
 HALF_LINE_S: Final = 1.0
 """A scan that began and never ended is given up after this long: the next one starts clean."""
-RECENT_MAX: Final = 16
-"""Codes remembered, to tell a repeat from a new scan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +127,7 @@ class ScannerDriver:
         return decoder.feed(data)
 
     async def _scanned(
-        self, scan: Scan, boot: str, seq: int, repeats: "Repeats", intake: Intake
+        self, scan: Scan, boot: str, seq: int, repeats: Repeats, intake: Intake
     ) -> int:
         """Hand on a scan that is no repeat; return how many inputs it made."""
         stamp = self._clock.stamp()
@@ -159,24 +158,3 @@ class ScannerDriver:
 
 def _reason(result: Noise | TooLong) -> str:
     return result.reason if isinstance(result, Noise) else "too-long"
-
-
-class Repeats:
-    """Tells a code that is still before the scanner from one that is shown anew."""
-
-    def __init__(self, window_ns: int) -> None:
-        """Begin with nothing seen.
-
-        Args:
-            window_ns: A code again within this long of its last reading is a repeat.
-        """
-        self._window_ns = window_ns
-        self._seen_ns: dict[bytes, int] = {}
-
-    def is_one(self, data: bytes, now_ns: int) -> bool:
-        """Mark a code as read now; tell whether it is a repeat."""
-        before_ns = self._seen_ns.pop(data, None)
-        self._seen_ns[data] = now_ns
-        if len(self._seen_ns) > RECENT_MAX:
-            del self._seen_ns[next(iter(self._seen_ns))]
-        return before_ns is not None and now_ns - before_ns < self._window_ns

@@ -10,7 +10,8 @@ from drivers.entry.tokens import Verified
 from drivers.labels.judging import Judge
 from drivers.scanner.codec import SCAN_BYTES_MAX, Decoder, Noise, Scan, TooLong, split_aim
 from drivers.scanner.config import ScannerConfig
-from drivers.scanner.driver import Repeats, ScannerDriver, line_of
+from drivers.scanner.driver import ScannerDriver, line_of
+from gateway.domain.rescans import Repeats
 from gateway.intake import Intake
 from tests.drivers.chunks import CUTS, fed_in_pieces
 from tests.drivers.scanner_line import Cable, product_store, run_until_unplugged

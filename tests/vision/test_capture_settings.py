@@ -4,7 +4,8 @@
 import msgspec
 import pytest
 
-from gateway.config_settings import Vision, read_settings
+from gateway.config_settings import read_settings
+from gateway.config_vision import Vision
 from gateway.domain.store import Camera, FloorPoint, Store
 from gateway.vision_link import check_vision, worker_config
 from tests.vision.test_vision_worker import POINTS, config

@@ -123,7 +123,7 @@ def test_the_camera_sees_on_during_a_look_and_the_look_ends_in_time(monkeypatch)
             detector=detector,
             open_source=lambda _url: frames,
         )
-        boottime_ns, timed = worker_module._boottime_ns, worker._timed
+        boottime_ns, timed = worker_module.boottime_ns, worker._timed
 
         async def noted(calls, call, *values):
             if call.__name__ == "people":
@@ -136,7 +136,7 @@ def test_the_camera_sees_on_during_a_look_and_the_look_ends_in_time(monkeypatch)
             worker._pace._took_s.clear()  # However slow this machine is.
             started_ns = boottime_ns()
             monkeypatch.setattr(
-                worker_module, "_boottime_ns", lambda: started_ns + round(1e9 * detector.clock_s)
+                worker_module, "boottime_ns", lambda: started_ns + round(1e9 * detector.clock_s)
             )
             before = len(detector.sizes)
             worker.look(json.dumps(REQUEST).encode())
