@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon and its doors: once for each entry, whatever is killed, pulled or shown again."""
 
+import json
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -8,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.e2e.helpers import Peer, closed, outside_broker, until
-from tests.e2e.shop import FILE, ROOT, complete, open_shop
+from tests.e2e.shop import BRIDGE, FILE, ROOT, complete, open_shop
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -16,7 +17,15 @@ STORE_FILE = FILE.replace(
     '[[door]]\nname = "gate"', '[[door]]\nname = "gate"\n[[door]]\nname = "back"'
 )
 STORE_FILE += '[[scanner]]\nname = "back"\nzone = "entrance"\ndoor = "back"\n'
+STORE_FILE += BRIDGE
 DOORS = """
+[[device]]
+driver = "esphome"
+name = "g2.s1"
+prefix = "node"
+sensors = ["left", "right"]
+unit = "raw"
+period_ms = 100
 [[device]]
 driver = "relay"
 name = "gate"
@@ -139,3 +148,21 @@ def test_each_entry_opens_its_door_once_whatever_happens(at):
     replayed = [one["device"] for one in dropped if one["reason"] == "token-replayed"]
     assert sorted(replayed) == ["scanner/back", "scanner/entrance"]
     assert "Traceback" not in at.daemon.program.words()
+
+
+def test_a_shelf_of_another_firmware_is_weighed_on_the_same_connection(at):
+    at.daemon.start()
+    heard(at)
+
+    def look():
+        for sensor, counts in (("left", 30_000), ("right", 20_000)):
+            at.shop.send(f"node/sensor/{sensor}/state", str(counts).encode())
+        held = at.daemon.rows("SELECT key, value FROM state WHERE kind = 'holding'")
+        return {key: value for key, value in held if key.startswith("g2.s1")} if held else None
+
+    held = until(lambda: len(look() or ()) == 2 and look(), "the weights of both plates")
+    assert {key: json.loads(value)["weighed_g"] for key, value in held.items()} == {
+        "g2.s1.p1": pytest.approx(200.0),
+        "g2.s1.p2": pytest.approx(100.0),
+    }
+    at.daemon.stop()

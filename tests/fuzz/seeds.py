@@ -228,6 +228,13 @@ def seeds():
         ],
         "scanner": [TOKEN + b"\r\n" + TOKEN + b"\t", b"]Q1" + TOKEN + b"\n"],
         "ssi": [SSI_PACKET, SSI_PACKET * 2 + b"\x00\xff\xf3", SSI_PACKET[:-1] + SSI_AGAIN],
+        "shelf": [
+            b"\x00412.5",
+            b"\x04online",
+            b'\x01{"Time":"2026-11-21T16:00:00","HX711":{"Weight":0.412,"WeightRaw":48211}}',
+            b"\x02412.0,nan",
+            b'\x03{"n":1,"ms":9,"unit":"kg","state":"ok","plates":[{"w":0.4},{"w":null}]}',
+        ],
         "keyboard": [KEYS_TYPED, KEYS_TYPED * 2],
         "label": [bytes([AIMS.index(aim)]) + text for aim, text in LABELS],
         "token": [TOKEN],

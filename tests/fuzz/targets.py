@@ -24,6 +24,9 @@ from drivers.entry.tokens import EntryConfig, Verified, Verifier, read_jwks
 from drivers.instore.codec import DEVICE_NAME_MAX, Known, Rejected, Scanned, decode, heading
 from drivers.keyboard import codec as keyboard
 from drivers.labels.judging import Judge
+from drivers.mqtt.config import Message
+from drivers.mqtt_shelf.codec import Decoder as ShelfDecoder
+from drivers.mqtt_shelf.config import topics_of
 from drivers.scale.frames import BUFFER_BYTES
 from drivers.scale.patterns import Pattern, PatternError
 from drivers.scale.reading import GRAMS_MAX, Reading
@@ -41,6 +44,7 @@ from gateway.journal import JournalError, encode_line, read_header, read_segment
 from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_inputs import parse_command
 from gateway.watch import shown
+from tests.drivers.mqtt_shelf.test_driver import CONFIGS as SHELVES
 from tests.drivers.scale.vectors import GOOD
 from tests.drivers.scale.vectors import decoder as scale_decoder
 from tests.drivers.scanner_line import product_store
@@ -260,6 +264,20 @@ def fuzz_ssi(data):
     again = more.feed(data + SSI_PACKET) + more.end()
     # After a packet that says "more follows" it is the end of that scan.
     assert again[-1] in (scanner.Scan(b"4006381333931", "]E0"), scanner.TooLong(), ssi._ACK)
+
+
+def fuzz_shelf(data):
+    """Messages of shelves of other firmware; the first byte says whose, and on which topic."""
+    first = data[0] if data else 0
+    config = list(SHELVES.values())[first % len(SHELVES)]
+    topics = topics_of(config)
+    topic = topics[first // len(SHELVES) % len(topics)]
+    decoder = ShelfDecoder(config)
+    for now_ns in (0, 10**12):
+        for one in decoder.take(Message(topic, data[1:], first > 127, 0, 0), now_ns):
+            if isinstance(one, Reading):
+                assert 0 <= one.channel < config.plates
+                assert one.grams is None or abs(one.grams) <= GRAMS_MAX
 
 
 def fuzz_keyboard(data):
