@@ -15,7 +15,7 @@ from drivers.mqtt.config import Message
 from drivers.mqtt.topics import Topics
 from drivers.mqtt_shelf.codec import Decoder, Presence, Refused
 from drivers.mqtt_shelf.config import MqttShelfConfig, topics_of
-from drivers.mqtt_shelf.held import BURST_NS, PERIOD_MS, Held
+from drivers.mqtt_shelf.held import BURST_ROWS, PERIOD_MS, Held
 from drivers.ports import Clock, Intake
 from drivers.scale.grid import Grid
 from drivers.scale.reading import Reading
@@ -206,8 +206,6 @@ def _rows(config: MqttShelfConfig) -> Grid | Held:
     if config.sends == "always":
         period_ns = None if period_ms is None else period_ms * 1_000_000
         return Grid(tuple(range(config.plates)), period_ns=period_ns, block_ns=BLOCK_NS)
-    return Held(
-        config.plates,
-        period_ns=(period_ms or PERIOD_MS) * 1_000_000,
-        holds_ns=BURST_NS if config.sends == "seldom" else None,
-    )
+    period_ns = (period_ms or PERIOD_MS) * 1_000_000
+    holds_ns = BURST_ROWS * period_ns if config.sends == "seldom" else None
+    return Held(config.plates, period_ns=period_ns, holds_ns=holds_ns)

@@ -32,7 +32,7 @@ class Held:
     def add(self, reading: Reading, now_ns: int) -> None:
         """Take a reading; ``advance`` to the same time comes first."""
         if self._next_ns is None:
-            self._next_ns = now_ns
+            self._next_ns = now_ns + self._period_ns  # Words on other plates come right behind.
             self._row = [None] * len(self._row)
         grams = reading.gross_g
         self._row[reading.channel] = None if grams is None else float(grams)
@@ -52,6 +52,6 @@ class Held:
         return done
 
 
-BURST_NS: Final = 2_000_000_000
-"""How long the word of a device that seldom says one is repeated: enough to settle by."""
+BURST_ROWS: Final = 10
+"""How often the word of a device that seldom says one is repeated: enough to settle by."""
 PERIOD_MS: Final = 200

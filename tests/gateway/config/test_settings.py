@@ -96,6 +96,43 @@ def test_a_mistake_in_the_settings_is_named(folder, added, expected):
     assert any(expected in problem for problem in found), found
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x/keys",
+        "https://user:hunter2@x/",
+        "https://x:70000/keys",
+        "https:///keys",
+        "https://x/a b",
+        "https://x/#a",
+        "https://[/",
+        "ftp://x",
+        "",
+    ],
+)
+def test_keys_are_fetched_over_https_alone_and_no_address_is_shown(folder, url):
+    entry = f"[entry]\njwks = 'keys'\nissuer = 'i'\nrenew_s = 60\nurl = '{url}'\n"
+    [found] = problems_of(folder, f"{SETTINGS}{entry}", "settings.toml")
+    assert "entry.url: no address that keys can be fetched from. Give one that begins" in found
+    assert "hunter2" not in found
+
+
+def test_an_address_of_keys_is_good_with_port_path_and_query(folder):
+    entry = "[entry]\njwks = 'keys'\nissuer = 'i'\nurl = 'https://[fd00::7]:8443/k?a=b'\n"
+    (folder / "settings.toml").write_text(f"{SETTINGS}{entry}")
+    assert load_settings(folder / "settings.toml").entry.renew_s == 3_600
+
+
+def test_keys_that_are_still_to_be_fetched_are_a_note(folder):
+    entry = "[entry]\njwks = 'keys'\nissuer = 'i'\nurl = 'https://x/keys'\n"
+    (folder / "settings.toml").write_text(f"{SETTINGS}{entry}")
+    (folder / "store.toml").write_text(STORE)
+    [note] = [
+        one for one in check(folder / "settings.toml", folder / "store.toml") if "jwks" in one.key
+    ]
+    assert (note.severity, "is not there yet" in note.problem) == ("note", True)
+
+
 def test_no_operator_leaves_evidence_out(folder):
     head = SETTINGS.split("[[device]]", maxsplit=1)[0]
     found = problems_of(folder, head + "[engine]\nwithout = ['carts']\n", "settings.toml")
