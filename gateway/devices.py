@@ -21,8 +21,9 @@ from drivers.registry import DeviceConfig, is_device
 from drivers.scale.protocols import PROTOCOLS
 from gateway.announced import Announced, announced
 from gateway.config import load_store
-from gateway.config_settings import Broker, Watched, load_watched, read_settings
+from gateway.config_settings import Broker, load_watched, read_settings
 from gateway.config_toml import ConfigError
+from gateway.config_vision import Watched
 from gateway.device_watch import watch
 from gateway.domain.store import Store
 from gateway.plugged import Port, find_keyboards, find_ports

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.identity import UsbName
 from drivers.mqtt.topics import Topic, Word
 
 Text = Annotated[str, Meta(min_length=1, max_length=64, description="a text of 1 to 64 letters")]
@@ -40,6 +41,8 @@ class RelayConfig(Door, frozen=True, kw_only=True, tag="relay", tag_field="drive
 
     url: str
     """Path of the serial port, best one under ``/dev/serial/by-id``; or ``socket://host:port``."""
+    usb: UsbName | None = None
+    """Which USB device it has to be; the first one found when absent."""
     baud: Annotated[int, Meta(gt=0)] = 9_600
     board: Annotated[Literal["lcus", "text"], Meta(description='"lcus" or "text"')] = "lcus"
     """``lcus``: four bytes a command, as LCUS-1 and its kin take. ``text``: what ``energise`` and
