@@ -17,6 +17,10 @@ from drivers.keyboard import driver as keyboard
 from drivers.keyboard.config import KeyboardConfig
 from drivers.keyboard.port import keyboard_opener
 from drivers.labels.judging import Judge
+from drivers.modbus import driver as modbus
+from drivers.modbus.config import ModbusConfig
+from drivers.modbus.line import Lines
+from drivers.network_port import open_port
 from drivers.ports import Clock, Driver, OpenStream
 from drivers.scale import protocols
 from drivers.scale.config import ScaleConfig
@@ -27,8 +31,11 @@ from drivers.ssi import driver as ssi
 from drivers.ssi.config import SsiConfig
 from gateway.domain.store import Shelf, Store
 
-AnyDriverConfig = BridgeConfig | ScaleConfig | ScannerConfig | SsiConfig | KeyboardConfig
+AnyDriverConfig = (
+    BridgeConfig | ScaleConfig | ModbusConfig | ScannerConfig | SsiConfig | KeyboardConfig
+)
 """One ``[[device]]`` table of the settings; its key ``driver`` says which."""
+AnyShelf = BridgeConfig | ScaleConfig | ModbusConfig
 NAMES: Final = tuple(str(one.__struct_config__.tag) for one in get_args(AnyDriverConfig))
 
 
@@ -57,6 +64,7 @@ def build(
     clock: Clock,
     open_stream: OpenStream,
     judge: Judge,
+    lines: Lines | None = None,
     identify: Callable[[str], str | None] = usb_name,
 ) -> Driver:
     """Make the driver of one device.
@@ -66,6 +74,7 @@ def build(
         clock: Stamps its inputs.
         open_stream: Opens its port, for example ``drivers.network_port.open_port``.
         judge: Says what was scanned, for scanners.
+        lines: Opens the lines that several devices share; None: this one's alone.
         identify: Tells which USB device is behind a path; None: unknown.
     """
     usb = getattr(config, "usb", None)
@@ -75,6 +84,8 @@ def build(
             return BridgeDriver(config, clock=clock, open_stream=open_stream)
         case ScaleConfig():
             return ScaleDriver(config, clock=clock, open_stream=open_stream)
+        case ModbusConfig():
+            return modbus.ModbusDriver(config, clock=clock, lines=lines or Lines(open_port))
         case ScannerConfig():
             line = scanner.line_of(config)
         case SsiConfig():
@@ -106,6 +117,10 @@ def problems(config: DeviceConfig, store: Store) -> list[str]:
             found = [f"{config.device}: {text}" for text in protocols.problems(config)]
             shelf = _shelf(config, store)
             return [*found, *(_channel_problems(config, shelf) if shelf else [_no_shelf(config)])]
+        case ModbusConfig():
+            found = [f"{config.device}: {text}" for text in modbus.problems(config)]
+            shelf = _shelf(config, store)
+            return [*found, *(_channel_problems(config, shelf) if shelf else [_no_shelf(config)])]
         case ScannerConfig() | SsiConfig() | KeyboardConfig():
             if all(one.name != config.name for one in store.scanners):
                 return [f"{config.device}: the store has no scanner of this name. Correct the name"]
@@ -119,21 +134,22 @@ def _outside(config: DeviceConfig) -> outside.Family:
     return outside.find(str(config.__struct_config__.tag))
 
 
-def _shelf(config: BridgeConfig | ScaleConfig, store: Store) -> Shelf | None:
+def _shelf(config: AnyShelf, store: Store) -> Shelf | None:
     return next((shelf for shelf in store.shelves if shelf.name == config.name), None)
 
 
-def _no_shelf(config: BridgeConfig | ScaleConfig) -> str:
+def _no_shelf(config: AnyShelf) -> str:
     return f"{config.device}: the store has no shelf of this name. Correct the name"
 
 
-def _channel_problems(config: BridgeConfig | ScaleConfig, shelf: Shelf) -> list[str]:
+def _channel_problems(config: AnyShelf, shelf: Shelf) -> list[str]:
+    channels = config.plates if isinstance(config, ModbusConfig) else config.channels
     found = []
-    if len(config.channels) != len(shelf.plates):
+    if len(channels) != len(shelf.plates):
         found.append(
-            f"{config.device}: {len(config.channels)} channels for "
+            f"{config.device}: {len(channels)} channels for "
             f"{len(shelf.plates)} plates. Give one channel for each plate"
         )
-    if len(set(config.channels)) != len(config.channels):
+    if len(set(channels)) != len(channels):
         found.append(f"{config.device}: a channel is given twice. Give each plate its own")
     return found

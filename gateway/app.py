@@ -18,6 +18,7 @@ from drivers.entry.tokens import EntryConfig, Verified, Verifier
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
 from drivers.labels.judging import Judge
+from drivers.modbus.line import Lines
 from drivers.mqtt.config import MqttConfig, Tls
 from drivers.mqtt.embedded import start_broker, stop_broker
 from drivers.network_port import open_port
@@ -270,8 +271,15 @@ class Daemon:
         if self._settings.broker.starts_own:
             found.append(("broker", self._supervised("In-store broker", self._run_broker)))
         found.append(("instore", self._supervised("In-store link", self._run_instore)))
+        lines = Lines(open_port)
         for config in self._settings.device:
-            driver = build(config, clock=self._clock, open_stream=open_port, judge=self._judge)
+            driver = build(
+                config,
+                clock=self._clock,
+                open_stream=open_port,
+                judge=self._judge,
+                lines=lines,
+            )
             report = status_reporter(config.device, self._intake, self._clock)
             run = partial(self._run_driver, driver)
             work = supervise(config.device, run, random=self._random, on_change=report)

@@ -14,8 +14,10 @@ import msgspec
 from msgspec import Meta
 
 from drivers.bridge.config import BridgeConfig
+from drivers.modbus.config import ModbusConfig
 from drivers.network_port import address_of
 from drivers.registry import AnyDriverConfig, is_device
+from drivers.scale.config import ScaleConfig
 from drivers.scanner.config import ScannerConfig
 from drivers.ssi.config import SsiConfig
 from gateway.config_outside import outside_drivers
@@ -430,6 +432,7 @@ def _check_engine(where: Where, engine: Tuning, problems: Problems) -> None:
 
 def _check_names(tables: list[Decoded], problems: Problems) -> None:
     seen: set[tuple[str, str]] = set()
+    lines: dict[str, ModbusConfig] = {}
 
     def once(place: Where, what: str, name: str) -> None:
         if (what, name) in seen:
@@ -442,8 +445,23 @@ def _check_names(tables: list[Decoded], problems: Problems) -> None:
         elif is_device(table):
             once(where.at("name"), "device", table.device)
             url = getattr(table, "url", None)
-            if url is not None:
+            if url is not None and not (isinstance(table, ModbusConfig) and url in lines):
                 once(where.at("url"), "port", url)
+            if isinstance(table, ModbusConfig):
+                _check_line(where, table, lines.setdefault(table.url, table), problems)
+                for unit_id, channel in set(table.plates):
+                    plate = f"{channel} of unit {unit_id} on {table.url}"
+                    once(where.at("channels"), "channel", plate)
+
+
+def _check_line(
+    where: Where, config: ModbusConfig, first: ModbusConfig, problems: Problems
+) -> None:
+    """Check that shelves which share a line agree about it."""
+    for key in ("framing", "baud", "line", "answer_ms"):
+        if getattr(config, key) != getattr(first, key):
+            problem = f"differs from {first.name}'s, which is on the same line"
+            problems.add(where.at(key), problem, "Give both the same")
 
 
 def _default_port(tls: Tls | None) -> int:
@@ -451,7 +469,9 @@ def _default_port(tls: Tls | None) -> int:
 
 
 def _check_port(
-    where: Where, config: BridgeConfig | ScannerConfig | SsiConfig, problems: Problems
+    where: Where,
+    config: BridgeConfig | ScaleConfig | ModbusConfig | ScannerConfig | SsiConfig,
+    problems: Problems,
 ) -> None:
     try:
         address_of(config.url)
@@ -462,6 +482,8 @@ def _check_port(
 
 _CHECKS: Final[dict[type, Check]] = {
     BridgeConfig: _check_port,
+    ScaleConfig: _check_port,
+    ModbusConfig: _check_port,
     ScannerConfig: _check_port,
     SsiConfig: _check_port,
     Broker: _check_broker,

@@ -18,7 +18,7 @@ from gateway.simulator.exam.command import (
     render_script,
     run_script,
 )
-from gateway.simulator.scales.command import add_scale_arguments, run_scale
+from gateway.simulator.scales.command import MODBUS, add_scale_arguments, run_scale
 from gateway.simulator.scales.dialects import DIALECTS
 from gateway.simulator.scanners.command import add_scanner_arguments, run_scanner
 from gateway.simulator.scanners.player import PROTOCOLS
@@ -86,9 +86,11 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         metavar="PROTOCOL",
-        choices=(*DIALECTS, *PROTOCOLS),
-        help="emulate one device instead of a store: a scale (" + ", ".join(DIALECTS) + ") or a "
-        "scanner ("
+        choices=(*DIALECTS, MODBUS, *PROTOCOLS),
+        help="emulate one device instead of a store: a scale (" + ", ".join(DIALECTS) + "), a "
+        "transmitter ("
+        + MODBUS
+        + ") or a scanner ("
         + ", ".join(PROTOCOLS)
         + "), in --lines; weights in grams or codes, and faults, "
         "come from standard input",

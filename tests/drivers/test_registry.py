@@ -7,6 +7,8 @@ import pytest
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
 from drivers.keyboard.config import KeyboardConfig
+from drivers.modbus.config import ModbusConfig
+from drivers.modbus.driver import ModbusDriver
 from drivers.registry import AnyDriverConfig, build, problems
 from drivers.scale.config import ScaleConfig
 from drivers.scale.driver import ScaleDriver
@@ -17,6 +19,13 @@ from tests.small_store import small_store
 
 BRIDGE = {"driver": "bridge", "name": "g2.s1", "url": "/dev/ttyUSB0", "channels": [0, 1]}
 SCALE = {"driver": "scale", "name": "g3.s1", "url": "/dev/ttyUSB0", "protocol": "sma"}
+MODBUS = {
+    "driver": "modbus",
+    "name": "g3.s1",
+    "url": "/dev/ttyUSB0",
+    "map": "eagle-ei",
+    "unit": "kg",
+}
 SCANNER = {"driver": "scanner", "name": "gate", "url": "/dev/ttyACM0", "aim": True}
 
 NETWORK = {"driver": "scanner", "name": "gate", "url": "socket://[fd00::7]:9000"}
@@ -47,6 +56,7 @@ def parse(table):
     [
         (BRIDGE, BridgeConfig, BridgeDriver, "shelf/g2.s1"),
         (SCALE, ScaleConfig, ScaleDriver, "shelf/g3.s1"),
+        (MODBUS, ModbusConfig, ModbusDriver, "shelf/g3.s1"),
         (SCANNER, ScannerConfig, ScannerDriver, "scanner/gate"),
         (NETWORK, ScannerConfig, ScannerDriver, "scanner/gate"),
         (SSI, SsiConfig, ScannerDriver, "scanner/gate"),
@@ -58,7 +68,7 @@ def test_each_kind_of_device_has_its_driver(table, config, driver, device):
     assert type(parsed) is config
     assert parsed.device == device
     assert problems(parsed, STORE) == []
-    assert type(build(parsed, clock=None, open_stream=None, judge=None)) is driver
+    assert type(build(parsed, clock=None, open_stream=None, judge=None, lines=None)) is driver
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,12 @@ def test_wrong_settings_are_refused(wrong):
         (LINES | {"lines": {"pattern": GOOD + "(?P<x>.)"}}, "pattern has a group x"),
         (LINES | {"lines": {"pattern": GOOD, "poll": "€"}}, "beyond U+00FF"),
         (LINES | {"lines": {"pattern": GOOD}, "talk": "poll"}, "the description has none"),
+        (MODBUS | {"name": "g9"}, "no shelf of this name"),
+        (MODBUS | {"name": "g2.s1"}, "1 channels for 2 plates"),
+        (MODBUS | {"channels": [1, 2]}, "2 channels for 1 plates"),
+        (MODBUS | {"name": "g2.s1", "channels": [1, 1]}, "a channel is given twice"),
+        (MODBUS | {"channels": [9]}, "has channels 1 to 8"),
+        (MODBUS | {"map": "abacus"}, "map abacus is not known"),
         (SSI | {"name": "exit"}, "no scanner of this name"),
         (KEYBOARD | {"name": "exit"}, "no scanner of this name"),
     ],

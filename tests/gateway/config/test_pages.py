@@ -8,6 +8,7 @@ import pytest
 
 from drivers.bridge.config import BridgeConfig
 from drivers.keyboard.config import KeyboardConfig
+from drivers.modbus.config import ModbusConfig
 from drivers.scale.config import ScaleConfig
 from drivers.scanner.config import ScannerConfig
 from drivers.ssi.config import SsiConfig
@@ -87,6 +88,7 @@ def test_the_settings_page_tells_the_defaults_that_hold():
         Vision,
         BridgeConfig,
         ScaleConfig,
+        ModbusConfig,
         KeyboardConfig,
         ScannerConfig,
         SsiConfig,
