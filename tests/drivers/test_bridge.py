@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -24,6 +25,7 @@ from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import Blocks, BridgeDriver
 from drivers.errors import DeviceGoneError, DeviceSilentError, DriverError, OtherDeviceError
 from gateway.intake import Intake
+from tests.test_tidy import ROOT
 from tests.virtual_time import LoopClock, run_virtual
 
 CONFIG = BridgeConfig(name="g2.s1", url="/dev/ttyUSB0", channels=(1, 0))
@@ -51,6 +53,13 @@ def test_the_documented_line_is_read():
     )
     [reading] = Decoder().feed(line)
     assert reading == Reading("9f3a", 1234, 1583245, 10.0, {0: 123456, 1: -8821, 2: None}, "sh07")
+
+
+def test_the_line_of_the_contract_has_the_checksum_that_it_says():
+    page = (ROOT / "docs" / "contract-in-store.md").read_text("utf-8")
+    [line] = re.findall(r"^.*sps.*crc.*$", page, re.MULTILINE)
+    [reading] = Decoder(crc_required=True).feed(f"{line}\n".encode())
+    assert reading.raw == {0: 123456, 1: None}
 
 
 def test_csv_is_read_with_empty_cells_and_its_header_is_no_noise():
@@ -214,6 +223,15 @@ def test_at_80_a_second_a_block_has_16_rows():
 def test_a_channel_that_a_line_lacks_is_not_ready():
     _, made = blocks_of([reading(0, raw={0: 5}), reading(1, raw={0: None, 7: 1})])
     assert made[0].rows == [[None, 5], [None, None]]
+
+
+@pytest.mark.parametrize("counts", [0, -1])
+def test_a_wire_that_no_converter_drives_is_no_weight(counts):
+    raws = [{0: 900, 1: raw} for raw in (counts, counts, counts, 5, counts, 7, 7)]
+    _, made = blocks_of([reading(seq, raw=raw) for seq, raw in enumerate(raws)], block_ms=700)
+    [block] = made
+    assert [row[0] for row in block.rows] == [counts, None, None, 5, counts, 7, 7]
+    assert {row[1] for row in block.rows} == {900}
 
 
 def test_a_missing_line_splits_the_block_and_is_counted():
