@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
@@ -24,6 +24,8 @@ from drivers.mqtt.embedded import start_broker, stop_broker
 from drivers.network_port import open_port
 from drivers.ports import Driver
 from drivers.registry import build
+from drivers.scale.driver import ScaleDriver
+from drivers.scale.keys import KeyPress
 from gateway.backoff import Backoff
 from gateway.clock import OsClock
 from gateway.config import ConfigError, Settings, load_store
@@ -31,7 +33,15 @@ from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
 from gateway.database import Database, Limits, Row, open_database
 from gateway.device_server import DeviceServer, socket_of
-from gateway.domain.effects import AnyEffect, Backfill, EraseShopper, Look, OpenDoor, Reply
+from gateway.domain.effects import (
+    AnyEffect,
+    Backfill,
+    EraseShopper,
+    Look,
+    OpenDoor,
+    PressKey,
+    Reply,
+)
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import (
     AnyInput,
@@ -143,6 +153,7 @@ class Daemon:
             clock=self._clock,
             judge=self._judge,
         )
+        self._drivers: dict[str, Driver] = {}
         self._journal = None
         if settings.journal is not None:
             self._journal = JournalWriter(
@@ -280,6 +291,7 @@ class Daemon:
                 judge=self._judge,
                 lines=lines,
             )
+            self._drivers[config.device] = driver
             report = status_reporter(config.device, self._intake, self._clock)
             run = partial(self._run_driver, driver)
             work = supervise(config.device, run, random=self._random, on_change=report)
@@ -323,6 +335,8 @@ class Daemon:
                 self._instore.look(effect)
             case Reply() if self._upstream is not None:
                 self._upstream.publish_reply(effect)
+            case PressKey() if self._upstream is not None:
+                self._press(effect, self._upstream)
             case Backfill() if self._upstream is not None:
                 await self._upstream.backfill(effect)
             case EraseShopper():
@@ -330,6 +344,19 @@ class Daemon:
                 if self._upstream is not None:
                     answer = f"{count} events no longer name the shopper"
                     self._upstream.publish_reply(Reply(effect.command, "ok", answer))
+
+    def _press(self, effect: PressKey, upstream: Upstream) -> None:
+        """Have a scale's key pressed; the answer comes when it is known what became of it."""
+
+        def answer(problem: str | None) -> None:
+            status: Literal["ok", "error"] = "ok" if problem is None else "error"
+            upstream.publish_reply(Reply(effect.command, status, problem or ""))
+
+        driver = self._drivers.get(effect.device)
+        if isinstance(driver, ScaleDriver):
+            driver.press(KeyPress(effect.key, answer))
+        else:
+            answer(f"{effect.device} is no scale on a line. Press the key at the scale")
 
     def _committed(self, rows: Sequence[Row], dropped: int) -> None:
         if self._upstream is not None:

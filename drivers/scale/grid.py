@@ -120,6 +120,11 @@ class Grid:
                 done += self._ended()
         return done
 
+    def pause(self) -> list[Block]:
+        """End the block; slots begin anew with the next reading, of the same period."""
+        self._row = None
+        return self._ended()
+
     def _begun(self, now_ns: int, period_ns: int) -> list[float | None]:
         """Begin a slot that has now in its middle; return its row."""
         self._slot_ns = now_ns - period_ns // 2

@@ -12,10 +12,11 @@ from drivers.ports import ByteStream, Clock, Intake
 from drivers.scale.config import ScaleConfig
 from drivers.scale.frames import sent
 from drivers.scale.grid import Block, Grid
+from drivers.scale.keys import WORDS, KeyPress
 from drivers.scale.protocols import PROTOCOLS, decoder_of, line_of
 from drivers.scale.reading import Noise, Reading, Result
 from drivers.scale.talk import Talk
-from gateway.domain.inputs import Samples
+from gateway.domain.inputs import Rezeroed, Samples
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,27 @@ class Session:
         # Twice as long as a frame takes, with ten bits a character.
         self._half_frame_s = max(2 * FRAME_BYTES * 10 / baud + 0.05, HALF_FRAME_S_MIN)
         self._heard_s = self._loop.time()
+        self._still = False
+        """Whether the last reading was stable."""
+        self._key: KeyPress | None = None
+        """What is to be pressed, or was and has no answer."""
+
+    def press(self, key: KeyPress) -> None:
+        """Press a key at the next turn, or say why not."""
+        if self._key is not None:
+            key.answer("another key is being pressed. Try again")
+        else:
+            self._key = key
+
+    def close(self) -> None:
+        """Answer what still waits: the line is gone."""
+        if self._key is None:
+            return
+        if self._talk.pressing:
+            self._intake.offer(self._rezeroed())
+            self._key.answer(WORDS["unknown"])
+        else:
+            self._key.answer(f"{self._config.device} is not connected. Try again when it is")
 
     async def run(self) -> NoReturn:
         """Ask, listen and hand on, until the line ends.
@@ -100,6 +122,7 @@ class Session:
             if missed:
                 self._intake.drop(self._config.device, "timeout", missed)
             self._hand_on(self._clock.stamp().mono_ns)
+            await self._press_key()
             data = await self._receive()
             now_s = self._loop.time()
             results: list[Result] = []
@@ -118,17 +141,49 @@ class Session:
             log.debug("%s: %s: %s", self._config.device, result.reason, result.detail)
             self._intake.drop(self._config.device, result.reason)
         greeted = self._talk.greeted
+        pressing = self._talk.pressing
         await self._send(self._talk.heard(result, self._loop.time()))
         # Greeted anew after a silence: the cable may lead to another scale by now.
         if not greeted and self._talk.greeted:
             self._check_serial()
-        if not isinstance(result, Reading) or not self._talk.greeted:
+        if not isinstance(result, Reading) or not self._talk.greeted or pressing:
             return
+        self._still = result.stable is True
         self._alive()
         self._note(result)
         now_ns = self._clock.stamp().mono_ns
         self._hand_on(now_ns)
         self._grid.add(result, now_ns)
+
+    async def _press_key(self) -> None:
+        """Press the key that waits, and tell what became of one that was pressed."""
+        outcome, key = self._talk.take_outcome(), self._key
+        if key is None:
+            return
+        if outcome is not None:
+            self._key = None
+            if outcome != "refused":
+                await self._intake.put(self._rezeroed())
+            key.answer(WORDS[outcome])
+        elif self._talk.greeted and not self._talk.pressing:
+            await self._begin_key(key)
+
+    async def _begin_key(self, key: KeyPress) -> None:
+        if not self._still:
+            self._key = None
+            key.answer("the scale is not at rest. Try again when nobody is there")
+            return
+        # What was weighed until here is by the old zero.
+        for block in self._grid.pause():
+            self._offer(block)
+        facts, place = PROTOCOLS[self._config.protocol], ("zero", "tare").index(key.key)
+        assert facts.key_answers is not None, "the driver refuses what cannot be answered"
+        pressed = (facts.zero, facts.tare)[place]
+        command = facts.key_answers[place]
+        await self._send(self._talk.press(pressed, command, self._loop.time()))
+
+    def _rezeroed(self) -> Rezeroed:
+        return Rezeroed(at=self._clock.stamp(), device=self._config.device)
 
     async def _receive(self) -> bytes:
         """Wait for bytes, or until something else is due; return what came."""
@@ -152,8 +207,11 @@ class Session:
 
     def _hand_on(self, now_ns: int) -> None:
         for block in self._grid.advance(now_ns):
-            self._intake.offer(self._samples(block))
-            self._seq += 1
+            self._offer(block)
+
+    def _offer(self, block: Block) -> None:
+        self._intake.offer(self._samples(block))
+        self._seq += 1
 
     def _samples(self, block: Block) -> Samples:
         at = self._clock.stamp()

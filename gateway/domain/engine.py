@@ -20,6 +20,7 @@ from gateway.domain import (
     presence,
     products,
     restock,
+    scale_keys,
     scans,
     sessions,
     trembling,
@@ -41,6 +42,7 @@ from gateway.domain.inputs import (
     Looked,
     People,
     ProductScanned,
+    Rezeroed,
     Samples,
     ScanRejected,
     StateRow,
@@ -199,6 +201,8 @@ class Engine:
                     step.touch("marks", item.device)
             case DeviceStatus():
                 presence.status(step, item)
+            case Rezeroed():
+                scale_keys.rezeroed(step, item)
             case Dropped():
                 drops.drop(step, item.device, item.reason, item.count)
             case LinkState():
