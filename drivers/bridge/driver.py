@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from drivers.bridge.codec import T_MS_WRAP, Decoder, Noise, Reading
 from drivers.bridge.config import BridgeConfig
 from drivers.errors import DeviceGoneError, DeviceSilentError, OtherDeviceError
-from drivers.ports import Clock, Intake, OpenStream
+from drivers.ports import GATHER_S, Clock, Intake, OpenStream
 from gateway.domain.inputs import Samples
 
 ROWS_MAX: Final = 600
@@ -77,6 +77,7 @@ class BridgeDriver:
             ):
                 while True:
                     results = decoder.feed(await stream.receive())
+                    good = False
                     for result in results:
                         if isinstance(result, Noise):
                             intake.drop(config.device, result.reason)
@@ -84,12 +85,15 @@ class BridgeDriver:
                         if self._is_strange(result):
                             intake.drop(config.device, "malformed")
                             continue
-                        came_up()
-                        silence.reschedule(loop.time() + silence_s)
+                        good = True
                         for block in blocks.add(result):
                             intake.offer(block.samples(config.device, self._clock))
                         if blocks.missed:
                             intake.drop(config.device, "gap", blocks.take_missed())
+                    if good:
+                        came_up()
+                        silence.reschedule(loop.time() + silence_s)
+                    await asyncio.sleep(GATHER_S)
         except TimeoutError:
             raise DeviceSilentError(
                 config.device,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from drivers.errors import OtherDeviceError
-from drivers.ports import ByteStream, Clock, Intake
+from drivers.ports import GATHER_S, ByteStream, Clock, Intake
 from drivers.scale.config import ScaleConfig
 from drivers.scale.frames import sent
 from drivers.scale.grid import Block, Grid
 from drivers.scale.keys import WORDS, KeyPress
-from drivers.scale.protocols import PROTOCOLS, decoder_of, line_of
+from drivers.scale.protocols import PROTOCOLS, decoder_of, line_of, poll_of
 from drivers.scale.reading import Noise, Reading, Result
 from drivers.scale.talk import Talk
 from gateway.domain.inputs import Rezeroed, Samples
@@ -63,7 +63,7 @@ class Session:
             intake: Takes blocks and counts.
             clock: Stamps readings and blocks.
             memory: Changed in place.
-            alive: Called at each good reading.
+            alive: Called after good readings.
             boot: Names the connection.
         """
         self._config = config
@@ -87,6 +87,8 @@ class Session:
         # Twice as long as a frame takes, with ten bits a character.
         self._half_frame_s = max(2 * FRAME_BYTES * 10 / baud + 0.05, HALF_FRAME_S_MIN)
         self._heard_s = self._loop.time()
+        # The pieces of an answer are taken as they come: the next question waits for it.
+        self._gather_s = 0.0 if poll_of(config) else GATHER_S
         self._still = False
         """Whether the last reading was stable."""
         self._key: KeyPress | None = None
@@ -131,12 +133,14 @@ class Session:
                 results = self._decoder.feed(data)
             elif self._decoder.pending and now_s - self._heard_s >= self._half_frame_s:
                 results = self._decoder.give_up()
-            for result in results:
-                await self._take(result)
+            good = [await self._take(result) for result in results]
+            if any(good):
+                self._alive()
             # A line that is never empty leaves room for others all the same.
-            await asyncio.sleep(0)
+            await asyncio.sleep(self._gather_s if data else 0)
 
-    async def _take(self, result: Result) -> None:
+    async def _take(self, result: Result) -> bool:
+        """Take what the scale said; return whether it was a weighing."""
         if isinstance(result, Noise):
             log.debug("%s: %s: %s", self._config.device, result.reason, result.detail)
             self._intake.drop(self._config.device, result.reason)
@@ -147,13 +151,13 @@ class Session:
         if not greeted and self._talk.greeted:
             self._check_serial()
         if not isinstance(result, Reading) or not self._talk.greeted or pressing:
-            return
+            return False
         self._still = result.stable is True
-        self._alive()
         self._note(result)
         now_ns = self._clock.stamp().mono_ns
         self._hand_on(now_ns)
         self._grid.add(result, now_ns)
+        return True
 
     async def _press_key(self) -> None:
         """Press the key that waits, and tell what became of one that was pressed."""
