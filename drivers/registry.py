@@ -17,7 +17,7 @@ from drivers.keyboard import driver as keyboard
 from drivers.keyboard.config import KeyboardConfig
 from drivers.keyboard.port import keyboard_opener
 from drivers.labels.judging import Judge
-from drivers.modbus import driver as modbus
+from drivers.modbus import maps
 from drivers.modbus.config import ModbusConfig
 from drivers.modbus.line import Lines
 from drivers.network_port import open_port
@@ -85,7 +85,9 @@ def build(
         case ScaleConfig():
             return ScaleDriver(config, clock=clock, open_stream=open_stream)
         case ModbusConfig():
-            return modbus.ModbusDriver(config, clock=clock, lines=lines or Lines(open_port))
+            from drivers.modbus.driver import ModbusDriver  # noqa: PLC0415
+
+            return ModbusDriver(config, clock=clock, lines=lines or Lines(open_port))
         case ScannerConfig():
             line = scanner.line_of(config)
         case SsiConfig():
@@ -113,12 +115,10 @@ def problems(config: DeviceConfig, store: Store) -> list[str]:
                     "sends raw counts. Calibrate the plates in the store file"
                 )
             return found
-        case ScaleConfig():
-            found = [f"{config.device}: {text}" for text in protocols.problems(config)]
-            shelf = _shelf(config, store)
-            return [*found, *(_channel_problems(config, shelf) if shelf else [_no_shelf(config)])]
-        case ModbusConfig():
-            found = [f"{config.device}: {text}" for text in modbus.problems(config)]
+        case ScaleConfig() | ModbusConfig():
+            modbus = isinstance(config, ModbusConfig)
+            texts = maps.problems(config) if modbus else protocols.problems(config)
+            found = [f"{config.device}: {text}" for text in texts]
             shelf = _shelf(config, store)
             return [*found, *(_channel_problems(config, shelf) if shelf else [_no_shelf(config)])]
         case ScannerConfig() | SsiConfig() | KeyboardConfig():

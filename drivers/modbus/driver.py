@@ -46,7 +46,7 @@ class ModbusDriver:
         """Prepare; ``run`` opens the line.
 
         Args:
-            config: Which line and transmitters; ``problems`` found nothing in it.
+            config: Which line and transmitters; ``maps.problems`` found nothing in it.
             clock: Stamps readings and blocks.
             lines: Opens and shares lines.
             draw: Draws a connection's boot.
@@ -55,7 +55,7 @@ class ModbusDriver:
         self._clock = clock
         self._lines = lines
         self._draw = draw
-        self._map = map_of(config)
+        self._map = maps.map_of(config)
 
     async def run(self, intake: Intake, came_up: Callable[[], None]) -> NoReturn:
         """Open the line and hand on what the transmitters measure.
@@ -231,41 +231,3 @@ def _transmitters(config: ModbusConfig, register_map: maps.RegisterMap) -> list[
         )
         for unit_id, channels in plates.items()
     ]
-
-
-def map_of(config: ModbusConfig) -> maps.RegisterMap:
-    """Return the register map that a shelf's settings name.
-
-    Raises:
-        MapError: There is none, or it cannot be used.
-    """
-    if (config.map is None) == (config.map_file is None):
-        raise maps.MapError("no register map, or two. Give one of map and map_file")
-    return (
-        maps.load(config.map) if config.map is not None else maps.load_file(config.map_file or "")
-    )
-
-
-def problems(config: ModbusConfig) -> list[str]:
-    """Say what in a shelf's settings does not fit its register map, each with a remedy."""
-    try:
-        register_map = map_of(config)
-    except maps.MapError as error:
-        return [str(error)]
-    found = []
-    units, wanted = len(config.unit_ids), len(config.channels)
-    if units != wanted and 1 not in (units, wanted):
-        found.append("unit_ids and channels are not of one length. Give one of each for each plate")
-    channels = register_map.channels * len(register_map.blocks)
-    if not all(1 <= channel <= channels for _, channel in config.plates):
-        found.append(f"{register_map.title} has channels 1 to {channels}. Correct channels")
-    if register_map.type != "f32" and config.decimals is None:
-        found.append(
-            f"{register_map.title} sends integers. Give decimals: how many digits of its display "
-            "stand behind the point"
-        )
-    if register_map.type == "f32" and config.decimals is not None:
-        found.append(f"{register_map.title} sends fractions. Remove decimals")
-    if config.framing == "tcp" and "://" not in config.url:
-        found.append('framing is tcp, and the line is serial. Write framing = "rtu"')
-    return found

@@ -5,12 +5,14 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from drivers.modbus.codec import Question, Refused, Registers
 from drivers.modbus.config import ModbusConfig
 from drivers.ports import ByteStream
 from drivers.serial_port import Bits
+
+if TYPE_CHECKING:  # Stores without Modbus spare pymodbus's memory.
+    from drivers.modbus.codec import Question, Refused, Registers
 
 OpenLine = Callable[[str, int, Bits], AbstractAsyncContextManager[ByteStream]]
 """Open a port by address, baud rate and bits of a character."""
@@ -104,7 +106,7 @@ class Line:
         until_s = self._late_until_s.get(unit_id, 0.0)
         return asyncio.get_running_loop().time() < until_s
 
-    async def ask(self, question: Question) -> Registers | Refused | None:
+    async def ask(self, question: "Question") -> "Registers | Refused | None":
         """Ask and wait for the answer; None: there was none in time.
 
         Raises:
@@ -137,8 +139,8 @@ class Line:
                 return
 
     async def _answer(
-        self, stream: ByteStream, question: Question, answer_s: float
-    ) -> Registers | Refused | None:
+        self, stream: ByteStream, question: "Question", answer_s: float
+    ) -> "Registers | Refused | None":
         try:
             async with asyncio.timeout(answer_s):
                 await stream.send(question.request)

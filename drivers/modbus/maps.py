@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.modbus.config import ModbusConfig
 from drivers.scale.reading import FAULT, GRAMS, GRAMS_MAX, Flag, Reading
 
 Address = Annotated[int, Meta(ge=0, le=105_536)]
@@ -278,3 +279,39 @@ def _together(spans: Iterable[range]) -> tuple[Read, ...]:
                 continue
         reads.append(Read(start, stop - start))
     return tuple(reads)
+
+
+def map_of(config: ModbusConfig) -> RegisterMap:
+    """Return the register map that a shelf's settings name.
+
+    Raises:
+        MapError: There is none, or it cannot be used.
+    """
+    if (config.map is None) == (config.map_file is None):
+        raise MapError("no register map, or two. Give one of map and map_file")
+    return load(config.map) if config.map is not None else load_file(config.map_file or "")
+
+
+def problems(config: ModbusConfig) -> list[str]:
+    """Say what in a shelf's settings does not fit its register map, each with a remedy."""
+    try:
+        register_map = map_of(config)
+    except MapError as error:
+        return [str(error)]
+    found = []
+    units, wanted = len(config.unit_ids), len(config.channels)
+    if units != wanted and 1 not in (units, wanted):
+        found.append("unit_ids and channels are not of one length. Give one of each for each plate")
+    channels = register_map.channels * len(register_map.blocks)
+    if not all(1 <= channel <= channels for _, channel in config.plates):
+        found.append(f"{register_map.title} has channels 1 to {channels}. Correct channels")
+    if register_map.type != "f32" and config.decimals is None:
+        found.append(
+            f"{register_map.title} sends integers. Give decimals: how many digits of its display "
+            "stand behind the point"
+        )
+    if register_map.type == "f32" and config.decimals is not None:
+        found.append(f"{register_map.title} sends fractions. Remove decimals")
+    if config.framing == "tcp" and "://" not in config.url:
+        found.append('framing is tcp, and the line is serial. Write framing = "rtu"')
+    return found

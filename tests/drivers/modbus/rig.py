@@ -5,8 +5,9 @@ import asyncio
 from contextlib import asynccontextmanager
 from random import Random
 
-from drivers.modbus.driver import ModbusDriver, map_of
+from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.line import Lines
+from drivers.modbus.maps import map_of
 from gateway.domain.inputs import DeviceStatus, Samples
 from gateway.intake import Intake
 from gateway.simulator.scales.modbus import Transmitters

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.modbus.driver import map_of, problems
 from drivers.modbus.maps import (
     REGISTERS_MAX,
     MapError,
@@ -20,6 +19,8 @@ from drivers.modbus.maps import (
     Status,
     load,
     load_file,
+    map_of,
+    problems,
     shipped,
 )
 from tests.drivers.modbus.vectors import HELD, config

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from drivers.errors import DeviceGoneError
-from drivers.modbus.driver import ModbusDriver, problems
+from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.line import Lines
-from drivers.modbus.maps import load, shipped
+from drivers.modbus.maps import load, problems, shipped
 from drivers.network_port import open_port
 from drivers.registry import AnyDriverConfig
 from drivers.scale.driver import ScaleDriver
