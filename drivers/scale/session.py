@@ -120,6 +120,7 @@ class Session:
         """
         while True:
             await self._send(self._talk.due(self._loop.time()))
+            await self._tell_outcome()
             missed = self._talk.take_missed()
             if missed:
                 self._intake.drop(self._config.device, "timeout", missed)
@@ -147,6 +148,7 @@ class Session:
         greeted = self._talk.greeted
         pressing = self._talk.pressing
         await self._send(self._talk.heard(result, self._loop.time()))
+        await self._tell_outcome()
         # Greeted anew after a silence: the cable may lead to another scale by now.
         if not greeted and self._talk.greeted:
             self._check_serial()
@@ -159,21 +161,23 @@ class Session:
         self._grid.add(result, now_ns)
         return True
 
-    async def _press_key(self) -> None:
-        """Press the key that waits, and tell what became of one that was pressed."""
+    async def _tell_outcome(self) -> None:
+        """Tell what became of a key before anything is taken that may be by the new zero."""
         outcome, key = self._talk.take_outcome(), self._key
-        if key is None:
+        if outcome is None or key is None:
             return
-        if outcome is not None:
-            self._key = None
-            if outcome != "refused":
-                await self._intake.put(self._rezeroed())
-            key.answer(WORDS[outcome])
-        elif self._talk.greeted and not self._talk.pressing:
-            await self._begin_key(key)
+        self._key = None
+        if outcome != "refused":
+            await self._intake.put(self._rezeroed())
+        key.answer(WORDS[outcome])
 
-    async def _begin_key(self, key: KeyPress) -> None:
-        if not self._still:
+    async def _press_key(self) -> None:
+        """Press the key that waits, if any does."""
+        key = self._key
+        if key is None or self._talk.pressing:
+            return
+        # One that has to be greeted again may have been exchanged.
+        if not (self._still and self._talk.greeted):
             self._key = None
             key.answer("the scale is not at rest. Try again when nobody is there")
             return

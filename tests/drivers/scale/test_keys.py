@@ -55,6 +55,26 @@ def test_a_key_is_pressed_and_weights_before_and_after_are_told_apart(key, comma
     assert {block.period_us for block in blocks} == {100_000}
 
 
+def test_weights_right_behind_the_answer_are_by_the_new_zero():
+    """All in one piece, and then nothing for a while."""
+
+    async def scene(rig):
+        await rig.goes_on(3.02)
+        answer = b"ZI S\r\n" + 3 * b"S S      0.000 kg\r\n"
+        rig.player.received = lambda _data: rig.modem.write(answer)
+        rig.player._repeats = False
+        answers = press(rig)
+        await rig.goes_on(0.9)
+        return answers, rig
+
+    answers, rig = with_rig("mt-sics", scene, rate=20.0, block_ms=20)
+    assert answers == [None]
+    order = order_of(rig)
+    at = order.index(None)
+    assert {row[0] for row in order[:at]} == {412.0}
+    assert order[at + 1] == [0.0]
+
+
 def test_a_scale_that_moves_is_not_touched():
     async def scene(rig):
         rig.player.plate.moves = True
