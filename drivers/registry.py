@@ -116,9 +116,7 @@ def problems(config: DeviceConfig, store: Store) -> list[str]:
                 )
             return found
         case ScaleConfig() | ModbusConfig():
-            modbus = isinstance(config, ModbusConfig)
-            texts = maps.problems(config) if modbus else protocols.problems(config)
-            found = [f"{config.device}: {text}" for text in texts]
+            found = [f"{config.device}: {text}" for text in _own_problems(config)]
             shelf = _shelf(config, store)
             return [*found, *(_channel_problems(config, shelf) if shelf else [_no_shelf(config)])]
         case ScannerConfig() | SsiConfig() | KeyboardConfig():
@@ -132,6 +130,12 @@ def problems(config: DeviceConfig, store: Store) -> list[str]:
 def _outside(config: DeviceConfig) -> outside.Family:
     assert isinstance(config, msgspec.Struct)
     return outside.find(str(config.__struct_config__.tag))
+
+
+def _own_problems(config: ScaleConfig | ModbusConfig) -> list[str]:
+    if isinstance(config, ModbusConfig):
+        return maps.problems(config)
+    return protocols.problems(config)
 
 
 def _shelf(config: AnyShelf, store: Store) -> Shelf | None:

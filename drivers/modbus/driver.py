@@ -15,7 +15,6 @@ from drivers.modbus.line import Line, Lines
 from drivers.ports import Clock, Intake
 from drivers.scale.grid import Grid
 from drivers.scale.reading import Reading
-from gateway.domain.inputs import Samples
 
 
 class Transmitter:
@@ -200,20 +199,8 @@ class _Session:
 
     def _hand_on(self, now_ns: int) -> None:
         for block in self._grid.advance(now_ns):
-            at = self._clock.stamp()
-            self._intake.offer(
-                Samples(
-                    at=at,
-                    device=self._config.device,
-                    boot=self._boot,
-                    seq=self._seq,
-                    host_boot=at.boot,
-                    host_mono_ms=block.at_ns / 1e6,
-                    period_us=block.period_ns // 1_000,
-                    unit="g",
-                    w=block.rows,
-                )
-            )
+            at, device = self._clock.stamp(), self._config.device
+            self._intake.offer(block.samples(at, device=device, boot=self._boot, seq=self._seq))
             self._seq += 1
 
 

@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -20,6 +19,7 @@ from msgspec import Meta
 
 from drivers.modbus.config import ModbusConfig
 from drivers.scale.reading import FAULT, GRAMS, GRAMS_MAX, Flag, Reading
+from drivers.shipped import names, text_of
 
 Address = Annotated[int, Meta(ge=0, le=105_536)]
 """As the manual prints it: 40008 may be register 7 on the wire."""
@@ -94,8 +94,7 @@ class MapError(Exception):
 
 def shipped() -> list[str]:
     """Return the names of the maps that come with the product."""
-    names = (item.name for item in files("drivers.modbus").joinpath("maps").iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+    return names("drivers.modbus", "maps")
 
 
 def load(name: str) -> RegisterMap:
@@ -106,7 +105,7 @@ def load(name: str) -> RegisterMap:
     """
     if name not in shipped():
         raise MapError(f"map {name} is not known. Known are {', '.join(shipped())}")
-    return _parsed(files("drivers.modbus").joinpath("maps", f"{name}.toml").read_bytes())
+    return _parsed(text_of("drivers.modbus", "maps", name))
 
 
 def load_file(path: str) -> RegisterMap:
@@ -124,16 +123,18 @@ def load_file(path: str) -> RegisterMap:
     if len(text) > BYTES_MAX:
         raise MapError(f"map_file {path}: more than {BYTES_MAX} bytes. Name a register map")
     try:
-        return _parsed(text)
+        return _parsed(text.decode())
+    except UnicodeDecodeError as error:
+        raise MapError(f"map_file {path}: not UTF-8. Write it as UTF-8") from error
     except MapError as error:
         raise MapError(f"map_file {path}: {error}") from error
 
 
-def _parsed(text: bytes) -> RegisterMap:
+def _parsed(text: str) -> RegisterMap:
     remedy = "Correct it; docs/devices.md has the keys"
     try:
-        made = msgspec.convert(tomllib.loads(text.decode()), RegisterMap)
-    except (ValueError, RecursionError) as error:  # TOML, UTF-8 and msgspec's own are among them.
+        made = msgspec.convert(tomllib.loads(text), RegisterMap)
+    except (ValueError, RecursionError) as error:  # TOML's and msgspec's own are among them.
         raise MapError(f"{str(error)[:300].rstrip('.')}. {remedy}") from error
     if made.gross is None and made.net is None:
         raise MapError("neither gross nor net. Give the first channel's address")

@@ -16,7 +16,7 @@ from drivers.scale.keys import WORDS, KeyPress
 from drivers.scale.protocols import PROTOCOLS, decoder_of, line_of, poll_of
 from drivers.scale.reading import Noise, Reading, Result
 from drivers.scale.talk import Talk
-from gateway.domain.inputs import Rezeroed, Samples
+from gateway.domain.inputs import Rezeroed
 
 log = logging.getLogger(__name__)
 
@@ -218,22 +218,9 @@ class Session:
             self._offer(block)
 
     def _offer(self, block: Block) -> None:
-        self._intake.offer(self._samples(block))
+        at, device = self._clock.stamp(), self._config.device
+        self._intake.offer(block.samples(at, device=device, boot=self._boot, seq=self._seq))
         self._seq += 1
-
-    def _samples(self, block: Block) -> Samples:
-        at = self._clock.stamp()
-        return Samples(
-            at=at,
-            device=self._config.device,
-            boot=self._boot,
-            seq=self._seq,
-            host_boot=at.boot,
-            host_mono_ms=block.at_ns / 1e6,
-            period_us=block.period_ns // 1_000,
-            unit="g",
-            w=block.rows,
-        )
 
     def _check_serial(self) -> None:
         """Refuse another scale than the one that belongs on this line.

@@ -194,7 +194,7 @@ def test_a_map_of_ones_own_is_read(tmp_path):
     assert told.endswith("No such file or directory. Check the path and permissions")
     path.write_bytes(b"\xff")
     [told] = problems(settings)
-    assert "utf-8" in told
+    assert "not UTF-8. Write it" in told
 
 
 @pytest.mark.parametrize(
