@@ -7,7 +7,7 @@ Of the driver they share the register maps alone, which are data.
 import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Final, Literal, NoReturn, cast, get_args
+from typing import Final, Literal, NoReturn
 
 from pymodbus import FramerType
 from pymodbus.client.mixin import ModbusClientMixin
@@ -18,15 +18,21 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from drivers.modbus.maps import RegisterMap
 from gateway.simulator.scales.plate import Plate
+from gateway.simulator.scales.player import FLOOD
 
-Fault = Literal[
-    "half", "checksum", "flood", "silence", "overload", "exception", "other-unit", "unplug"
-]
+FAULTS: Final = (
+    "half",
+    "checksum",
+    "flood",
+    "silence",
+    "overload",
+    "exception",
+    "other-unit",
+    "unplug",
+)
 """``half`` a frame, a wrong ``checksum``, a ``flood`` of garbage, ``silence``, ``overload``, an
 ``exception`` instead of every answer, answers of an ``other-unit``; ``unplug`` the line."""
-FAULTS: Final = get_args(Fault)
 ONCE: Final = frozenset({"half", "checksum", "flood"})
-FLOOD: Final = b"\x00\xfe9" * 20_000
 TYPES: Final = {
     "i16": ModbusClientMixin.DATATYPE.INT16,
     "u16": ModbusClientMixin.DATATYPE.UINT16,
@@ -67,8 +73,8 @@ class Transmitters:
         self._write = write
         self._unplug = unplug
         self._rtu = framing == "rtu"
-        self._orders: list[Fault] = []
-        self._lasting: set[Fault] = set()
+        self._orders: list[str] = []
+        self._lasting: set[str] = set()
         channels = register_map.channels * len(register_map.blocks)
         for unit_id in unit_ids:
             for channel in range(1, channels + 1):
@@ -88,19 +94,22 @@ class Transmitters:
         """
         if fault not in FAULTS:
             raise ValueError(f"{fault}: not known. Known are {', '.join(FAULTS)}")
-        known = cast("Fault", fault)
-        if known == "checksum" and not self._rtu:
+        if fault == "checksum" and not self._rtu:
             raise ValueError("checksum: these frames have none. Order half")
-        if known == "unplug":
+        if fault == "overload" and not _overloads(self._map):
+            raise ValueError(
+                "overload: what this transmitter says then is not known. Order silence"
+            )
+        if fault == "unplug":
             self._connect()
             self._unplug()
-        elif known == "overload":
+        elif fault == "overload":
             for plate in self.plates.values():
                 plate.overloaded = not plate.overloaded
-        elif known in ONCE:
-            self._orders.append(known)
+        elif fault in ONCE:
+            self._orders.append(fault)
         else:
-            self._lasting ^= {known}
+            self._lasting ^= {fault}
 
     def put(self, grams: Decimal) -> None:
         """Let so much lie on the first channel."""
@@ -226,6 +235,12 @@ def registers_of(register_map: RegisterMap, channel: int, plate: Plate) -> dict[
         word = sum(1 << bit for bit, on in bits.items() if bit is not None and on)
         put(state.register, state.step, [word])
     return found
+
+
+def _overloads(register_map: RegisterMap) -> bool:
+    state = register_map.status
+    told = state is not None and state.over is not None
+    return told or register_map.type == "f32" or bool(register_map.no_value)
 
 
 def _encoded(register_map: RegisterMap, grams: Decimal, plate: Plate) -> list[int]:

@@ -137,13 +137,16 @@ def test_a_transmitter_refuses_wrong_arguments_with_a_remedy(capsys):
     assert asyncio.run(run_simulate(arguments("--device", "modbus", *words, "fire@1"))) == 2
     assert "Known are half, checksum, flood" in capsys.readouterr().err
 
-    async def main():
-        return Transmitters(load("eagle-ei"), lambda _data: None, framing="tcp")
+    async def main(name="eagle-ei"):
+        return Transmitters(load(name), lambda _data: None, framing="tcp")
 
     peer = asyncio.run(main())
     for fault, said in (("checksum", "have none"), ("fire", "Known are half")):
         with pytest.raises(ValueError, match=said):
             peer.order(fault)
+    peer.order("overload")
+    with pytest.raises(ValueError, match="is not known"):
+        asyncio.run(main("dingsong")).order("overload")
 
 
 @pytest.mark.parametrize("name", shipped())
