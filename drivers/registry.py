@@ -87,7 +87,9 @@ def build(
         case ModbusConfig():
             from drivers.modbus.driver import ModbusDriver  # noqa: PLC0415
 
-            return ModbusDriver(config, clock=clock, lines=lines or Lines(open_port))
+            line_of = (lines or Lines(open_port)).opener(config)
+            same = SameDevice(config.device, line_of, usb=usb, identify=identify)
+            return ModbusDriver(config, clock=clock, open_line=same.open)
         case ScannerConfig():
             line = scanner.line_of(config)
         case SsiConfig():

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.identity import UsbName
 from drivers.scale.reading import DIGITS_MAX, Unit
 from drivers.serial_port import Bits
 
@@ -58,6 +59,8 @@ class ModbusConfig(
     framing: Annotated[Literal["rtu", "tcp"], Meta(description='"rtu" or "tcp"')] = "rtu"
     """``tcp``: Modbus TCP. RTU frames go over TCP as well, through a device server."""
     baud: Annotated[int, Meta(gt=0)] = 9_600
+    usb: UsbName | None = None
+    """The USB device that has to be on the port; when absent, the one found first after a start."""
     line: Annotated[Bits, Meta(description='"8N1", "8N2", "8E1" or "8O1"')] = "8N1"
     """Bits, parity and stop bits of a character."""
     poll_ms: Annotated[

@@ -11,7 +11,7 @@ from drivers.errors import DeviceGoneError, DeviceSilentError
 from drivers.modbus import maps
 from drivers.modbus.codec import Question, Refused
 from drivers.modbus.config import ModbusConfig
-from drivers.modbus.line import Line, Lines
+from drivers.modbus.line import Line, OpenShared
 from drivers.ports import Clock, Intake
 from drivers.scale.grid import Grid
 from drivers.scale.reading import Reading
@@ -39,7 +39,7 @@ class ModbusDriver:
         config: ModbusConfig,
         *,
         clock: Clock,
-        lines: Lines,
+        open_line: OpenShared,
         draw: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
         """Prepare; ``run`` opens the line.
@@ -47,12 +47,12 @@ class ModbusDriver:
         Args:
             config: Which line and transmitters; ``maps.problems`` found nothing in it.
             clock: Stamps readings and blocks.
-            lines: Opens and shares lines.
+            open_line: Opens its line, or shares it: ``Lines.opener``.
             draw: Draws a connection's boot.
         """
         self._config = config
         self._clock = clock
-        self._lines = lines
+        self._open = open_line
         self._draw = draw
         self._map = maps.map_of(config)
 
@@ -62,10 +62,11 @@ class ModbusDriver:
         Raises:
             DeviceGoneError: The line cannot be opened, or was lost.
             DeviceSilentError: One of them gave no answer for ``silence_ms_max``.
+            OtherDeviceError: Another USB device is on the port.
         """
         config = self._config
         try:
-            async with self._lines.line(config) as line:
+            async with self._open(config.url, config.baud) as line:
                 session = _Session(
                     config,
                     self._map,

@@ -36,13 +36,16 @@ class Lines:
         self._open = open_line
         self._lines: dict[str, Line] = {}
 
-    @asynccontextmanager
-    async def line(self, config: ModbusConfig) -> AsyncIterator["Line"]:
-        """Share the line of a shelf, open it if nobody has; the last one closes it.
+    def opener(self, config: ModbusConfig) -> "OpenShared":
+        """Return what opens the line of a shelf, or shares it; the last one closes it."""
 
-        Raises:
-            OSError: It cannot be opened.
-        """
+        def opened(_url: str, _baud: int) -> AbstractAsyncContextManager[Line]:
+            return self._shared(config)
+
+        return opened
+
+    @asynccontextmanager
+    async def _shared(self, config: ModbusConfig) -> AsyncIterator["Line"]:
         line = self._lines.get(config.url)
         if line is None or line.lost:
             line = self._lines[config.url] = Line(self._open, config)
@@ -152,3 +155,7 @@ class Line:
                     await asyncio.sleep(0)
         except TimeoutError:
             return None
+
+
+OpenShared = Callable[[str, int], AbstractAsyncContextManager[Line]]
+"""Open a line by address and baud rate. Raises ``OSError`` where it cannot be opened."""

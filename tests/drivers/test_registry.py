@@ -68,7 +68,7 @@ def test_each_kind_of_device_has_its_driver(table, config, driver, device):
     assert type(parsed) is config
     assert parsed.device == device
     assert problems(parsed, STORE) == []
-    assert type(build(parsed, clock=None, open_stream=None, judge=None, lines=None)) is driver
+    assert type(build(parsed, clock=None, open_stream=None, judge=None)) is driver
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_a_bridge_on_a_pseudo_terminal_is_read_until_it_is_unplugged(pty):
                 opened.set()
                 yield port
 
-        driver = build(config, clock=LoopClock(), open_stream=opening, judge=None, lines=None)
+        driver = build(config, clock=LoopClock(), open_stream=opening, judge=None)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(_until_gone(driver, intake, up.set))
             first, second = BRIDGE % (0, 0), BRIDGE % (1, 100)
@@ -203,7 +203,6 @@ def test_a_scanner_on_a_pseudo_terminal_is_read_until_it_is_unplugged(pty):
             clock=LoopClock(),
             open_stream=open_port,
             judge=Judge(small_store(), lambda text, _stamp: Verified("valid", shopper=text)),
-            lines=None,
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(_until_gone(driver, intake, up.set))

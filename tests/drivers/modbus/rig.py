@@ -36,7 +36,8 @@ class Cable:
 
     async def send(self, data):
         self.asked.append((asyncio.get_running_loop().time(), data[0], data))
-        self.peer.received(data)
+        if self.peer is not None:
+            self.peer.received(data)
 
     async def receive(self):
         data = await self._queue.get()
@@ -84,7 +85,7 @@ class Rig:
         return self
 
     def _watched(self, config, lines):
-        driver = ModbusDriver(config, clock=self.clock, lines=lines)
+        driver = ModbusDriver(config, clock=self.clock, open_line=lines.opener(config))
         return supervise(
             config.device,
             lambda came_up: driver.run(self.intake, came_up),

@@ -5,9 +5,14 @@ from itertools import pairwise
 
 import pytest
 
+from drivers.errors import DeviceSilentError, OtherDeviceError
+from drivers.modbus.line import Lines
 from drivers.modbus.maps import shipped
-from tests.drivers.modbus.rig import with_rig
+from drivers.registry import build
+from gateway.intake import Intake
+from tests.drivers.modbus.rig import Cable, with_rig
 from tests.drivers.modbus.vectors import URL, config
+from tests.virtual_time import LoopClock, run_virtual
 
 PERIOD_S = 0.25
 
@@ -243,6 +248,29 @@ def test_a_plug_that_is_pulled_takes_all_shelves_of_its_line_and_its_return_brin
     ]
     assert len(rig.cable.opened) == 2
     assert rig.cable.open_now == 0
+
+
+def test_another_adapter_in_the_socket_is_refused():
+    found = ["0403:6001", "1a86:7523"]
+
+    async def main():
+        clock, cable = LoopClock(), Cable()
+        driver = build(
+            config(),
+            clock=clock,
+            open_stream=None,
+            judge=None,
+            lines=Lines(cable.open),
+            identify=lambda _url: found.pop(0),
+        )
+        intake = Intake(clock)
+        with pytest.raises(DeviceSilentError):
+            await driver.run(intake, lambda: None)
+        with pytest.raises(OtherDeviceError, match="1a86:7523 is on /dev/ttyUSB0, where 0403:6001"):
+            await driver.run(intake, lambda: None)
+        return cable.opened
+
+    assert len(run_virtual(main())[0]) == 1
 
 
 def test_a_late_answer_is_not_taken_for_the_next_ones():

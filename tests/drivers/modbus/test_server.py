@@ -93,7 +93,7 @@ async def serial():
 
 async def reading(url, intake, **settings):
     shelf = config(url=url, unit_ids=(1, 2), **(QUICK | settings))
-    driver = ModbusDriver(shelf, clock=LoopClock(), lines=Lines(open_port))
+    driver = ModbusDriver(shelf, clock=LoopClock(), open_line=Lines(open_port).opener(shelf))
     await driver.run(intake, lambda: None)
 
 

@@ -161,7 +161,7 @@ def test_an_emulated_transmitter_is_read_with_the_settings_that_are_printed(name
         config = msgspec.convert(table | {"poll_ms": 20, "block_ms": 20}, AnyDriverConfig)
         assert problems(config) == []
         intake = Watched()
-        driver = ModbusDriver(config, clock=LoopClock(), lines=Lines(open_port))
+        driver = ModbusDriver(config, clock=LoopClock(), open_line=Lines(open_port).opener(config))
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(ended(driver, intake))
             await intake.weighed.wait()

@@ -81,7 +81,6 @@ def play(protocol, *script):
             clock=clock,
             open_stream=wire.open,
             judge=Judge(product_store(), None),
-            lines=None,
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(_until_gone(driver, intake))
@@ -179,7 +178,6 @@ def test_on_a_pseudo_terminal_a_scanner_is_read_until_it_is_unplugged(protocol, 
             clock=clock,
             open_stream=open_port,
             judge=Judge(product_store(), None),
-            lines=None,
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(_until_gone(driver, intake, up.set))
