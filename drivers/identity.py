@@ -9,14 +9,15 @@ pseudo-terminals, have no identity: nothing is refused there.
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Generic, TypeVar
 
 from msgspec import Meta
 
 from drivers.errors import OtherDeviceError
-from drivers.ports import ByteStream, OpenStream
+
+Opened = TypeVar("Opened")
 
 SYSFS: Final = Path("/sys")
 WORD_MAX: Final = 128
@@ -67,13 +68,13 @@ def read_word(path: Path) -> str:
     return "".join(letter for letter in words if letter.isprintable())[:WORD_MAX]
 
 
-class SameDevice:
+class SameDevice(Generic[Opened]):
     """Opens one device's port as long as the USB device behind it is the one that belongs there."""
 
     def __init__(
         self,
         device: str,
-        open_stream: OpenStream,
+        open_port: Callable[[str, int], AbstractAsyncContextManager[Opened]],
         *,
         usb: str | None,
         identify: Callable[[str], str | None],
@@ -82,17 +83,17 @@ class SameDevice:
 
         Args:
             device: As inputs and events call it.
-            open_stream: Opens the port.
+            open_port: Opens the port by address and baud rate.
             usb: What belongs there; None: whatever is found first.
             identify: Tells what is behind a path; None: unknown.
         """
         self._device = device
-        self._open = open_stream
+        self._open = open_port
         self._usb = usb
         self._identify = identify
 
     @asynccontextmanager
-    async def open(self, url: str, baud: int) -> AsyncIterator[ByteStream]:
+    async def open(self, url: str, baud: int) -> AsyncIterator[Opened]:
         """Open the port.
 
         Raises:
@@ -106,6 +107,6 @@ class SameDevice:
                 f"USB device {found} is on {url}, where {self._usb} belongs",
                 f'If it was exchanged, write usb = "{found}" in its table and restart',
             )
-        async with self._open(url, baud) as stream:
+        async with self._open(url, baud) as port:
             self._usb = self._usb or found
-            yield stream
+            yield port

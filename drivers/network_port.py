@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from drivers.ports import ByteStream
-from drivers.serial_port import open_serial
+from drivers.serial_port import Bits, open_serial
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,13 @@ def address_of(url: str) -> Address | None:
 
 
 @asynccontextmanager
-async def open_port(url: str, baud: int) -> AsyncIterator[ByteStream]:
+async def open_port(url: str, baud: int, bits: Bits = "8N1") -> AsyncIterator[ByteStream]:
     """Open a port for one owner.
 
     Args:
         url: ``socket://host:port``, ``listen://address:port`` or the path of a terminal device.
         baud: Bits per second of a serial line; a network has none.
+        bits: Of a character on a serial line.
 
     Raises:
         OSError: It cannot be opened, or somebody else has it.
@@ -72,7 +73,7 @@ async def open_port(url: str, baud: int) -> AsyncIterator[ByteStream]:
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error), url) from error
     if address is None:
-        async with open_serial(url, baud) as serial:
+        async with open_serial(url, baud, bits) as serial:
             yield serial
     elif address.listens:
         async with _accepted(address) as stream:

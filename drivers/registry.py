@@ -21,6 +21,9 @@ from drivers.keyboard import driver as keyboard
 from drivers.keyboard.config import KeyboardConfig
 from drivers.keyboard.port import keyboard_opener
 from drivers.labels.judging import Judge
+from drivers.modbus import maps
+from drivers.modbus.config import ModbusConfig
+from drivers.modbus.line import Lines
 from drivers.mqtt.topics import Instore
 from drivers.mqtt_shelf.config import (
     EsphomeConfig,
@@ -30,6 +33,7 @@ from drivers.mqtt_shelf.config import (
     TasmotaConfig,
 )
 from drivers.mqtt_shelf.driver import MqttShelfDriver
+from drivers.network_port import open_port
 from drivers.ports import Clock, Driver, OpenStream
 from drivers.scale import protocols
 from drivers.scale.config import ScaleConfig
@@ -43,6 +47,7 @@ from gateway.domain.store import Shelf, Store
 AnyDriverConfig = (
     BridgeConfig
     | ScaleConfig
+    | ModbusConfig
     | ScannerConfig
     | SsiConfig
     | KeyboardConfig
@@ -54,6 +59,7 @@ AnyDriverConfig = (
     | MqttDoorConfig
 )
 """One ``[[device]]`` table of the settings; its key ``driver`` says which."""
+AnyShelf = BridgeConfig | ScaleConfig | ModbusConfig
 NAMES: Final = tuple(str(one.__struct_config__.tag) for one in get_args(AnyDriverConfig))
 
 
@@ -79,12 +85,13 @@ def is_device(table: msgspec.Struct) -> TypeGuard[DeviceConfig]:
 NotShelf = ScannerConfig | SsiConfig | KeyboardConfig | RelayConfig | MqttDoorConfig
 
 
-def build(
+def build(  # noqa: PLR0911  One arm a kind.
     config: DeviceConfig,
     *,
     clock: Clock,
     open_stream: OpenStream,
     judge: Judge,
+    lines: Lines | None = None,
     identify: Callable[[str], str | None] = usb_name,
     instore: Instore | None = None,
 ) -> Driver:
@@ -95,6 +102,7 @@ def build(
         clock: Stamps its inputs.
         open_stream: Opens its port, for example ``drivers.network_port.open_port``.
         judge: Says what was scanned, for scanners.
+        lines: Opens the lines that several devices share; None: this one's alone.
         identify: Tells which USB device is behind a path; None: unknown.
         instore: The in-store broker, for what ``topics`` finds a topic in.
     """
@@ -105,6 +113,12 @@ def build(
             return BridgeDriver(config, clock=clock, open_stream=open_stream)
         case ScaleConfig():
             return ScaleDriver(config, clock=clock, open_stream=open_stream)
+        case ModbusConfig():
+            from drivers.modbus.driver import ModbusDriver  # noqa: PLC0415
+
+            line_of = (lines or Lines(open_port)).opener(config)
+            same = SameDevice(config.device, line_of, usb=usb, identify=identify)
+            return ModbusDriver(config, clock=clock, open_line=same.open)
         case EsphomeConfig() | TasmotaConfig() | NumberConfig() | JsonConfig():
             assert instore is not None, "a shelf on MQTT comes with the in-store broker"
             return MqttShelfDriver(config, clock=clock, topics=instore.topics)
@@ -135,6 +149,8 @@ def problems(config: DeviceConfig, store: Store) -> list[str]:
     found: list[str] = []
     if isinstance(config, ScaleConfig):
         found += protocols.problems(config)
+    elif isinstance(config, ModbusConfig):
+        found += maps.problems(config)
     elif isinstance(config, RelayConfig | MqttDoorConfig):
         found += door.problems(config)
     kind, _, name = config.device.partition("/")
@@ -170,17 +186,15 @@ def _outside(config: DeviceConfig) -> outside.Family:
     return outside.find(str(config.__struct_config__.tag))
 
 
-def _shelf_problems(
-    config: BridgeConfig | ScaleConfig | MqttShelfConfig, shelf: Shelf
-) -> list[str]:
+def _shelf_problems(config: AnyShelf | MqttShelfConfig, shelf: Shelf) -> list[str]:
     found, plates = [], len(shelf.plates)
-    if isinstance(config, BridgeConfig | ScaleConfig):
-        if len(config.channels) != plates:
+    if isinstance(config, BridgeConfig | ScaleConfig | ModbusConfig):
+        channels = config.plates if isinstance(config, ModbusConfig) else config.channels
+        if len(channels) != plates:
             found.append(
-                f"{len(config.channels)} channels for {plates} plates. "
-                "Give one channel for each plate"
+                f"{len(channels)} channels for {plates} plates. Give one channel for each plate"
             )
-        if len(set(config.channels)) != len(config.channels):
+        if len(set(channels)) != len(channels):
             found.append("a channel is given twice. Give each plate its own")
     elif config.plates != plates:
         found.append(f"{config.plates} weights for {plates} plates. Give one for each plate")

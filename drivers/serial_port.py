@@ -6,28 +6,39 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Literal
 
 import serial  # type: ignore[import-untyped] # pyserial ships no types.
 
+Bits = Literal["8N1", "8N2", "8E1", "8O1"]
+"""Of a character on the line: data bits, parity and stop bits."""
 READ_BYTES: Final = 4_096
 """Most that one ``receive`` returns; what is not read waits in the kernel's own buffer."""
 
 
 @asynccontextmanager
-async def open_serial(url: str, baud: int) -> AsyncIterator["SerialPort"]:
-    """Open a port for one owner: 8 data bits, no parity, 1 stop bit, no flow control.
+async def open_serial(url: str, baud: int, bits: Bits = "8N1") -> AsyncIterator["SerialPort"]:
+    """Open a port for one owner, without flow control.
 
     Args:
         url: Path of a terminal device; a pseudo-terminal will do.
         baud: Bits per second.
+        bits: Of a character.
 
     Raises:
         OSError: There is no such port, it may not be opened, or somebody else has it.
     """
     try:
         # Never blocks: pyserial opens with O_NONBLOCK and does not wait for a carrier.
-        port = serial.Serial(url, baud, timeout=0, write_timeout=0, exclusive=True)
+        port = serial.Serial(
+            url,
+            baud,
+            parity=bits[1],
+            stopbits=int(bits[2]),
+            timeout=0,
+            write_timeout=0,
+            exclusive=True,
+        )
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error), url) from error
     try:

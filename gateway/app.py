@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
@@ -21,12 +21,15 @@ from drivers.entry.tokens import EntryConfig, Verified, Verifier
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
 from drivers.labels.judging import Judge
+from drivers.modbus.line import Lines
 from drivers.mqtt.config import MqttConfig, Tls
 from drivers.mqtt.embedded import start_broker, stop_broker
 from drivers.mqtt.topics import Instore
 from drivers.network_port import open_port
 from drivers.ports import Driver
 from drivers.registry import build
+from drivers.scale.driver import ScaleDriver
+from drivers.scale.keys import KeyPress
 from gateway.backoff import Backoff
 from gateway.clock import OsClock
 from gateway.config import ConfigError, Settings, load_store
@@ -34,7 +37,15 @@ from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
 from gateway.database import Database, Limits, Row, open_database
 from gateway.device_server import DeviceServer, socket_of
-from gateway.domain.effects import AnyEffect, Backfill, EraseShopper, Look, OpenDoor, Reply
+from gateway.domain.effects import (
+    AnyEffect,
+    Backfill,
+    EraseShopper,
+    Look,
+    OpenDoor,
+    PressKey,
+    Reply,
+)
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import (
     AnyInput,
@@ -247,6 +258,7 @@ class Daemon:
 
     def _make_devices(self, instore: Instore) -> list[tuple[str, Driver]]:
         """Return the driver of each device in the settings, with the device's name."""
+        lines = Lines(open_port)
         return [
             (
                 config.device,
@@ -255,6 +267,7 @@ class Daemon:
                     clock=self._clock,
                     open_stream=open_port,
                     judge=self._judge,
+                    lines=lines,
                     instore=instore,
                 ),
             )
@@ -346,6 +359,8 @@ class Daemon:
                 self._instore.look(effect)
             case Reply() if self._upstream is not None:
                 self._upstream.publish_reply(effect)
+            case PressKey() if self._upstream is not None:
+                self._press(effect, self._upstream)
             case Backfill() if self._upstream is not None:
                 await self._upstream.backfill(effect)
             case EraseShopper():
@@ -360,6 +375,19 @@ class Daemon:
             if isinstance(driver, DoorDriver) and device == f"door/{effect.door}":
                 return driver.open(effect)
         return self._instore.open_door(effect)
+
+    def _press(self, effect: PressKey, upstream: Upstream) -> None:
+        """Have a scale's key pressed; the answer comes when it is known what became of it."""
+
+        def answer(problem: str | None) -> None:
+            status: Literal["ok", "error"] = "ok" if problem is None else "error"
+            upstream.publish_reply(Reply(effect.command, status, problem or ""))
+
+        driver = dict(self._devices).get(effect.device)
+        if isinstance(driver, ScaleDriver):
+            driver.press(KeyPress(effect.key, answer))
+        else:
+            answer(f"{effect.device} is no scale on a line. Press the key at the scale")
 
     def _committed(self, rows: Sequence[Row], dropped: int) -> None:
         if self._upstream is not None:

@@ -40,6 +40,8 @@ COMMANDS: Final[dict[str, type[msgspec.Struct]]] = {
     "review": commands.ReviewCommand,
     "backfill": commands.BackfillCommand,
     "erase": commands.EraseCommand,
+    "zero": commands.KeyCommand,
+    "tare": commands.KeyCommand,
 }
 
 _ID: Final[Json] = {"type": "string", "pattern": "^[0-9a-f]{32}$"}

@@ -7,6 +7,7 @@ Secrets are never in it: a ``…_file`` key names a file that holds one, or
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -18,8 +19,10 @@ from msgspec import Meta
 from drivers import registry
 from drivers.bridge.config import BridgeConfig
 from drivers.door.config import RelayConfig
+from drivers.modbus.config import ModbusConfig
 from drivers.network_port import address_of
-from drivers.registry import AnyDriverConfig, is_device
+from drivers.registry import AnyDriverConfig, DeviceConfig, is_device
+from drivers.scale.config import ScaleConfig
 from drivers.scanner.config import ScannerConfig
 from drivers.ssi.config import SsiConfig
 from gateway.config_files import CREDENTIAL, File, SecretFile
@@ -364,6 +367,7 @@ def _check_engine(where: Where, engine: Tuning, problems: Problems) -> None:
 
 def _check_names(tables: list[Decoded], problems: Problems) -> None:
     seen: set[tuple[str, str]] = set()
+    lines: dict[str, ModbusConfig] = {}
 
     def once(place: Where, what: str, name: str) -> None:
         if (what, name) in seen:
@@ -378,10 +382,31 @@ def _check_names(tables: list[Decoded], problems: Problems) -> None:
         elif is_device(table):
             once(where.at("name"), "device", table.device)
             url = getattr(table, "url", None)
-            if url is not None:
+            if url is not None and not (isinstance(table, ModbusConfig) and url in lines):
                 once(where.at("url"), "port", url)
-            for topic in registry.topics(table):
-                once(where, "topic", topic)
+            if isinstance(table, ModbusConfig):
+                _check_line(where, table, lines.setdefault(table.url, table), problems)
+            for place, what, name in _own(where, table):
+                once(place, what, name)
+
+
+def _own(where: Where, table: DeviceConfig) -> Iterator[tuple[Where, str, str]]:
+    """Yield what a device has for itself beside its port: where it stands, its kind, its name."""
+    for topic in registry.topics(table):
+        yield where, "topic", topic
+    if isinstance(table, ModbusConfig):
+        for unit_id, channel in set(table.plates):
+            yield where.at("channels"), "channel", f"{channel} of unit {unit_id} on {table.url}"
+
+
+def _check_line(
+    where: Where, config: ModbusConfig, first: ModbusConfig, problems: Problems
+) -> None:
+    """Check that shelves which share a line agree about it."""
+    for key in ("framing", "baud", "line", "answer_ms"):
+        if getattr(config, key) != getattr(first, key):
+            problem = f"differs from {first.name}'s, which is on the same line"
+            problems.add(where.at(key), problem, "Give both the same")
 
 
 def _default_port(tls: Tls | None) -> int:
@@ -390,7 +415,7 @@ def _default_port(tls: Tls | None) -> int:
 
 def _check_port(
     where: Where,
-    config: BridgeConfig | ScannerConfig | SsiConfig | RelayConfig,
+    config: BridgeConfig | ScaleConfig | ModbusConfig | ScannerConfig | SsiConfig | RelayConfig,
     problems: Problems,
 ) -> None:
     try:
@@ -402,6 +427,8 @@ def _check_port(
 
 _CHECKS: Final[dict[type, Check]] = {
     BridgeConfig: _check_port,
+    ScaleConfig: _check_port,
+    ModbusConfig: _check_port,
     RelayConfig: _check_port,
     ScannerConfig: _check_port,
     SsiConfig: _check_port,

@@ -22,6 +22,7 @@ from drivers.entry.tokens import Verified
 from drivers.errors import DeviceGoneError
 from drivers.instore.driver import InstoreDriver
 from drivers.labels.judging import Judge
+from drivers.modbus.line import Lines
 from drivers.mqtt.config import MqttConfig
 from drivers.network_port import open_port
 from drivers.registry import build
@@ -120,9 +121,9 @@ def _drivers(
 ) -> Iterator[tuple[str, Coroutine[Any, Any, NoReturn]]]:
     """Yield what reads each device of the settings, and those on a broker that is there."""
     judge = Judge(store, lambda _text, _stamp: Verified(verdict="bad-signature"))
-    random = SystemRandom()
+    random, lines = SystemRandom(), Lines(open_port)
     for config in settings.device:
-        driver = build(config, clock=clock, open_stream=open_port, judge=judge)
+        driver = build(config, clock=clock, open_stream=open_port, judge=judge, lines=lines)
         report = status_reporter(config.device, meter, clock)
         work = supervise(config.device, partial(driver.run, meter), random=random, on_change=report)
         yield config.device, work

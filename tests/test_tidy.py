@@ -123,6 +123,7 @@ ONE_PLACE = {
     "onnxruntime": "vision/detectors/onnx.py",
     "openvino": "vision/detectors/openvino.py",
     "paho": "drivers/mqtt/",
+    "pymodbus": "drivers/modbus/",
     "serial": "drivers/serial_port.py",
     "torch": "vision/yolo/",
     "torchvision": "vision/yolo/",
@@ -130,7 +131,7 @@ ONE_PLACE = {
     "zxingcpp": "vision/codes.py",
 }
 """Where each library of hardware or network may appear. Simulated devices sign their own tokens."""
-ALSO = {"jwt": "gateway/simulator/"}
+ALSO = {"jwt": "gateway/simulator/", "pymodbus": "gateway/simulator/"}
 
 
 @pytest.mark.parametrize("library", sorted(ONE_PLACE))

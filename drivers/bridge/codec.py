@@ -3,7 +3,7 @@
 
 One line a sample, ended by LF or CR LF, in one of two forms::
 
-    {"v":1,"boot":"9f3a","seq":1234,"t":1583245,"sps":10,"ch":[[0,123456],[1,null]],"crc":"1D0F"}
+    {"v":1,"boot":"9f3a","seq":1234,"t":1583245,"sps":10,"ch":[[0,123456],[1,null]],"crc":"53F7"}
     1234,1583245,123456,-8821,
 
 ``t`` is milliseconds since the bridge's boot (wraps at 2^32), ``ch`` pairs of channel and ADC

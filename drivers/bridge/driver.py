@@ -14,10 +14,13 @@ from typing import Final, NoReturn
 from drivers.bridge.codec import T_MS_WRAP, Decoder, Noise, Reading
 from drivers.bridge.config import BridgeConfig
 from drivers.errors import DeviceGoneError, DeviceSilentError, OtherDeviceError
-from drivers.ports import Clock, Intake, OpenStream
+from drivers.ports import GATHER_S, Clock, Intake, OpenStream
 from gateway.domain.inputs import Samples
 
 ROWS_MAX: Final = 600
+STUCK: Final = frozenset({0, -1})
+"""What is read of a wire that no converter drives. A weight may pass through, but does not stay:
+the last bits of 24 are noise."""
 GAP_LINES_MAX: Final = 100_000
 """A jump of the line number by more than this is a new count, not a gap."""
 
@@ -74,6 +77,7 @@ class BridgeDriver:
             ):
                 while True:
                     results = decoder.feed(await stream.receive())
+                    good = False
                     for result in results:
                         if isinstance(result, Noise):
                             intake.drop(config.device, result.reason)
@@ -81,12 +85,15 @@ class BridgeDriver:
                         if self._is_strange(result):
                             intake.drop(config.device, "malformed")
                             continue
-                        came_up()
-                        silence.reschedule(loop.time() + silence_s)
+                        good = True
                         for block in blocks.add(result):
                             intake.offer(block.samples(config.device, self._clock))
                         if blocks.missed:
                             intake.drop(config.device, "gap", blocks.take_missed())
+                    if good:
+                        came_up()
+                        silence.reschedule(loop.time() + silence_s)
+                    await asyncio.sleep(GATHER_S)
         except TimeoutError:
             raise DeviceSilentError(
                 config.device,
@@ -178,13 +185,18 @@ class Blocks:
             self._block = Block(self._boot, self._seq, reading.t_ms, period_us)
             self._seq += 1
         block = self._block
-        raw = reading.raw
-        block.rows.append([raw.get(channel) for channel in self._config.channels])
+        block.rows.append([self._counts(channel, reading) for channel in self._config.channels])
         self._last = reading
         rows_wanted = round(self._config.block_ms * 1_000 / period_us)
         if len(block.rows) >= min(max(1, rows_wanted), ROWS_MAX):
             done += self._finish()
         return done
+
+    def _counts(self, channel: int, reading: Reading) -> int | None:
+        """Return a channel's counts; None also where its converter is not connected."""
+        counts = reading.raw.get(channel)
+        stays = self._last is not None and counts == self._last.raw.get(channel)
+        return None if stays and counts in STUCK else counts
 
     def _follows(self, reading: Reading, period_us: int) -> bool:
         """Whether a reading is the next row of the block that is open."""

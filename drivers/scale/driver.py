@@ -9,6 +9,7 @@ from typing import NoReturn
 from drivers.errors import DeviceGoneError, DeviceSilentError
 from drivers.ports import Clock, Intake, OpenStream
 from drivers.scale.config import ScaleConfig
+from drivers.scale.keys import KeyPress
 from drivers.scale.protocols import PROTOCOLS
 from drivers.scale.session import Memory, Session
 
@@ -37,6 +38,17 @@ class ScaleDriver:
         self._open = open_stream
         self._draw = draw
         self._memory = Memory(config.serial)
+        self._session: Session | None = None
+
+    def press(self, key: KeyPress) -> None:
+        """Press a key of the scale; its ``answer`` is called once, now or when it is known."""
+        config, facts = self._config, PROTOCOLS[self._config.protocol]
+        if facts.key_answers is None:
+            key.answer(f"protocol {config.protocol} answers no keys. Press it at the scale")
+        elif self._session is None:
+            key.answer(f"{config.device} is not connected. Try again when it is")
+        else:
+            self._session.press(key)
 
     async def run(self, intake: Intake, came_up: Callable[[], None]) -> NoReturn:
         """Open the line and hand on what the scale shows.
@@ -59,7 +71,7 @@ class ScaleDriver:
                     came_up()
                     silence.reschedule(loop.time() + silence_s)
 
-                session = Session(
+                session = self._session = Session(
                     config,
                     stream=stream,
                     intake=intake,
@@ -77,3 +89,7 @@ class ScaleDriver:
             ) from None
         except OSError as error:
             raise DeviceGoneError.of_line(config.device, config.url, error) from error
+        finally:
+            if self._session is not None:
+                self._session.close()
+                self._session = None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from drivers.scale.reading import Reading
+from gateway.domain.inputs import Samples, Stamp
 
 ROWS_MAX: Final = 600
 """Behind by more slots than this, the machine slept: slots begin anew."""
@@ -35,6 +36,27 @@ class Block:
     """The middle of the first row's slot."""
     period_ns: int
     rows: list[list[float | None]] = field(default_factory=list)
+
+    def samples(self, at: Stamp, *, device: str, boot: str, seq: int) -> Samples:
+        """Return the input, which is complete now.
+
+        Args:
+            at: Now.
+            device: The shelf's device.
+            boot: Names the connection.
+            seq: The block's number in it.
+        """
+        return Samples(
+            at=at,
+            device=device,
+            boot=boot,
+            seq=seq,
+            host_boot=at.boot,
+            host_mono_ms=self.at_ns / 1e6,
+            period_us=self.period_ns // 1_000,
+            unit="g",
+            w=self.rows,
+        )
 
 
 class Rhythm:
@@ -119,6 +141,11 @@ class Grid:
             if len(self._block.rows) >= min(max(1, round(self._block_ns / period_ns)), ROWS_MAX):
                 done += self._ended()
         return done
+
+    def pause(self) -> list[Block]:
+        """End the block; slots begin anew with the next reading, of the same period."""
+        self._row = None
+        return self._ended()
 
     def _begun(self, now_ns: int, period_ns: int) -> list[float | None]:
         """Begin a slot that has now in its middle; return its row."""

@@ -41,6 +41,9 @@ class Facts:
     """The command whose answer is the serial number."""
     zero: bytes = b""
     tare: bytes = b""
+    key_answers: tuple[str, str] | None = None
+    """The commands that answers to ``zero`` and ``tare`` name; None: what became of it is not said.
+    """
     unit_needed: bool = False
     """No unit is on the wire."""
 
@@ -80,6 +83,7 @@ PROTOCOLS: Final[dict[Protocol, Facts]] = {
         serial_from="I4",
         zero=mt_sics.ZERO,
         tare=mt_sics.TARE,
+        key_answers=("ZI", "TI"),
     ),
     "sma": Facts(
         title="SMA SCP-0499, level 1 and 2",

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from drivers.errors import OtherDeviceError
-from drivers.ports import ByteStream, Clock, Intake
+from drivers.ports import GATHER_S, ByteStream, Clock, Intake
 from drivers.scale.config import ScaleConfig
 from drivers.scale.frames import sent
 from drivers.scale.grid import Block, Grid
-from drivers.scale.protocols import PROTOCOLS, decoder_of, line_of
+from drivers.scale.keys import WORDS, KeyPress
+from drivers.scale.protocols import PROTOCOLS, decoder_of, line_of, poll_of
 from drivers.scale.reading import Noise, Reading, Result
 from drivers.scale.talk import Talk
-from gateway.domain.inputs import Samples
+from gateway.domain.inputs import Rezeroed
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Session:
             intake: Takes blocks and counts.
             clock: Stamps readings and blocks.
             memory: Changed in place.
-            alive: Called at each good reading.
+            alive: Called after good readings.
             boot: Names the connection.
         """
         self._config = config
@@ -86,6 +87,29 @@ class Session:
         # Twice as long as a frame takes, with ten bits a character.
         self._half_frame_s = max(2 * FRAME_BYTES * 10 / baud + 0.05, HALF_FRAME_S_MIN)
         self._heard_s = self._loop.time()
+        # The pieces of an answer are taken as they come: the next question waits for it.
+        self._gather_s = 0.0 if poll_of(config) else GATHER_S
+        self._still = False
+        """Whether the last reading was stable."""
+        self._key: KeyPress | None = None
+        """What is to be pressed, or was and has no answer."""
+
+    def press(self, key: KeyPress) -> None:
+        """Press a key at the next turn, or say why not."""
+        if self._key is not None:
+            key.answer("another key is being pressed. Try again")
+        else:
+            self._key = key
+
+    def close(self) -> None:
+        """Answer what still waits: the line is gone."""
+        if self._key is None:
+            return
+        if self._talk.pressing:
+            self._intake.offer(self._rezeroed())
+            self._key.answer(WORDS["unknown"])
+        else:
+            self._key.answer(f"{self._config.device} is not connected. Try again when it is")
 
     async def run(self) -> NoReturn:
         """Ask, listen and hand on, until the line ends.
@@ -96,10 +120,12 @@ class Session:
         """
         while True:
             await self._send(self._talk.due(self._loop.time()))
+            await self._tell_outcome()
             missed = self._talk.take_missed()
             if missed:
                 self._intake.drop(self._config.device, "timeout", missed)
             self._hand_on(self._clock.stamp().mono_ns)
+            await self._press_key()
             data = await self._receive()
             now_s = self._loop.time()
             results: list[Result] = []
@@ -108,27 +134,64 @@ class Session:
                 results = self._decoder.feed(data)
             elif self._decoder.pending and now_s - self._heard_s >= self._half_frame_s:
                 results = self._decoder.give_up()
-            for result in results:
-                await self._take(result)
+            good = [await self._take(result) for result in results]
+            if any(good):
+                self._alive()
             # A line that is never empty leaves room for others all the same.
-            await asyncio.sleep(0)
+            await asyncio.sleep(self._gather_s if data else 0)
 
-    async def _take(self, result: Result) -> None:
+    async def _take(self, result: Result) -> bool:
+        """Take what the scale said; return whether it was a weighing."""
         if isinstance(result, Noise):
             log.debug("%s: %s: %s", self._config.device, result.reason, result.detail)
             self._intake.drop(self._config.device, result.reason)
         greeted = self._talk.greeted
+        pressing = self._talk.pressing
         await self._send(self._talk.heard(result, self._loop.time()))
+        await self._tell_outcome()
         # Greeted anew after a silence: the cable may lead to another scale by now.
         if not greeted and self._talk.greeted:
             self._check_serial()
-        if not isinstance(result, Reading) or not self._talk.greeted:
-            return
-        self._alive()
+        if not isinstance(result, Reading) or not self._talk.greeted or pressing:
+            return False
+        self._still = result.stable is True
         self._note(result)
         now_ns = self._clock.stamp().mono_ns
         self._hand_on(now_ns)
         self._grid.add(result, now_ns)
+        return True
+
+    async def _tell_outcome(self) -> None:
+        """Tell what became of a key before anything is taken that may be by the new zero."""
+        outcome, key = self._talk.take_outcome(), self._key
+        if outcome is None or key is None:
+            return
+        self._key = None
+        if outcome != "refused":
+            await self._intake.put(self._rezeroed())
+        key.answer(WORDS[outcome])
+
+    async def _press_key(self) -> None:
+        """Press the key that waits, if any does."""
+        key = self._key
+        if key is None or self._talk.pressing:
+            return
+        # One that has to be greeted again may have been exchanged.
+        if not (self._still and self._talk.greeted):
+            self._key = None
+            key.answer("the scale is not at rest. Try again when nobody is there")
+            return
+        # What was weighed until here is by the old zero.
+        for block in self._grid.pause():
+            self._offer(block)
+        facts, place = PROTOCOLS[self._config.protocol], ("zero", "tare").index(key.key)
+        assert facts.key_answers is not None, "the driver refuses what cannot be answered"
+        pressed = (facts.zero, facts.tare)[place]
+        command = facts.key_answers[place]
+        await self._send(self._talk.press(pressed, command, self._loop.time()))
+
+    def _rezeroed(self) -> Rezeroed:
+        return Rezeroed(at=self._clock.stamp(), device=self._config.device)
 
     async def _receive(self) -> bytes:
         """Wait for bytes, or until something else is due; return what came."""
@@ -152,22 +215,12 @@ class Session:
 
     def _hand_on(self, now_ns: int) -> None:
         for block in self._grid.advance(now_ns):
-            self._intake.offer(self._samples(block))
-            self._seq += 1
+            self._offer(block)
 
-    def _samples(self, block: Block) -> Samples:
-        at = self._clock.stamp()
-        return Samples(
-            at=at,
-            device=self._config.device,
-            boot=self._boot,
-            seq=self._seq,
-            host_boot=at.boot,
-            host_mono_ms=block.at_ns / 1e6,
-            period_us=block.period_ns // 1_000,
-            unit="g",
-            w=block.rows,
-        )
+    def _offer(self, block: Block) -> None:
+        at, device = self._clock.stamp(), self._config.device
+        self._intake.offer(block.samples(at, device=device, boot=self._boot, seq=self._seq))
+        self._seq += 1
 
     def _check_serial(self) -> None:
         """Refuse another scale than the one that belongs on this line.

@@ -9,6 +9,7 @@ again when it falls silent: it may have been switched off.
 from typing import Final
 
 from drivers.scale.config import ScaleConfig
+from drivers.scale.keys import Outcome
 from drivers.scale.protocols import PROTOCOLS, poll_of
 from drivers.scale.reading import Answer, Noise, Reading, Result
 
@@ -43,6 +44,9 @@ class Talk:
         """What the scale said of itself, by command."""
         self.missed = 0
         """Requests without an answer in time."""
+        self._pressed: str | None = None
+        """The command that the answer to a key has to name; None: none was pressed."""
+        self._outcome: Outcome | None = None
 
     @property
     def due_s(self) -> float | None:
@@ -59,10 +63,33 @@ class Talk:
         """Whether it is known who speaks: before, readings are what another scale may have left."""
         return self._stage is None
 
+    @property
+    def pressing(self) -> bool:
+        """Whether a key was pressed and the scale has not said what became of it."""
+        return self._pressed is not None
+
+    def press(self, key: bytes, command: str, now_s: float) -> bytes:
+        """Return what presses a key; ``take_outcome`` then says what became of it.
+
+        Args:
+            key: As the protocol has it.
+            command: What its answer names.
+            now_s: The time.
+        """
+        self._pressed, self._due_s = command, now_s + GREETING_S
+        return key
+
+    def take_outcome(self) -> Outcome | None:
+        """Return and forget what became of a key; None: nothing yet."""
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
     def due(self, now_s: float) -> bytes:
         """Return what to send now; empty: nothing."""
         if self._due_s is None or now_s < self._due_s:
             return b""
+        if self._pressed is not None:
+            self._pressed, self._outcome = None, "unknown"
         if self._sent_s is not None:
             self.missed += 1
             if self._greeting:
@@ -81,6 +108,8 @@ class Talk:
             return b""
         if self._stage is not None:
             return self._answered(self._stage, result, now_s)
+        if self._pressed is not None:
+            return self._key_answered(self._pressed, result, now_s)
         if not self._poll:
             if isinstance(result, Reading):
                 self._due_s = now_s + ANSWER_S
@@ -108,6 +137,17 @@ class Talk:
             self._stage = stage + 1
             return self._greeting[self._stage][0]
         self._stage = None
+        return self._start
+
+    def _key_answered(self, command: str, result: Result, now_s: float) -> bytes:
+        """Take what may be the answer to a key, which has ended what repeats."""
+        if isinstance(result, Answer) and result.command == command:
+            self._outcome = "done" if result.done else "refused"
+        elif isinstance(result, Noise) and result.reason == "refused":
+            self._outcome = "refused"
+        else:
+            return b""
+        self._pressed, self._due_s = None, now_s + ANSWER_S
         return self._start
 
     def take_missed(self) -> int:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands from upstream: planogram, prices, reviews, backfill. Each is answered, once done."""
+"""Commands from upstream, from planogram to the keys of scales. Each is answered, once done."""
 
 from collections.abc import Callable
 from typing import Annotated, Final, TypeVar
 
 import msgspec
 
-from gateway.domain import changes, events, products
+from gateway.domain import changes, events, products, scale_keys
 from gateway.domain.effects import Backfill, EraseShopper, Reply
 from gateway.domain.events import Act
 from gateway.domain.gtin import valid_gtin
@@ -28,7 +28,7 @@ ACTS_MAX: Final = 20
 TOLERANCE: Final = 0.04
 TOLERANCE_G_MIN: Final = 1.0
 """Of a unit weight, where none is given, but at least 1 g: as in a store file."""
-ANSWERED_LATER: Final = frozenset({"backfill", "erase"})
+ANSWERED_LATER: Final = frozenset({"backfill", "erase", "zero", "tare"})
 SEQUENCE_MAX: Final = 2**63 - 1
 Word = Annotated[str, msgspec.Meta(max_length=64)]
 """What ends up in every receipt is short."""
@@ -101,6 +101,13 @@ class EraseCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Forget a shopper's pseudonym in every event that the gateway keeps."""
 
     shopper: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    id: str | None = None
+
+
+class KeyCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Press a scale's key while nobody is at its shelf; what lies on it stays as it was."""
+
+    shelf: Word
     id: str | None = None
 
 
@@ -229,6 +236,20 @@ def _erase(step: Step, command: Command) -> None:
     step.effects.append(EraseShopper(command.id, wanted.shopper))
 
 
+def _zero(step: Step, command: Command) -> None:
+    _press(step, command, "zero")
+
+
+def _tare(step: Step, command: Command) -> None:
+    _press(step, command, "tare")
+
+
+def _press(step: Step, command: Command, key: scale_keys.Key) -> None:
+    problem = scale_keys.press(step, command.id, _read(command, KeyCommand).shelf, key)
+    if problem is not None:
+        raise CommandError(problem)
+
+
 def _review(step: Step, command: Command) -> None:
     wanted = _read(command, ReviewCommand)
     state = step.state
@@ -280,4 +301,6 @@ _HANDLERS: Final[dict[str, Callable[[Step, Command], Layout | None]]] = {
     "review": _review,
     "backfill": _backfill,
     "erase": _erase,
+    "zero": _zero,
+    "tare": _tare,
 }

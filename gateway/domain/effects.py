@@ -66,6 +66,14 @@ class EraseShopper(msgspec.Struct, frozen=True, tag="erase-shopper", tag_field="
     shopper: str
 
 
+class PressKey(msgspec.Struct, frozen=True, tag="press-key", tag_field="effect"):
+    """Press a key of a scale; the adapter answers the command, and the driver says ``Rezeroed``."""
+
+    command: str
+    device: str
+    key: Literal["zero", "tare"]
+
+
 class Reply(msgspec.Struct, frozen=True, tag="reply", tag_field="effect"):
     """Answer a command on ``…/replies/<command>``."""
 
@@ -75,4 +83,4 @@ class Reply(msgspec.Struct, frozen=True, tag="reply", tag_field="effect"):
     backfill: BackfillAnswer | None = None
 
 
-AnyEffect = OpenDoor | Look | Backfill | EraseShopper | Reply
+AnyEffect = OpenDoor | Look | Backfill | EraseShopper | PressKey | Reply

@@ -20,6 +20,7 @@ from gateway.domain import (
     presence,
     products,
     restock,
+    scale_keys,
     scans,
     sessions,
     trembling,
@@ -42,6 +43,7 @@ from gateway.domain.inputs import (
     Looked,
     People,
     ProductScanned,
+    Rezeroed,
     Samples,
     ScanRejected,
     StateRow,
@@ -174,7 +176,7 @@ class Engine:
         }
         return tables[kind].get(key)
 
-    def _dispatch(self, step: Step, item: AnyInput) -> None:  # noqa: C901, PLR0912  One arm a kind.
+    def _dispatch(self, step: Step, item: AnyInput) -> None:  # noqa: C901, PLR0912, PLR0915  One arm a kind.
         match item:
             case Samples():
                 self._weigh(step, item)
@@ -202,6 +204,8 @@ class Engine:
                 sessions.shut_out(step, item)
             case DeviceStatus():
                 presence.status(step, item)
+            case Rezeroed():
+                scale_keys.rezeroed(step, item)
             case Dropped():
                 drops.drop(step, item.device, item.reason, item.count)
             case LinkState():

@@ -188,6 +188,15 @@ class DeviceStatus(Input, frozen=True, kw_only=True, tag="device-status"):
     """A camera that answers ``look``."""
 
 
+class Rezeroed(Input, frozen=True, kw_only=True, tag="rezeroed"):
+    """A scale's zero or tare was set by its driver: its weights go on from another zero.
+
+    Samples before it are by the old zero, samples after it by the new one.
+    """
+
+    device: str
+
+
 class Dropped(Input, frozen=True, kw_only=True, tag="dropped"):
     """The edge refused or lost inputs of one device since the last such report."""
 
@@ -214,7 +223,8 @@ class Command(Input, frozen=True, kw_only=True, tag="command"):
 
     id: str
     name: str
-    """``planogram``, ``prices``, ``backfill``, ``review`` or ``erase``; others get an error."""
+    """``planogram``, ``prices``, ``backfill``, ``review``, ``erase``, ``zero`` or ``tare``; others
+    get an error."""
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -323,6 +333,7 @@ AnyInput = (
     | DoorState
     | DoorNotOpened
     | DeviceStatus
+    | Rezeroed
     | Dropped
     | LinkState
     | StoreChanged

@@ -84,7 +84,7 @@ class Holding(msgspec.Struct):
     """What a plate holds and weighed; a row of kind ``holding``."""
 
     weighed_g: float | None
-    """None: not since its calibration changed."""
+    """None: not since its calibration or its zero changed."""
     calibration: str | msgspec.UnsetType | None = msgspec.UNSET
     """By which it was weighed; grams of another compare with nothing."""
     misplaced: dict[str, int] = {}

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import measures
+from tests.bench import measures, serial
 from tests.vision_bench import beside
 
 RESULTS = Path("build/bench.json")
@@ -30,6 +30,13 @@ def rows(results):
         ("engine, a frame of people (for information)", steps["people_ms"], "ms", "", 0),
         ("engine, a tick (for information)", steps["tick_ms"], "ms", "", 0),
         ("engine, CPU of one core (for information)", steps["core_percent"], "%", "", 0),
+        (
+            "32 serial devices at 80 readings a second, CPU of one core",
+            results["serial"]["core_percent"],
+            "%",
+            "<=",
+            10,
+        ),
         ("start to READY=1, median", start["median_s"], "s", "<=", 1.5),
         ("start, CPU time until then (for information)", start["cpu_median_s"], "s", "", 0),
         ("start, of it imports (for information)", start["imports_cpu_s"], "s", "", 0),
@@ -78,6 +85,7 @@ def measure(
     *,
     live_s,
     replay_s,
+    serial_s,
     starts,
     journal=False,
     vision=True,
@@ -92,6 +100,7 @@ def measure(
         ("replay", 10, lambda at: measures.replay_speed(at, replay_s, **store)),
         ("steps", 10, lambda _: measures.step_costs(0.75 * replay_s, **store)),
         ("entry", 1, measures.entry_costs),
+        ("serial", serial_s + 5, lambda at: serial.cost(at, serial_s)),
         ("busy", replay_s / 2, lambda _: measures.busy_steps(replay_s / 2)),
         (
             "real_time",
@@ -122,6 +131,7 @@ def main():
             Path(folder),
             live_s=options.seconds,
             replay_s=120,
+            serial_s=10,
             starts=5,
             journal=options.journal,
             vision=not options.no_vision,

@@ -22,6 +22,7 @@ def test_the_short_form_measures_everything(tmp_path):
         tmp_path,
         live_s=4,
         replay_s=20,
+        serial_s=1,
         starts=1,
         plates=36,
         cameras=1,
@@ -40,6 +41,10 @@ def test_the_short_form_measures_everything(tmp_path):
     assert 0 < results["entry"]["p50_ms"] <= results["entry"]["p99_ms"]
     steps = results["steps"]
     assert all(steps[name] > 0 for name in ("samples_ms", "people_ms", "tick_ms", "core_percent"))
+    serial = results["serial"]
+    assert 0 < serial["us_per_reading"] < 1e6
+    # A bridge's rows are its readings; a scale's come every 50 ms at best.
+    assert serial["rows_per_s"] > serial["blocks_per_s"] > 0
     assert list((tmp_path / "real_time").rglob("*.jsonl.gz"))
     shown = bench.table(results)
     assert all(row[0] in shown for row in bench.rows(results))

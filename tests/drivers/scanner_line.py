@@ -28,23 +28,29 @@ def product_store():
 class Cable:
     """``(pause in seconds, bytes)``; at the end it is unplugged.
 
-    Keeps its own time: a receive that was cancelled does not make the next one wait anew.
+    Keeps its own time: neither a receive that was cancelled nor a gateway that reads late makes the
+    next one wait anew, and what waited meanwhile comes in one piece, as from a real port.
     """
 
     def __init__(self, *script):
         self.script = list(script)
-        self.due_s = None
+        self.came_s = None
+        """When the last piece came."""
         self.sent = []
 
     async def receive(self):
         loop = asyncio.get_running_loop()
-        pause_s = self.script[0][0] if self.script else 0
-        self.due_s = loop.time() + pause_s if self.due_s is None else self.due_s
-        await asyncio.sleep(max(0, self.due_s - loop.time()))
+        self.came_s = loop.time() if self.came_s is None else self.came_s
+        due_s = self.came_s + (self.script[0][0] if self.script else 0)
+        await asyncio.sleep(max(0, due_s - loop.time()))
         if not self.script:
             raise OSError(5, "Input/output error")
-        self.due_s = None
-        return self.script.pop(0)[1]
+        data = b""
+        while self.script and (not data or self.came_s + self.script[0][0] < loop.time()):
+            pause_s, piece = self.script.pop(0)
+            self.came_s += pause_s
+            data += piece
+        return data
 
     async def send(self, data):
         self.sent.append(data)

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import re
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -23,7 +24,9 @@ from drivers.bridge.codec import (
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import Blocks, BridgeDriver
 from drivers.errors import DeviceGoneError, DeviceSilentError, DriverError, OtherDeviceError
+from drivers.ports import GATHER_S
 from gateway.intake import Intake
+from tests.test_tidy import ROOT
 from tests.virtual_time import LoopClock, run_virtual
 
 CONFIG = BridgeConfig(name="g2.s1", url="/dev/ttyUSB0", channels=(1, 0))
@@ -51,6 +54,13 @@ def test_the_documented_line_is_read():
     )
     [reading] = Decoder().feed(line)
     assert reading == Reading("9f3a", 1234, 1583245, 10.0, {0: 123456, 1: -8821, 2: None}, "sh07")
+
+
+def test_the_line_of_the_contract_has_the_checksum_that_it_says():
+    page = (ROOT / "docs" / "contract-in-store.md").read_text("utf-8")
+    [line] = re.findall(r"^.*sps.*crc.*$", page, re.MULTILINE)
+    [reading] = Decoder(crc_required=True).feed(f"{line}\n".encode())
+    assert reading.raw == {0: 123456, 1: None}
 
 
 def test_csv_is_read_with_empty_cells_and_its_header_is_no_noise():
@@ -216,6 +226,15 @@ def test_a_channel_that_a_line_lacks_is_not_ready():
     assert made[0].rows == [[None, 5], [None, None]]
 
 
+@pytest.mark.parametrize("counts", [0, -1])
+def test_a_wire_that_no_converter_drives_is_no_weight(counts):
+    raws = [{0: 900, 1: raw} for raw in (counts, counts, counts, 5, counts, 7, 7)]
+    _, made = blocks_of([reading(seq, raw=raw) for seq, raw in enumerate(raws)], block_ms=700)
+    [block] = made
+    assert [row[0] for row in block.rows] == [counts, None, None, 5, counts, 7, 7]
+    assert {row[1] for row in block.rows} == {900}
+
+
 def test_a_missing_line_splits_the_block_and_is_counted():
     blocks, made = blocks_of([reading(0), reading(3), reading(4)])
     assert [shape(block) for block in made] == [(0, 0, [0]), (1, 300, [3, 4])]
@@ -309,13 +328,14 @@ def test_lines_become_samples_and_silence_is_reported_with_its_remedy():
     [first, second] = intake.take(9)
     assert (first.device, first.unit, first.seq, first.t_ms) == ("shelf/g2.s1", "raw", 0, 0)
     assert first.w == [[-20, 10], [-20, 10]]
-    assert (second.seq, second.t_ms, second.at.mono_ns) == (1, 200, 500_000_000)
+    assert (second.seq, second.t_ms, second.at.mono_ns) == (1, 200, 660_000_000)
     assert isinstance(error, DeviceSilentError)
     assert str(error) == (
         "shelf/g2.s1: no intelligible line on /dev/ttyUSB0 for 5000 ms. "
         "Check the bridge's power, the baud rate and the format"
     )
-    assert took_s == pytest.approx(5.5)
+    # Five pieces, each 100 ms after it was waited for, and a pause behind all but the last.
+    assert took_s == pytest.approx(5 * 0.1 + 4 * GATHER_S + 5)
     assert len(ups) == 4
     assert modem.opened == [("/dev/ttyUSB0", 115_200)]
 

@@ -16,7 +16,7 @@ from tests.test_tidy import ROOT
 
 PAGE = (ROOT / "docs" / "devices.md").read_text("utf-8")
 CONFIGS = {one.__struct_config__.tag: one for one in get_args(registry.AnyDriverConfig)}
-EMULATED = {"bridge", *SCANNERS, *FIRMWARES, *DOORS, *(["scale"] if DIALECTS else [])}
+EMULATED = {"bridge", "modbus", *SCANNERS, *FIRMWARES, *DOORS, *(["scale"] if DIALECTS else [])}
 
 
 def overview():

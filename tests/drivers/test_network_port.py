@@ -40,9 +40,8 @@ def test_what_is_no_address_is_refused(url):
 
 def driver_of(url):
     config = ScannerConfig(name="shop", url=url)
-    return build(
-        config, clock=LoopClock(), open_stream=open_port, judge=Judge(product_store(), None)
-    )
+    judge = Judge(product_store(), None)
+    return build(config, clock=LoopClock(), open_stream=open_port, judge=judge)
 
 
 async def until_gone(driver, intake, came_up):

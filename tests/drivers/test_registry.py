@@ -9,6 +9,8 @@ from drivers.bridge.driver import BridgeDriver
 from drivers.door.config import MqttDoorConfig, RelayConfig
 from drivers.door.driver import DoorDriver
 from drivers.keyboard.config import KeyboardConfig
+from drivers.modbus.config import ModbusConfig
+from drivers.modbus.driver import ModbusDriver
 from drivers.mqtt.config import MqttConfig
 from drivers.mqtt.topics import Instore
 from drivers.mqtt_shelf.config import EsphomeConfig, JsonConfig, NumberConfig, TasmotaConfig
@@ -23,6 +25,13 @@ from tests.small_store import small_store
 
 BRIDGE = {"driver": "bridge", "name": "g2.s1", "url": "/dev/ttyUSB0", "channels": [0, 1]}
 SCALE = {"driver": "scale", "name": "g3.s1", "url": "/dev/ttyUSB0", "protocol": "sma"}
+MODBUS = {
+    "driver": "modbus",
+    "name": "g3.s1",
+    "url": "/dev/ttyUSB0",
+    "map": "eagle-ei",
+    "unit": "kg",
+}
 SCANNER = {"driver": "scanner", "name": "gate", "url": "/dev/ttyACM0", "aim": True}
 
 NETWORK = {"driver": "scanner", "name": "gate", "url": "socket://[fd00::7]:9000"}
@@ -60,6 +69,7 @@ def parse(table):
     [
         (BRIDGE, BridgeConfig, BridgeDriver, "shelf/g2.s1"),
         (SCALE, ScaleConfig, ScaleDriver, "shelf/g3.s1"),
+        (MODBUS, ModbusConfig, ModbusDriver, "shelf/g3.s1"),
         (SCANNER, ScannerConfig, ScannerDriver, "scanner/gate"),
         (NETWORK, ScannerConfig, ScannerDriver, "scanner/gate"),
         (SSI, SsiConfig, ScannerDriver, "scanner/gate"),
@@ -129,6 +139,12 @@ def test_wrong_settings_are_refused(wrong):
         (LINES | {"lines": {"pattern": GOOD + "(?P<x>.)"}}, "pattern has a group x"),
         (LINES | {"lines": {"pattern": GOOD, "poll": "€"}}, "beyond U+00FF"),
         (LINES | {"lines": {"pattern": GOOD}, "talk": "poll"}, "the description has none"),
+        (MODBUS | {"name": "g9"}, "no shelf of this name"),
+        (MODBUS | {"name": "g2.s1"}, "1 channels for 2 plates"),
+        (MODBUS | {"channels": [1, 2]}, "2 channels for 1 plates"),
+        (MODBUS | {"name": "g2.s1", "channels": [1, 1]}, "a channel is given twice"),
+        (MODBUS | {"channels": [9]}, "has channels 1 to 8"),
+        (MODBUS | {"map": "abacus"}, "map abacus is not known"),
         (SSI | {"name": "exit"}, "no scanner of this name"),
         (KEYBOARD | {"name": "exit"}, "no scanner of this name"),
         (ESPHOME | {"name": "g9"}, "no shelf of this name"),

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import termios
 import tty
 from contextlib import asynccontextmanager, suppress
 
@@ -54,6 +55,24 @@ def test_bytes_travel_both_ways(pty):
             return first, second, os.read(pty.device, 99)
 
     assert asyncio.run(main()) == (b"half a li", b"ne\r\n", b"answer")
+
+
+@pytest.mark.parametrize(
+    ("bits", "wanted"),
+    [
+        ("8N1", 0),
+        ("8N2", termios.CSTOPB),
+        ("8E1", 0),
+        ("8O1", termios.PARODD),
+    ],
+)
+def test_a_character_has_the_bits_that_are_asked_for(pty, bits, wanted):
+    async def main():
+        async with open_port(pty.path, 19_200, bits):
+            return termios.tcgetattr(pty.host)[2]
+
+    # A pseudo-terminal takes no PARENB.
+    assert asyncio.run(main()) & (termios.CSTOPB | termios.PARODD) == wanted
 
 
 def test_a_hang_up_is_an_error_though_bytes_before_it_are_read(pty):

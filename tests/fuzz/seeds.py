@@ -11,7 +11,9 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from drivers.modbus.maps import shipped
 from gateway.domain.engine import Engine
+from tests.drivers.modbus.vectors import ANSWERS, REFUSAL
 from tests.drivers.scale.vectors import CASES, VECTORS
 from tests.gateway.config.files import STORE
 from tests.small_store import samples, small_store, started
@@ -157,6 +159,7 @@ COMMANDS = {
                          "plate": PLATE, "probability": 1.0, "misplaced": False}]},
     "backfill": {"id": "c-4", "epoch": EPOCH, "from": "7", "to": "9"},
     "erase": {"id": "c-5", "shopper": "carla"},
+    "zero": {"id": "c-6", "shelf": "g1.s1"},
 }  # fmt: skip
 EVENT = {
     "specversion": "1.0", "id": "6b1f", "source": "urn:shelfgate:corner:gw-1",
@@ -178,7 +181,7 @@ FELT = {
 }
 BRIDGE_LINE = (
     b'{"v":1,"boot":"9f3a","seq":1234,"t":1583245,"sps":10,"ch":[[0,123456],[1,null]]'
-    b',"crc":"8EB5"}\r\n{"v":1,"boot":"9f3a","seq":1235,"t":1583345,"ch":[[0,5],[1,6]]}\n'
+    b',"crc":"53F7"}\r\n{"v":1,"boot":"9f3a","seq":1235,"t":1583345,"ch":[[0,5],[1,6]]}\n'
 )
 
 
@@ -202,6 +205,10 @@ def databases():
     return [path.name for path in (ROOT / "fixtures" / "databases").glob("*.db")]
 
 
+def maps():
+    return [f"drivers/modbus/maps/{name}.toml" for name in shipped()]
+
+
 def files(*names):
     return [(ROOT / name).read_bytes() for name in names]
 
@@ -222,6 +229,12 @@ def seeds():
             bytes([list(VECTORS).index(protocol)]) + b"\r\n" + 2 * data
             for protocol, _, data, _ in CASES
         ],
+        "modbus": [
+            *(bytes([4 * (read.count - 1)]) + bytes.fromhex(text) for read, text, _ in ANSWERS),
+            b"\x00" + bytes.fromhex(REFUSAL),
+            b"\x05" + bytes.fromhex("0102000000070103040000019C"),
+        ],
+        "register_map": [text + b"\0" for text in files(*sorted(maps()))],
         "pattern": [
             b"(?P<state>ST|US),\\s*(?P<weight>-?[\\d.]{1,9})(?:k?g)?\0ST,  0.412kg",
             b"(?:(?:a*)*|b{2,3}?)+[^x-z]\\x41$\0aaabbA",

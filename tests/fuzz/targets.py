@@ -24,6 +24,8 @@ from drivers.entry.tokens import EntryConfig, Verified, Verifier, read_jwks
 from drivers.instore.codec import DEVICE_NAME_MAX, Known, Rejected, Scanned, decode, heading
 from drivers.keyboard import codec as keyboard
 from drivers.labels.judging import Judge
+from drivers.modbus import maps
+from drivers.modbus.codec import Question, Refused, Registers
 from drivers.mqtt.config import Message
 from drivers.mqtt_shelf.codec import Decoder as ShelfDecoder
 from drivers.mqtt_shelf.config import topics_of
@@ -215,6 +217,45 @@ def fuzz_scale(data):
     for result in at_once:
         if isinstance(result, Reading) and result.grams is not None:
             assert abs(result.grams) <= GRAMS_MAX
+
+
+def fuzz_modbus(data):
+    """What may be the answer to a question, whole and in pieces."""
+    choice, stream = data[0] if data else 0, data[1:]
+    options = {
+        "read": maps.Read(7, 1 + choice // 4 % 4),
+        "framing": "tcp" if choice & 1 else "rtu",
+        "transaction": 258,
+    }
+    one, slowly = (Question(1, 4 if choice & 2 else 3, **options) for _ in range(2))
+    answer = one.feed(stream)
+    assert next(filter(None, map(slowly.feed, pieces(stream))), None) == answer
+    assert answer is not None or len(one._buffer) <= 17
+    if isinstance(answer, Registers):
+        assert len(answer.values) == options["read"].count
+        assert all(0 <= value <= 0xFFFF for value in answer.values)
+    assert not isinstance(answer, Refused) or ", " in answer.words
+
+
+def fuzz_register_map(data):
+    """A register map, and registers for it: no weight beyond all scales, whatever they hold."""
+    text, _, held = data.partition(b"\0")
+    try:
+        made = maps.load_file(str(written(text, "map.toml")))
+    except maps.MapError as error:
+        assert_remedied(str(error))
+        return
+    channels = range(1, made.channels * len(made.blocks) + 1)
+    plan = maps.Plan(made, channels, decimals=3, unit="kg")
+    assert all(0 < read.count <= maps.REGISTERS_MAX for read in plan.reads)
+    places = [at for read in plan.reads for at in range(read.address, read.address + read.count)]
+    assert 0 <= min(places) <= max(places) < maps.ADDRESSES
+    words = random.Random(held)
+    readings = plan.readings(
+        {at: words.choice((0, 1, 0x7FC0, words.getrandbits(16))) for at in places}
+    )
+    assert [one.channel for one in readings] == list(channels)
+    assert all(one.grams is None or abs(one.grams) <= GRAMS_MAX for one in readings)
 
 
 def assert_remedied(text):

@@ -10,7 +10,6 @@ import re
 import tomllib
 from collections.abc import Iterable
 from decimal import Decimal
-from importlib.resources import files
 from typing import Annotated, Final
 
 import msgspec
@@ -19,6 +18,7 @@ from msgspec import Meta
 from drivers.scale.frames import Form, Wire
 from drivers.scale.patterns import Pattern, PatternError
 from drivers.scale.reading import Flag, Found, Shown, number
+from drivers.shipped import names, text_of
 
 Words = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=32)], ...],
@@ -53,8 +53,7 @@ class LinesFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def shipped() -> list[str]:
     """Return the names of the descriptions that come with the product."""
-    names = (item.name for item in files("drivers.scale").joinpath("lines").iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+    return names("drivers.scale", "lines")
 
 
 def load(name: str) -> LinesFormat:
@@ -65,19 +64,18 @@ def load(name: str) -> LinesFormat:
     """
     if name not in shipped():
         raise KeyError(name)
-    text = files("drivers.scale").joinpath("lines", f"{name}.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text), LinesFormat)
+    return msgspec.convert(tomllib.loads(text_of("drivers.scale", "lines", name)), LinesFormat)
 
 
 def problem(lines: LinesFormat) -> str | None:
     """Say what is wrong with a description; None when it can be used."""
     try:
-        names = Pattern(lines.pattern).names
+        groups = Pattern(lines.pattern).names
     except PatternError as error:
         return f"pattern {error}"
-    if "weight" not in names:
+    if "weight" not in groups:
         return "pattern has no group weight. Write (?P<weight>[\\d.]+) where the number stands"
-    odd = [name for name in names if name not in GROUPS and not name.startswith("state")]
+    odd = [name for name in groups if name not in GROUPS and not name.startswith("state")]
     if odd:
         known = ", ".join(sorted(GROUPS))
         return f"pattern has a group {odd[0]}. Known are {known} and state, state2, …"

@@ -17,8 +17,9 @@ WHO: Final = b"I2\r\n"
 """Asks for type and capacity."""
 REPEAT: Final = b"SIR\r\n"
 """Asks for the value now, and again and again."""
-ZERO: Final = b"Z\r\n"
-TARE: Final = b"T\r\n"
+ZERO: Final = b"ZI\r\n"
+TARE: Final = b"TI\r\n"
+"""At once: those that wait for stability keep it for up to 40 s from sending weights."""
 
 _NO_VALUE: Final[dict[bytes, frozenset[Flag]]] = {
     b"I": frozenset(),

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import get_args
 
-from gateway.simulator.scales.player import FAULTS, Fault, Player
+from drivers.modbus import maps
+from gateway.simulator.scales import modbus
+from gateway.simulator.scales.modbus import Transmitters
+from gateway.simulator.scales.player import FAULTS, Player
 from gateway.simulator.scales.ports import PtyPort, TcpPort
 from gateway.simulator.until_stopped import say, stop_signal
 
@@ -21,6 +22,7 @@ SETTINGS = {
     "toledo-8217": 'unit = "kg"\n',
     "lines": 'format = "tscale"\n',
 }
+MODBUS = "modbus"
 GRAMS_MAX = Decimal(15_000)
 
 
@@ -43,7 +45,21 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME@SECONDS",
-        help="with --device: " + ", ".join(FAULTS) + ", so long after the start; may repeat",
+        help="with --device: "
+        + ", ".join(dict.fromkeys((*FAULTS, *modbus.FAULTS)))
+        + ", so long after the start; may repeat",
+    )
+    parser.add_argument(
+        "--map",
+        default="pavone-jbx8",
+        choices=maps.shipped(),
+        help="with --device modbus: its register map (%(default)s)",
+    )
+    parser.add_argument(
+        "--framing",
+        default="rtu",
+        choices=("rtu", "tcp"),
+        help="with --device modbus: RTU frames, or Modbus TCP (%(default)s)",
     )
 
 
@@ -60,12 +76,12 @@ async def run_scale(args: argparse.Namespace) -> int:
     stop = stop_signal()
     port = await _port(args)
     try:
-        player = Player(args.device, port.write, unplug=port.unplug, rate=args.rate)
+        player = _player(args, port)
         player.put(grams)
         port.received = player.received
         for order in args.fault:
             _schedule(player, order)
-        say(f"For the daemon's settings:\n\n{_table(args.device, port.url)}")
+        say(f"For the daemon's settings:\n\n{_table(args, port.url)}")
         _listen(player)
         async with asyncio.TaskGroup() as group:
             playing = group.create_task(player.play(), name=args.device)
@@ -74,6 +90,14 @@ async def run_scale(args: argparse.Namespace) -> int:
     finally:
         port.close()
     return 0
+
+
+def _player(args: argparse.Namespace, port: PtyPort | TcpPort) -> Player | Transmitters:
+    if args.device == MODBUS:
+        return Transmitters(
+            maps.load(args.map), port.write, framing=args.framing, unplug=port.unplug
+        )
+    return Player(args.device, port.write, unplug=port.unplug, rate=args.rate)
 
 
 async def _port(args: argparse.Namespace) -> PtyPort | TcpPort:
@@ -96,11 +120,19 @@ def _directory(lines: Path) -> Path:
     return lines.resolve()
 
 
-def _table(protocol: str, url: str) -> str:
-    more = SETTINGS.get(protocol, "")
+def _table(args: argparse.Namespace, url: str) -> str:
+    """Return the settings of the device, for a shelf of one plate."""
+    if args.device == MODBUS:
+        register_map = maps.load(args.map)
+        more = f'unit = "kg"\nframing = "{args.framing}"\n'
+        if register_map.type != "f32":
+            more += "decimals = 3\n"
+        driver, what = "modbus", f'map = "{args.map}"'
+    else:
+        driver, what, more = "scale", f'protocol = "{args.device}"', SETTINGS.get(args.device, "")
     return (
-        f'[[device]]\ndriver = "scale"\nname = "the shelf\'s name in the store file"\n'
-        f'url = "{url}"\nprotocol = "{protocol}"\n{more}'
+        f'[[device]]\ndriver = "{driver}"\nname = "the shelf\'s name in the store file"\n'
+        f'url = "{url}"\n{what}\n{more}'
     )
 
 
@@ -114,32 +146,25 @@ def _grams(text: str) -> Decimal:
     return grams
 
 
-def _fault(text: str) -> Fault:
-    for fault in get_args(Fault):
-        if fault == text:
-            known: Fault = fault
-            return known
-    raise ValueError(f"--fault {text}: not known. Known are {', '.join(FAULTS)}")
-
-
-def _schedule(player: Player, order: str) -> None:
+def _schedule(player: Player | Transmitters, order: str) -> None:
     name, _, after = order.partition("@")
-    fault = _fault(name)
+    if name not in player.faults:
+        raise ValueError(f"--fault {name}: not known. Known are {', '.join(player.faults)}")
     if not after.replace(".", "", 1).isdigit():
         raise ValueError(f"--fault {order}: no time. Write for example {name}@5")
-    asyncio.get_running_loop().call_later(float(after), _tried, player.order, fault)
+    asyncio.get_running_loop().call_later(float(after), _tried, player, name)
 
 
-def _tried(order: Callable[[Fault], None], fault: Fault) -> None:
+def _tried(player: Player | Transmitters, fault: str) -> None:
     try:
-        order(fault)
+        player.order(fault)
     except ValueError as error:
         log.warning("fault %s", error)
     else:
         log.info("fault: %s", fault)
 
 
-def _listen(player: Player) -> None:
+def _listen(player: Player | Transmitters) -> None:
     """Let lines on standard input put weights and order faults."""
     loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
@@ -150,8 +175,8 @@ def _listen(player: Player) -> None:
             loop.remove_reader(descriptor)
         for word in text.decode(errors="replace").split():
             try:
-                if word in FAULTS:
-                    _tried(player.order, _fault(word))
+                if word in player.faults:
+                    _tried(player, word)
                 else:
                     player.put(_grams(word))
             except ValueError as error:

@@ -42,8 +42,8 @@ def _mt_sics(plate: Plate) -> bytes:
 
 def _mt_sics_reply(key: Key, plate: Plate) -> bytes:
     replies = {
-        "zero": "Z A",
-        "tare": f"T S {plate.shown(plate.tare_g):>10} {plate.unit}",
+        "zero": "ZI S",
+        "tare": f"TI S {plate.shown(plate.tare_g):>10} {plate.unit}",
         "who": f'I4 A "{plate.serial}"',
         "type": 'I2 A "Emulated 15.000 kg"',
     }
@@ -138,8 +138,8 @@ DIALECTS: Final = {
             b"I2\r\n": "type",
             b"SIR\r\n": "repeat",
             b"SI\r\n": "weigh",
-            b"Z\r\n": "zero",
-            b"T\r\n": "tare",
+            b"ZI\r\n": "zero",
+            b"TI\r\n": "tare",
         },
         _mt_sics_reply,
         streams=False,

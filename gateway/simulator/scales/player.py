@@ -25,6 +25,8 @@ COMMAND_BYTES_MAX: Final = 64
 class Player:
     """Streams, answers and misbehaves."""
 
+    faults: Final = FAULTS
+
     def __init__(
         self,
         protocol: str,
@@ -56,14 +58,16 @@ class Player:
         self._received = bytearray()
         self._repeats = self._dialect.streams
         self._silent = False
-        self._orders: deque[Fault] = deque()
+        self._orders: deque[str] = deque()
 
-    def order(self, fault: Fault) -> None:
+    def order(self, fault: str) -> None:
         """Misbehave: with the next frame, or from now on.
 
         Raises:
-            ValueError: This protocol cannot.
+            ValueError: There is no such fault, or this protocol cannot have it.
         """
+        if fault not in FAULTS:
+            raise ValueError(f"{fault}: not known. Known are {', '.join(FAULTS)}")
         if fault == "checksum" and not self._dialect.checked:
             raise ValueError("checksum: these frames have none. Order parity or half")
         if fault == "unit" and not self._dialect.units:

@@ -64,6 +64,8 @@ class Rig:
         self.config = config(protocol, **(EXTRA.get(protocol, {}) | settings))
         self.clock = LoopClock()
         self.intake = Intake(self.clock)
+        self.items = []
+        """All that came, in order."""
         self.blocks = []
         self.states = []
 
@@ -71,11 +73,11 @@ class Rig:
         device = self.config.device
         self.group = asyncio.TaskGroup()
         await self.group.__aenter__()
-        driver = ScaleDriver(self.config, clock=self.clock, open_stream=self.modem.open)
+        self.driver = ScaleDriver(self.config, clock=self.clock, open_stream=self.modem.open)
         report = status_reporter(device, self.intake, self.clock)
         watched = supervise(
             device,
-            lambda came_up: driver.run(self.intake, came_up),
+            lambda came_up: self.driver.run(self.intake, came_up),
             random=Random(1),
             on_change=report,
         )
@@ -92,6 +94,7 @@ class Rig:
 
     def take(self):
         for item in self.intake.take(10_000):
+            self.items.append(item)
             if isinstance(item, Samples):
                 self.blocks.append(item)
             elif isinstance(item, DeviceStatus):

@@ -9,6 +9,7 @@ import pytest
 from drivers.bridge.config import BridgeConfig
 from drivers.door.config import MqttDoorConfig, RelayConfig
 from drivers.keyboard.config import KeyboardConfig
+from drivers.modbus.config import ModbusConfig
 from drivers.mqtt_shelf.config import EsphomeConfig, JsonConfig, NumberConfig, TasmotaConfig
 from drivers.scale.config import ScaleConfig
 from drivers.scanner.config import ScannerConfig
@@ -89,6 +90,7 @@ def test_the_settings_page_tells_the_defaults_that_hold():
         Vision,
         BridgeConfig,
         ScaleConfig,
+        ModbusConfig,
         KeyboardConfig,
         ScannerConfig,
         SsiConfig,

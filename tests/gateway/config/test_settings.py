@@ -27,7 +27,26 @@ def test_tls_changes_the_port(folder):
     assert uplink.tls.ca == str(folder / "ca.pem")
 
 
+def test_shelves_may_share_a_line_of_modbus_and_a_map_of_ones_own_lies_beside_the_file(folder):
+    mine = (MODBUS % ("b", 3, "")).replace("map =", "map_file =")
+    (folder / "settings.toml").write_text(SETTINGS + MODBUS % ("a", 2, "") + mine)
+    _, first, second = load_settings(folder / "settings.toml").device
+    assert first.url == second.url
+    assert (first.map, second.map_file) == ("eagle-ei", str(folder / "eagle-ei"))
+
+
 # Mistakes.
+
+MODBUS = """
+[[device]]
+driver = 'modbus'
+name = '%s'
+url = '/y'
+map = 'eagle-ei'
+unit = 'kg'
+unit_ids = [%d]
+%s"""
+SCALE = "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = 'y'\nprotocol = 'sma'\n"
 
 
 @pytest.mark.parametrize(
@@ -65,13 +84,13 @@ def test_tls_changes_the_port(folder):
             "[[device]]\ndriver = 'number'\nname = 'y'\ntopics = ['a/#']",
             "device[1].topics[0]: ",
         ),
-        ("[[device]]\nname = 'x'", "device[1].driver: missing. Give one of: bridge, scale, sc"),
+        ("[[device]]\nname = 'x'", "device[1].driver: missing. Give one of: bridge, scale, mo"),
         (
             "[[device]]\ndriver = 'bridge'\nname = 'g1.s2'\nurl = 'x'\nchannels = [1]",
             "device[1].name: device shelf/g1.s2 is named twice",
         ),
         (
-            "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = 'y'\nprotocol = 'sma'\nline = '8E1'",
+            SCALE + "line = '8E1'",
             'device[1].line: is "8E1". Give "8N1", "7E1", "7O1" or "7N2"',
         ),
         (
@@ -81,6 +100,17 @@ def test_tls_changes_the_port(folder):
             ),
             "device[1].lines.patern: unknown key. Did you mean pattern?",
         ),
+        (MODBUS % ("a", 2, "\n") + MODBUS % ("b", 2, "\n"), "channel 1 of unit 2 on /y is named"),
+        (
+            MODBUS % ("a", 2, "\n") + MODBUS % ("b", 3, "baud = 19200\n"),
+            "device[2].baud: differs from a's, which is on the same line. Give both the same",
+        ),
+        (MODBUS % ("a", 2, "line = '7E1'\n"), 'Give "8N1", "8N2", "8E1" or "8O1"'),
+        (
+            MODBUS % ("a", 2, "") + "[[device]]\ndriver = 'ssi'\nname = 'e'\nurl = '/y'",
+            "device[2].url: port /y is named twice",
+        ),
+        (SCALE.replace("'y'", "'sockt://y:1'"), "device[1].url: sockt:// is not known. Write so"),
         ("[[vision]]\ncamera = 'c1'\nurl = 'x'", "vision[0].model: missing"),
         ("[uplink.tls]\ncert = 'a'", "uplink.tls: cert and key belong together"),
         ("password = 'secret'", "uplink.password: unknown key. Did you mean password_file?"),
@@ -90,8 +120,8 @@ def test_tls_changes_the_port(folder):
 def test_a_mistake_in_the_settings_is_named(folder, added, expected):
     head, device = SETTINGS.split("[[device]]")
     text = f"{head}{added}\n[[device]]{device}"
-    if added.startswith("[[device]]"):
-        text = SETTINGS + added
+    if added.lstrip().startswith("[[device]]"):
+        text = f"{SETTINGS}\n{added}"
     found = problems_of(folder, text, "settings.toml")
     assert any(expected in problem for problem in found), found
 

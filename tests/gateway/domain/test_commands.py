@@ -179,7 +179,7 @@ def test_an_unknown_command_is_answered_with_what_there_is(scene):
     status, message = answer(scene.command("reboot", {})[0])
     assert status == "error"
     assert "'reboot'" in message
-    assert "backfill, erase, planogram, prices, review" in message
+    assert "backfill, erase, planogram, prices, review, tare, zero" in message
 
 
 def test_a_repeated_command_is_answered_again_and_not_done_again(scene):

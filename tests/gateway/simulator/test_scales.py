@@ -7,17 +7,22 @@ import os
 import signal
 import sys
 import tomllib
+from decimal import Decimal
 
 import msgspec
 import pytest
 
 from drivers.errors import DeviceGoneError
+from drivers.modbus.driver import ModbusDriver
+from drivers.modbus.line import Lines
+from drivers.modbus.maps import load, problems, shipped
 from drivers.network_port import open_port
 from drivers.registry import AnyDriverConfig
 from drivers.scale.driver import ScaleDriver
 from gateway.intake import Intake
-from gateway.simulator.scales.command import _table
+from gateway.simulator.scales.command import _player, _table
 from gateway.simulator.scales.dialects import DIALECTS
+from gateway.simulator.scales.modbus import Transmitters
 from gateway.simulator.scales.player import FAULTS, ONCE, Player
 from gateway.simulator.scales.ports import PtyPort, TcpPort
 from gateway.simulator.simulate import add_arguments, run_simulate
@@ -45,7 +50,8 @@ async def read_until_unplugged(protocol, port):
     """Let a driver read a weight; pull the plug; return the weights and why it ended."""
     player = Player(protocol, port.write, unplug=port.unplug, rate=100)
     port.received = player.received
-    table = tomllib.loads(_table(protocol, port.url))["device"][0]
+    said = _table(argparse.Namespace(device=protocol), port.url)
+    table = tomllib.loads(said)["device"][0]
     config = msgspec.convert(table | QUICK, AnyDriverConfig)
     intake = Watched()
     driver = ScaleDriver(config, clock=LoopClock(), open_stream=open_port)
@@ -124,6 +130,49 @@ def arguments(*words):
 def test_a_wrong_argument_is_refused_with_a_remedy(words, said, capsys):
     assert asyncio.run(run_simulate(arguments("--device", "ohaus", *words))) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_transmitter_refuses_wrong_arguments_with_a_remedy(capsys):
+    words = ("--tcp", "0", "--framing", "tcp", "--fault")
+    assert asyncio.run(run_simulate(arguments("--device", "modbus", *words, "fire@1"))) == 2
+    assert "Known are half, checksum, flood" in capsys.readouterr().err
+
+    async def main(name="eagle-ei"):
+        return Transmitters(load(name), lambda _data: None, framing="tcp")
+
+    peer = asyncio.run(main())
+    for fault, said in (("checksum", "have none"), ("fire", "Known are half")):
+        with pytest.raises(ValueError, match=said):
+            peer.order(fault)
+    peer.order("overload")
+    with pytest.raises(ValueError, match="is not known"):
+        asyncio.run(main("dingsong")).order("overload")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_an_emulated_transmitter_is_read_with_the_settings_that_are_printed(name, tmp_path):
+    async def main():
+        port = PtyPort(tmp_path / "scale", plug_s=60)
+        made = argparse.Namespace(device="modbus", map=name, framing="rtu")
+        peer = _player(made, port)
+        port.received = peer.received
+        peer.put(Decimal(206))
+        table = tomllib.loads(_table(made, port.url))["device"][0]
+        config = msgspec.convert(table | {"poll_ms": 20, "block_ms": 20}, AnyDriverConfig)
+        assert problems(config) == []
+        intake = Watched()
+        driver = ModbusDriver(config, clock=LoopClock(), open_line=Lines(open_port).opener(config))
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(ended(driver, intake))
+            await intake.weighed.wait()
+            peer.order("unplug")
+            error = await reading
+        port.close()
+        return intake, error
+
+    intake, error = asyncio.run(main())
+    assert set(intake.weights) == {206.0}
+    assert "Check the cable" in str(error)
 
 
 def test_faults_that_a_protocol_cannot_have_are_refused():

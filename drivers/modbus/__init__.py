@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weight transmitters that speak Modbus: RTU on serial lines and TCP, and Modbus TCP."""
