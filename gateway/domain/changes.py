@@ -2,21 +2,29 @@
 """Settled changes become acts in carts, reviews, or unattended changes."""
 
 from collections.abc import Container
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from gateway.domain import events, lessons, looking, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
-from gateway.domain.choices import LEFT_BEHIND, NEVER_MET, Scenery, Sketch, identified, plain
-from gateway.domain.closing import write_carts
+from gateway.domain.choices import LEFT_BEHIND, NEVER_MET, Scenery, Sketch
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import extend
 from gateway.domain.output import Step
 from gateway.domain.readings import Reading, hidden, plausible, read, unread_g
-from gateway.domain.reviews import act_of, ask, candidates_of, in_question, taken_unseen, weights
-from gateway.domain.state import ClosedCart, Decided, Doubt, Holding, OpenChange, Review
+from gateway.domain.reviews import ask, candidates_of, taken_unseen, weights
+from gateway.domain.state import ClosedCart, Holding, OpenChange, Review
+from gateway.domain.telling import (
+    answers_review,
+    doubtful,
+    forget_doubt,
+    remember_misplaced,
+    remember_told,
+    tell,
+    unexplained,
+)
 from gateway.domain.unattended import decide_unattended
 from gateway.domain.watching import KnownHands, Watching
 from gateway.domain.weighing import PlateChange, ShelfChange, net
@@ -33,7 +41,6 @@ LOAD_NS: Final = 30_000_000_000
 """After so long what a hand pressed or lifted is no more thought to let go."""
 UNTOLD_G_MAX: Final = 50.0
 """A settled change beyond this is asked about, also where the lightest unit weighs far more."""
-LATER: Final = "later evidence"
 
 Reason = Literal["attended", "gateway-down", "device-down"]
 
@@ -103,7 +110,7 @@ def _decide(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
         step.observe(step, change)
     if change.reason != "attended":
         decide_unattended(step, change)
-        _remember_misplaced(step)
+        remember_misplaced(step)
     else:
         _explain(step, change, hands)
     places = step.layout.shelves[change.shelf].plates
@@ -119,7 +126,7 @@ def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
     readings = readings_of(step, change, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.why_unseen(change.change.since_ns))
-        _remember_misplaced(step)
+        remember_misplaced(step)
         return
     beliefs = state.beliefs
     scenery = Scenery(
@@ -193,106 +200,6 @@ def _summed(felt: list[PlateChange]) -> PlateChange:
     )
 
 
-def tell(step: Step, reason: str = LATER, review: Review | None = None) -> None:
-    """Tell what the best explanation says that was not told, and write down the carts."""
-    beliefs = step.state.beliefs
-    for one in beliefs.open.values():
-        best = beliefs.best.chosen[one.change]
-        if best != one.told:
-            _tell_one(step, one, best)
-    _remember_misplaced(step)
-    _remember_doubts(step)
-    write_carts(step, reason, review)
-
-
-def _tell_one(step: Step, one: Attribution, best: int) -> None:
-    one.told = best
-    known = identified(one.options[best])
-    if one.revision >= 0 and plain(known) == plain(one.acts):
-        return  # By another plate, or in another way: nothing that anybody was told.
-    one.acts = acts = [act_of(act, _act_probability(step, one, act)) for act in known]
-    for act in acts:
-        products.use(step, act.gtin)
-    if one.revision < 0 and not acts:
-        return
-    one.revision += 1
-    fields: dict[str, Any] = {
-        "change": one.change,
-        "revision": one.revision,
-        "acts": acts,
-        "weights": one.weights,
-        "started": one.started,
-        "ended": one.ended,
-    }
-    if one.revision > 0:
-        step.emit(events.AttributionRevised, f"change/{one.change}", reason=LATER, **fields)
-    else:
-        for direction, kind in (("pick", events.ItemPicked), ("put-back", events.ItemPutBack)):
-            if any(act.direction == direction for act in acts):
-                step.emit(kind, one.subject, one.stable_ns, **fields)
-    if one.change in step.state.decided:
-        _remember_told(step, one)
-
-
-def _remember_doubts(step: Step) -> None:
-    """Write down what is still to be asked, for a start that comes before."""
-    state = step.state
-    wanted = {
-        one.change: (one, reason)
-        for one in state.beliefs.open.values()
-        if not one.asked and (reason := _doubtful(step, one)) is not None
-    }
-    for change in sorted(state.doubts.keys() - wanted.keys()):
-        _forget_doubt(step, change)
-    for change, (one, reason) in wanted.items():
-        known = state.doubts.get(change)
-        if known is not None and (known.reason, known.told.revision) == (reason, one.revision):
-            continue
-        state.doubts[change] = Doubt(
-            change=change,
-            subject=one.subject,
-            reason=reason,
-            candidates=candidates_of(state.beliefs.options(change)),
-            weights=one.weights,
-            started=one.started,
-            ended=one.ended,
-            told=Decided(one.acts, one.revision),
-            near=one.near,
-        )
-        step.touch("doubt", change)
-
-
-def _forget_doubt(step: Step, change: str) -> None:
-    if step.state.doubts.pop(change, None) is not None:
-        step.touch("doubt", change)
-
-
-def _act_probability(step: Step, one: Attribution, act: Sketch) -> float:
-    """Return how likely it is that an act was done, whatever else was."""
-    wanted = plain([act])[0]
-    return sum(
-        share for share, acts in step.state.beliefs.options(one.change) if wanted in plain(acts)
-    )
-
-
-def _remember_misplaced(step: Step) -> None:
-    """Keep count of units that lie where they do not belong."""
-    found: dict[str, dict[str, int]] = {}
-    for one in step.state.beliefs.best.lying:
-        units = found.setdefault(one.plate, {})
-        units[one.gtin] = units.get(one.gtin, 0) + 1
-    holdings = step.state.holdings
-    for plate in sorted({*found, *(name for name, one in holdings.items() if one.misplaced)}):
-        if plate not in step.layout.plates:
-            continue
-        holding = holdings.setdefault(plate, Holding(weighed_g=None))
-        if holding.misplaced != found.get(plate, {}):
-            holding.misplaced = found.get(plate, {})
-            for gtin in holding.misplaced:
-                products.use(step, gtin)
-            step.touch("holding", plate)
-
-
 def _ask_if_strange(step: Step, one: Attribution, watching: Watching, *, answers: bool) -> None:
     """Ask at once about what no later change will explain.
 
@@ -329,50 +236,22 @@ def _ask(step: Step, one: Attribution, reason: str) -> None:
         near=one.near,
     )
     if one.asked:
-        _forget_doubt(step, one.change)
-        _remember_told(step, one)
-
-
-def _remember_told(step: Step, one: Attribution) -> None:
-    """Keep, with an open review, what was told of its change."""
-    step.state.decided[one.change] = Decided(one.acts, one.revision)
-    step.touch("decided", one.change)
+        forget_doubt(step, one.change)
+        remember_told(step, one)
 
 
 def ask_if_doubtful(step: Step, one: Attribution) -> None:
     """Ask about a change that is not certain enough, or that nothing explains."""
-    reason = None if one.asked else _doubtful(step, one)
+    reason = None if one.asked else doubtful(step, one)
     if reason is not None:
         _ask(step, one, reason)
-
-
-def _doubtful(step: Step, one: Attribution) -> str | None:
-    """Return why a person has to be asked about a change, as far as is known now."""
-    if _unexplained(step, one):
-        return "unexplained-weight"
-    unsure = step.state.beliefs.sure_of(one.change) < step.state.settings.certainty
-    return "uncertain" if unsure or _answers_review(step, one) else None
-
-
-def _answers_review(step: Step, one: Attribution) -> bool:
-    """Tell whether a change brought back what an open review may give to somebody else."""
-    brought = [act for act in one.acts if act.direction == "put-back"]
-    nobodys = {act.gtin for act in brought if act.session is None}
-    if nobodys and not nobodys.isdisjoint(taken_unseen(step)):
-        return True
-    return bool(brought) and not in_question(step).isdisjoint(act.gtin for act in brought)
-
-
-def _unexplained(step: Step, one: Attribution) -> bool:
-    """Tell whether a change left something behind that nothing known can be."""
-    return any(load.change == one.change for load in step.state.beliefs.best.loads)
 
 
 def ask_before_closing(step: Step, session: str) -> None:
     """Ask about what may still change a cart that is about to be closed."""
     for one in list(step.state.beliefs.open.values()):
         named = any(act.session == session for option in one.options for act in option)
-        beside = session in one.near and (_unexplained(step, one) or _answers_review(step, one))
+        beside = session in one.near and (unexplained(step, one) or answers_review(step, one))
         if named or beside:
             ask_if_doubtful(step, one)
 
@@ -399,7 +278,7 @@ def tidy(step: Step) -> None:
 def give_up_loads(step: Step) -> None:
     """Ask about what hands still press, and think no more that they will let go."""
     for one in list(step.state.beliefs.open.values()):
-        if _unexplained(step, one):
+        if unexplained(step, one):
             ask_if_doubtful(step, one)
     if step.state.beliefs.forget_loads():
         tell(step)
@@ -420,7 +299,7 @@ def _settle(step: Step, change: str) -> None:
     if beliefs.forget_loads(change):
         tell(step)
     beliefs.settle(change)
-    _forget_doubt(step, change)
+    forget_doubt(step, change)
     tell(step)
 
 

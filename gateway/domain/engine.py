@@ -249,7 +249,9 @@ class Engine:
             elif -back_ns > AWAY_NS:
                 presence.unwatch(step, item.device, shelf, shelf.end_ns)
         block_g = places.grams(item.w, raw=item.unit == "raw")
-        for change in weigh(shelf, block_g, start_ns, period_ns):
+        shelves = step.state.shelves
+        beside = [shelves[one] for one in step.layout.beside[name] if one in shelves]
+        for change in weigh(shelf, block_g, start_ns, period_ns, beside):
             changes.settled(step, name, change)
         changes.decide_due(step)
 

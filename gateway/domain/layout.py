@@ -123,6 +123,14 @@ class Layout:
         self.shelf_of = {
             place.name: name for name, shelf in self.shelves.items() for place in shelf.plates
         }
+        gondolas: dict[str, list[str]] = {}
+        for shelf in store.shelves:
+            gondolas.setdefault(shelf.gondola, []).append(shelf.name)
+        self.beside = {
+            shelf.name: [name for name in gondolas[shelf.gondola] if name != shelf.name]
+            for shelf in store.shelves
+        }
+        """The other shelves of each shelf's gondola."""
         for facing in store.facings:
             middles = [self.plates[plate].middle_mm for plate in facing.plates]
             self.shelves[self.shelf_of[facing.plates[0]]].facings.append(

@@ -7,9 +7,9 @@ between is cut into stable stretches and steps; each step is a change. Slow drif
 reference silently.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +38,8 @@ from gateway.domain.segments import (
     half_row,
     median_of_three,
 )
+from gateway.domain.shaking import shake_now_g2, shaken_g2
+from gateway.domain.shelf_state import ShelfState, new_shelf
 
 __all__ = [
     "PlateChange",
@@ -93,45 +95,11 @@ RESTLESS_NS: Final = 1_500_000_000
 """What moved for longer may be a hand that rests: it has to be still for longer, too."""
 RESTED_NS: Final = 400_000_000
 """How much longer."""
-SHAKEN_PLATES_MIN: Final = 4
-"""With fewer, a shelf's tremble cannot be told from a hand on one plate."""
 FAINT_WAIT_NS: Final = 1_000_000_000
 """How long a settled change waits for a neighbour that moves as little."""
+NEVER_NS: Final = 2**63 - 1
 GROUP_WAIT_NS: Final = 6_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
-
-
-class ShelfState(msgspec.Struct):
-    """What is remembered of a shelf with ``p`` plates between blocks. Arrays are ``(p,)``."""
-
-    window: np.ndarray
-    """``(n, p)`` latest samples, grams: as far back as the oldest movement, and no further."""
-    at_ns: np.ndarray
-    """``(n,)`` when they were taken."""
-    reference_g: np.ndarray
-    """NaN until stable once."""
-    reference_var_g2: np.ndarray
-    """Variance of ``reference_g``."""
-    sigma_g: np.ndarray
-    """Noise of one sample; NaN until the first window."""
-    slow_g: np.ndarray
-    """Noise of a whole window's mean."""
-    sway_g: np.ndarray
-    """Standard deviation of the means of a window's parts while the plate is calm."""
-    moving: np.ndarray
-    away: np.ndarray
-    """It has been off its reference since it started to move."""
-    since_ns: np.ndarray
-    settled_ns: np.ndarray
-    """When it last did."""
-    quiet_ns: np.ndarray
-    """Since when a moving plate's windows have agreed; 0: they do not."""
-    unwatched: np.ndarray
-    learnt_ns: int = 0
-    """When noise was last learnt."""
-    end_ns: int = 0
-    period_ns: int = 0
-    pending: list[PlateChange] = []
 
 
 class _Look(NamedTuple):
@@ -146,25 +114,6 @@ class _Look(NamedTuple):
     """Variance."""
     sway_g2: Floats
     """Variance of the means of its parts."""
-
-
-def new_shelf(plates: int) -> ShelfState:
-    """Return the state of a shelf of which nothing is known."""
-    return ShelfState(
-        window=np.empty((0, plates)),
-        at_ns=np.empty(0, dtype=np.int64),
-        reference_g=np.full(plates, np.nan),
-        reference_var_g2=np.ones(plates),
-        sigma_g=np.full(plates, np.nan),
-        slow_g=np.full(plates, np.nan),
-        sway_g=np.full(plates, np.nan),
-        moving=np.ones(plates, dtype=bool),
-        away=np.ones(plates, dtype=bool),
-        since_ns=np.zeros(plates, dtype=np.int64),
-        settled_ns=np.zeros(plates, dtype=np.int64),
-        quiet_ns=np.zeros(plates, dtype=np.int64),
-        unwatched=np.zeros(plates, dtype=bool),
-    )
 
 
 def look_away(state: ShelfState, since_ns: int) -> list[ShelfChange]:
@@ -187,7 +136,13 @@ def _forget(state: ShelfState) -> None:
     state.window, state.at_ns = state.window[:0], state.at_ns[:0]
 
 
-def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> list[ShelfChange]:
+def weigh(
+    state: ShelfState,
+    block_g: Floats,
+    start_ns: int,
+    period_ns: int,
+    beside: Sequence[ShelfState] = (),
+) -> list[ShelfChange]:
     """Take a block of samples; return the changes that are complete with it.
 
     Args:
@@ -195,6 +150,7 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
         block_g: ``(n, p)`` grams; NaN where there is no value.
         start_ns: The gateway's time of the first sample.
         period_ns: From sample to sample.
+        beside: The other shelves of its gondola, which tremble with it.
     """
     length = min(max(-(-WINDOW_NS // period_ns), WINDOW_SAMPLES_MIN), WINDOW_SAMPLES_MAX)
     hole = start_ns - state.end_ns > HOLE_NS_MAX + period_ns
@@ -202,16 +158,17 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
         _forget(state)
         state.quiet_ns[:] = 0
         state.period_ns = period_ns
-    _append(state, block_g, start_ns, length)
+    _append(state, block_g, start_ns, length, beside)
     if len(state.window) < length:
         return []
     look = _look(state, length)
     elapsed_s = len(block_g) * period_ns / 1e9
     # Comparisons with NaN are false: a plate with a missing value in the window is never quiet.
     quiet = _quiet(state, look, 0.0)
+    state.excess_g2 = look.spread_g2 - look.sway_g2 - state.sigma_g**2
     shake_g2 = 0.0
     if not quiet.all():
-        shake_g2 = _shake(state, look)
+        shake_g2 = shake_now_g2(state, beside)
         if shake_g2 > 0.0:
             quiet = _quiet(state, look, min(shake_g2, SHAKE_MAX_G2))
     off_g = np.abs(look.last_g - state.reference_g)
@@ -222,7 +179,7 @@ def weigh(state: ShelfState, block_g: Floats, start_ns: int, period_ns: int) -> 
         _start(state, starts, look)
     if state.moving.any():
         state.away |= state.moving & away
-        _settle(state, quiet & state.moving & ~starts, look)
+        _settle(state, quiet & state.moving & ~starts, look, beside)
         _grow(state, look, away, shake_g2, elapsed_s)
     _track(state, look, quiet & ~state.moving, elapsed_s)
     if state.end_ns - state.learnt_ns >= LEARN_NS:
@@ -241,22 +198,30 @@ def _quiet(state: ShelfState, look: _Look, shake_g2: float) -> Flags:
     return still
 
 
-def _append(state: ShelfState, block_g: Floats, start_ns: int, length: int) -> None:
-    """Add a block to the window; let go what lies before every movement."""
+def _append(
+    state: ShelfState, block_g: Floats, start_ns: int, length: int, beside: Sequence[ShelfState]
+) -> None:
+    """Add a block to the window; let go what lies before every movement of the gondola."""
     at_ns = start_ns + np.arange(len(block_g)) * state.period_ns
     state.end_ns = start_ns + (len(block_g) - 1) * state.period_ns
     at_ns = np.concatenate((state.at_ns, at_ns))
     first = len(at_ns) - 2 * length
-    if state.moving.any():
-        watched = state.moving & ~state.unwatched & np.isfinite(state.reference_g)
-        if watched.any():
-            from_ns = int(state.since_ns[watched].min()) - WINDOW_NS - BEFORE_NS
-            from_ns = max(from_ns, state.end_ns - HISTORY_NS)
-            first = min(int(at_ns.searchsorted(from_ns)), first)
-            first = max(first, len(at_ns) - HISTORY_SAMPLES_MAX)
+    begun_ns = min(_begun_ns(one) for one in (state, *beside))
+    if begun_ns < state.end_ns:
+        from_ns = max(begun_ns - WINDOW_NS - BEFORE_NS, state.end_ns - HISTORY_NS)
+        first = min(int(at_ns.searchsorted(from_ns)), first)
+        first = max(first, len(at_ns) - HISTORY_SAMPLES_MAX)
     first = max(first, 0)
     state.window = np.concatenate((state.window, block_g))[first:]
     state.at_ns = at_ns[first:]
+
+
+def _begun_ns(state: ShelfState) -> int:
+    """Return when the oldest movement on a shelf began that is cut into steps once it is over."""
+    if not state.moving.any():
+        return NEVER_NS
+    watched = state.moving & ~state.unwatched & np.isfinite(state.reference_g)
+    return int(state.since_ns[watched].min()) if watched.any() else NEVER_NS
 
 
 def _look(state: ShelfState, length: int) -> _Look:
@@ -287,15 +252,6 @@ def _look(state: ShelfState, length: int) -> _Look:
     )
 
 
-def _shake(state: ShelfState, look: _Look) -> float:
-    """Return the variance by which most plates of the shelf tremble more than they use to."""
-    if len(state.sigma_g) < SHAKEN_PLATES_MIN:
-        return 0.0
-    excess_g2 = look.spread_g2 - look.sway_g2 - state.sigma_g**2
-    known = excess_g2[np.isfinite(excess_g2)]
-    return max(float(median(known)), 0.0) if len(known) else 0.0
-
-
 def _noise_from_differences(smooth: Floats) -> Floats:
     """Estimate noise so that a step or a slope in the window hardly shows in it."""
     # Medians of three share samples, and often are the same one, up to two places apart.
@@ -318,7 +274,7 @@ def _start(state: ShelfState, starts: Flags, look: _Look) -> None:
     state.quiet_ns[starts] = 0
 
 
-def _settle(state: ShelfState, quiet: Flags, look: _Look) -> None:
+def _settle(state: ShelfState, quiet: Flags, look: _Look, beside: Sequence[ShelfState]) -> None:
     """Let moving plates settle that have been quiet for long enough."""
     state.quiet_ns[~quiet] = 0
     state.quiet_ns[quiet & (state.quiet_ns == 0)] = state.end_ns
@@ -331,7 +287,7 @@ def _settle(state: ShelfState, quiet: Flags, look: _Look) -> None:
             state.reference_var_g2[plate] = state.slow_g[plate] ** 2
         elif state.unwatched[plate]:
             _compare(state, int(plate), look)
-        elif not state.away[plate] or not _divide(state, int(plate)):
+        elif not state.away[plate] or not _divide(state, int(plate), beside):
             # It may have moved by less than a step: what follows counts for more.
             state.reference_var_g2[plate] += LEAVE_G
     state.moving &= ~settles
@@ -354,7 +310,7 @@ def _compare(state: ShelfState, plate: int, look: _Look) -> None:
     state.reference_var_g2[plate] = state.slow_g[plate] ** 2
 
 
-def _divide(state: ShelfState, plate: int) -> bool:
+def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool:
     """Cut a plate's movement into steps; return whether there are any."""
     since_ns = int(state.since_ns[plate]) - BEFORE_NS
     first = int(np.searchsorted(state.at_ns, since_ns))
@@ -366,7 +322,7 @@ def _divide(state: ShelfState, plate: int) -> bool:
     rows = bin_rows(len(rows_g), state.period_ns)
     noise = Noise(2.0 * float(state.sigma_g[plate]) ** 2, float(state.slow_g[plate]) ** 2)
     before = Level(0, 0, float(state.reference_g[plate]), float(state.reference_var_g2[plate]))
-    shake_g2 = _shaken(state, first, rows, len(rows_g) // rows)
+    shake_g2 = shaken_g2(state, beside, first, rows, len(rows_g) // rows)
     steps = find_steps(rows_g, shake_g2, noise, before, rows=rows, period_ns=state.period_ns)
     for step in steps:
         begin_ns, stable_ns = int(at_ns[max(step.before.stop - 1, 0)]), int(at_ns[step.after.first])
@@ -388,19 +344,6 @@ def _divide(state: ShelfState, plate: int) -> bool:
         state.reference_g[plate] = steps[-1].after.mean_g
         state.reference_var_g2[plate] = steps[-1].after.var_g2
     return bool(steps)
-
-
-def _shaken(state: ShelfState, first: int, rows: int, bins: int) -> Floats:
-    """Return ``(bins,)`` variance by which most plates of a shelf trembled, in bins to the end."""
-    plates = state.window.shape[1]
-    part = state.window[first:]
-    part = part[len(part) % rows :]
-    if plates < SHAKEN_PLATES_MIN or rows < 2:
-        return np.zeros(bins)
-    excess_g2 = part.reshape(-1, rows, plates).var(axis=1) - 2.0 * state.sigma_g**2
-    shake_g2 = np.maximum(median(np.nan_to_num(excess_g2), axis=1), 0.0)
-    shake_g2 = np.convolve(shake_g2, np.ones(5) / 5.0, "same") if len(shake_g2) >= 5 else shake_g2
-    return np.concatenate((np.zeros(max(bins - len(shake_g2), 0)), shake_g2))[-bins:]
 
 
 def _grow(state: ShelfState, look: _Look, away: Flags, shake_g2: float, elapsed_s: float) -> None:
