@@ -97,9 +97,10 @@ RESTED_NS: Final = 400_000_000
 """How much longer."""
 FAINT_WAIT_NS: Final = 1_000_000_000
 """How long a settled change waits for a neighbour that moves as little."""
-NEVER_NS: Final = 2**63 - 1
 GROUP_WAIT_NS: Final = 6_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
+NEVER_NS: Final = 2**63 - 1
+"""Later than anything."""
 
 
 class _Look(NamedTuple):
@@ -439,5 +440,6 @@ def _goes_on(state: ShelfState, group: list[PlateChange], least_ns: int) -> bool
         near[max(change.plate - NEAR_PLATES, 0) : change.plate + NEAR_PLATES + 1] = True
     still = near & state.moving & state.away & (state.since_ns < last_ns + NEAR_NS)
     if waited_ns >= FAINT_WAIT_NS and len(state.window):
-        still &= np.abs(state.window[-1] - state.reference_g) > FAINT_G
+        # A unit may lean on a plate with as little: what is about to settle is waited for.
+        still &= (np.abs(state.window[-1] - state.reference_g) > FAINT_G) | (state.quiet_ns > 0)
     return waited_ns < GROUP_WAIT_NS and bool(still.any())
