@@ -27,12 +27,13 @@ from gateway.simulator.exam.conditions import Condition
 from gateway.simulator.exam.room import SCANNER
 from gateway.simulator.exam.scales import read_g
 from gateway.simulator.exam.scenes import KINDS
+from gateway.simulator.exam.selling_out import APART
 from gateway.simulator.exam.stage import RATE_HZ, START_NS, Stage
 from gateway.simulator.exam.trackers import Frame, watch
 from gateway.simulator.sensors import rounded
 from gateway.simulator.stock import Truth
 
-ALL_KINDS: Final = (*KINDS, MIXED)
+ALL_KINDS: Final = (*KINDS, *APART, MIXED)
 BLOCK: Final = 12
 BOOT: Final = "exam"
 START_UTC_NS: Final = 1_795_255_200_000_000_000

@@ -12,6 +12,7 @@ from gateway.simulator.exam.actors import Actor
 from gateway.simulator.exam.conditions import Condition
 from gateway.simulator.exam.room import build, ends, middle
 from gateway.simulator.exam.scenes import KINDS, Kind
+from gateway.simulator.exam.selling_out import APART
 from gateway.simulator.exam.stage import LONGEST_S, Stage
 from gateway.simulator.layout import Point2, distance_mm
 
@@ -200,12 +201,16 @@ def rehearse(kind: str, condition: Condition, rng: np.random.Generator) -> Stage
         condition: How badly everything behaves.
         rng: Decides everything.
     """
-    stage = Stage(build(rng, condition.goods), condition, rng)
+    script = {**KINDS, **APART}.get(kind)
+    room = build(rng, condition.goods)
+    if script is not None and script.low:
+        room.run_low(rng)
+    stage = Stage(room, condition, rng)
     director = Director(stage)
-    if kind == MIXED:
+    if script is None:
         _mixed(director)
     else:
-        _alone(director, KINDS[kind])
+        _alone(director, script)
     stage.mark_undecidable()
     return stage
 

@@ -10,10 +10,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from gateway.domain.gtin import check_digit
 from gateway.domain.store import (
+    Calibration,
     Camera,
     Facing,
     FloorPoint,
@@ -40,6 +42,8 @@ HALF_WEIGHT: Final = 0.1
 """Shares of products that weigh about what their neighbour does, or half or twice as much."""
 WIDTH_MM: Final = (55.0, 95.0)
 BAG_MM: Final = (230.0, 320.0)
+SCARCE: Final = 0.4
+"""Share of products of which hardly any are left, where a store runs low."""
 BAGS: Final = 2
 """Products so wide that they lean on the plates beside their own."""
 
@@ -114,6 +118,31 @@ class Room:
                 parts.append((plate, covered * float(rng.uniform(0.7, 1.3))))
         total = sum(part for _, part in parts)
         return tuple((plate, part / total) for plate, part in parts)
+
+    def run_low(self, rng: np.random.Generator) -> None:
+        """Leave one or two units on some facings; let plates weigh nothing when they are empty."""
+        for gtin in self.true_products:
+            if rng.random() < SCARCE:
+                units = [unit for unit in self.units if unit.gtin == gtin]
+                for unit in units[int(rng.integers(1, 3)) :]:
+                    self.units.remove(unit)
+        zeroed = Calibration(id="zeroed", zero_raw=0.0, counts_per_g=1.0)
+        shelves = tuple(
+            msgspec.structs.replace(
+                shelf,
+                plates=tuple(
+                    msgspec.structs.replace(plate, calibration=zeroed) for plate in shelf.plates
+                ),
+            )
+            for shelf in self.store.shelves
+        )
+        self.store = msgspec.structs.replace(self.store, shelves=shelves)
+        self.layout = Layout(self.store)
+
+    @property
+    def zeroed(self) -> bool:
+        """Return whether empty plates weigh about nothing."""
+        return self.store.shelves[0].plates[0].calibration is not None
 
     def plate_of(self, spot: Spot) -> int:
         """Return the number of the plate at a spot."""

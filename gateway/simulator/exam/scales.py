@@ -25,6 +25,8 @@ SLOW_SHARE: Final = (0.2, 0.6)
 NEAR_MM: Final = 1_600.0
 """Footsteps further away than this are not felt."""
 STEP_FADE_S: Final = 0.12
+ZERO_G: Final = 15.0
+"""What empty plates weigh, long after they were zeroed: a standard deviation."""
 SPIKE_G: Final = (30.0, 3_000.0)
 
 
@@ -35,7 +37,10 @@ def read_g(stage: Stage, samples: int) -> Floats:
     read += _quiet(rng, samples, read.shape[1], stage)
     read += _trembling(stage, samples)
     steps = rng.normal(0.0, scales.drift_g_per_min / math.sqrt(60 * RATE_HZ), read.shape)
-    read += np.cumsum(steps, axis=0) + rng.uniform(-3_000.0, 8_000.0, read.shape[1])
+    zero_g = rng.uniform(-3_000.0, 8_000.0, read.shape[1])
+    if stage.room.zeroed:
+        zero_g = rng.normal(0.0, ZERO_G, read.shape[1])
+    read += np.cumsum(steps, axis=0) + zero_g
     chance = rng.random(read.shape)
     wild = chance < scales.spike
     low, high = (math.log(size_g) for size_g in SPIKE_G)

@@ -28,12 +28,14 @@ class Kind(NamedTuple):
         cast: How many shoppers it takes.
         together: The second comes on the first one's token: ``adult`` or ``child``.
         staff: Somebody of the staff takes part, last in the cast.
+        low: Of some products hardly any are left, and plates weigh nothing when they are empty.
     """
 
     scene: Scene
     cast: int = 1
     together: str = ""
     staff: bool = False
+    low: bool = False
 
 
 # What to take.

@@ -29,7 +29,8 @@ def test_every_script_is_possible(kind, condition):
     case = make_case(kind, condition, 77)
     stage = case.stage
     assert len(stage.room.layout.plates) <= 36
-    assert stage.loads_g[0].min() > 100, "every plate holds something"
+    least_g = 0 if stage.room.zeroed else 100
+    assert stage.loads_g[0].min() > least_g, "every plate holds something"
     there_g = sum(unit.weight_g for unit in stage.room.units if unit.gone_s == math.inf)
     assert float(stage.loads_g[-1].sum()) == pytest.approx(there_g, abs=1e-6)
     assert float(stage.loads_g[0].sum()) == pytest.approx(
