@@ -2,6 +2,7 @@
 """What is believed of the store now: the beam of explanations, and what of it has been told."""
 
 from collections.abc import Mapping, Sequence
+from math import exp, log
 
 import msgspec
 
@@ -12,14 +13,16 @@ from gateway.domain.explanations import (
     Explanation,
     Way,
     known_now,
+    likeliest_ways,
     line_probability,
     marginals,
     merged,
+    normalised,
     probability,
     replace,
     tallies,
 )
-from gateway.domain.goods import Item
+from gateway.domain.goods import Item, Known
 
 
 class Attribution(msgspec.Struct):
@@ -42,6 +45,12 @@ class Attribution(msgspec.Struct):
     """A review was asked for."""
     alike: list[int] = []
     """Of each option the first that comes to the same."""
+    moved_g: list[tuple[tuple[float, float], ...]] = []
+    """By option, of each act: what plates felt of it, and how far off they may be."""
+    takes: list[tuple[tuple[str, int], ...]] = []
+    """By option: units taken from counted facings, by their first plate; below 0: put there."""
+    known: dict[str, Known] = {}
+    """What products weighed by which it was weighed last."""
     near: dict[str, float] = {}
     """Sessions of those who may have done something there, with how likely the hand was theirs."""
 
@@ -53,6 +62,10 @@ class Attribution(msgspec.Struct):
                 first.setdefault(plain(identified(option)), number)
                 for number, option in enumerate(self.options)
             ]
+
+    def taken(self, option: int) -> tuple[tuple[str, int], ...]:
+        """Return the units that an option takes from counted facings, by their first plate."""
+        return self.takes[option] if self.takes else ()  # Of an older version none are known.
 
 
 class Beliefs(msgspec.Struct):
@@ -125,6 +138,22 @@ class Beliefs(msgspec.Struct):
                 after = line_probability(kept, session, gtin) / share
                 known[gtin] = known.get(gtin, 1.0) * min(before / max(after, 1e-9), 1.0)
         self.beam = merged(kept, self.asked)
+
+    def weigh_again(self, change: str, gains: Sequence[float]) -> None:
+        """Let options of a change be likelier or less likely than they were.
+
+        Args:
+            change: An open one.
+            gains: By option, the logarithm of how much likelier.
+        """
+        for one in self.beam:
+            parts = [way.share * exp(gains[way.chosen[change]]) for way in one.ways]
+            total = sum(parts)
+            one.logp += log(total)
+            one.ways = likeliest_ways(
+                Way(part / total, way.chosen) for part, way in zip(parts, one.ways, strict=True)
+            )
+        self.beam = normalised(self.beam)
 
     def forget_loads(self, change: str | None = None) -> bool:
         """Forget what hands press or lift, since one change or at all; tell whether any did."""

@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settled changes become acts in carts, reviews, or unattended changes."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Final, Literal
 
 import msgspec
 
-from gateway.domain import events, lessons, looking, products
+from gateway.domain import events, holdings, lessons, looking, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
 from gateway.domain.choices import LEFT_BEHIND, NEVER_MET, Scenery, Sketch
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import extend
 from gateway.domain.output import Step
-from gateway.domain.readings import Reading, hidden, plausible, read, unread_g
+from gateway.domain.readings import Move, Reading, hidden, plausible, read, unread_g
 from gateway.domain.reviews import ask, candidates_of, taken_unseen, weights
-from gateway.domain.state import ClosedCart, Holding, OpenChange, Review
+from gateway.domain.state import ClosedCart, OpenChange, Review
 from gateway.domain.telling import (
     answers_review,
     doubtful,
     forget_doubt,
-    remember_misplaced,
     remember_told,
     tell,
     unexplained,
@@ -108,14 +107,14 @@ def _decide_all(step: Step, due: list[OpenChange], hands: dict[str, KnownHands])
 def _decide(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
     if step.observe is not None:
         step.observe(step, change)
-    if change.reason != "attended":
-        decide_unattended(step, change)
-        remember_misplaced(step)
-    else:
-        _explain(step, change, hands)
     places = step.layout.shelves[change.shelf].plates
     for one in net(change.change):
-        weighed(step, places[one.plate].name, one.after_g)
+        holdings.weighed(step, places[one.plate].name, one.after_g)
+    if change.reason != "attended":
+        decide_unattended(step, change)
+        holdings.remember_misplaced(step)
+    else:
+        _explain(step, change, hands)
 
 
 def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
@@ -126,7 +125,7 @@ def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
     readings = readings_of(step, change, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
         decide_unattended(step, change, watching.why_unseen(change.change.since_ns))
-        remember_misplaced(step)
+        holdings.remember_misplaced(step)
         return
     beliefs = state.beliefs
     scenery = Scenery(
@@ -144,7 +143,44 @@ def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
     )
     pressed = {load.change for load in beliefs.best.loads if load.shelf == change.shelf}
     beliefs.beam, options, moves = extend(beliefs.beam, change.id, readings, scenery, beliefs.asked)
-    beliefs.open[change.id] = Attribution(
+    told = beliefs.open[change.id] = _attribution(step, change, watching, options, moves)
+    told.near = watching.shares(readings[0].moves)
+    holdings.weigh(step)
+    tell(step)
+    best = beliefs.best.chosen[change.id]
+    if lessons.learn(step, change.id, options[best], moves[best]):
+        tell(step)
+    let_go = pressed - {load.change for load in beliefs.best.loads}
+    # Who was asked about a hand that pressed hears of its letting go, too.
+    answers = bool(let_go) and all(
+        name in beliefs.open and not beliefs.open[name].asked for name in let_go
+    )
+    if unread_g(change.change.plates) > UNTOLD_G_MAX:
+        _ask(step, told, "unexplained-weight")
+    _ask_if_strange(step, told, watching, answers=answers)
+    if "look-back" in without:
+        _settle(step, change.id)
+        beliefs.forget_loads()
+    tidy(step)
+
+
+def _attribution(
+    step: Step,
+    change: OpenChange,
+    watching: Watching,
+    options: list[tuple[Sketch, ...]],
+    moves: Sequence[Sequence[Move]],
+) -> Attribution:
+    """Return what is kept of a change while it may be revised.
+
+    Args:
+        step: Where it is decided.
+        change: The change.
+        watching: Who was there.
+        options: What it may have been.
+        moves: By option, what the plates felt of each act.
+    """
+    return Attribution(
         change=change.id,
         subject=f"shelf/{change.shelf}",
         since_ns=change.change.since_ns,
@@ -153,24 +189,15 @@ def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
         weights=weights(step, change.shelf, net(change.change)),
         started=step.time(change.change.since_ns),
         ended=step.time(change.change.stable_ns),
-        near=watching.shares(readings[0].moves),
+        moved_g=[tuple((one.total_g, one.sigma_g) for one in felt) for felt in moves],
+        takes=[holdings.takes(step, option) for option in options],
+        known={
+            act.gtin: watching.known[act.gtin]
+            for option in options
+            for act in option
+            if act.gtin in watching.known
+        },
     )
-    tell(step)
-    best = beliefs.best.chosen[change.id]
-    lessons.learn(step, options[best], moves[best], beliefs.options(change.id))
-    let_go = pressed - {load.change for load in beliefs.best.loads}
-    # Who was asked about a hand that pressed hears of its letting go, too.
-    answers = bool(let_go) and all(
-        name in beliefs.open and not beliefs.open[name].asked for name in let_go
-    )
-    told = beliefs.open[change.id]
-    if unread_g(change.change.plates) > UNTOLD_G_MAX:
-        _ask(step, told, "unexplained-weight")
-    _ask_if_strange(step, told, watching, answers=answers)
-    if "look-back" in without:
-        _settle(step, change.id)
-        beliefs.forget_loads()
-    tidy(step)
 
 
 def _left(step: Step) -> dict[str, float]:
@@ -298,6 +325,7 @@ def _settle(step: Step, change: str) -> None:
     beliefs = step.state.beliefs
     if beliefs.forget_loads(change):
         tell(step)
+    holdings.settle(step, beliefs.open[change])
     beliefs.settle(change)
     forget_doubt(step, change)
     tell(step)
@@ -321,6 +349,9 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         reason=f"review {review.id}",
     )
     thought = beliefs.open.get(review.change)
+    if thought is None:
+        holdings.carry(step, [(first, -units) for first, units in holdings.takes(step, before)])
+    holdings.carry(step, holdings.takes(step, acts))
     undone = [act.gtin for option in thought.options for act in option] if thought else []
     unit_g = {}
     for gtin in [*undone, *(act.gtin for act in [*before, *acts])]:
@@ -333,6 +364,7 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         [_sketch(step, act) for act in acts],
         unit_g,
     )
+    holdings.weigh(step)
     for cart in state.closed.values():
         if cart.closed_ns is None:  # No explanation holds it any more.
             _replace(cart, before, acts)
@@ -367,11 +399,3 @@ def _sketch(step: Step, act: Act) -> Sketch:
         shelf,
         x_mm,
     )
-
-
-def weighed(step: Step, plate: str, weight_g: float) -> None:
-    """Write down what a plate weighs now, so that a restart can compare."""
-    weight_g = round(weight_g, 2)
-    holding = step.state.holdings.setdefault(plate, Holding(weighed_g=weight_g))
-    holding.weighed_g, holding.calibration = weight_g, step.layout.plates[plate].calibration
-    step.touch("holding", plate)

@@ -15,6 +15,7 @@ from gateway.domain import (
     commands,
     drops,
     events,
+    holdings,
     lessons,
     looking,
     presence,
@@ -227,6 +228,7 @@ class Engine:
             case GatewayStopping():
                 drops.tell_drops(step)
                 lessons.save(step)
+                holdings.save(step)
                 step.emit(events.GatewayStoppedData, "gateway", reason=item.reason)
 
     def _weigh(self, step: Step, item: Samples) -> None:
@@ -317,6 +319,8 @@ def _tick(step: Step) -> None:
     every_ns = DRIFT_SAVED_NS if weighed >= len(step.layout.plates) else FIRST_SAVED_NS
     if step.now_ns - state.drift_saved_ns >= every_ns:
         _save_drift(step)
+        holdings.count(step)
+        holdings.save(step)
         products.sweep(step)
     lessons.save_due(step)
     trembling.watch(step)
@@ -351,7 +355,7 @@ def _save_drift(step: Step) -> None:
             holding = state.holdings.get(place.name)
             before_g = holding.weighed_g if holding is not None else None
             if before_g is None or abs(before_g - weight_g) > DRIFT_G:
-                changes.weighed(step, place.name, weight_g)
+                holdings.weighed(step, place.name, weight_g, drifted=True)
 
 
 def fold(engine: Engine, items: Iterable[tuple[int, AnyInput]]) -> Iterable[Event]:

@@ -53,6 +53,8 @@ class Explanation(msgspec.Struct, array_like=True):
     """The likeliest first; their shares add up to 1."""
     loads: tuple[Load, ...] = ()
     """Hands that press or lift for the time being."""
+    counted: float = 0.0
+    """What facings' counts have added to ``logp``."""
 
     @property
     def chosen(self) -> dict[str, int]:
@@ -97,7 +99,10 @@ def extend(
         ways = [Way(way.share, {**way.chosen, change: index}) for way in beam[child.parent].ways]
         known = found.get(key)
         if known is None:
-            found[key] = Explanation(child.logp, child.carts, child.lying, ways, child.loads)
+            before = beam[child.parent].counted
+            found[key] = Explanation(
+                child.logp, child.carts, child.lying, ways, child.loads, before
+            )
         else:
             _join(known, child.logp, ways)
     return normalised(list(found.values())), list(options), felt
@@ -148,13 +153,13 @@ def _join(known: Explanation, logp: float, ways: Sequence[Way]) -> None:
     high, low = max(known.logp, logp), min(known.logp, logp)
     total = high + log(1.0 + exp(low - high))
     parts = [(exp(known.logp - total), known.ways), (exp(logp - total), ways)]
-    known.ways = _likeliest(
+    known.ways = likeliest_ways(
         Way(part * way.share, way.chosen) for part, some in parts for way in some
     )
     known.logp = total
 
 
-def _likeliest(ways: Iterable[Way]) -> list[Way]:
+def likeliest_ways(ways: Iterable[Way]) -> list[Way]:
     """Return the likeliest of some ways, equal ones as one, with shares that add up to 1."""
     found: list[Way] = []
     for way in ways:
@@ -292,7 +297,8 @@ def known_now(beam: Sequence[Explanation], change: str, right: Container[int]) -
         ]
         if ways:
             logp = one.logp + log(sum(way.share for way in ways))
-            kept.append(Explanation(logp, one.carts, one.lying, _likeliest(ways), one.loads))
+            left = likeliest_ways(ways)
+            kept.append(Explanation(logp, one.carts, one.lying, left, one.loads, one.counted))
     return kept
 
 
@@ -363,7 +369,7 @@ def replace(
         _carry(carts, lying, act, unit_g, undo=True)
     for act in after:
         _carry(carts, lying, act, unit_g, undo=False)
-    return Explanation(one.logp, carts, tuple(lying), one.ways, one.loads)
+    return Explanation(one.logp, carts, tuple(lying), one.ways, one.loads, one.counted)
 
 
 def _carry(

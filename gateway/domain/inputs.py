@@ -245,7 +245,7 @@ class StateRow(msgspec.Struct, frozen=True):
         return bytes(self.value) == b"null"
 
 
-EvidencePart = Literal["plate-shares", "wrists", "carts", "look-back", "learning"]
+EvidencePart = Literal["plate-shares", "wrists", "carts", "look-back", "learning", "stock"]
 """Parts of what the engine judges by."""
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What follows from a store: where each plate is, what belongs on it. Derived, never stored."""
 
+from collections import Counter
 from dataclasses import dataclass
 from math import hypot
 from typing import Final, NamedTuple
@@ -136,6 +137,14 @@ class Layout:
             self.shelves[self.shelf_of[facing.plates[0]]].facings.append(
                 FacingPlace(facing.gtin, min(middles), max(middles))
             )
+        self.counted = {facing.plates[0]: facing for facing in self._countable()}
+        """By its first plate: each facing whose units are counted."""
+        self.counted_on = {
+            plate: first for first, facing in self.counted.items() for plate in facing.plates
+        }
+        self._counted_as: dict[tuple[str, str], list[str]] = {}
+        for first, facing in self.counted.items():
+            self._counted_as.setdefault((self.shelf_of[first], facing.gtin), []).append(first)
         self.entry = [zone for zone in store.zones if zone.kind == "entry"]
         self.exit = [zone for zone in store.zones if zone.kind == "exit"]
         self.zones = {zone.name: zone for zone in store.zones}
@@ -146,6 +155,31 @@ class Layout:
             *(f"scanner/{scanner.name}" for scanner in store.scanners),
             *(f"door/{door}" for door in store.doors),
         }
+
+    def _countable(self) -> list[Facing]:
+        """Return the facings that have calibrated plates to themselves.
+
+        Only such plates weigh nothing when they are empty, and carry one product.
+        """
+        uses = Counter(plate for facing in self.store.facings for plate in facing.plates)
+        return [
+            facing
+            for facing in self.store.facings
+            if all(
+                uses[plate] == 1 and self.plates[plate].calibration is not None
+                for plate in facing.plates
+            )
+        ]
+
+    def facing_of(self, gtin: str, plate: str) -> str | None:
+        """Return the counted facing, by its first plate, that a product at a plate belongs to."""
+        at = self.plates.get(plate)
+        if at is None:
+            return None
+        beside = self._counted_as.get((self.shelf_of[plate], gtin), ())
+        return min(
+            beside, key=lambda first: abs(self.plates[first].middle_mm - at.middle_mm), default=None
+        )
 
     def facing_problems(self, facings: tuple[Facing, ...]) -> list[str]:
         """Return why a planogram does not fit this store; empty when it does."""

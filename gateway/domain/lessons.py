@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.domain import events
 from gateway.domain.choices import Sketch, plain
+from gateway.domain.goods import Known, weight_loglik
 from gateway.domain.learning import Learned, begin, drifted, observe, usable
 from gateway.domain.output import Step
 from gateway.domain.readings import Move
@@ -18,40 +19,44 @@ CERTAIN: Final = 0.995
 LESSON_UNITS_MAX: Final = 3
 OFF_MAX: Final = 0.5
 """A pick that is off the catalogue by more than this part of it teaches nothing."""
+NEWS: Final = 0.5
+"""A product that weighs otherwise than was thought by more than so many standard deviations is
+news for what is still open."""
+GAIN_MAX: Final = 4.0
+"""So much likelier or less likely, as a logarithm, that makes a way to explain a change."""
 SAVED_NS: Final = 60_000_000_000
 
 
-def learn(
-    step: Step,
-    acts: Sequence[Sketch],
-    moves: Sequence[Move],
-    options: Sequence[tuple[float, tuple[Sketch, ...]]],
-) -> None:
+def learn(step: Step, change: str, acts: Sequence[Sketch], moves: Sequence[Move]) -> bool:
     """Learn from a change that was one pick, if it is certain of what.
 
     Args:
         step: Where the change is decided.
+        change: Its name.
         acts: The change's acts, as its likeliest option has them.
         moves: What the plates felt of each.
-        options: All that the change may have been, with probabilities.
+
+    Returns:
+        Whether by that another explanation of the changes that are open is the best.
     """
     state = step.state
     if len(acts) != 1 or "learning" in state.settings.without:
-        return
+        return False
     act, move = acts[0], moves[0]
     product = state.store.products.get(act.gtin)
     if product is None or act.direction != "pick" or act.misplaced:
-        return
+        return False
     # What several plates feel of each other is taken off, but known to a per cent only.
     if act.quantity > LESSON_UNITS_MAX or len(move.plates) > 1:
-        return
+        return False
     wanted = plain(acts, who=False, where=True)
+    options = state.beliefs.options(change)
     same = (share for share, other in options if plain(other, who=False, where=True) == wanted)
     if sum(same) < CERTAIN:
-        return
+        return False
     unit_g = abs(move.total_g) / act.quantity
     if abs(unit_g / product.unit_g - 1.0) > OFF_MAX:
-        return
+        return False
     known = state.learned.get(act.gtin) or begin(product)
     learned = observe(known, product, unit_g, move.sigma_g / act.quantity, act.quantity)
     state.learned[act.gtin] = learned
@@ -60,6 +65,58 @@ def learn(
         state.trust.add(product, learned)
     state.unsaved[act.gtin] = None
     _tell(step, product, learned)
+    now = step.known_weights()[act.gtin]
+    state.beliefs.open[change].known[act.gtin] = now  # What taught it is not weighed by it.
+    return _weigh_again(step, act.gtin, now)
+
+
+def _weigh_again(step: Step, gtin: str, now: Known) -> bool:
+    """Weigh open changes by what was learned of a product; tell whether the best says otherwise."""
+    beliefs = step.state.beliefs
+    best = beliefs.best.chosen
+    for one in beliefs.open.values():
+        before = one.known.get(gtin)
+        if before is None or abs(now.unit_g - before.unit_g) <= NEWS * before.sigma_g:
+            continue
+        one.known[gtin] = now
+        gains = [
+            _gain(acts, moved_g, gtin, (before, now))
+            for acts, moved_g in zip(one.options, one.moved_g, strict=True)
+        ]
+        if any(gain != gains[0] for gain in gains):
+            beliefs.weigh_again(one.change, gains)
+    return beliefs.best.chosen != best
+
+
+def _gain(
+    acts: Sequence[Sketch],
+    moved_g: Sequence[tuple[float, float]],
+    gtin: str,
+    weights: tuple[Known, Known],
+) -> float:
+    """Return by how much likelier acts are, as a logarithm, by what a product is known to weigh.
+
+    What comes out of a cart, or lies about, is weighed by its own weight.
+
+    Args:
+        acts: Of one option.
+        moved_g: What plates felt of each, and how far off that may be.
+        gtin: The product.
+        weights: What it was thought to weigh, and what it is now.
+    """
+    gain = 0.0
+    for act, (total_g, sigma_g) in zip(acts, moved_g, strict=True):
+        own = act.misplaced or (act.direction == "put-back" and act.session is not None)
+        if act.gtin != gtin or own:
+            continue
+        before, now = (
+            weight_loglik(
+                abs(total_g), sigma_g, act.quantity * one.unit_g, act.quantity * one.sigma_g
+            )
+            for one in weights
+        )
+        gain += now - before
+    return max(-GAIN_MAX, min(gain, GAIN_MAX))
 
 
 def save(step: Step) -> None:

@@ -74,6 +74,11 @@ def check_holdings(step: Step) -> None:
             holding.weighed_g = None if known else holding.weighed_g
             holding.calibration = plates[plate].calibration
             holding.usual_g = holding.usual_saved_g = None  # Grams of another scale.
+            holding.empty_g = holding.stock = None
+            step.touch("holding", plate)
+    for plate, holding in holdings.items():
+        if holding.stock is not None and plate not in step.layout.counted:
+            holding.stock = None
             step.touch("holding", plate)
     for one in step.state.beliefs.beam:
         one.lying = tuple(item for item in one.lying if item.plate in plates)

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.domain import changes
+from gateway.domain import changes, holdings
 from gateway.domain.drops import drop
 from gateway.domain.effects import PressKey
 from gateway.domain.inputs import Rezeroed
@@ -56,7 +56,4 @@ def rezeroed(step: Step, item: Rezeroed) -> None:
             sway_g=shelf.sway_g,
         )
     for place in places.plates:
-        holding = state.holdings.get(place.name)
-        if holding is not None and holding.weighed_g is not None:
-            holding.weighed_g = None
-            step.touch("holding", place.name)
+        holdings.rezeroed(step, place.name)

@@ -17,6 +17,7 @@ from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
 from gateway.domain.layout import Layout
 from gateway.domain.learning import Learned, Trust
 from gateway.domain.people import JOIN_NS_MAX, People, Person
+from gateway.domain.stock import Stock
 from gateway.domain.store import Facing, Product, Store
 from gateway.domain.weighing import ShelfChange, ShelfState
 
@@ -95,6 +96,10 @@ class Holding(msgspec.Struct):
     """The same as it was last written down."""
     restless: bool = False
     """It was told to tremble more than usual."""
+    empty_g: float | None = None
+    """What it weighs empty; None: without a calibration that cannot be known."""
+    stock: Stock | None = None
+    """Units of the facing that begins with it, where they are counted."""
 
 
 class Overrides(msgspec.Struct, frozen=True):
@@ -204,6 +209,8 @@ class EngineState(msgspec.Struct):
     learned_saved_ns: int = 0
     unseen: dict[str, int] = {}
     """Products that a person decided to have been taken by nobody known, and when that was."""
+    uncounted: dict[str, None] = {}
+    """Facings whose count has changed since it was written down, by their first plate."""
     trembling: dict[str, int] = {}
     """Plates whose trembling may have changed: at so many looks in a row."""
     trembling_ns: int = 0
@@ -305,6 +312,9 @@ def begin(started: GatewayStarted) -> EngineState:
     state.decided = loaded["decided"]
     state.doubts = loaded["doubt"]
     state.holdings = loaded["holding"]
+    for holding in state.holdings.values():
+        if holding.stock is not None:
+            holding.stock = msgspec.structs.replace(holding.stock, at_ns=at.mono_ns)
     state.tokens = loaded["token"]
     state.commands = loaded["command"]
     state.products = loaded["product"]

@@ -7,9 +7,10 @@ from gateway.domain import events, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.choices import Sketch, identified, plain
 from gateway.domain.closing import write_carts
+from gateway.domain.holdings import remember_misplaced
 from gateway.domain.output import Step
 from gateway.domain.reviews import act_of, candidates_of, in_question, taken_unseen
-from gateway.domain.state import Decided, Doubt, Holding, Review
+from gateway.domain.state import Decided, Doubt, Review
 
 LATER: Final = "later evidence"
 
@@ -95,24 +96,6 @@ def _act_probability(step: Step, one: Attribution, act: Sketch) -> float:
     return sum(
         share for share, acts in step.state.beliefs.options(one.change) if wanted in plain(acts)
     )
-
-
-def remember_misplaced(step: Step) -> None:
-    """Keep count of units that lie where they do not belong."""
-    found: dict[str, dict[str, int]] = {}
-    for one in step.state.beliefs.best.lying:
-        units = found.setdefault(one.plate, {})
-        units[one.gtin] = units.get(one.gtin, 0) + 1
-    holdings = step.state.holdings
-    for plate in sorted({*found, *(name for name, one in holdings.items() if one.misplaced)}):
-        if plate not in step.layout.plates:
-            continue
-        holding = holdings.setdefault(plate, Holding(weighed_g=None))
-        if holding.misplaced != found.get(plate, {}):
-            holding.misplaced = found.get(plate, {})
-            for gtin in holding.misplaced:
-                products.use(step, gtin)
-            step.touch("holding", plate)
 
 
 def remember_told(step: Step, one: Attribution) -> None:

@@ -86,6 +86,8 @@ class Fit(msgspec.Struct, frozen=True):
     session: str | None = None
     """Whose cart it would have come from; None: from a shelf."""
     misplaced: bool = False
+    standing: tuple[int, int] | None = None
+    """Units thought to stand there, from and to; None: they are not counted."""
 
 
 class Near(msgspec.Struct, frozen=True):

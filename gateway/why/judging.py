@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from math import exp, hypot
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from gateway.domain.changes import readings_of
 from gateway.domain.choices import NOT_THERE, returned
 from gateway.domain.goods import Item, misplaced_here
 from gateway.domain.hands import WIDEN_NS, Place
+from gateway.domain.holdings import standing
 from gateway.domain.layout import ShelfPlaces
 from gateway.domain.output import Step
 from gateway.domain.readings import Move, Reading
@@ -141,13 +143,16 @@ def _near(step: Step, shelf: str, watching: Watching, move: Move) -> list[Near]:
 def _fits(step: Step, shelf: str, watching: Watching, move: Move) -> list[Fit]:
     """Return what weighs and stands like a move: of the shelf, of carts, of what lies about."""
     known = step.known_weights()
+    plate = step.layout.shelves[shelf].plates[move.main].name
     found: list[tuple[float, Fit]] = []
     if move.total_g < 0:
         lying = step.state.beliefs.best.lying
         options = [*watching.home(move), *misplaced_here(move, shelf, lying)]
         for one in options:
             unit_g = lying[one.lying[0]].unit_g if one.lying else known[one.gtin].unit_g
-            fit = Fit(one.gtin, one.quantity, 0.0, one.quantity * unit_g, None, one.misplaced)
+            there = None if one.lying else standing(step, one.gtin, plate)
+            weight_g = one.quantity * unit_g
+            fit = Fit(one.gtin, one.quantity, 0.0, weight_g, None, one.misplaced, there)
             found.append((one.loglik, fit))
     else:
         for session, items in step.state.beliefs.best.carts.items():
@@ -160,7 +165,7 @@ def _fits(step: Step, shelf: str, watching: Watching, move: Move) -> list[Fit]:
     found.sort(key=lambda pair: -pair[0])
     best = found[0][0] if found else 0.0
     return [
-        Fit(fit.gtin, fit.quantity, exp(loglik - best), fit.weighs_g, fit.session, fit.misplaced)
+        msgspec.structs.replace(fit, odds=exp(loglik - best))
         for loglik, fit in found[:FITS_SHOWN]
         if exp(loglik - best) > LEAST_ODDS
     ]

@@ -218,7 +218,8 @@ class _Teller:
             weighed = f"weighed {fit.weighs_g:.1f} g when taken"
             return f"{odds}: {what} that {holder} held: {weighed}, {_off(off_g, 1)}{astray}"
         astray = ", does not belong here" if fit.misplaced else ""
-        return f"{odds}: {what}: should weigh {fit.weighs_g:.0f} g, {_off(off_g, 0)}{astray}"
+        weighs = f"should weigh {fit.weighs_g:.0f} g, {_off(off_g, 0)}"
+        return f"{odds}: {what}{_standing(fit)}: {weighs}{astray}"
 
     def _who(self, evidence: Evidence) -> None:
         moves = evidence.readings[0].moves if evidence.readings else []
@@ -392,6 +393,16 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(str(one) for one in value[:LIST_MAX]) or "none"
     return "none" if value is None else str(value)
+
+
+def _standing(fit: Fit) -> str:
+    """Return how many units are thought to stand there, where they are counted."""
+    if fit.standing is None:
+        return ""
+    low, high = fit.standing
+    if high == 0:
+        return " of none that should be left"
+    return f" of {low} there" if low == high else f" of {low} to {high} there"
 
 
 def _columns(*cells: str) -> str:

@@ -14,6 +14,7 @@ from gateway.domain.engine import Engine
 from gateway.why.facts import Told, WhyError
 from gateway.why.records import Index, choose
 from tests.gateway.domain.scene import JAM, OIL, TEA, Scene
+from tests.gateway.domain.test_holdings import TEAS, shop_with
 from tests.gateway.why.conftest import write_segment
 
 ROOT = Path(__file__).parents[3]
@@ -325,3 +326,18 @@ def test_a_picture_that_cannot_be_written_says_so(day, tmp_path, why, journal):
     status, _, err = why(wanted, "--journal", journal, "--plot", tmp_path / "no" / "why.png")
     assert status == 1
     assert "cannot be written" in err
+
+
+def test_how_many_stood_there_is_told_where_units_are_counted(why, tmp_path):
+    scene = shop_with(484.0, 245.0)
+    scene.enter()
+    made = [
+        one
+        for _ in range(3)
+        for one in scene.act("anna", {TEAS: -240.0})
+        if one.name == "item.picked"
+    ]
+    journal = write_segment(tmp_path / "0000000000.jsonl.gz", scene.inputs)
+    told = [why(one.event.id, "--journal", journal)[1] for one in made]
+    there = [re.search(r"best fit: 1 x \S+ of (.*): should weigh 240 g", one)[1] for one in told]
+    assert there == ["2 to 3 there", "1 to 2 there", "0 to 1 there"]

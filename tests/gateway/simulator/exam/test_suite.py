@@ -17,7 +17,7 @@ from gateway.simulator.exam.suite import SEEDS, Plan, run
 PUBLISHED = {"calm": 0.84, "typical": 0.79, "harsh": 0.75}
 """F1 of the best published system's decisions on an independent simulation of the same sort."""
 ORACLE = "nearest-wrist"
-FLOORS = {"calm": 0.981, "typical": 0.963, "harsh": 0.944}
+FLOORS = {"calm": 0.981, "typical": 0.964, "harsh": 0.944}
 """Of the engine's F1 on these seeds: two standard errors below what docs/accuracy.md reports."""
 LIFTED = {"calm": 0.5, "typical": 0.45, "harsh": 0.2}
 """Least part of what is missing that looking at the least certain 5 % of the lines sets right."""

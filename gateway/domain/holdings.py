@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each plate holds: its weight, what is misplaced there, and how many units of its facing.
+
+Counts are of settled changes; what is open is counted by each explanation for itself. One that
+takes what is not there, or leaves less on plates than what is said to stand there, becomes less
+likely.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from gateway.domain import products
+from gateway.domain.beliefs import Attribution
+from gateway.domain.choices import Sketch
+from gateway.domain.events import Act
+from gateway.domain.explanations import Explanation, normalised
+from gateway.domain.goods import Lying
+from gateway.domain.output import Step
+from gateway.domain.state import Holding
+from gateway.domain.stock import (
+    MANY,
+    Floats,
+    Stock,
+    at_most,
+    between,
+    changed,
+    counted,
+    kept,
+    worth,
+)
+from gateway.domain.store import Facing
+
+SCARCE: Final = 6
+FEW: Final = 1e-3
+"""Where fewer units than ``SCARCE`` are less likely than this, a count says nothing."""
+WHOLE: Final = 0.3
+"""A weight that is further from whole units than this part of one is none of the facing's alone."""
+SURE: Final = 0.98
+
+Taken = tuple[int, int]
+"""Units taken by open changes, less those put back: by now, and at most at any moment."""
+
+
+class _Few(NamedTuple):
+    """A counted facing, as changes that are open find it."""
+
+    shares: list[float]
+    plates: frozenset[str]
+    carried_g: float
+    """By its plates now, whatever lies there that does not belong there."""
+    unit_g: float
+
+
+def weighed(step: Step, plate: str, weight_g: float, *, drifted: bool = False) -> None:
+    """Write down what a plate weighs now, so that a restart can compare.
+
+    Args:
+        step: The step.
+        plate: Its name.
+        weight_g: What it weighs.
+        drifted: Nothing was moved: the plate weighs as much more when it is empty.
+    """
+    weight_g = round(weight_g, 2)
+    holding = step.state.holdings.setdefault(plate, Holding(weighed_g=None))
+    before_g, holding.weighed_g = holding.weighed_g, weight_g
+    holding.calibration = step.layout.plates[plate].calibration
+    if holding.calibration is not None and holding.empty_g is None:
+        holding.empty_g = 0.0
+    elif drifted and holding.empty_g is not None and before_g is not None:
+        holding.empty_g = round(holding.empty_g + weight_g - before_g, 2)
+    step.touch("holding", plate)
+
+
+def rezeroed(step: Step, plate: str) -> None:
+    """Note that what a plate weighs now is nothing from here on: it carries what it carried."""
+    holding = step.state.holdings.get(plate)
+    if holding is None or holding.weighed_g is None:
+        return
+    if holding.empty_g is not None:
+        holding.empty_g = round(holding.empty_g - holding.weighed_g, 2)
+    holding.weighed_g = None
+    step.touch("holding", plate)
+
+
+def remember_misplaced(step: Step) -> None:
+    """Keep count of units that lie where they do not belong."""
+    found: dict[str, dict[str, int]] = {}
+    for one in step.state.beliefs.best.lying:
+        units = found.setdefault(one.plate, {})
+        units[one.gtin] = units.get(one.gtin, 0) + 1
+    holdings = step.state.holdings
+    for plate in sorted({*found, *(name for name, one in holdings.items() if one.misplaced)}):
+        if plate not in step.layout.plates:
+            continue
+        holding = holdings.setdefault(plate, Holding(weighed_g=None))
+        if holding.misplaced != found.get(plate, {}):
+            holding.misplaced = found.get(plate, {})
+            for gtin in holding.misplaced:
+                products.use(step, gtin)
+            step.touch("holding", plate)
+
+
+def count(step: Step) -> None:
+    """Count facings that have not been counted yet; take up what came or went without a change."""
+    if "stock" in step.state.settings.without:
+        return
+    known = step.known_weights()
+    busy = {weight.plate for one in step.state.beliefs.open.values() for weight in one.weights} | {
+        place.name for one in step.state.changes for place in step.layout.shelves[one.shelf].plates
+    }
+    for first, facing in step.layout.counted.items():
+        carried_g = _carried_g(step, facing)
+        if carried_g is None or not busy.isdisjoint(facing.plates):
+            continue
+        stock, unit = _stock(step, first), known[facing.gtin]
+        if stock is None:
+            shares = counted(carried_g, _beside_g(step, facing), unit)
+        else:
+            came = (carried_g - stock.carried_g) / unit.unit_g
+            if abs(came) < 0.5:
+                continue
+            units = round(came)
+            whole = abs(came - units) < WHOLE and abs(units) <= MANY
+            shares = (
+                changed(stock.array(step.now_ns), units)
+                if whole
+                else counted(carried_g, _beside_g(step, facing), unit)
+            )
+        _keep(step, first, shares, carried_g)
+
+
+def save(step: Step) -> None:
+    """Write down the counts that have changed since the last time; a start may lose a minute."""
+    for plate in sorted(step.state.uncounted):
+        step.touch("holding", plate)
+    step.state.uncounted = {}
+
+
+def takes(step: Step, acts: Iterable[Sketch | Act]) -> tuple[tuple[str, int], ...]:
+    """Return the units that acts take from counted facings, by their first plate.
+
+    Below 0: they are put there.
+    """
+    found: list[tuple[str, int]] = []
+    for act in acts if step.layout.counted else ():
+        first = None
+        if act.gtin and not act.misplaced:
+            first = step.layout.facing_of(act.gtin, act.plate)
+        if first is not None:
+            found.append((first, act.quantity if act.direction == "pick" else -act.quantity))
+    return tuple(found)
+
+
+def carry(step: Step, taken: Iterable[tuple[str, int]]) -> None:
+    """Take into the counts what was taken from facings for sure."""
+    for first, units in taken:
+        stock = _stock(step, first)
+        if stock is not None:
+            shares = changed(stock.array(step.now_ns), -units)
+            _keep(step, first, shares, stock.carried_g)
+
+
+def settle(step: Step, one: Attribution) -> None:
+    """Take into the counts what the best explanation says of a change that is open no more."""
+    carry(step, one.taken(step.state.beliefs.best.chosen[one.change]))
+    others = [other for other in step.state.beliefs.open.values() if other is not one]
+    known = step.known_weights()
+    for first in sorted(_felt(step, one)):
+        facing, stock = step.layout.counted[first], _stock(step, first)
+        carried_g = _carried_g(step, facing)
+        if stock is None or carried_g is None:
+            continue
+        shares = stock.array(step.now_ns)
+        if not any(first in _felt(step, other) for other in others):
+            shares = shares * at_most(carried_g, known[facing.gtin].unit_g)
+            _reset_empty(step, facing, float(shares[0] / shares.sum()))
+        _keep(step, first, shares, carried_g)
+
+
+def _felt(step: Step, one: Attribution) -> set[str]:
+    """Return the counted facings that felt a change, or that it may be about."""
+    counted_on = step.layout.counted_on
+    found = {counted_on[weight.plate] for weight in one.weights if weight.plate in counted_on}
+    found |= {first for option in one.takes for first, _ in option}
+    return found & step.layout.counted.keys()
+
+
+def weigh(step: Step) -> None:
+    """Let every explanation count for what facings could give and now weigh."""
+    beliefs = step.state.beliefs
+    found = _in_question(step)
+    if not found and not any(one.counted for one in beliefs.beam):
+        return
+    known: dict[tuple[str, Taken, float], float] = {}
+    lying: dict[tuple[int, str], float] = {}
+    for one in beliefs.beam:
+        taken = _taken(step, one)
+        total = 0.0
+        for first, few in found.items():
+            place = (id(one.lying), first)  # Most explanations share it.
+            if place not in lying:
+                lying[place] = sum(it.unit_g for it in one.lying if it.plate in few.plates)
+            key = (first, taken.get(first, (0, 0)), few.carried_g - lying[place])
+            if key not in known:
+                known[key] = worth(few.shares, key[2], few.unit_g, key[1])
+            total += known[key]
+        one.logp += total - one.counted
+        one.counted = total
+    beliefs.beam = normalised(beliefs.beam)
+
+
+def standing(step: Step, gtin: str, plate: str) -> tuple[int, int] | None:
+    """Return how many units of a product stand at a plate, from and to, by the best explanation.
+
+    None: they are not counted there.
+    """
+    first = step.layout.facing_of(gtin, plate)
+    stock = None if first is None else _stock(step, first)
+    if first is None or stock is None:
+        return None
+    gone, _ = _taken(step, step.state.beliefs.best).get(first, (0, 0))
+    return between(changed(stock.array(step.now_ns), -gone))
+
+
+def _in_question(step: Step) -> dict[str, _Few]:
+    """Return the facings that open changes may have taken from and that are known to hold few."""
+    state, known, found = step.state, step.known_weights(), {}
+    if not step.layout.counted:
+        return {}
+    touched = {
+        first for one in state.beliefs.open.values() for taken in one.takes for first, _ in taken
+    }
+    for first in sorted(touched & step.layout.counted.keys()):
+        facing, stock = step.layout.counted[first], _stock(step, first)
+        if stock is None or sum(stock.shares[:SCARCE]) < FEW:
+            continue
+        carried_g = _carried_g(step, facing, ())
+        if carried_g is not None:
+            shares, unit_g = stock.array(step.now_ns), known[facing.gtin].unit_g
+            low, high = between(shares)
+            # By weight alone, with goods that stand across from neighbours, a count may be wrong
+            # in the same way as what it would be held against.
+            if low == high:
+                plates = frozenset(facing.plates)
+                found[first] = _Few(shares.tolist(), plates, carried_g, unit_g)
+    return found
+
+
+def _taken(step: Step, one: Explanation) -> dict[str, Taken]:
+    """Return what an explanation says was taken from facings by changes that are open."""
+    found: dict[str, Taken] = {}
+    for name, attribution in step.state.beliefs.open.items():
+        for first, units in attribution.taken(one.chosen[name]):
+            now, most = found.get(first, (0, 0))
+            found[first] = now + units, max(most, now + units)
+    return found
+
+
+def _carried_g(
+    step: Step, facing: Facing, misplaced: Sequence[Lying] | None = None
+) -> float | None:
+    """Return what a facing's plates carry that belongs there; None: it is not known.
+
+    Args:
+        step: The step.
+        facing: A counted one.
+        misplaced: What does not belong where it lies; None: as the best explanation has it.
+    """
+    lying = step.state.beliefs.best.lying if misplaced is None else misplaced
+    total_g = 0.0
+    for plate in facing.plates:
+        holding = step.state.holdings.get(plate)
+        if holding is None or holding.weighed_g is None or holding.empty_g is None:
+            return None
+        total_g += holding.weighed_g - holding.empty_g
+    return total_g - sum(item.unit_g for item in lying if item.plate in facing.plates)
+
+
+def _beside_g(step: Step, facing: Facing) -> float:
+    """Return what the plates on either side of a facing carry, as far as it is known."""
+    plates = step.layout.shelves[step.layout.shelf_of[facing.plates[0]]].plates
+    indices = [step.layout.plates[plate].index for plate in facing.plates]
+    total_g = 0.0
+    for index in (min(indices) - 1, max(indices) + 1):
+        holding = step.state.holdings.get(plates[index].name) if 0 <= index < len(plates) else None
+        if holding is not None and holding.weighed_g is not None and holding.empty_g is not None:
+            total_g += max(holding.weighed_g - holding.empty_g, 0.0)
+    return total_g
+
+
+def _reset_empty(step: Step, facing: Facing, none: float) -> None:
+    """Learn anew what plates weigh empty: never more than they do now, and just that if they are.
+
+    Args:
+        step: The step.
+        facing: Theirs.
+        none: How likely it is that nothing stands on it.
+    """
+    for plate in facing.plates:
+        holding = step.state.holdings[plate]
+        if holding.weighed_g is None or holding.empty_g is None:
+            continue
+        if none > SURE and len(facing.plates) == 1 and not holding.misplaced:
+            holding.empty_g = holding.weighed_g
+        holding.empty_g = min(holding.empty_g, holding.weighed_g)
+
+
+def _stock(step: Step, first: str) -> Stock | None:
+    """Return the count of a facing, if it has been counted."""
+    holding = step.state.holdings.get(first)
+    return None if holding is None else holding.stock
+
+
+def _keep(step: Step, first: str, shares: Floats, carried_g: float) -> None:
+    step.state.holdings[first].stock = kept(shares, carried_g, step.now_ns)
+    step.state.uncounted[first] = None
