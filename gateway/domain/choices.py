@@ -257,7 +257,7 @@ class Weigher:
         self._who: dict[Move, Who] = {}
         self._endings: dict[tuple[Move, Load, tuple[Lying, ...]], Choices] = {}
         self._taken: dict[tuple[Move, tuple[Lying, ...]], Choices] = {}
-        self._back_of: dict[tuple[Move, tuple[Item, ...]], list[Returned]] = {}
+        self._back_of: dict[tuple[Move, str, tuple[Item, ...]], Choices] = {}
         self._put: dict[Move, dict[tuple[str, tuple[Item, ...]], Choices]] = {}
 
     def choices(self, move: Move, one: Child) -> list[Choices]:
@@ -407,26 +407,29 @@ class Weigher:
         return found
 
     def _put_backs(self, move: Move, session: str, items: tuple[Item, ...]) -> Choices:
-        who = self._who[move]
-        handed = self._scenery.left.get(session, HANDED_OVER)
-        share = log(exp(who.get(session, NOT_THERE)) + handed)
-        found = []
-        for gtin, of_it in held_of(items).items():
-            for one in self._back(move, gtin, of_it):
-                act = self._sketch(move, session, gtin, len(one.units), misplaced=one.misplaced)
-                put = self._laid(move, one.units) if one.misplaced else ()
-                found.append(Choice(one.loglik + share, act, one.units, session, put=put))
+        found = [
+            choice
+            for gtin, of_it in held_of(items).items()
+            for choice in self._back(move, session, gtin, of_it)
+        ]
         return likeliest(found)[:CHOICES_MAX]
 
-    def _back(self, move: Move, gtin: str, of_it: tuple[Item, ...]) -> list[Returned]:
-        """Return what of some units may have come back: many carts share most of what they hold."""
-        key = (move, of_it)
+    def _back(self, move: Move, session: str, gtin: str, of_it: tuple[Item, ...]) -> Choices:
+        """Return what of some units may have come back: a cart's others change more often."""
+        key = (move, session, of_it)
         known = self._back_of.get(key)
-        if known is None:
-            fit = self._scenery.place(move, gtin)
-            weight = self._scenery.known.get(gtin)
-            known = self._back_of[key] = returned_of(move, of_it, weight, fit)
-        return known
+        if known is not None:
+            return known
+        handed = self._scenery.left.get(session, HANDED_OVER)
+        share = log(exp(self._who[move].get(session, NOT_THERE)) + handed)
+        fit, weight = self._scenery.place(move, gtin), self._scenery.known.get(gtin)
+        found = []
+        for one in returned_of(move, of_it, weight, fit):
+            act = self._sketch(move, session, gtin, len(one.units), misplaced=one.misplaced)
+            put = self._laid(move, one.units) if one.misplaced else ()
+            found.append(Choice(one.loglik + share, act, one.units, session, put=put))
+        self._back_of[key] = found
+        return found
 
     def _laid(self, move: Move, units: tuple[Item, ...]) -> tuple[Lying, ...]:
         plate = self._scenery.plate_names[move.main]
