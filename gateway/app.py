@@ -290,6 +290,7 @@ class Daemon:
                     window=table.window,
                     retry_cap_s=table.retry_max_s,
                     backfill_per_s=table.backfill_per_s,
+                    bandwidth_kbit_s=table.bandwidth_kbit_s,
                 ),
             ),
             self._database,
@@ -391,7 +392,7 @@ class Daemon:
 
     def _committed(self, rows: Sequence[Row], dropped: int) -> None:
         if self._upstream is not None:
-            self._upstream.notify(dropped)
+            self._upstream.notify(max(row.position for row in rows), dropped)
         if self._show_events:
             names = {product.gtin: product.name for product in self._store.products.values()}
             for row in rows:

@@ -104,6 +104,11 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     backfill_per_s: Annotated[
         float, Meta(gt=0, le=10_000, description="most events a second sent again, above 0")
     ] = 50.0
+    bandwidth_kbit_s: (
+        Annotated[int, Meta(ge=8, le=10_000_000, description="kbit/s of the line, 8 or more")]
+        | None
+    ) = None
+    """Backlog and backfills keep to it; what is live never waits. No limit when absent."""
 
     @property
     def address(self) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar
 import aiosqlite
 import msgspec
 
-from gateway import history, losses, outbox, recovery, recovery_log
+from gateway import giving_up, history, losses, outbox, recovery, recovery_log, waiting
 from gateway.database_errors import DatabaseError, explaining
 from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.inputs import Recovery, StateRow
@@ -96,6 +96,11 @@ class Database:
         """The last sequence of each finished epoch whose end is known here."""
         return MappingProxyType(self._ends)
 
+    @property
+    def all_stored(self) -> bool:
+        """Whether no event waits."""
+        return not self._waiting
+
     async def begin_epoch(self, utc_ns: int, epoch: str | None = None) -> Epoch:
         """Draw a random epoch and make it durable; sequences begin at 0 in it.
 
@@ -132,7 +137,9 @@ class Database:
         epoch = self.epoch.epoch
         limit = self._limits.pending_max
         crowded = self._waiting + len(batch.events) > limit
-        program = outbox.commit(self.source, epoch, batch, limit if crowded else None)
+        program = outbox.commit(self.source, epoch, batch)
+        if crowded and batch.events:
+            program = giving_up.with_room(program, self.source, epoch, batch, limit)
         if self._untold and batch.events:
             program = losses.told_with(program, self.source, epoch, batch)
         committed = await self._write(program)
@@ -142,9 +149,9 @@ class Database:
             self._tails[epoch] = max(row.sequence for row in committed.rows)
         return committed
 
-    async def pending(self, after: int, limit: int) -> list[Row]:
-        """Return the oldest unacknowledged rows behind a position, oldest first."""
-        return await self._read(outbox.pending(after, limit))
+    async def waiting(self, fetch: waiting.Fetch) -> waiting.Found:
+        """Return unacknowledged rows, oldest first."""
+        return await self._read(waiting.read(fetch))
 
     async def acknowledge(self, epoch: str, up_to_sequence: int) -> int:
         """Mark an epoch's rows up to a sequence as stored upstream; return how many were not."""
@@ -182,6 +189,10 @@ class Database:
     async def backlog(self) -> tuple[int, int | None]:
         """Return how many events wait, and when the oldest was committed (UTC, ns)."""
         return await self._read(outbox.backlog())
+
+    async def first_waiting(self) -> tuple[str, int] | None:
+        """Return epoch and sequence of the oldest event that waits; None: none does."""
+        return await self._read(waiting.first())
 
     async def trim(self, utc_ns: int) -> int:
         """Delete a bite of history beyond the limits; return how many rows went.

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from gateway import outbox
+from gateway import giving_up, outbox
 from gateway.envelope import Source
 from gateway.outbox import Batch, Committed, Program, Row, Statement
 
@@ -68,7 +68,7 @@ def tell(source: Source, epoch: str, batch: Batch) -> Program[list[Row]]:
     )
     inserts = []
     for nth, some in enumerate(_bites(lost), 1):
-        event = outbox.dropped_event(
+        event = giving_up.dropped_event(
             source,
             batch,
             f"{epoch}/{sequence + nth}",

@@ -22,6 +22,8 @@ from gateway.schema import CHECKSUMS
 APPLICATION_ID: Final = 0x73686766  # "shgf"; what `file` and other programs see.
 CHUNK: Final = 2**22
 PARTS: Final = ("", "-wal", "-journal")
+STRANDS_SINCE: Final = 3
+"""Schema from which on rows name their strands; a migration to it names them itself."""
 
 
 def mend(path: Path, source: Source, name: str, begun: str | None) -> Salvaged:
@@ -86,6 +88,8 @@ def _salvaged(path: Path, source: Source, name: str, begun: str | None, draft: P
         value = msgspec.json.encode(found).decode()
         new.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (RECOVERY, value))
         new.execute("COMMIT")
+        if version >= STRANDS_SINCE:
+            run_sync(new, outbox.name_strands())
     return done
 
 

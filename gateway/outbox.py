@@ -11,25 +11,24 @@ that a sequence can always be continued.
 
 import sqlite3
 from collections.abc import Generator, Sequence
-from hashlib import blake2b
-from itertools import groupby
 from typing import Any, Final, TypeVar
 from zlib import crc32
 
 import msgspec
 
 from gateway import schema
-from gateway.domain.events import Clock, Event, EventsDropped, SequenceRange
+from gateway.domain.events import Event
 from gateway.domain.inputs import StateRow
-from gateway.envelope import Source, event_payload, sequence_text, with_shopper
+from gateway.envelope import Source, event_payload, with_shopper
+from gateway.strands import strands_of
 
 T = TypeVar("T")
 
 TRIM_BITE: Final = 200  # Rows deleted in one transaction.
-DROP_BITE: Final = 500  # Pending rows given up at once; their ranges fit into one event.
 EPOCHS_KEPT: Final = 1_000
+STRANDS_BITE: Final = 1_000  # Rows at once while they are named.
 
-COLUMNS: Final = "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns"
+COLUMNS: Final = "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns, strands"
 """What a ``Row`` is made of."""
 PAYLOAD: Final = 5
 """Which of them the payload is."""
@@ -80,6 +79,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     """The complete CloudEvent; of ``session.started`` with the shopper unless erased."""
     committed_utc_ns: int
+    strands: str = ""
+    """As in ``gateway.strands``."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -143,7 +144,14 @@ def migrate_2() -> Program[None]:
         yield Statement(sql)
 
 
-MIGRATIONS: Final = (migrate_1, migrate_2)
+def migrate_3() -> Program[None]:
+    """Name the strands of what waits, in an index of their own."""
+    for sql in schema.SCHEMA_3:
+        yield Statement(sql)
+    yield from name_strands()
+
+
+MIGRATIONS: Final = (migrate_1, migrate_2, migrate_3)
 """In order; the schema's version is how many have been applied."""
 
 
@@ -172,18 +180,13 @@ def load_state() -> Program[list[StateRow]]:
     return [StateRow(kind, key, msgspec.Raw(value.encode())) for kind, key, value in rows]
 
 
-def commit(
-    source: Source, epoch: str, batch: Batch, pending_max: int | None = None
-) -> Program[Committed]:
-    """Append events, change the durable state, and make room if too much is pending.
+def commit(source: Source, epoch: str, batch: Batch) -> Program[Committed]:
+    """Append events and change the durable state.
 
     Args:
         source: Whose events these are.
         epoch: The current one; sequences continue in it.
         batch: What to commit.
-        pending_max: Most events that may wait; None when the caller knows that they are fewer.
-            Beyond it the oldest are given up, receipts last,
-            and an ``events.dropped`` takes the place of the first.
     """
     [(position, sequence)] = yield Statement(
         "SELECT (SELECT coalesce(max(position), 0) FROM events),"
@@ -197,22 +200,26 @@ def commit(
     if inserts:
         yield insertion(inserts)
     yield from _change_state(batch.rows)
-    dropped = 0
-    if batch.events and pending_max is not None:
-        last = sequence + len(inserts)
-        notices, dropped = yield from _make_room(source, epoch, batch, last, pending_max)
-        inserts += notices
-    return Committed([row_of(insert) for insert in inserts], dropped)
+    return Committed([row_of(insert) for insert in inserts])
 
 
-def pending(after: int, limit: int) -> Program[list[Row]]:
-    """Return the oldest unacknowledged rows behind a position, oldest first."""
-    rows = yield Statement(
-        f"SELECT {COLUMNS} FROM events WHERE acknowledged = 0 AND position > ?"  # noqa: S608
-        " ORDER BY position LIMIT ?",
-        (after, limit),
-    )
-    return [row_of(row) for row in rows]
+def name_strands() -> Program[None]:
+    """Name the strands of pending rows that came without: of an earlier schema, or mended."""
+    after = 0
+    while True:
+        rows = yield Statement(
+            "SELECT position, name, payload FROM events"
+            " WHERE acknowledged = 0 AND strands = '' AND position > ? ORDER BY position LIMIT ?",
+            (after, STRANDS_BITE),
+        )
+        if not rows:
+            return
+        after = rows[-1][0]
+        named = [
+            (strands_of(name, msgspec.json.decode(payload, type=_Whole).data), position)
+            for position, name, payload in rows
+        ]
+        yield Statement("UPDATE events SET strands = ? WHERE position = ?", named, many=True)
 
 
 def acknowledge(upto: Sequence[Acknowledged], ids: Sequence[str] = ()) -> Program[int]:
@@ -251,9 +258,10 @@ def tails() -> Program[dict[str, int]]:
 
 
 def backlog() -> Program[tuple[int, int | None]]:
-    """Return how many events wait, and when the oldest was committed (UTC, ns)."""
+    """Return how many events wait, and when the first of them was committed (UTC, ns)."""
     [(count, oldest)] = yield Statement(
-        "SELECT count(*), min(committed_utc_ns) FROM events WHERE acknowledged = 0"
+        "SELECT (SELECT count(*) FROM events WHERE acknowledged = 0),"
+        " (SELECT committed_utc_ns FROM events WHERE acknowledged = 0 ORDER BY position LIMIT 1)"
     )
     return int(count), oldest
 
@@ -326,11 +334,10 @@ class Place(msgspec.Struct, frozen=True):
     sequence: int
 
 
-class _Common(msgspec.Struct, frozen=True):
-    """What every event's data carries."""
+class _Whole(msgspec.Struct, frozen=True):
+    """A CloudEvent as it is stored, of which the data is wanted."""
 
-    store_version: str
-    clock: Clock
+    data: msgspec.Raw
 
 
 def insert_of(place: Place, batch: Batch, event: Event) -> tuple[Any, ...]:
@@ -352,18 +359,19 @@ def insert_of(place: Place, batch: Batch, event: Event) -> tuple[Any, ...]:
         payload,
         event.shopper,
         batch.utc_ns,
+        strands_of(event.name, event.data),
     )
 
 
 def insertion(inserts: Sequence[tuple[Any, ...]]) -> Statement:
     """Return the statement that appends rows of ``COLUMNS``, each with its checksum."""
-    sql = f"INSERT INTO events ({COLUMNS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    sql = f"INSERT INTO events ({COLUMNS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     return Statement(sql, [(*one, crc32(one[PAYLOAD])) for one in inserts], many=True)
 
 
 def row_of(columns: tuple[Any, ...]) -> Row:
     """Return the row of ``COLUMNS`` as it is published."""
-    position, epoch, sequence, name_id, name, payload, shopper, committed_utc_ns = columns
+    position, epoch, sequence, name_id, name, payload, shopper, committed_utc_ns, strands = columns
     return Row(
         position=position,
         epoch=epoch,
@@ -372,6 +380,7 @@ def row_of(columns: tuple[Any, ...]) -> Row:
         name=name,
         payload=payload if shopper is None else with_shopper(payload, shopper),
         committed_utc_ns=committed_utc_ns,
+        strands=strands,
     )
 
 
@@ -388,96 +397,3 @@ def _change_state(rows: Sequence[StateRow]) -> Program[None]:
         )
     if deletes:
         yield Statement("DELETE FROM state WHERE kind = ? AND key = ?", deletes, many=True)
-
-
-def _make_room(
-    source: Source, epoch: str, batch: Batch, sequence: int, pending_max: int
-) -> Program[tuple[list[tuple[Any, ...]], int]]:
-    """Give up the oldest pending rows beyond a limit, and say so in their place.
-
-    Receipts go after everything else, and last of all the starts: the epochs' chain rests on them.
-    """
-    [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
-    if count <= pending_max:
-        return [], 0
-    bite = min(DROP_BITE, count - pending_max + pending_max // 100)
-    victims = yield Statement(
-        "SELECT epoch, sequence, position FROM ("
-        "SELECT epoch, sequence, position FROM events"
-        " WHERE acknowledged = 0 AND name <> 'events.dropped'"
-        " ORDER BY CASE WHEN name IN ('gateway.started', 'database.recovered') THEN 2"
-        " WHEN name IN ('cart.closed', 'cart.adjusted') THEN 1 ELSE 0 END, position LIMIT ?"
-        ") ORDER BY epoch, sequence",
-        (bite,),
-    )
-    yield Statement(
-        "DELETE FROM events WHERE position = ?",
-        [(position,) for _, _, position in victims],
-        many=True,
-    )
-    notices = []
-    for nth, (gone, group) in enumerate(groupby(victims, key=lambda victim: victim[0]), 1):
-        rows = list(group)
-        event = dropped_event(
-            source,
-            batch,
-            f"{epoch}/{sequence + nth}",
-            epoch=gone,
-            ranges=_ranges([number for _, number, _ in rows]),
-            reason=f"more than {pending_max} events waited for the uplink",
-        )
-        first = min(position for _, _, position in rows)
-        notices.append(insert_of(Place(source, epoch, first, sequence + nth), batch, event))
-    if notices:
-        yield insertion(notices)
-    return notices, len(victims)
-
-
-def dropped_event(
-    source: Source,
-    batch: Batch,
-    place: str,
-    *,
-    epoch: str,
-    ranges: Sequence[tuple[int, int]],
-    reason: str,
-) -> Event:
-    """Make an ``events.dropped``, dated as the newest event of a batch.
-
-    Args:
-        source: Whose event it is.
-        batch: That it is committed with.
-        place: Epoch and sequence that it will have; they name it.
-        epoch: In which events are gone.
-        ranges: First and last sequence of each range of them, ascending.
-        reason: Why, for people.
-    """
-    newest = batch.events[-1]
-    common = msgspec.json.decode(newest.data, type=_Common)
-    data = EventsDropped(
-        store_version=common.store_version,
-        clock=common.clock,
-        epoch=epoch,
-        ranges=[SequenceRange(sequence_text(first), sequence_text(last)) for first, last in ranges],
-        count=sum(last - first + 1 for first, last in ranges),
-        reason=reason,
-    )
-    cause = f"{source.gateway}/{place}/events.dropped".encode()
-    return Event(
-        id=blake2b(cause, digest_size=16).hexdigest(),
-        type="org.shelfgate.events.dropped.v1",
-        subject="outbox",
-        time=newest.time,
-        data=msgspec.Raw(msgspec.json.encode(data)),
-    )
-
-
-def _ranges(sequences: Sequence[int]) -> list[tuple[int, int]]:
-    """Return ascending sequences as ranges, both ends included."""
-    ranges: list[tuple[int, int]] = []
-    for sequence in sequences:
-        if ranges and ranges[-1][1] == sequence - 1:
-            ranges[-1] = (ranges[-1][0], sequence)
-        else:
-            ranges.append((sequence, sequence))
-    return ranges

@@ -56,3 +56,11 @@ SCHEMA_2: Final = (
     """,
     CHECKSUMS,
 )
+
+SCHEMA_3: Final = (
+    "ALTER TABLE events ADD COLUMN strands TEXT NOT NULL DEFAULT ''",
+    "DROP INDEX events_pending",
+    "CREATE INDEX events_waiting ON events (position, name, strands) WHERE acknowledged = 0",
+)
+"""Carts and reviews that an event belongs to, as in ``gateway.strands``; only what waits needs
+them, so that history of before stays without."""

@@ -2,20 +2,19 @@
 """The uplink's protocol: which row to publish next, what is in flight, what is acknowledged.
 
 A pure state machine: no I/O, no clock. Time is passed in (``now_ns``, monotonic), chance too.
-Rows go out oldest first over all epochs, with a bounded number of PUBACKs outstanding. What ends a
-row's wait is the integrator's acknowledgement (``application``) or the PUBACK (``broker``); a
-PUBACK with a failure code is a refusal: the row is sent again later, and nothing else before it.
+What is live goes out at once, the backlog beside it, oldest first (``gateway.live_first``), with a
+bounded number of PUBACKs outstanding. What ends a row's wait is the integrator's acknowledgement
+(``application``) or the PUBACK (``broker``); a PUBACK with a failure code is a refusal: the row is
+sent again later, and nothing else before that.
 
 After a reconnect everything unacknowledged is sent again. The integrator answers each birth with
-what it has stored, so the machine waits for that answer a moment before it repeats anything.
+what it has stored, so the backlog waits for that answer a moment: less is repeated.
 
 While the link holds and no acknowledgement comes, rows are sent again (``gateway.repeats``).
 
 Backfills (``gateway.backfills``) go beside: in the same window, behind everything live.
 """
 
-from bisect import insort
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
@@ -24,9 +23,12 @@ import msgspec
 from gateway import history
 from gateway.backfills import Backfills, HistoryRow
 from gateway.backoff import Backoff
+from gateway.bandwidth import Bandwidth
 from gateway.claims import beyond, read_claims
+from gateway.live_first import LiveFirst
 from gateway.outbox import Acknowledged, Row
 from gateway.repeats import Repeats
+from gateway.waiting import Fetch, Found
 
 SECOND_NS: Final = 1_000_000_000
 
@@ -50,23 +52,13 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     retry_cap_s: float = 30.0
     backfill_per_s: float = 50.0
     """Most events a second that backfills send again."""
+    bandwidth_kbit_s: int | None = None
+    """Of the line: what is live does not wait for it, backlog and backfills do; None: no limit."""
 
     @property
     def backoff(self) -> Backoff:
         """Return the waits after failures."""
         return Backoff(self.retry_first_s, self.retry_cap_s)
-
-
-class Fetch(msgspec.Struct, frozen=True):
-    """Rows to read from the outbox."""
-
-    after: int
-    """Position behind which to read."""
-    limit: int
-    generation: int
-    """Rows read before a rewind are of no use."""
-    notified: int
-    """Rows committed while reading may be missing."""
 
 
 class Counters(msgspec.Struct):
@@ -91,14 +83,6 @@ class _Flight(msgspec.Struct, frozen=True):
     sent_ns: int
 
 
-class _Probe(msgspec.Struct):
-    """Rows sent again to somebody who does not acknowledge: a few, then on from where it was."""
-
-    end: int
-    """Position up to which rows were sent before."""
-    left: int
-
-
 class Uplink:
     """The state machine. The adapter calls it, publishes what it hands out, and reads for it."""
 
@@ -109,23 +93,19 @@ class Uplink:
         self._connected = False
         self._stall_ns = int(settings.stall_s * SECOND_NS)
         self._window = settings.window
-        self._generation = 0
-        self._cursor = 0
-        self._more = True
-        self._notified = 0
-        self._ready: deque[Row] = deque()
+        self._rows = LiveFirst(self._is_wanted)
+        self._bandwidth = Bandwidth(settings.bandwidth_kbit_s)
         self._flight: dict[int, _Flight] = {}
+        self._backlog_flying: set[int] = set()  # Packet ids.
         self._airborne: set[str] = set()
         self._landed: list[Row] = []
         self._acknowledged: dict[str, int] = {}
-        self._sent: dict[str, int] = {}
         self._unsure = True
         self._answer_by_ns: int | None = None
         self._hold_until_ns: int | None = None
         self._failures = 0
         self._refused: set[str] = set()
         self._repeats = Repeats(int(settings.progress_s * SECOND_NS))
-        self._probe: _Probe | None = None
         self.backfills = Backfills(settings.backfill_per_s, settings.backoff, random)
         """What they send again; the adapter reads for it and records its progress."""
         self._backfilling = True
@@ -135,13 +115,13 @@ class Uplink:
     # The link.
 
     def connected(self, now_ns: int, *, receive_maximum: int = 65_535) -> None:
-        """Begin anew on a fresh connection, from the oldest unacknowledged row."""
+        """Begin anew on a fresh connection, with all unacknowledged rows."""
         assert not self._connected, "one connection at a time"
         self._connected = True
         self._window = max(1, min(self._settings.window, receive_maximum))
         self._hold_until_ns = None
         self._forget_flight()
-        self._rewind(0)
+        self._rows.begin()
         self.backfills.begin()
         self._repeats.begin(now_ns)
         waits = self._settings.acknowledge == "application" and self._unsure
@@ -152,7 +132,7 @@ class Uplink:
         """Forget what was in flight: without its PUBACK it counts as unsent."""
         self._connected = False
         self._forget_flight()
-        self._ready.clear()
+        self._rows.stop()
         self._unsure = self._unsure or self._outstanding()
 
     def online(self, now_ns: int) -> bool:
@@ -177,60 +157,56 @@ class Uplink:
     @property
     def idle(self) -> bool:
         """Whether everything read and committed so far is published and has its PUBACK."""
-        return not (self._more or self._ready or self._flight)
+        return not (self._rows.more or self._rows.ready or self._flight)
 
     # Rows.
 
-    def notify(self) -> None:
-        """Note that rows were committed."""
-        self._more = True
-        self._notified += 1
+    def notify(self, newest: int = 0) -> None:
+        """Note that rows were committed.
+
+        Args:
+            newest: Position of the last; 0: unknown. Until one is known all counts as live.
+        """
+        self._rows.notify(newest)
 
     def made_room(self) -> None:
         """Note that rows were given up: the notice about them took an old place, so start over."""
-        self._rewind(0)
+        self._rows.again()
 
     def fetch(self) -> Fetch | None:
         """Return which rows to read next, None when none are needed."""
-        if not self._connected or not self._more or len(self._ready) >= self._window:
-            return None
-        return Fetch(self._cursor, 2 * self._window, self._generation, self._notified)
+        return self._rows.fetch(self._window) if self._connected else None
 
-    def offer(self, fetch: Fetch, rows: Sequence[Row]) -> None:
+    def offer(self, fetch: Fetch, found: Found) -> None:
         """Take the rows read for ``fetch``."""
-        if fetch.generation != self._generation or not self._connected:
-            return
-        self._more = len(rows) == fetch.limit or fetch.notified != self._notified
-        for row in rows:
-            if self._probe is not None and not self._probed(self._probe, row):
-                return
-            self._cursor = row.position
-            if row.id not in self._airborne and not self._is_acknowledged(row):
-                self._ready.append(row)
+        if self._connected:
+            self._rows.offer(fetch, found)
 
     def take(self, now_ns: int) -> Row | None:
         """Return the next row to publish, None when there is none or it has to wait."""
-        if not self._connected or len(self._flight) >= self._window or self._waits(now_ns):
+        if not self._connected or len(self._flight) >= self._window or self._held(now_ns):
             return None
-        while self._ready:
-            row = self._ready.popleft()
-            if not self._is_acknowledged(row):
-                return row
-            self._refused.discard(row.id)
-        if self._more or not self._backfilling or self._backfills_wait:
-            return None
+        row = self._rows.live()
+        if row is not None or self._unanswered(now_ns) or now_ns < self._bandwidth.due_ns():
+            return row
+        if len(self._backlog_flying) < self._backlog_window:
+            row = self._rows.backlog()
+        if row is not None or self._unsent or not self._backfilling or self._backfills_wait:
+            return row
         return self.backfills.take(now_ns)
 
     def published(self, mid: int, row: Row, now_ns: int) -> None:
         """Note that ``row`` from ``take`` went out under packet id ``mid``."""
         assert mid not in self._flight, "packet ids in flight are unique"
         self._flight[mid] = _Flight(row, now_ns)
+        self._bandwidth.spend(len(row.payload), now_ns)
         self.counters.published += 1
         if isinstance(row, HistoryRow):
             self.counters.backfilled += 1
             return
+        if self._rows.published(row):
+            self._backlog_flying.add(mid)
         self._airborne.add(row.id)
-        self._sent[row.epoch] = max(row.sequence, self._sent.get(row.epoch, -1))
         self._repeats.moved(now_ns)
 
     def not_published(self, row: Row, now_ns: int) -> None:
@@ -242,6 +218,7 @@ class Uplink:
         flight = self._flight.pop(mid, None)
         if flight is None:
             return
+        self._backlog_flying.discard(mid)
         if failure:
             self._refuse(flight.row, now_ns)
             return
@@ -284,8 +261,9 @@ class Uplink:
     ) -> list[Acknowledged]:
         """Take a message of the integrator.
 
-        Of the current epoch only what was sent is believed. More of a finished epoch than there is
-        here can be true (the database is older): it counts up to that, and is kept in ``ahead``.
+        Of the current epoch only what was sent without a gap is believed. More of a finished epoch
+        than there is here can be true (the database is older): it counts up to that, and is kept in
+        ``ahead``.
 
         Args:
             payload: ``{"acknowledged": {"<epoch>": "<sequence>"}}``.
@@ -325,7 +303,7 @@ class Uplink:
 
     def fetch_history(self) -> history.Fetch | None:
         """Return what to read for backfills next; None while live rows have to be read or sent."""
-        if not self._connected or self._more or self._ready or not self._backfilling:
+        if not self._connected or self._unsent or not self._backfilling:
             return None
         return self.backfills.fetch()
 
@@ -350,8 +328,8 @@ class Uplink:
         if not self._connected:
             return None
         due = [self._answer_by_ns, self._hold_until_ns, self._repeat_due_ns()]
-        if not (self._waits(now_ns) or self._ready or self._more) and self._backfilling:
-            due.append(self._backfill_due_ns())
+        if not (self._held(now_ns) or self._unanswered(now_ns)):
+            due.append(self._backlog_due_ns(now_ns))
         if self._flight:
             oldest_ns = self._oldest_ns(now_ns)
             overdue_ns = oldest_ns + int(self._settings.puback_overdue_s * SECOND_NS)
@@ -360,10 +338,13 @@ class Uplink:
 
     # Inside.
 
-    def _waits(self, now_ns: int) -> bool:
-        held = self._hold_until_ns is not None and now_ns < self._hold_until_ns
-        unanswered = self._answer_by_ns is not None and now_ns < self._answer_by_ns
-        return held or unanswered
+    def _held(self, now_ns: int) -> bool:
+        """Tell whether everything waits: the broker has just refused something."""
+        return self._hold_until_ns is not None and now_ns < self._hold_until_ns
+
+    def _unanswered(self, now_ns: int) -> bool:
+        """Tell whether what was sent before waits: the integrator may be about to say it has it."""
+        return self._answer_by_ns is not None and now_ns < self._answer_by_ns
 
     def _oldest_ns(self, now_ns: int) -> int:
         """Return when the oldest row in flight went out; dicts keep their order."""
@@ -371,16 +352,9 @@ class Uplink:
 
     def _forget_flight(self) -> None:
         self._flight.clear()
+        self._backlog_flying.clear()
         self._refused.clear()
         self._airborne = {row.id for row in self._landed}
-
-    def _rewind(self, position: int) -> None:
-        """Read again from behind a position."""
-        self._generation += 1
-        self._probe = None
-        self._cursor = position
-        self._ready.clear()
-        self._more = True
 
     def _refuse(self, row: Row, now_ns: int) -> None:
         self.counters.refused += 1
@@ -393,10 +367,13 @@ class Uplink:
             self._failures += 1
             wait_s = self._settings.backoff.delay_s(self._failures, self._random)
             self._hold_until_ns = now_ns + int(wait_s * SECOND_NS)
-        if row.position <= self._cursor:  # Else it will be read again.
-            ready = list(self._ready)
-            insort(ready, row, key=lambda one: one.position)
-            self._ready = deque(ready)
+        self._rows.give_back(row)
+
+    def _is_wanted(self, row: Row) -> bool:
+        if self._is_acknowledged(row):
+            self._refused.discard(row.id)
+            return False
+        return row.id not in self._airborne
 
     def _is_acknowledged(self, row: Row) -> bool:
         return row.sequence <= self._acknowledged.get(row.epoch, -1)
@@ -404,8 +381,19 @@ class Uplink:
     def _outstanding(self) -> bool:
         """Tell whether something was sent that the integrator has not acknowledged."""
         return any(
-            sequence > self._acknowledged.get(epoch, -1) for epoch, sequence in self._sent.items()
+            sequence > self._acknowledged.get(epoch, -1)
+            for epoch, sequence in self._rows.unsent.most()
         )
+
+    @property
+    def _unsent(self) -> bool:
+        """Whether something else than backfills may have to be sent."""
+        return self._rows.more or self._rows.ready
+
+    @property
+    def _backlog_window(self) -> int:
+        """How much of the window the backlog may take: what is live finds room beside it."""
+        return max(1, self._window - max(1, self._window // 4))
 
     @property
     def _live_in_flight(self) -> bool:
@@ -416,38 +404,28 @@ class Uplink:
         """Whether as much of them is in flight as may be: half the window."""
         return self.backfills.in_flight >= max(1, self._window // 2)
 
-    def _backfill_due_ns(self) -> int | None:
-        """Return when backfills may go on, None when a PUBACK has to come first."""
-        if len(self._flight) >= self._window or self._backfills_wait:
+    def _backlog_due_ns(self, now_ns: int) -> int | None:
+        """Return when the line has room for what can wait; None: something else comes first."""
+        if len(self._flight) >= self._window:
             return None
-        return self.backfills.deadline_ns()
+        line_ns = self._bandwidth.due_ns()
+        if self._rows.backlog_ready and len(self._backlog_flying) < self._backlog_window:
+            return line_ns if line_ns > now_ns else None
+        if self._unsent or not self._backfilling or self._backfills_wait:
+            return None
+        due_ns = self.backfills.deadline_ns()
+        return None if due_ns is None else max(due_ns, line_ns)
 
     def _repeat(self, now_ns: int) -> None:
         """Send again what lacks its acknowledgement: once all of it, then the oldest only."""
         self.counters.repeated += 1
-        sent_to = self._cursor
-        self._rewind(0)
-        if not self._repeats.repeated(now_ns):
-            self._probe = _Probe(sent_to, self._window)
-
-    def _probed(self, probe: _Probe, row: Row) -> bool:
-        """Count a row of a probe; after the last one go on behind what was sent before."""
-        if row.position > probe.end:
-            self._probe = None
-            return True
-        if probe.left:
-            probe.left -= 1
-            return True
-        self._probe = None
-        self._generation += 1
-        self._cursor = probe.end
-        self._more = True
-        return False
+        everything = self._repeats.repeated(now_ns)
+        self._rows.again(None if everything else self._window)
 
     def _repeat_due_ns(self) -> int | None:
         if self._settings.acknowledge != "application" or not self._connected:
             return None
-        if self._more or self._ready or self._live_in_flight or not self._outstanding():
+        if self._unsent or self._live_in_flight or not self._outstanding():
             return None
         return self._repeats.due_ns()
 
@@ -464,7 +442,7 @@ class Uplink:
         tail = tails.get(epoch)
         if tail is None:
             return None  # Nothing of it waits.
-        if epoch == current and claim > self._sent.get(epoch, -1):
+        if epoch == current and claim > self._rows.unsent.limit(epoch):
             self.counters.unbelievable_acks += 1
             return None
         return min(claim, tail)

@@ -119,9 +119,14 @@ class Upstream:
 
     # What others call.
 
-    def notify(self, dropped: int = 0) -> None:
-        """Say that rows were committed, and how many pending ones were given up for them."""
-        self.uplink.notify()
+    def notify(self, newest: int = 0, dropped: int = 0) -> None:
+        """Say that rows were committed.
+
+        Args:
+            newest: Position of the last of them.
+            dropped: How many pending ones were given up for them.
+        """
+        self.uplink.notify(newest)
         if dropped:
             log.error("Gave up %d events that waited for the uplink", dropped)
             self.uplink.made_room()
@@ -277,7 +282,7 @@ class Upstream:
     async def _read(self) -> None:
         fetch = self.uplink.fetch()
         if fetch is not None:
-            self.uplink.offer(fetch, await self._database.pending(fetch.after, fetch.limit))
+            self.uplink.offer(fetch, await self._database.waiting(fetch))
             if self.uplink.fetch() is not None:
                 self._wake.set()
         again = self.uplink.fetch_history()
@@ -316,6 +321,8 @@ class Upstream:
         news = [Acknowledged(epoch, sequence) for epoch, sequence in self._news.items()]
         progress = backfills.progress()
         done = await self._database.record(news, landed, progress)
+        if self._database.all_stored:
+            self._board.nothing_waits()
         for one in news:
             if self._news[one.epoch] == one.sequence:
                 del self._news[one.epoch]
@@ -407,7 +414,8 @@ class Upstream:
         self, connection: Connection, state: Literal["online", "offline"]
     ) -> int | None:
         backlog = await self._database.backlog()
-        payload = self._board.message(state, backlog, self._parts(), self._counts())
+        first = await self._database.first_waiting()
+        payload = self._board.message(state, backlog, first, self._parts(), self._counts())
         topic = f"{self._config.root}/status"
         return self._publish_other(connection, topic, payload, retain=True)
 

@@ -23,6 +23,10 @@ class Status(msgspec.Struct, kw_only=True):
     """Events without acknowledgement; absent from the will, which is written beforehand."""
     oldest_age_s: float | msgspec.UnsetType | None = msgspec.UNSET
     """Age of the oldest of them; None when there is none, absent from the will."""
+    waiting_epoch: str | msgspec.UnsetType = msgspec.UNSET
+    """Of the oldest of them; absent where there is none, and from the will."""
+    waiting_sequence: str | msgspec.UnsetType = msgspec.UNSET
+    """Likewise: whatever lacks from there on comes by itself."""
     degraded: list[str]
     """Parts that do not work as they should."""
     counters: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
@@ -51,6 +55,7 @@ class StatusBoard:
         self._version = version
         self._every_ns = int(every_s * 1e9)
         self._degraded: list[str] = []
+        self._told_waiting = False
 
     def set_degraded(self, parts: Sequence[str]) -> bool:
         """Take which parts do not work as they should; return whether that is news."""
@@ -59,6 +64,10 @@ class StatusBoard:
         self._degraded = list(parts)
         self.due = True
         return True
+
+    def nothing_waits(self) -> None:
+        """Take that all is stored upstream: news, if it was said last that something waits."""
+        self.due = self.due or self._told_waiting
 
     def is_due(self, now_ns: int) -> bool:
         """Tell whether to say it now."""
@@ -77,6 +86,7 @@ class StatusBoard:
         self,
         state: Literal["online", "offline"],
         backlog: tuple[int, int | None],
+        first: tuple[str, int] | None,
         parts: Sequence[str],
         counts: Mapping[str, int],
     ) -> bytes:
@@ -85,6 +95,7 @@ class StatusBoard:
         Args:
             state: Whether the daemon goes on.
             backlog: How many events wait, and when the oldest was committed.
+            first: Epoch and sequence of the oldest.
             parts: Do not work either.
             counts: Since the start of the daemon; told where they are not 0.
         """
@@ -96,6 +107,9 @@ class StatusBoard:
         if oldest_utc_ns is not None:
             age_s = (self._clock.stamp().utc_ns - oldest_utc_ns) / 1e9
             status.oldest_age_s = round(max(0.0, age_s), 1)
+        self._told_waiting = first is not None
+        if first is not None:
+            status.waiting_epoch, status.waiting_sequence = first[0], sequence_text(first[1])
         status.counters = {name: count for name, count in counts.items() if count}
         return msgspec.json.encode(status)
 

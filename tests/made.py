@@ -4,13 +4,17 @@
 import msgspec
 
 from gateway.domain.events import (
+    Act,
+    CartClosed,
     Clock,
     DeviceLost,
     Event,
     GatewayStartedData,
+    ItemPicked,
     SessionStarted,
     event_id,
 )
+from gateway.waiting import Fetch
 
 TIME = "2026-11-21T16:19:58.412Z"
 CLOCK = Clock(boot="b", mono_ns=1, utc_trusted=True, utc_error_ms=1)
@@ -35,10 +39,45 @@ def started(epoch, number):
     return _event(data, epoch.epoch, number, 0)
 
 
-def session(epoch, number, shopper):
+def session(epoch, number, shopper, name="s1"):
     """Return a session.started of a shopper."""
-    data = SessionStarted(store_version="v", clock=CLOCK, session="s1", scanner="in", person=None)
+    data = SessionStarted(store_version="v", clock=CLOCK, session=name, scanner="in", person=None)
     return _event(data, epoch, number, 0, shopper)
+
+
+def picked(epoch, number, *sessions):
+    """Return an item.picked whose acts name these sessions."""
+    acts = [Act(one, "09521321123453", 1, "pick", "g1.s1.p1", 0.97) for one in sessions]
+    data = ItemPicked(
+        store_version="v",
+        clock=CLOCK,
+        change=f"c{number}",
+        revision=0,
+        acts=acts,
+        weights=[],
+        started=TIME,
+        ended=TIME,
+    )
+    return _event(data, epoch, number, 0)
+
+
+def closed(epoch, number, name):
+    """Return the cart.closed of a session."""
+    data = CartClosed(
+        store_version="v",
+        clock=CLOCK,
+        session=name,
+        revision=0,
+        lines=[],
+        open=[],
+        confirmed="online",
+    )
+    return _event(data, epoch, number, 0)
+
+
+async def rows_waiting(database, after=0, limit=1_000):
+    """Return the rows of a database that wait, oldest first."""
+    return (await database.waiting(Fetch(after=after, limit=limit))).rows
 
 
 def _event(data, epoch, number, index, shopper=None):

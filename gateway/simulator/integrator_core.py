@@ -11,13 +11,30 @@ import msgspec
 
 from gateway.simulator.asking import LOOK_S, Asker, Wish
 from gateway.simulator.ledger import Ledger, number
-from gateway.simulator.proof import Proof
+from gateway.simulator.proof import Gap, Proof
 
 
 class _Birth(msgspec.Struct):
     state: str
     epoch: str
     sequence: str | None = None
+    waiting_epoch: str | None = None
+    waiting_sequence: str | None = None
+
+
+class _Coming(msgspec.Struct, frozen=True):
+    """From where on a gateway sends by itself what is missing here."""
+
+    epoch: str
+    sequence: int
+    current: str
+    """The epoch that the gateway was in."""
+
+    def holds(self, gap: Gap) -> bool:
+        """Tell whether a gap closes by itself."""
+        if gap.epoch == self.epoch:
+            return gap.first >= self.sequence
+        return gap.epoch == self.current
 
 
 class IntegratorCore:
@@ -43,6 +60,7 @@ class IntegratorCore:
         self._prove = prove
         self._look_s = look_s
         self._asker = Asker(name, look_s=look_s)
+        self._coming: dict[str, _Coming] = {}
         self._look_at_s = 0.0
         self._thorough = True
 
@@ -108,8 +126,12 @@ class IntegratorCore:
         try:
             birth = msgspec.json.decode(payload, type=_Birth)
             reached = None if birth.sequence is None else number(birth.sequence)
+            waits = None if birth.waiting_sequence is None else number(birth.waiting_sequence)
         except (ValueError, RecursionError):
             return
+        self._coming.pop(source, None)
+        if birth.waiting_epoch is not None and waits is not None:
+            self._coming[source] = _Coming(birth.waiting_epoch, waits, birth.epoch)
         if self._ledger.note_birth(source, birth.epoch, reached):
             self._thorough = True
 
@@ -120,6 +142,13 @@ class IntegratorCore:
         self._look_at_s = now_s + self._look_s
         if not (self._thorough or self._ledger.lacks_some()):
             return []
-        proofs = self._prove()
+        proofs = [self._without_what_comes(proof) for proof in self._prove()]
         self._thorough = any(proof.wanted for proof in proofs)
         return self._asker.look(proofs, now_s)
+
+    def _without_what_comes(self, proof: Proof) -> Proof:
+        coming = self._coming.get(proof.source)
+        if coming is None:
+            return proof
+        gaps = tuple(gap for gap in proof.gaps if not coming.holds(gap))
+        return msgspec.structs.replace(proof, gaps=gaps)

@@ -11,6 +11,7 @@ from drivers.mqtt.client import Tls, connect
 from tests.brokers import MOSQUITTO_PASSWD, mosquitto, needs_mosquitto, run
 from tests.certificates import certificate, tls_lines
 from tests.e2e.upstream_parts import ROOT, gateway, integrator, mqtt
+from tests.made import rows_waiting
 
 pytestmark = needs_mosquitto
 SECRET = "correct horse"
@@ -157,7 +158,7 @@ def test_a_refused_publish_is_not_delivered_and_goes_out_once_it_may(tmp_path):
                     await asyncio.sleep(0.02)
                 while (await one.database.backlog())[0] > 3:  # noqa: ASYNC110 - likewise.
                     await asyncio.sleep(0.02)
-                assert [row.sequence for row in await one.database.pending(0, 9)] == [1, 2, 3]
+                assert [row.sequence for row in await rows_waiting(one.database, 0, 9)] == [1, 2, 3]
                 rules.write_text("\n".join([*allowed, f"topic write {ROOT}/events/#", ""]))
                 broker.process.send_signal(1)  # SIGHUP: Mosquitto reads its rules again.
                 await one.delivered()

@@ -7,12 +7,23 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from contextlib import closing
 
 from drivers.mqtt.client import connect
+from gateway.database import Batch
 from gateway.simulator.integrator import summary
-from tests.brokers import Embedded, broker_of, every_broker, free_port, run
+from tests.brokers import (
+    Embedded,
+    broker_of,
+    every_broker,
+    free_port,
+    mosquitto,
+    needs_mosquitto,
+    run,
+)
 from tests.e2e.upstream_parts import ROOT, gateway, integrator, mqtt
+from tests.made import closed, session
 
 
 def stored(folder):
@@ -262,5 +273,35 @@ def test_a_gateway_that_is_killed_again_and_again_delivers_what_it_committed(tmp
         assert (found.lost, found.conflicting, found.malformed) == (0, 0, 0)
         assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
         assert len({epoch for epoch, _ in stored(tmp_path)}) == 4
+
+    run(main())
+
+
+@needs_mosquitto
+def test_a_new_cart_does_not_wait_for_the_backlog(tmp_path):
+    """It arrives, and is stored, while the backlog goes out; once there is no gap all is
+    acknowledged."""
+
+    async def main():
+        port = free_port()
+        async with gateway(tmp_path, mqtt(port, "gw", protocol=5)) as one:
+            for _ in range(40):
+                await one.commit(100)
+            async with mosquitto(tmp_path, port=port), integrator(tmp_path, mqtt(port, "in")):
+                await one.linked(True)
+                epoch = one.database.epoch.epoch
+                visit = session(epoch, 10**6, "anna", "visit"), closed(epoch, 10**6 + 1, "visit")
+                batch = Batch(events=visit, online=True, utc_ns=time.time_ns())
+                rows = (await one.database.commit(batch)).rows
+                one.upstream.notify(rows[-1].position)
+                last = (rows[-1].epoch, rows[-1].sequence)
+                while last not in stored(tmp_path):  # noqa: ASYNC110 - a database tells nobody.
+                    await asyncio.sleep(0.01)
+                behind = len(committed(tmp_path)) - len(stored(tmp_path))
+                await one.delivered()
+        assert behind > 1_000, "most of the backlog came after it"
+        assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
+        found = summary(tmp_path / "integrator.db")
+        assert (found.lost, found.repeated) == (0, 0)
 
     run(main())

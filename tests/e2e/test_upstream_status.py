@@ -81,9 +81,9 @@ def test_history_is_trimmed_as_the_status_is_refreshed(tmp_path, monkeypatch, st
                 events = [lost(epoch, number) for number in range(1, 6)]
                 long_ago_ns = time.time_ns() - 40 * DAY_NS
                 await one.database.commit(Batch(events=events, online=True, utc_ns=long_ago_ns))
+                assert count(tmp_path) == 6
                 one.upstream.notify()
                 await one.delivered()
-                assert count(tmp_path) == 6
                 # Trimming comes after a status, and before the next one.
                 for parts in (["camera/c1"], [], ["camera/c1"]):
                     one.upstream.set_degraded(parts)

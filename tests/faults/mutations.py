@@ -12,11 +12,12 @@ import msgspec
 import gateway.database
 import gateway.domain.output
 import gateway.pipeline
-from gateway import outbox
+from gateway import giving_up, outbox, waiting
 from gateway.database import Database
 from gateway.domain.effects import OpenDoor
 from gateway.domain.engine import Engine
 from gateway.domain.inputs import StateRow
+from gateway.live_first import LiveFirst
 from gateway.outbox import Statement
 from gateway.uplink import Uplink
 from tests.faults.disk import Connection
@@ -85,12 +86,12 @@ def _forget(kind: str) -> Mutation:
 def _no_rewind(_days: list[Day]) -> Broken:
     """After a reconnect the uplink goes on where it was, and not where it must."""
 
-    def broken(self: Uplink, _position: int) -> None:
+    def broken(self: LiveFirst, _end: int, _left: int | None) -> None:
         self._generation += 1
-        self._ready.clear()
-        self._more = True
+        self.stop()
+        self._live_more = True
 
-    return patch.object(Uplink, "_rewind", broken)
+    return patch.object(LiveFirst, "_rewind", broken)
 
 
 def _trim_what_waits(_days: list[Day]) -> Broken:
@@ -116,7 +117,7 @@ def _drop_silently(_days: list[Day]) -> Broken:
         )
         return [], 0
 
-    return patch.object(outbox, "_make_room", broken)
+    return patch.object(giving_up, "_make_room", broken)
 
 
 def _two_transactions(_days: list[Day]) -> Broken:
@@ -146,7 +147,7 @@ def _other_bytes(_days: list[Day]) -> Broken:
             made, payload=made.payload.replace(b'"delivery":"queued"', b'"delivery":"online"')
         )
 
-    return patch.object(outbox, "row_of", broken)
+    return patch.object(waiting, "row_of", broken)
 
 
 def _forget_the_last(_days: list[Day]) -> Broken:

@@ -126,6 +126,7 @@ class Day:
             pending_max=rng.choice((1_000_000, 1_000_000, 12, 25)),
             history_rows=rng.choice((1_000_000, 1_000_000, 20)),
         )
+        line = random.Random(f"line-{seed}")  # Apart, so that all else of a seed stays.
         self.settings = Settings(
             gateway=GATEWAY,
             database=str(self.disk.path),
@@ -134,6 +135,7 @@ class Day:
                 host="127.0.0.1",
                 window=rng.choice((1, 4, 64)),
                 acknowledge="broker" if self.broker_counts else "application",
+                bandwidth_kbit_s=line.choice((None, None, None, 64, 16)),
             ),
         )
         self.waiting: list[Callable[[Stamp], AnyInput]] = []

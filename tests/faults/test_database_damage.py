@@ -18,7 +18,7 @@ from gateway.pipeline import alive_row
 from gateway.recovery import write_side
 from tests.brokers import run
 from tests.faults.power import Images, lay, take
-from tests.made import lost, session, started
+from tests.made import lost, rows_waiting, session, started
 from tests.schema_check import check_event
 from tests.small_store import stamp
 
@@ -83,7 +83,7 @@ async def begun(path, **other):
     options = {"store": "store", "gateway": "gw"} | other
     async with await open_database(path, **options) as database:
         state = {(row.kind, row.key): bytes(row.value) for row in await database.load_state()}
-        pending = await database.pending(0, 10_000)
+        pending = await rows_waiting(database, 0, 10_000)
         epoch = await database.begin_epoch(NOW_NS)
         done = await database.commit(Batch(events=[started(epoch, 1)], online=True, utc_ns=NOW_NS))
         return database.recovery, state, pending, epoch, done.rows

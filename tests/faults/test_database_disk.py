@@ -21,7 +21,7 @@ from tests.brokers import run
 from tests.faults.children import limited
 from tests.faults.database_parts import dump
 from tests.faults.power import Images, lay, take
-from tests.made import lost
+from tests.made import lost, rows_waiting
 
 NOW_NS = 1_795_277_998_412_345_678
 NOBODY = 65_534
@@ -87,8 +87,8 @@ def test_a_commit_that_runs_out_of_room_at_any_byte_is_not_there(tmp_path, more)
                     committed += 1
             except DatabaseError as error:
                 said = str(error)
-            await database.pending(0, 10)
-            assert len(await database.pending(0, 99)) == 2 * committed
+            await rows_waiting(database, 0, 10)
+            assert len(await rows_waiting(database, 0, 99)) == 2 * committed
             resource.setrlimit(resource.RLIMIT_FSIZE, (2**30, resource.RLIM_INFINITY))
             await database.commit(batch(epoch, 2 * committed, 2 * committed + 1))
             return f"{committed + 1} {said}"
@@ -124,7 +124,7 @@ def test_a_daemon_that_ends_for_want_of_room_starts_again(tmp_path, more):
         async with await opened(path) as database:
             assert database.recovery is None
             epoch = await database.begin_epoch(NOW_NS)
-            assert len(await database.pending(0, 99)) == reached
+            assert len(await rows_waiting(database, 0, 99)) == reached
             if reached:
                 assert (epoch.previous_epoch, epoch.previous_sequence) == ("0a" * 16, reached - 1)
             await database.commit(batch(epoch.epoch, 0, 1))
@@ -268,7 +268,7 @@ def test_damage_that_shows_while_running_ends_it_and_the_next_start_mends(tmp_pa
                 file.seek(size // 3)
                 file.write(b"\xa5" * (size // 3))
             with pytest.raises(DatabaseError, match=r"malformed\. The next start sets it aside"):
-                await database.pending(0, 1_000)
+                await rows_waiting(database, 0, 1_000)
         async with await opened(path) as database:
             assert database.recovery.reason == "corrupt"
             assert 0 < database.recovery.events_kept < 200

@@ -47,7 +47,7 @@ def story(tmp_path_factory):
 def test_a_damaged_index_costs_nothing(story, tmp_path):
     images, was = story
     path = tmp_path / "a.db"
-    for name in ("sqlite_autoindex_events_1", "sqlite_autoindex_events_2", "events_pending"):
+    for name in ("sqlite_autoindex_events_1", "sqlite_autoindex_events_2", "events_waiting"):
         lay(spoilt(images, root(images, name)), path)
         found, epoch, rows = start(path)
         assert (found.reason, found.complete) == ("corrupt", True), name
@@ -141,7 +141,7 @@ def _cut_off(images):
 
 
 def _without_an_index(images):
-    return spoilt(images, root(images, "events_pending"))
+    return spoilt(images, root(images, "events_waiting"))
 
 
 @pytest.mark.parametrize("harm", [_without_first_page, _cut_off, _without_an_index])
@@ -272,7 +272,7 @@ def test_an_event_that_contradicts_itself_is_left_out_and_named(story, tmp_path,
             "SELECT epoch, sequence FROM events WHERE position = 3"
         )
         connection.execute(f"UPDATE events SET {change} WHERE position = 3")
-    lay(spoilt(take(path), root(images, "events_pending")), path)
+    lay(spoilt(take(path), root(images, "events_waiting")), path)
     found, _, rows = start(path)
     assert (found.complete, found.events_kept) == (False, len(was["events"]) - 1)
     ranges = check_event(rows[-1].payload)["data"]["ranges"]
@@ -300,7 +300,7 @@ def test_a_backfill_that_was_going_on_goes_on(story, tmp_path):
     lay(images, path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO backfills VALUES (1, 'c', 'e', 2, 5, '{}')")
-    lay(spoilt(take(path), root(images, "events_pending")), path)
+    lay(spoilt(take(path), root(images, "events_waiting")), path)
     assert start(path)[0].complete
     assert held(path)["backfills"] == [(1, "c", "e", 2, 5, "{}")]
 
@@ -367,7 +367,7 @@ def test_what_is_set_aside_is_never_overwritten(story, tmp_path):
     path = tmp_path / "a.db"
     kept = []
     for number in range(3):
-        damaged = spoilt(images, root(images, "events_pending"), bytes([number + 1]) * PAGE)
+        damaged = spoilt(images, root(images, "events_waiting"), bytes([number + 1]) * PAGE)
         for part in ("", "-wal"):
             path.with_name(path.name + part).unlink(missing_ok=True)
         lay(damaged, path)
@@ -415,7 +415,7 @@ def test_a_kill_anywhere_in_the_mending_loses_nothing(story, tmp_path):
     """Killed before each call that changes a name or flushes; the next start goes on."""
     images, was = story
     path = tmp_path / "a.db"
-    damaged = spoilt(images, root(images, "events_pending"))
+    damaged = spoilt(images, root(images, "events_waiting"))
     ends = 0
     for at in range(1, 100):
         for file in tmp_path.iterdir():
@@ -456,7 +456,7 @@ def test_a_kill_anywhere_in_the_mending_loses_nothing(story, tmp_path):
 def test_a_disk_too_full_to_mend_leaves_everything_where_it_is(story, tmp_path):
     images, was = story
     path = tmp_path / "a.db"
-    damaged = spoilt(images, root(images, "events_pending"))
+    damaged = spoilt(images, root(images, "events_waiting"))
     lay(damaged, path)
 
     async def main():
@@ -479,7 +479,7 @@ def test_another_file_in_the_place_of_the_damaged_one_is_left_alone(story, tmp_p
     """Killed between the renames; then an operator put a backup there."""
     images, _ = story
     path = tmp_path / "a.db"
-    damaged = spoilt(images, root(images, "events_pending"))
+    damaged = spoilt(images, root(images, "events_waiting"))
     lay(damaged, path)
 
     async def main():

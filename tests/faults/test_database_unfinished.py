@@ -88,7 +88,7 @@ def test_a_useless_mended_one_beside_a_whole_database_is_removed(story, tmp_path
 def test_a_useless_mended_one_beside_a_damaged_database_is_made_anew(story, tmp_path, kind):
     images, was = story
     path = tmp_path / "a.db"
-    damaged = spoilt(images, root(images, "events_pending"))
+    damaged = spoilt(images, root(images, "events_waiting"))
     lay(damaged, path)
     (tmp_path / "a.db.mending").write_bytes(USELESS[kind](images))
     found, _, _ = start(path)
@@ -105,7 +105,7 @@ def test_a_useless_mended_one_alone_is_refused_with_what_to_do(story, tmp_path, 
     path, mended = tmp_path / "a.db", tmp_path / "a.db.mending"
     lay(Images(b"x"), tmp_path / "a.db.corrupt-20200101T000000Z")
     newest = tmp_path / "a.db.corrupt-20260101T000000Z"
-    lay(spoilt(images, root(images, "events_pending")), newest)
+    lay(spoilt(images, root(images, "events_waiting")), newest)
     os.utime(tmp_path / "a.db.corrupt-20200101T000000Z", (1, 1))
     mended.write_bytes(USELESS[kind](images))
     before = mended.read_bytes()

@@ -65,6 +65,7 @@ from tests.fuzz.seeds import (
     store,
     visit,
 )
+from tests.made import rows_waiting
 from tests.schema_check import check_data
 from tests.small_store import UTC_NS, stamp, started
 
@@ -566,7 +567,7 @@ async def begin(path):
     async with database:
         rows = await database.load_state()
         await database.begin_epoch(UTC_NS)
-        await database.pending(0, 100)
+        await rows_waiting(database, 0, 100)
         assert await database.backlog()
     return rows
 

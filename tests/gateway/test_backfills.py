@@ -6,12 +6,13 @@ from contextlib import closing
 
 import pytest
 
-from gateway import history, outbox
+from gateway import history, outbox, waiting
 from gateway.backfills import HistoryRow
 from gateway.domain.effects import Backfill
 from gateway.envelope import Source
 from gateway.outbox import Batch, run_sync
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
+from gateway.waiting import Found
 from tests.made import lost
 
 NOW = "1" * 32
@@ -60,7 +61,7 @@ class Bench:
         uplink = self.uplink
         uplink.tick(self.now_ns)
         while (fetch := uplink.fetch()) is not None:
-            uplink.offer(fetch, self.run(outbox.pending(fetch.after, fetch.limit)))
+            uplink.offer(fetch, self.run(waiting.read(fetch)))
         live, again = [], []
         while True:
             while (wanted := uplink.fetch_history()) is not None:
@@ -213,7 +214,7 @@ def test_it_goes_on_where_it_was_recorded_after_a_kill(bench):
 
 def test_a_backfill_opened_while_the_history_is_read_is_found(bench):
     bench.connect()
-    bench.uplink.offer(bench.uplink.fetch(), [])
+    bench.uplink.offer(bench.uplink.fetch(), Found([]))
     wanted = bench.uplink.fetch_history()
     found = bench.run(history.read(wanted))
     bench.ask(0, 2)

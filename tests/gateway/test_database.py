@@ -21,7 +21,7 @@ from gateway.domain.inputs import StateRow
 from gateway.domain.output import rfc3339
 from gateway.envelope import Source, event_payload, made_from_payload, with_shopper
 from tests.brokers import run
-from tests.made import lost, session, started
+from tests.made import lost, rows_waiting, session, started
 from tests.schema_check import check_event
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -120,8 +120,8 @@ def test_events_state_and_sequence_commit_together_and_survive(tmp_path):
             await database.commit(
                 batch(rows=[state_row("c1", b"3"), state_row("c1", b"4"), state_row("c2", None)])
             )
-            assert await database.pending(0, 10) == done.rows
-            assert await database.pending(0, 1) == done.rows[:1]
+            assert await rows_waiting(database, 0, 10) == done.rows
+            assert await rows_waiting(database, 0, 1) == done.rows[:1]
             for row in done.rows:
                 check_event(row.payload)
         async with await opened(tmp_path) as database:
@@ -133,7 +133,7 @@ def test_events_state_and_sequence_commit_together_and_survive(tmp_path):
             [row] = (await database.commit(batch(started(again, 1)))).rows
             assert row.sequence == 0
             assert database.tails == {epoch.epoch: 1, again.epoch: 0}
-            assert [one.epoch for one in await database.pending(0, 9)] == [
+            assert [one.epoch for one in await rows_waiting(database, 0, 9)] == [
                 *(epoch.epoch, epoch.epoch, again.epoch)
             ]
 
@@ -180,7 +180,7 @@ def test_a_cancelled_commit_is_whole_or_not_at_all(tmp_path):
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
             rows = (await database.commit(batch(lost(epoch, 99)))).rows
-            pending = await database.pending(0, 100)
+            pending = await rows_waiting(database, 0, 100)
             assert [row.sequence for row in pending] == list(range(len(pending)))
             assert len(pending) % 2 == 1
             assert pending[-1:] == rows
@@ -197,7 +197,7 @@ def test_a_reader_never_sees_what_is_not_durable(tmp_path):
             )
             seen = set()
             while not commit.done():
-                seen.add(len(await database.pending(0, 1_000)))
+                seen.add(len(await rows_waiting(database, 0, 1_000)))
             assert seen <= {0, 300}
 
     run(main())
@@ -217,9 +217,9 @@ def test_acknowledging_is_cumulative_and_twice_is_harmless(tmp_path):
             assert await database.acknowledge(epoch, 1) == 0
             assert await database.acknowledge("f" * 32, 1) == 0
             assert await database.backlog() == (2, NOW_NS + 2)
-            ids = [None, None, *(row.id for row in await database.pending(0, 9))]
+            ids = [None, None, *(row.id for row in await rows_waiting(database, 0, 9))]
             assert await database.acknowledge_all([], [ids[3]]) == 1
-            assert [row.sequence for row in await database.pending(0, 9)] == [2]
+            assert [row.sequence for row in await rows_waiting(database, 0, 9)] == [2]
             assert database.tails == {epoch: 3}
 
     run(main())
@@ -273,7 +273,7 @@ def test_what_waits_beyond_the_limit_is_given_up_and_told(tmp_path):
             assert notice["data"]["epoch"] == epoch.epoch
             assert notice["data"]["ranges"] == [{"first": f"{0:020d}", "last": f"{1:020d}"}]
             assert notice["data"]["count"] == 2
-            pending = await database.pending(0, 99)
+            pending = await rows_waiting(database, 0, 99)
             assert [row.sequence for row in pending] == [7, 2, 3, 4, 5, 6], "the notice goes first"
             assert database.tails == {epoch.epoch: 7}
             # The notice has the newest sequence and an old place: trimming repeats neither.
@@ -293,7 +293,7 @@ def test_receipts_are_given_up_last(tmp_path):
             receipt = msgspec.structs.replace(lost(epoch, 0), type="org.shelfgate.cart.closed.v1")
             await database.commit(batch(receipt, lost(epoch, 1)))
             await database.commit(batch(lost(epoch, 2), lost(epoch, 3)))
-            names = [row.name for row in await database.pending(0, 99)]
+            names = [row.name for row in await rows_waiting(database, 0, 99)]
             assert "cart.closed" in names
             assert "events.dropped" in names
 
@@ -311,7 +311,7 @@ def test_only_the_session_names_the_shopper_and_erasing_leaves_no_trace(tmp_path
             assert check_event(row.payload)["data"]["shopper"] == "pseudonym-4711"
             assert await database.erase_shopper("somebody-else") == 0
             assert await database.erase_shopper("pseudonym-4711") == 1
-            [row] = await database.pending(0, 9)
+            [row] = await rows_waiting(database, 0, 9)
             assert "shopper" not in check_event(row.payload)["data"]
             files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
             assert b"pseudonym-4711" not in files
@@ -435,7 +435,7 @@ def test_what_a_killed_process_committed_is_there_and_nothing_half(tmp_path):
     async def main():
         async with await opened(tmp_path) as database:
             await database.begin_epoch(NOW_NS)
-            rows = await database.pending(0, 10**6)
+            rows = await rows_waiting(database, 0, 10**6)
             for epoch, number in said.items():
                 sequences = [row.sequence for row in rows if row.epoch == epoch]
                 assert sequences == list(range(len(sequences)))

@@ -13,16 +13,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway import history, outbox
+from gateway import history, outbox, waiting
 from gateway.backfills import HistoryRow
 from gateway.domain.effects import Backfill
 from gateway.envelope import Source
 from gateway.outbox import Batch, run_sync
+from gateway.strands import names_in
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
-from tests.made import lost
+from tests.made import lost, picked, session
 
 SOURCE = Source("store", "gw")
 WINDOW = 3
+KINDS = st.sampled_from([(), (1,), (1,), (2,), (3,), (1, 2), (1, 3), (9,)])
+"""A new cart, or events of carts counted from the newest back; beyond the first: of none."""
 RARELY = st.sampled_from([True, False, False, False, False])
 
 
@@ -45,7 +48,8 @@ class World(RuleBasedStateMachine):
         self.took_here = set()  # Of them, those in this process
         self.good = set()  # positions with a successful PUBACK on this connection
         self.transit = []  # (mid, row), oldest first
-        self.first_sent = []  # positions in the order of their first publish in this process
+        self.sent = set()  # positions published in this process
+        self.sessions = []
         self.promised = set()  # (epoch, sequence) that backfills were accepted for
         self.again = set()  # Of them, those that the broker took again
         self.done = set()  # Commands whose backfill is done
@@ -90,7 +94,7 @@ class World(RuleBasedStateMachine):
         self.uplink = Uplink(UplinkSettings(acknowledge=self.mode, window=WINDOW), lambda: 0.5)
         self.connected = False
         self.transit = []
-        self.first_sent = []
+        self.sent = set()
         self.took_here = set()
         self.good = set()
 
@@ -98,19 +102,27 @@ class World(RuleBasedStateMachine):
     def epoch(self):
         return self.epochs[-1]
 
-    @rule(count=st.integers(1, 6))
-    def commit(self, count):
+    @rule(kinds=st.lists(KINDS, min_size=1, max_size=6))
+    def commit(self, kinds):
         events = []
-        for _ in range(count):
+        for kind in kinds:
             self.number += 1
-            events.append(lost(self.epoch, self.number))
+            carts = [self.sessions[-back] for back in kind if back <= len(self.sessions)]
+            if kind == ():
+                self.sessions.append(f"s{self.number}")
+                events.append(session(self.epoch, self.number, None, self.sessions[-1]))
+            elif carts:
+                events.append(picked(self.epoch, self.number, *carts))
+            else:
+                events.append(lost(self.epoch, self.number))
+        count = len(events)
         batch = Batch(events=events, online=self.connected, utc_ns=self.now_ns)
         done = run_sync(self.connection, outbox.commit(SOURCE, self.epoch, batch))
         first = len(self.committed[self.epoch])
         assert [row.sequence for row in done.rows] == list(range(first, first + count))
         self.committed[self.epoch] += [row.id for row in done.rows]
         self.tails[self.epoch] = done.rows[-1].sequence
-        self.uplink.notify()
+        self.uplink.notify(done.rows[-1].position)
 
     @precondition(lambda self: not self.connected)
     @rule(receive_maximum=st.sampled_from([1, 2, 65_535]))
@@ -140,15 +152,15 @@ class World(RuleBasedStateMachine):
         self.uplink.tick(self.now_ns)
         fetch = self.uplink.fetch()
         if fetch is not None:
-            rows = run_sync(self.connection, outbox.pending(fetch.after, fetch.limit), write=False)
+            found = run_sync(self.connection, waiting.read(fetch), write=False)
             if meanwhile == "commit":
-                self.commit(1)
+                self.commit([(1,)])
             elif meanwhile == "refusal" and self.transit:
                 self.broker_refuses()
             elif meanwhile == "reconnect":
                 self.disconnect()
                 self.connect(65_535)
-            self.uplink.offer(fetch, rows)
+            self.uplink.offer(fetch, found)
         again = self.uplink.fetch_history()
         if again is not None:
             found = run_sync(self.connection, history.read(again), write=False)
@@ -164,10 +176,10 @@ class World(RuleBasedStateMachine):
                 self.transit.append((self.mid, row))
                 continue
             assert self.mode != "broker" or row.position not in self.took_here
+            self.keeps_the_order_of_its_cart(row)
             self.uplink.published(self.mid, row, self.now_ns)
             self.transit.append((self.mid, row))
-            if row.position not in self.first_sent:
-                self.first_sent.append(row.position)
+            self.sent.add(row.position)
         self.record([])
 
     def record(self, news):
@@ -180,9 +192,22 @@ class World(RuleBasedStateMachine):
             assert one.command not in self.done
             self.done.add(one.command)
 
+    def keeps_the_order_of_its_cart(self, row):
+        """Nothing earlier of it was never sent; of an event of several carts, for one of them."""
+        earlier = [
+            set(names_in(strands))
+            for position, strands in self.connection.execute(
+                "SELECT position, strands FROM events WHERE acknowledged = 0 AND position < ?",
+                (row.position,),
+            )
+            if position not in self.sent
+        ]
+        names = names_in(row.strands)
+        assert not names or any(all(name not in one for one in earlier) for name in names)
+
     def all_live_is_sent(self):
         rows = self.connection.execute("SELECT position FROM events WHERE acknowledged = 0")
-        return {position for (position,) in rows} <= set(self.first_sent)
+        return {position for (position,) in rows} <= self.sent
 
     @rule(back=st.integers(0, 2), first=st.integers(0, 5), span=st.integers(0, 5) | st.none())
     def office_asks(self, back, first, span):
@@ -266,6 +291,22 @@ class World(RuleBasedStateMachine):
         claims = {"f" * 32: 7} if unknown else {self.epoch: false}
         assert self.hear(claims, retained=True) == []
 
+    @precondition(lambda self: self.connected and self.mode == "application")
+    @rule()
+    def integrator_acknowledges_the_last_it_saw(self):
+        """It takes no heed of gaps: what was never sent stays on the list all the same."""
+        last = max(self.stored[self.epoch], default=-1)
+        for one in self.hear({self.epoch: last}, retained=True) if last >= 0 else []:
+            rows = self.connection.execute(
+                "SELECT position FROM events WHERE epoch = ? AND sequence <= ?"
+                " AND acknowledged = 0",
+                (one.epoch, one.sequence),
+            ).fetchall()
+            assert {position for (position,) in rows} <= self.sent
+            self.stored[one.epoch] |= set(range(one.sequence + 1))
+            self.told[one.epoch] = one.sequence
+            self.record([one])
+
     @precondition(lambda self: self.connected)
     @rule(
         payload=st.binary(max_size=40)
@@ -308,10 +349,6 @@ class World(RuleBasedStateMachine):
                 assert sequence <= self.told.get(epoch, -1)
             else:
                 assert (epoch, sequence) in self.took
-
-    @invariant()
-    def rows_are_first_sent_oldest_first(self):
-        assert self.first_sent == sorted(self.first_sent)
 
     @invariant()
     def nothing_is_forgotten(self):

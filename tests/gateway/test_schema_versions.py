@@ -17,6 +17,7 @@ from gateway.domain.state import ROW_TYPES
 from gateway.pipeline import ALIVE, last_alive
 from tests.databases import FOLDER, SOURCE
 from tests.gateway.domain.scene import CRISPS, JAM, OIL, TEA, corner_store
+from tests.made import rows_waiting
 from tests.schema_check import check_event
 from tests.small_store import started
 
@@ -55,7 +56,7 @@ def migrated(request, tmp_path):
         database = await open_database(path, store=SOURCE.store, gateway=SOURCE.gateway)
         async with database:
             rows = await database.load_state()
-            pending = await database.pending(0, 1_000)
+            pending = await rows_waiting(database, 0, 1_000)
             return rows, pending, await database.begin_epoch(1)
 
     loaded = asyncio.run(main())

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The uplink's protocol, case by case; ``test_outbox`` holds it together with the SQL."""
 
+import math
+
 import msgspec
 import pytest
 
 from gateway.outbox import Acknowledged, Row
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
+from gateway.waiting import Found
 
 OLD, NOW, DONE = "0" * 32, "1" * 32, "2" * 32
 TAILS = {OLD: 9, NOW: 99}
@@ -40,8 +43,9 @@ class Bench:
         """Publish what may be; return the positions."""
         self.uplink.tick(self.now_ns)
         while (fetch := self.uplink.fetch()) is not None:
-            rows = [one for one in self.rows if one.position > fetch.after][: fetch.limit]
-            self.uplink.offer(fetch, rows)
+            last = math.inf if fetch.upto is None else fetch.upto
+            rows = [one for one in self.rows if fetch.after < one.position <= last]
+            self.uplink.offer(fetch, Found(rows[: fetch.limit]))
         sent = []
         while len(sent) < limit and (one := self.uplink.take(self.now_ns)) is not None:
             self.mid += 1
@@ -152,6 +156,7 @@ def test_a_puback_that_never_comes_calls_for_a_new_connection():
 
 def test_a_reconnect_waits_for_the_integrators_answer_before_it_repeats():
     bench = Bench(4)
+    bench.uplink.notify(4)
     bench.connect()
     assert bench.send() == []
     assert bench.ack({}) == []
@@ -161,13 +166,18 @@ def test_a_reconnect_waits_for_the_integrators_answer_before_it_repeats():
     assert bench.send() == []
     assert bench.ack({NOW: "1"}, retained=True) == [Acknowledged(NOW, 1)]
     assert bench.send() == [], "what the broker had kept answers no birth"
+    bench.rows.append(row(5))
+    bench.uplink.notify(5)
+    assert bench.send() == [5], "what is live was never sent"
     assert bench.ack({NOW: "2"}) == [Acknowledged(NOW, 2)]
     assert bench.send() == [4]
 
 
 def test_without_an_answer_rows_are_repeated_all_the_same():
     bench = Bench(2)
+    bench.uplink.notify(2)
     bench.connect()
+    assert bench.send() == []
     assert bench.uplink.deadline_ns(0) == SECOND_NS
     bench.wait(1)
     assert bench.send() == [1, 2]
@@ -204,11 +214,11 @@ def test_rows_committed_during_a_probe_are_sent_too():
     bench.uplink.tick(bench.now_ns)
     bench.rows.append(row(6))
     bench.uplink.notify()
-    assert bench.deliver() == [1, 2, 6]
+    assert bench.deliver() == [6, 1, 2], "what is live does not wait for it"
 
 
 def test_a_refusal_within_a_probe_is_tried_again():
-    bench = Bench(5, window=2)
+    bench = Bench(5, window=3)
     bench.connect()
     bench.ack({})
     for _ in range(2):
@@ -307,6 +317,7 @@ def test_more_of_a_finished_epoch_than_there_was_is_kept_as_evidence(claims, ahe
 )
 def test_a_malformed_acknowledgement_is_counted_and_changes_nothing(payload):
     bench = Bench(1)
+    bench.uplink.notify(1)
     bench.connect()
     news = bench.uplink.acknowledgement(payload, TAILS, NOW, ends=ENDS, retained=False, now_ns=0)
     assert news == []

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits to be sent: rows in their order, and the earlier ones of a cart; SQL without I/O.
+
+Programs as in ``gateway.outbox``.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from gateway.outbox import COLUMNS, Program, Row, Statement, row_of
+from gateway.strands import begun_in, names_in
+
+SCAN: Final = 5_000
+"""Rows of the index looked at in one statement: a few milliseconds."""
+TOGETHER: Final = 500
+"""Rows read by their positions in one statement."""
+
+
+class Fetch(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows to read from the outbox."""
+
+    after: int
+    """Position behind which to read."""
+    upto: int | None = None
+    """Last position of the backlog; None: what is live."""
+    limit: int
+    generation: int = 0
+    """Rows read before a rewind are of no use."""
+    notified: int = 0
+    """Rows committed while reading may be missing."""
+    backlog: tuple[int, int] | None = None
+    """Of what is live: positions behind which, and up to which, the backlog still waits."""
+    known: frozenset[str] = frozenset()
+    """Strands of which nothing waits there any more."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a ``Fetch`` found."""
+
+    rows: list[Row]
+    promoted: list[Row] = []
+    """Rows of the backlog that go before: the earlier events of the same strands."""
+
+
+def read(fetch: Fetch) -> Program[Found]:
+    """Return pending rows, oldest first; with live ones what of the backlog goes before them."""
+    found = yield Statement(
+        f"SELECT {COLUMNS} FROM events"  # noqa: S608
+        " WHERE acknowledged = 0 AND position > ? AND position <= ? ORDER BY position LIMIT ?",
+        (fetch.after, 2**63 - 1 if fetch.upto is None else fetch.upto, fetch.limit),
+    )
+    rows = [row_of(row) for row in found]
+    if fetch.backlog is None:
+        return Found(rows)
+    begun = {name for row in rows for name in begun_in(row.strands)}
+    wanted = {name for row in rows for name in names_in(row.strands)} - begun - fetch.known
+    positions = yield from _earlier(wanted, *fetch.backlog)
+    promoted: list[Row] = []
+    for some in _bites(positions):
+        marks = ", ".join("?" * len(some))
+        found = yield Statement(
+            f"SELECT {COLUMNS} FROM events WHERE position IN ({marks})",  # noqa: S608
+            some,
+        )
+        promoted += [row_of(row) for row in found]
+    return Found(rows, promoted)
+
+
+def first() -> Program[tuple[str, int] | None]:
+    """Return epoch and sequence of the oldest row that waits; None: none does."""
+    rows = yield Statement(
+        "SELECT epoch, sequence FROM events WHERE acknowledged = 0 ORDER BY position LIMIT 1"
+    )
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+def _earlier(wanted: set[str], after: int, last: int) -> Program[list[int]]:
+    """Return positions of pending rows of some strands, looked for from the newest back."""
+    positions: list[int] = []
+    before = last + 1
+    while wanted:
+        rows = yield Statement(
+            "SELECT position, strands FROM events INDEXED BY events_waiting"
+            " WHERE acknowledged = 0 AND position > ? AND position < ?"
+            " ORDER BY position DESC LIMIT ?",
+            (after, before, SCAN),
+        )
+        for position, strands in rows:
+            if strands and not wanted.isdisjoint(names_in(strands)):
+                positions.append(position)
+                wanted.difference_update(begun_in(strands))
+        if len(rows) < SCAN:
+            break
+        before = rows[-1][0]
+    return positions
+
+
+def _bites(positions: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(positions), TOGETHER):
+        yield positions[start : start + TOGETHER]

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backlog drains while shoppers shop: ``python -m tests.bench.draining [EVENTS]``.
+
+The gateway's half from the commit on (database, uplink) runs here against a real Mosquitto; the
+reference integrator is another process, stores every event and acknowledges it. Beside it a plain
+Mosquitto bridge hands the same number of messages of the same size from one broker to another, with
+the same window, and nothing durable at either end.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+from drivers.mqtt.client import connect
+from gateway.database import Batch
+from tests.bench.measures import percentile
+from tests.brokers import free_port, mosquitto
+from tests.e2e.upstream_parts import gateway, mqtt
+from tests.made import closed, picked, session
+
+EVENTS = 200_000
+TOGETHER = 500
+WINDOW = 100
+SHOPPER_EVERY_S = 0.25
+LINES = ("max_inflight_messages 1000", "max_queued_messages 0", "max_queued_bytes 0")
+
+
+class Latencies:
+    """Of what is committed while a backlog drains: how long until its PUBACK."""
+
+    def __init__(self, upstream):
+        self.ms = []
+        self._committed_s = {}
+        self._uplink = upstream.uplink
+        self._flying = {}
+        published, puback = self._uplink.published, self._uplink.puback
+
+        def on_published(mid, row, now_ns):
+            self._flying[mid] = row.position
+            published(mid, row, now_ns)
+
+        def on_puback(mid, **options):
+            committed_s = self._committed_s.pop(self._flying.pop(mid, None), None)
+            if committed_s is not None:
+                self.ms.append((time.monotonic() - committed_s) * 1e3)
+            puback(mid, **options)
+
+        self._uplink.published, self._uplink.puback = on_published, on_puback
+
+    def committed(self, rows):
+        for row in rows:
+            self._committed_s[row.position] = time.monotonic()
+
+
+async def fill(one, count):
+    """Commit a backlog of many visits."""
+    epoch = one.database.epoch.epoch
+    while count > 0:
+        events = []
+        for _ in range(min(count, TOGETHER)):
+            one.number += 1
+            events.append(_event(epoch, one.number))
+        done = await one.database.commit(Batch(events=events, online=False, utc_ns=time.time_ns()))
+        one.upstream.notify(done.rows[-1].position)
+        count -= len(events)
+
+
+def _event(epoch, number):
+    """Return one of a visit of ten events."""
+    visit, nth = divmod(number, 10)
+    name = f"{visit:016x}"
+    if nth == 0:
+        return session(epoch, number, f"shopper-{visit}", name)
+    return closed(epoch, number, name) if nth == 9 else picked(epoch, number, name)
+
+
+@asynccontextmanager
+async def integrating(folder, port):
+    """Run the reference integrator as a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "gateway.simulator.integrator", "--broker", f"127.0.0.1:{port}"),
+        *("--database", str(folder / "integrator.db"), "--protocol", "5"),
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def shop(one, latencies):
+    """Let one shopper after the other come in, take something and leave; for ever."""
+    visit = 10**9
+    while True:
+        visit += 1
+        name = f"{visit:016x}"
+        for make in (session, picked, closed):
+            one.number += 1
+            wanted = (name, name) if make is session else (name,)
+            event = make(one.database.epoch.epoch, one.number, *wanted)
+            done = await one.database.commit(
+                Batch(events=[event], online=True, utc_ns=time.time_ns())
+            )
+            latencies.committed(done.rows)
+            one.upstream.notify(done.rows[-1].position)
+            await asyncio.sleep(SHOPPER_EVERY_S / 3)
+
+
+async def drain(folder, count, *, window=WINDOW, every=None):
+    """Drain a backlog; return rates and latencies.
+
+    Args:
+        folder: Where files go.
+        count: Events in the backlog.
+        window: Of the uplink.
+        every: Called each second with the backlog and the latencies so far.
+    """
+    async with AsyncExitStack() as stack:
+        port = free_port()
+        one = await stack.enter_async_context(
+            gateway(folder, mqtt(port, "gw", protocol=5), window=window)
+        )
+        began_s = time.monotonic()
+        await fill(one, count)
+        filled_s = time.monotonic() - began_s
+        latencies = Latencies(one.upstream)
+        await stack.enter_async_context(mosquitto(folder, *LINES, port=port))
+        await stack.enter_async_context(integrating(folder, port))
+        await one.linked(True)
+        began_s = time.monotonic()
+        shopping = asyncio.create_task(shop(one, latencies))
+        try:
+            while (first := await one.database.first_waiting()) and first[1] <= count:
+                if every is not None:
+                    every(await one.database.backlog(), latencies.ms)
+                await asyncio.sleep(0.2)
+        finally:
+            shopping.cancel()
+            with suppress(asyncio.CancelledError):
+                await shopping
+        took_s = time.monotonic() - began_s
+    late_ms = sorted(latencies.ms)
+    return {
+        "events": count,
+        "commit_per_s": round(count / filled_s),
+        "drain_s": round(took_s, 1),
+        "per_s": round(count / took_s),
+        "live": len(late_ms),
+        "live_ms": {f"p{share}": round(percentile(late_ms, share), 1) for share in (50, 99, 100)},
+    }
+
+
+async def bridge(folder, count, size, *, window=WINDOW):
+    """Return how many messages a second a plain bridge hands on."""
+    near, far = free_port(), free_port()
+    lines = (
+        *("connection far", f"address 127.0.0.1:{far}", "topic # out 1", "restart_timeout 1"),
+        *(
+            "cleansession false",
+            "bridge_protocol_version mqttv50",
+            f"max_inflight_messages {window}",
+        ),
+        *("max_queued_messages 0", "max_queued_bytes 0", "notifications false"),
+    )
+    arrived = []
+    enough = asyncio.Event()
+
+    def on_message(_message):
+        arrived.append(time.monotonic())
+        if len(arrived) >= count:
+            enough.set()
+
+    async with mosquitto(folder, *lines, port=near) as source_broker:
+        async with connect(mqtt(near, "source", protocol=5), on_message=on_message) as source:
+            payload = b"x" * size
+            for _ in range(count):
+                source.publish("events/x", payload)
+                await source.room()
+        source_broker.process.send_signal(signal.SIGSTOP)  # Until somebody listens.
+        async with mosquitto(folder, *LINES, port=far):
+            subscriptions = [("events/#", 1)]
+            async with connect(
+                mqtt(far, "sink", protocol=5), subscriptions=subscriptions, on_message=on_message
+            ):
+                source_broker.process.send_signal(signal.SIGCONT)
+                async with asyncio.timeout(600):
+                    await enough.wait()
+    return round((len(arrived) - 1) / (arrived[-1] - arrived[0]))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.draining", description=__doc__)
+    parser.add_argument("events", type=int, nargs="?", default=EVENTS)
+    parser.add_argument("--bridge", action="store_true", help="measure a plain bridge beside it")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="shelfgate-drain-") as name:
+        folder = Path(name)
+        found = asyncio.run(drain(folder, options.events))
+        sys.stdout.write(f"{found}\n")
+        if options.bridge:
+            rate = asyncio.run(bridge(folder, options.events, 900))
+            sys.stdout.write(f"a plain bridge: {rate} messages a second\n")
+
+
+if __name__ == "__main__":
+    main()

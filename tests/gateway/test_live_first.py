@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is live passes the backlog, each cart keeps its order, and no gap is acknowledged."""
+
+import sqlite3
+
+import msgspec
+import pytest
+
+from gateway import live_first, outbox, waiting
+from gateway.envelope import Source
+from gateway.outbox import Acknowledged, Batch, run_sync
+from gateway.strands import begun_in, names_in, strands_of
+from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
+from tests.made import closed, lost, picked, session
+
+NOW = "1" * 32
+
+
+class Bench:
+    """An uplink over the daemon's SQL; a broker that takes one message after the other."""
+
+    def __init__(self, **settings):
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        for migrate in outbox.MIGRATIONS:
+            run_sync(self.connection, migrate())
+        run_sync(self.connection, outbox.begin_epoch(NOW, 0))
+        self.uplink = Uplink(UplinkSettings(**{"window": 4} | settings), lambda: 0.5)
+        self.now_ns = 0
+        self.number = 0
+        self.mid = 0
+        self.flying = {}
+        self.reads = 0
+
+    def close(self):
+        self.connection.close()
+
+    def commit(self, *makes):
+        """Commit an event for each ``(function, arguments…)``; return their positions."""
+        events = []
+        for make, *arguments in makes:
+            self.number += 1
+            events.append(make(NOW, self.number, *arguments))
+        batch = Batch(events=events, online=True, utc_ns=0)
+        done = run_sync(self.connection, outbox.commit(Source("store", "gw"), NOW, batch))
+        self.uplink.notify(done.rows[-1].position)
+        return [row.position for row in done.rows]
+
+    def connect(self):
+        self.flying = {}
+        self.uplink.connected(self.now_ns)
+        self.wait(1)
+
+    def disconnect(self):
+        self.uplink.disconnected()
+
+    def wait(self, seconds):
+        self.now_ns += int(seconds * SECOND_NS)
+        self.uplink.tick(self.now_ns)
+
+    def read(self, fetch):
+        self.reads += 1
+        return run_sync(self.connection, waiting.read(fetch), write=False)
+
+    def send(self):
+        """Publish what may be; return the positions."""
+        while (fetch := self.uplink.fetch()) is not None:
+            self.uplink.offer(fetch, self.read(fetch))
+        sent = []
+        while (row := self.uplink.take(self.now_ns)) is not None:
+            self.mid += 1
+            self.uplink.published(self.mid, row, self.now_ns)
+            self.flying[self.mid] = row
+            sent.append(row.position)
+        return sent
+
+    def deliver(self, rounds=1_000):
+        """Publish all that may be, each window taken at once; return the positions."""
+        sent = []
+        for _ in range(rounds):
+            some = self.send()
+            if not some:
+                break
+            sent += some
+            self.puback()
+        return sent
+
+    def puback(self, failing=()):
+        """Answer everything in flight; positions in ``failing`` are refused."""
+        flying, self.flying = self.flying, {}
+        for mid, row in flying.items():
+            self.uplink.puback(mid, failure=row.position in failing, now_ns=self.now_ns)
+
+    def ack(self, sequence):
+        payload = msgspec.json.encode({"acknowledged": {NOW: str(sequence)}})
+        tails = {NOW: self.number - 1}
+        return self.uplink.acknowledgement(
+            payload, tails, NOW, ends={}, retained=False, now_ns=self.now_ns
+        )
+
+
+@pytest.fixture
+def bench():
+    one = Bench()
+    yield one
+    one.close()
+
+
+def test_what_is_live_passes_the_backlog(bench):
+    bench.commit(*[(lost,)] * 20)
+    bench.connect()
+    assert bench.send() == [1, 2, 3], "a place in the window is kept for what is live"
+    bench.commit((session, "anna", "a"), (picked, "a"))
+    assert bench.send() == [21]
+    bench.puback()
+    assert bench.send() == [22, 4, 5, 6]
+    bench.puback()
+    assert bench.deliver() == list(range(7, 21)), "once each"
+
+
+def test_an_open_cart_is_promoted_whole_and_in_order(bench):
+    bench.commit((lost,), (session, None, "a"), (session, None, "b"), (picked, "a"))
+    bench.commit((picked, "b"), (picked, "a", "b"), (picked, "b"), *[(lost,)] * 6)
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.puback()
+    bench.commit((closed, "a"))
+    assert bench.deliver() == [4, 6, 14, 5, 7, *range(8, 14)], "what b shares with a goes with it"
+
+
+def test_a_new_cart_needs_no_look_at_the_backlog(bench):
+    bench.commit(*[(picked, "old")] * 20)
+    bench.connect()
+    bench.send()
+    bench.commit((session, None, "a"), (picked, "a"))
+    seen = []
+    bench.connection.set_trace_callback(seen.append)
+    bench.puback()
+    bench.send()
+    assert not [sql for sql in seen if "INDEXED BY" in sql]
+
+
+def test_a_look_ends_where_the_cart_begins(bench, monkeypatch):
+    monkeypatch.setattr(waiting, "SCAN", 2)
+    bench.commit(*[(lost,)] * 20)
+    bench.commit((session, None, "a"), (picked, "a"))
+    bench.connect()
+    bench.send()
+    bench.puback()
+    seen = []
+    bench.connection.set_trace_callback(seen.append)
+    bench.commit((picked, "a"))
+    assert bench.send()[:3] == [21, 22, 23]
+    assert len([sql for sql in seen if "INDEXED BY" in sql]) == 1
+
+
+def test_an_acknowledgement_across_a_gap_counts_for_nothing(bench):
+    """As of an integrator that acknowledges the last event it saw, and not the last without gap."""
+    bench.commit(*[(lost,)] * 9)
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.commit((session, None, "a"))
+    assert bench.send() == [10]
+    bench.puback()
+    assert bench.ack(9) == []
+    assert bench.uplink.counters.unbelievable_acks == 1
+    assert bench.ack(2) == [Acknowledged(NOW, 2)]
+    assert bench.ack(3) == []
+    assert bench.deliver() == [4, 5, 6, 7, 8, 9]
+    assert bench.ack(9) == [Acknowledged(NOW, 9)]
+
+
+def test_what_was_sent_ahead_on_an_earlier_connection_closes_the_gap(bench):
+    bench.commit(*[(lost,)] * 9)
+    bench.connect()
+    bench.send()
+    bench.commit((session, None, "a"), (picked, "a"))
+    bench.puback()
+    assert bench.send() == [10, 11, 4, 5]
+    bench.puback()
+    bench.disconnect()
+    bench.commit((lost,), (lost,))
+    bench.connect()
+    assert bench.ack(4) == [Acknowledged(NOW, 4)]
+    bench.commit((lost,))
+    assert bench.ack(13) == [], "never sent"
+    assert bench.send() == [14, 6, 7, 8]
+    assert bench.ack(10) == [], "its ninth was never sent"
+    bench.puback()
+    assert bench.send() == [9, 10, 11]
+    assert bench.ack(10) == [Acknowledged(NOW, 10)]
+    assert bench.ack(13) == []
+    bench.puback()
+    assert bench.deliver() == [12, 13]
+    assert bench.ack(13) == [Acknowledged(NOW, 13)]
+
+
+def test_what_is_refused_goes_before_what_is_behind_it_in_its_cart(bench):
+    bench.commit(*[(lost,)] * 9, (session, None, "a"), (picked, "a"))
+    bench.connect()
+    bench.send()
+    bench.commit((picked, "a"))
+    bench.puback()
+    assert bench.send() == [10, 11, 12, 4]
+    bench.puback(failing=(11, 12))
+    bench.commit((picked, "a"))
+    assert bench.send() == [], "a refusal holds everything a moment"
+    bench.wait(1)
+    assert bench.deliver() == [11, 12, 13, *range(5, 10)]
+
+
+def test_a_row_of_the_backlog_that_is_refused_is_promoted_again(bench):
+    bench.commit((session, None, "a"), (picked, "a"), *[(lost,)] * 9)
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.commit((picked, "a"))
+    assert bench.send() == [12]
+    bench.puback(failing=(2,))
+    bench.commit((picked, "a"))
+    bench.wait(1)
+    assert bench.send() == [2, 13, 4, 5]
+
+
+def test_a_row_that_is_refused_while_others_are_read_goes_before_them(bench):
+    bench.commit((session, None, "a"), (picked, "a"), *[(lost,)] * 9)
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.commit((picked, "a"))
+    fetch = bench.uplink.fetch()
+    found = bench.read(fetch)
+    bench.puback(failing=(2,))
+    bench.uplink.offer(fetch, found)
+    bench.wait(1)
+    assert bench.send() == [2, 12, 4, 5]
+
+
+def test_the_backlog_fills_what_is_left_of_the_line():
+    one = Bench(bandwidth_kbit_s=64, window=100)
+    one.commit(*[(lost,)] * 400)
+    one.connect()
+    sent, seconds = 0, 0
+    while sent < 60:
+        sent += len(one.deliver())
+        one.commit((session, None, f"s{one.number}"))
+        assert len(one.send()) == 1, "what is live does not wait for the line"
+        one.puback()
+        due_ns = one.uplink.deadline_ns(one.now_ns)
+        seconds += (due_ns - one.now_ns) / SECOND_NS
+        one.now_ns = due_ns
+    bits = 8 * (sent + one.number - 400) * 850
+    assert 0.5 < bits / (64_000 * seconds) < 1.5
+    one.close()
+
+
+def test_what_is_remembered_is_bounded_and_what_is_forgotten_comes_twice(bench, monkeypatch):
+    monkeypatch.setattr(live_first, "REMEMBERED_MAX", 2)
+    bench.commit(*[(lost,)] * 12, (session, None, "a"), (picked, "a"), (picked, "a"))
+    bench.connect()
+    assert bench.deliver(rounds=1) == [1, 2, 3]
+    bench.commit((picked, "a"))
+    assert bench.deliver(rounds=1) == [13, 14, 15, 16]
+    bench.commit((session, None, "b"))
+    rest = bench.deliver()
+    assert sorted(set(rest)) == [*range(4, 16), 17], "nothing is left out"
+    assert bench.ack(16) == [Acknowledged(NOW, 16)]
+
+
+def test_many_short_connections_are_told_apart_as_far_as_there_is_room(bench, monkeypatch):
+    monkeypatch.setattr(live_first, "STRETCHES_MAX", 2)
+    bench.commit((lost,))
+    for _ in range(5):
+        bench.connect()
+        bench.disconnect()
+        bench.commit((lost,))
+    assert len(bench.uplink._rows.unsent._stretches) == 2
+    bench.connect()
+    assert bench.ack(5) == []
+    assert bench.deliver() == [1, 2, 3, 4, 5, 6]
+    assert bench.ack(5) == [Acknowledged(NOW, 5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "strands"),
+    [
+        ("device.lost", {"device": "shelf/1"}, ""),
+        ("session.started", {"session": "a"}, "+a"),
+        ("item.picked", {"acts": [{"session": "a"}, {"session": None}]}, "a"),
+        ("attribution.revised", {"acts": [{"session": "b"}, {"session": "a"}]}, "b a"),
+        ("review.requested", {"review": "r", "sessions": ["a", "b"]}, "a b +r"),
+        ("review.resolved", {"review": "r", "acts": []}, "r"),
+        ("shelf.changed-unattended", {"review": None, "weights": []}, ""),
+        ("cart.adjusted", {"session": "a", "open": ["r"]}, "a"),
+    ],
+)
+def test_an_event_belongs_to_the_carts_and_the_review_that_it_names(name, data, strands):
+    found = strands_of(name, msgspec.json.encode(data))
+    assert found == strands
+    assert {f"+{one}" for one in begun_in(found)} <= set(found.split())
+    assert [one.removeprefix("+") for one in found.split()] == names_in(found)
+
+
+def test_rows_of_an_earlier_schema_are_named_while_they_wait(bench):
+    positions = bench.commit((session, None, "a"), (picked, "a"), (lost,), (picked, "a"))
+    run_sync(bench.connection, outbox.acknowledge([Acknowledged(NOW, 1)]))
+    before = "SELECT position, strands FROM events ORDER BY position"
+    rows = bench.connection.execute(before).fetchall()
+    bench.connection.execute("UPDATE events SET strands = ''")
+    run_sync(bench.connection, outbox.name_strands())
+    assert rows[2:] == bench.connection.execute(before).fetchall()[2:]
+    assert [strands for _, strands in rows] == ["+a", "a", "", "a"]
+    assert positions == [1, 2, 3, 4]
