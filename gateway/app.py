@@ -35,7 +35,7 @@ from gateway.clock import OsClock
 from gateway.config import ConfigError, Settings, load_store
 from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
-from gateway.database import Database, Limits, Row, open_database
+from gateway.database import Database, Row, limits_of, open_database
 from gateway.device_server import DeviceServer, socket_of
 from gateway.domain.effects import (
     AnyEffect,
@@ -118,7 +118,7 @@ async def run_daemon(
             settings.database,
             store=store.name,
             gateway=settings.gateway,
-            limits=Limits(history_days=settings.history.days),
+            limits=limits_of(settings.history),
         )
         stack.push_async_callback(database.close)
         daemon = Daemon(settings, store, store_path, database, show_events=show_events)
@@ -303,6 +303,7 @@ class Daemon:
     def _counts(self) -> dict[str, int]:
         """Return what is told upstream beside the uplink's own counts."""
         counts = {f"inputs.{reason}": count for reason, count in self._intake.totals.items()}
+        counts |= self._database.wear.counts()
         return {**counts, "systemd_undelivered": self._notifier.undelivered}
 
     # Sources of inputs.
@@ -408,9 +409,11 @@ class Daemon:
             await asyncio.sleep(UPKEEP_S)
             self._from_upstream.retry()
             lost = sorted(name for name, gone in self._devices_lost().items() if gone)
+            await self._database.keep_within(self._clock.stamp())
             if self._upstream is not None:
                 shut = self._verifier is not None and not self._verifier.opens(self._clock.stamp())
-                self._upstream.set_degraded([*lost, *([ENTRY_KEYS] if shut else [])])
+                keys = [ENTRY_KEYS] if shut else []
+                self._upstream.set_degraded([*lost, *keys, *self._database.shortage])
             state = self._engine.state
             self._notifier.status(
                 f"{len(state.sessions)} shoppers, "

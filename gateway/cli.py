@@ -13,7 +13,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from gateway.config import (
     load,
     load_settings,
     load_store,
-    read_secret,
 )
 from gateway.domain.events import Event, made_line
 from gateway.domain.store import Store
@@ -72,7 +70,8 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on standard error")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_daemon(commands)
-    _add_tools(commands)
+    _add_tools(commands, wanted)
+    _add_outbox(commands, wanted)
     _add_why(commands, wanted)
     _add_devices(commands, wanted)
     _add_camera(commands, wanted)
@@ -134,7 +133,7 @@ def _add_daemon(commands: Any) -> None:  # noqa: ANN401
     _add_files(vision)
 
 
-def _add_tools(commands: Any) -> None:  # noqa: ANN401
+def _add_tools(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
     checking = _command(
         commands,
         "check",
@@ -170,17 +169,32 @@ def _add_tools(commands: Any) -> None:  # noqa: ANN401
         "tail",
         "Show live events from the upstream broker, one readable line each, or JSON.",
         "shelfgate tail --broker broker.example:1883 --store store.toml",
-        _tail,
+        None,
     )
-    tail.add_argument(
-        "--broker", default="127.0.0.1:1883", metavar="HOST:PORT", help="(%(default)s)"
+    if wanted == "tail":
+        from gateway import watch  # noqa: PLC0415
+
+        watch.add_arguments(tail)
+        tail.set_defaults(run=watch.run_tail)
+
+
+def _add_outbox(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
+    outbox = _command(
+        commands,
+        "outbox",
+        "Show what waits for the uplink and how long an outage may last; export it, check it, or "
+        "give up a class of it.",
+        (
+            "shelfgate outbox show --settings /etc/shelfgate/settings.toml",
+            "shelfgate outbox purge devices --reason 'fan' --settings settings.toml",
+        ),
+        None,
     )
-    tail.add_argument("--username", help="user name at the broker")
-    tail.add_argument("--password-file", metavar="FILE", help="file that holds the password alone")
-    tail.add_argument("--ca", metavar="FILE", help="PEM file of who to trust; turns TLS on")
-    tail.add_argument("--protocol", type=int, choices=(4, 5), default=5, help="4 is MQTT 3.1.1")
-    tail.add_argument("--store", type=Path, metavar="FILE", help="for the names of products")
-    tail.add_argument("--json", action="store_true", help="print each event as JSON")
+    if wanted == "outbox":
+        from gateway import outbox_tool  # noqa: PLC0415
+
+        outbox_tool.add_arguments(outbox)
+        outbox.set_defaults(run=outbox_tool.run)
 
 
 def _add_why(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
@@ -454,34 +468,6 @@ def _replay(args: argparse.Namespace) -> int:
         f"{done.inputs} inputs, {done.events} events; {spanned_s:.1f} s in {took_s:.1f} s",
         file=sys.stderr,
     )
-    return 0
-
-
-def _tail(args: argparse.Namespace) -> int:
-    from gateway.watch import tail, tail_client  # noqa: PLC0415
-
-    host, _, port = args.broker.rpartition(":")
-    if not host or not port.isdigit():
-        print(f"--broker {args.broker}: not HOST:PORT. Give both", file=sys.stderr)
-        return 2
-    if args.password_file and not args.username:
-        print("--username: missing beside --password-file. Give both", file=sys.stderr)
-        return 2
-    if args.ca and not Path(args.ca).is_file():
-        print(f"--ca {args.ca}: no such file. Name a PEM file of authorities", file=sys.stderr)
-        return 1
-    products = load_store(args.store).products if args.store else {}
-    names = {gtin: product.name for gtin, product in products.items()}
-    client = tail_client(
-        host,
-        int(port),
-        args.protocol,
-        username=args.username,
-        password=read_secret(args.password_file) if args.password_file else None,
-        ca=args.ca,
-    )
-    with suppress(asyncio.CancelledError):
-        asyncio.run(tail(client, names, as_json=args.json))
     return 0
 
 

@@ -129,11 +129,17 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """``[history]``: acknowledged events that stay for backfill."""
+    """``[history]``: acknowledged events that stay for backfill, and the room for all events."""
 
     days: Annotated[
         float, Meta(ge=0, le=3_650, description="days that acknowledged events are kept")
     ] = 30.0
+    megabytes: Annotated[
+        int, Meta(ge=16, le=1_000_000, description="most megabytes of the database, 16 or more")
+    ] = 2_000
+    free_megabytes: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="megabytes that stay free on its file system")
+    ] = 200
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

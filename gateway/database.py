@@ -9,23 +9,35 @@ import asyncio
 import fcntl
 import os
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
-import msgspec
 
-from gateway import giving_up, history, losses, outbox, recovery, recovery_log, waiting
+from gateway import (
+    giving_up,
+    history,
+    losses,
+    outbox,
+    recovery,
+    recovery_log,
+    room,
+    waiting,
+)
+from gateway.config_settings import History
 from gateway.database_errors import DatabaseError, explaining
 from gateway.domain.effects import Backfill, BackfillAnswer
-from gateway.domain.inputs import Recovery, StateRow
+from gateway.domain.inputs import Recovery, Stamp, StateRow
 from gateway.envelope import Source
+from gateway.giving_up import Need
 from gateway.mending import APPLICATION_ID
 from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row, Statement
 from gateway.recovery import MACHINE_ID
+from gateway.room import Room, Shortage
+from gateway.wear import Wear, note_written
 
 __all__ = ["Acknowledged", "Batch", "Committed", "Database", "DatabaseError", "Epoch", "Limits"]
 __all__ += ["Row", "open_database"]
@@ -35,17 +47,27 @@ T = TypeVar("T")
 BUSY_MS: Final = 5_000
 JOURNAL_BYTES_MAX: Final = 16 * 2**20
 DAY_NS: Final = 86_400_000_000_000
+TRIM_BITES: Final = 10
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(Room, frozen=True, kw_only=True):
     """What the database may hold."""
 
     pending_max: int = 1_000_000
-    """Events that wait for the uplink; beyond it the oldest are given up, receipts last."""
+    """Events that wait for the uplink; beyond it some are given up, receipts last."""
     history_days: float = 30.0
     """How long acknowledged events are kept for a backfill."""
     history_rows: int = 1_000_000
     """How many rows, of all epochs, the history may reach back."""
+
+
+def limits_of(table: History) -> Limits:
+    """Return the limits that the settings set."""
+    return Limits(
+        history_days=table.days,
+        bytes_max=table.megabytes * 1_000_000,
+        free_bytes_min=table.free_megabytes * 1_000_000,
+    )
 
 
 class Database:
@@ -62,13 +84,14 @@ class Database:
         lock_fd: int,
         machine: str | None,
         found: Recovery | None,
+        untold: bool,
     ) -> None:
         self.path = path
         self.source = source
         self.epoch: Epoch | None = None
         self.recovery = found
         """Why this is not the database that the daemon left behind; None when it is."""
-        self._untold = found is not None
+        self._untold = untold
         self._machine = machine
         self._limits = limits
         self._writer = writer
@@ -79,6 +102,9 @@ class Database:
         self._tails: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self._waiting = 0  # Pending rows, kept because counting them costs with each commit.
+        self._shortage = Shortage()
+        self.wear = Wear()
+        """What was written, and for how many events."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,16 +161,20 @@ class Database:
         """
         assert self.epoch is not None, "begin_epoch comes first"
         epoch = self.epoch.epoch
-        limit = self._limits.pending_max
-        crowded = self._waiting + len(batch.events) > limit
         program = outbox.commit(self.source, epoch, batch)
-        if crowded and batch.events:
-            program = giving_up.with_room(program, self.source, epoch, batch, limit)
+        crowded = self._waiting + len(batch.events) > self._limits.pending_max
+        if batch.events and (crowded or self._shortage.short_bytes):
+            need = Need(
+                pending_max=self._limits.pending_max, short_bytes=self._shortage.short_bytes
+            )
+            program = giving_up.with_room(program, self.source, epoch, batch, need)
         if self._untold and batch.events:
             program = losses.told_with(program, self.source, epoch, batch)
         committed = await self._write(program)
         self._untold = self._untold and not batch.events
         self._waiting += len(committed.rows) - committed.dropped
+        self.wear.events += len(committed.rows)
+        self._shortage.gave_up(committed.classes, crowded=crowded)
         if committed.rows:
             self._tails[epoch] = max(row.sequence for row in committed.rows)
         return committed
@@ -193,6 +223,38 @@ class Database:
     async def first_waiting(self) -> tuple[str, int] | None:
         """Return epoch and sequence of the oldest event that waits; None: none does."""
         return await self._read(waiting.first())
+
+    @property
+    def shortage(self) -> tuple[str, ...]:
+        """What is being given up for want of room, as parts that do not work as they should."""
+        return self._shortage.parts
+
+    async def keep_within(self, now: Stamp) -> None:
+        """Give way where there is too little room: history first, then what waits, by its class.
+
+        What waits goes with the next commit of events, which says so. What was written to the card
+        is noted too, now and then.
+        """
+        if self.wear.due(now.mono_ns):
+            await self._write(note_written(*self.wear.take(now)))
+        size = await self._read(room.measure())
+        with explaining(self.path):
+            disk = os.statvfs(self.path.parent)
+        limit = self._limits.limit_bytes(size, disk.f_bavail * disk.f_frsize)
+        trimmed = 0
+        for _ in range(TRIM_BITES):
+            if limit is None or size.used_bytes <= limit:
+                break
+            count = await self._write(outbox.trim(0, 0))
+            trimmed += count
+            size = await self._read(room.measure())
+            if count < outbox.TRIM_BITE:
+                break
+        by_card = limit is not None and limit != self._limits.bytes_max
+        self._shortage.measured(size.used_bytes, limit, trimmed=trimmed > 0 and by_card)
+        pages = room.to_give_back(size, limit)
+        if pages:
+            await self._write(room.give_back(pages))
 
     async def trim(self, utc_ns: int) -> int:
         """Delete a bite of history beyond the limits; return how many rows went.
@@ -289,6 +351,7 @@ async def open_database(
             found = await _transaction(writer, recognise, "BEGIN IMMEDIATE")
             if found is not None:
                 await _transaction(writer, recovery_log.tell(path, found), "BEGIN")
+            untold = found is not None or await _transaction(writer, losses.untold(), "BEGIN")
             connections.append(await aiosqlite.connect(path, isolation_level=None))
             reader = connections[1]
             await reader.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_MS}")
@@ -307,7 +370,22 @@ async def open_database(
         lock_fd=lock_fd,
         machine=machine,
         found=found,
+        untold=untold,
     )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep daemons away from a database.
+
+    Raises:
+        DatabaseError: One uses it.
+    """
+    lock_fd = _lock(path)
+    try:
+        yield
+    finally:
+        os.close(lock_fd)
 
 
 def _lock(path: Path) -> int:
@@ -338,6 +416,8 @@ async def _prepare(writer: aiosqlite.Connection, path: Path, source: Source) -> 
     [(tables,)] = await writer.execute_fetchall("SELECT count(*) FROM sqlite_schema")
     if application_id != APPLICATION_ID and tables:
         raise DatabaseError(f"{path}: a database of another program. Name another file")
+    if not tables:
+        await writer.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
     for pragma in (
         f"busy_timeout = {BUSY_MS}",
         f"application_id = {APPLICATION_ID}",

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.classes import CLASSES, CONTAINED, names_of
 from gateway.domain.events import Clock, Event, EventsDropped, SequenceRange
 from gateway.envelope import Source, sequence_text
 from gateway.outbox import (
@@ -23,8 +24,13 @@ from gateway.outbox import (
     insertion,
     row_of,
 )
+from gateway.strands import names_in
 
 DROP_BITE: Final = 500  # Pending rows given up at once; their ranges fit into one event.
+LOOK: Final = 1_000  # Rows of the index, or names of sessions, looked at in one statement.
+LOOKS_MAX: Final = 50
+ROW_BYTES: Final = 300
+"""What a row takes beside its payload: columns, and its places in the indexes."""
 
 
 class _Common(msgspec.Struct, frozen=True):
@@ -34,41 +40,47 @@ class _Common(msgspec.Struct, frozen=True):
     clock: Clock
 
 
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """Why and how much is to be given up."""
+
+    pending_max: int
+    """Events that may wait."""
+    short_bytes: int = 0
+    """What the database lacks beside that."""
+
+
 def with_room(
-    commit: Program[Committed], source: Source, epoch: str, batch: Batch, pending_max: int
+    commit: Program[Committed], source: Source, epoch: str, batch: Batch, need: Need
 ) -> Program[Committed]:
     """Add to a commit of events that pending rows beyond a limit are given up.
 
-    The oldest go first, receipts after everything else, and last of all the starts: the epochs'
-    chain rests on them. An ``events.dropped`` takes the place of the first.
+    One class goes after the other (``gateway.classes``), of each the oldest first. An
+    ``events.dropped`` takes the place of the first.
     """
     committed = yield from commit
     last = max(row.sequence for row in committed.rows)
-    notices, dropped = yield from _make_room(source, epoch, batch, last, pending_max)
-    return Committed([*committed.rows, *map(row_of, notices)], dropped)
+    notices, dropped, classes = yield from _make_room(source, epoch, batch, last, need)
+    return Committed([*committed.rows, *map(row_of, notices)], dropped, classes)
 
 
 def _make_room(
-    source: Source, epoch: str, batch: Batch, sequence: int, pending_max: int
-) -> Program[tuple[list[tuple[Any, ...]], int]]:
+    source: Source, epoch: str, batch: Batch, sequence: int, need: Need
+) -> Program[tuple[list[tuple[Any, ...]], int, tuple[str, ...]]]:
+    """Return the notices, how many rows were given up, and of which classes."""
     [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
-    if count <= pending_max:
-        return [], 0
-    bite = min(DROP_BITE, count - pending_max + pending_max // 100)
-    victims = yield Statement(
-        "SELECT epoch, sequence, position FROM ("
-        "SELECT epoch, sequence, position FROM events"
-        " WHERE acknowledged = 0 AND name <> 'events.dropped'"
-        " ORDER BY CASE WHEN name IN ('gateway.started', 'database.recovered') THEN 2"
-        " WHEN name IN ('cart.closed', 'cart.adjusted') THEN 1 ELSE 0 END, position LIMIT ?"
-        ") ORDER BY epoch, sequence",
-        (bite,),
-    )
+    excess = count - need.pending_max
+    wanted = excess + need.pending_max // 100 if excess > 0 else 0
+    victims, classes = yield from _victims(min(DROP_BITE, wanted), need.short_bytes)
+    if not victims:
+        return [], 0, ()
     yield Statement(
         "DELETE FROM events WHERE position = ?",
         [(position,) for _, _, position in victims],
         many=True,
     )
+    why = "the disk had no more room"
+    if excess > 0:
+        why = f"more than {need.pending_max} events waited for the uplink"
     notices = []
     for nth, (gone, group) in enumerate(groupby(victims, key=lambda victim: victim[0]), 1):
         rows = list(group)
@@ -77,14 +89,87 @@ def _make_room(
             batch,
             f"{epoch}/{sequence + nth}",
             epoch=gone,
-            ranges=_ranges([number for _, number, _ in rows]),
-            reason=f"more than {pending_max} events waited for the uplink",
+            ranges=ranges_of([number for _, number, _ in rows]),
+            reason=f"{why}: {', '.join(classes)}",
         )
         first = min(position for _, _, position in rows)
         notices.append(insert_of(Place(source, epoch, first, sequence + nth), batch, event))
-    if notices:
-        yield insertion(notices)
-    return notices, len(victims)
+    yield insertion(notices)
+    return notices, len(victims), classes
+
+
+def _victims(
+    count: int, short_bytes: int
+) -> Program[tuple[list[tuple[str, int, int]], tuple[str, ...]]]:
+    """Return epoch, sequence and position of what is given up, in this order, and its classes."""
+    found: list[tuple[str, int, int]] = []
+    classes: list[str] = []
+    taken: set[int] = set()
+    for name in CLASSES:
+        most = count - len(found) if short_bytes <= 0 else DROP_BITE - len(found)
+        if most <= 0:
+            break
+        positions = yield from waiting_of(name, most, contained=name == CONTAINED)
+        before = len(found)
+        for position in positions:
+            if (len(found) >= count and short_bytes <= 0) or position in taken:
+                continue
+            [(epoch, sequence, size)] = yield Statement(
+                "SELECT epoch, sequence, length(payload) FROM events WHERE position = ?",
+                (position,),
+            )
+            taken.add(position)
+            found.append((epoch, sequence, position))
+            short_bytes -= size + ROW_BYTES
+        if len(found) > before:
+            classes.append(name)
+    return sorted(found), tuple(classes)
+
+
+def waiting_of(name: str, most: int, *, contained: bool = False) -> Program[list[int]]:
+    """Return positions of pending rows of a class, the oldest first.
+
+    Args:
+        name: Of the class.
+        most: How many at most.
+        contained: Whether only what the receipt of a closed cart contains.
+    """
+    names = sorted(names_of(name))
+    marks = ", ".join("?" * len(names))
+    positions: list[int] = []
+    after = 0
+    for _ in range(LOOKS_MAX):
+        rows = yield Statement(
+            "SELECT position, strands FROM events INDEXED BY events_waiting"  # noqa: S608
+            f" WHERE acknowledged = 0 AND name IN ({marks}) AND position > ?"
+            " ORDER BY position LIMIT ?",
+            (*names, after, LOOK),
+        )
+        if contained:
+            closed = yield from _closed({one for _, strands in rows for one in names_in(strands)})
+            here = [at for at, strands in rows if strands and closed.issuperset(names_in(strands))]
+        else:
+            here = [at for at, _ in rows]
+        positions += here
+        if len(rows) < LOOK or len(positions) >= most:
+            break
+        after = rows[-1][0]
+    return positions[:most]
+
+
+def _closed(sessions: set[str]) -> Program[set[str]]:
+    """Return which of some sessions have their receipt here."""
+    names = sorted(sessions)
+    closed: set[str] = set()
+    for start in range(0, len(names), LOOK):
+        some = names[start : start + LOOK]
+        marks = ", ".join("?" * len(some))
+        rows = yield Statement(
+            f"SELECT strands FROM events WHERE name = 'cart.closed' AND strands IN ({marks})",  # noqa: S608
+            some,
+        )
+        closed.update(strands for (strands,) in rows)
+    return closed
 
 
 def dropped_event(
@@ -126,7 +211,7 @@ def dropped_event(
     )
 
 
-def _ranges(sequences: Sequence[int]) -> list[tuple[int, int]]:
+def ranges_of(sequences: Sequence[int]) -> list[tuple[int, int]]:
     """Return ascending sequences as ranges, both ends included."""
     ranges: list[tuple[int, int]] = []
     for sequence in sequences:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events that a damaged database lost: named in the transaction that begins the next epoch.
+"""Events that are gone: named in the transaction that begins the next epoch.
+
+A damaged database lost them, or an operator gave them up.
 
 Which they are is kept in the database itself, until an ``events.dropped`` of them is committed.
 """
@@ -28,6 +30,34 @@ class Lost(msgspec.Struct, frozen=True, array_like=True):
     epoch: str
     first: int
     last: int
+    reason: str = "could not be read from a damaged database"
+
+
+def note(gone: Sequence[tuple[str, int]], reason: str) -> Program[None]:
+    """Note events that are being deleted, so that the next start tells it.
+
+    Args:
+        gone: Epoch and sequence of each, sorted.
+        reason: Why, for people.
+    """
+    lost = yield from _noted()
+    for epoch, group in groupby(gone, key=lambda one: one[0]):
+        ranges = giving_up.ranges_of([sequence for _, sequence in group])
+        lost += [Lost(epoch, first, last, reason) for first, last in ranges]
+    yield Statement(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+        (LOST, msgspec.json.encode(lost).decode()),
+    )
+
+
+def untold() -> Program[bool]:
+    """Return whether something is noted that the next start has to tell."""
+    return bool((yield from _noted()))
+
+
+def _noted() -> Program[list[Lost]]:
+    kept = yield Statement("SELECT value FROM meta WHERE key = ?", (LOST,))
+    return [one for (value,) in kept for one in msgspec.json.decode(value, type=list[Lost])]
 
 
 def missing(
@@ -56,8 +86,7 @@ def tell(source: Source, epoch: str, batch: Batch) -> Program[list[Row]]:
     Returns:
         The rows, as they will be published.
     """
-    kept = yield Statement("SELECT value FROM meta WHERE key = ?", (LOST,))
-    lost = [one for (value,) in kept for one in msgspec.json.decode(value, type=list[Lost])]
+    lost = yield from _noted()
     yield Statement("DELETE FROM meta WHERE key IN (?, ?)", (LOST, RECOVERY))
     if not lost:
         return []
@@ -74,7 +103,7 @@ def tell(source: Source, epoch: str, batch: Batch) -> Program[list[Row]]:
             f"{epoch}/{sequence + nth}",
             epoch=some[0].epoch,
             ranges=[(one.first, one.last) for one in some],
-            reason="could not be read from a damaged database",
+            reason=some[0].reason,
         )
         place = outbox.Place(source, epoch, position + nth, sequence + nth)
         inserts.append(outbox.insert_of(place, batch, event))
@@ -88,12 +117,12 @@ def told_with(
     """Add to a commit of events what is not told yet."""
     committed = yield from commit
     rows = yield from tell(source, epoch, batch)
-    return Committed([*committed.rows, *rows], committed.dropped)
+    return msgspec.structs.replace(committed, rows=[*committed.rows, *rows])
 
 
 def _bites(lost: Sequence[Lost]) -> Iterator[list[Lost]]:
-    """Yield ranges of one epoch each, few enough for one event."""
-    for _, group in groupby(lost, key=lambda one: one.epoch):
+    """Yield ranges of one epoch and reason each, few enough for one event."""
+    for _, group in groupby(lost, key=lambda one: (one.epoch, one.reason)):
         ranges = list(group)
         for start in range(0, len(ranges), RANGES_MAX):
             yield ranges[start : start + RANGES_MAX]

@@ -22,6 +22,9 @@ from gateway.schema import CHECKSUMS
 APPLICATION_ID: Final = 0x73686766  # "shgf"; what `file` and other programs see.
 CHUNK: Final = 2**22
 PARTS: Final = ("", "-wal", "-journal")
+PAGE_BYTES: Final = 4_096
+TREES: Final = (b"\x02", b"\x05", b"\x0a", b"\x0d")
+"""First bytes of pages of indexes and tables."""
 STRANDS_SINCE: Final = 3
 """Schema from which on rows name their strands; a migration to it names them itself."""
 
@@ -64,6 +67,7 @@ def _salvaged(path: Path, source: Source, name: str, begun: str | None, draft: P
     ):
         version = _known_version(old, path)
         _refuse_others(old, path, source)
+        new.execute("PRAGMA auto_vacuum = INCREMENTAL")
         new.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         new.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")
         for number in range(version):
@@ -104,7 +108,7 @@ def _readable(path: Path) -> sqlite3.Connection:
     if connection is not None:
         return connection
     copy = beside(path, ".mending-old")
-    anew = _first_page()
+    anew = _first_page(gives_back=not _has_tree(path) if there else True)
     own = b""
     with open(copy, "wb", opener=owners_alone) as new:
         if there:
@@ -137,18 +141,30 @@ def _with_schema(path: Path) -> sqlite3.Connection | None:
     return connection
 
 
-def _first_page() -> bytes:
+def _has_tree(path: Path) -> bool:
+    """Tell whether the second page is of a table or index: not in a file that gives pages back."""
+    with path.open("rb") as file:
+        file.seek(PAGE_BYTES)
+        return file.read(1) in TREES
+
+
+def _first_page(*, gives_back: bool) -> bytes:
     """Return the first page of a database: tables stay where they were made.
 
     What later versions added stands elsewhere in a database that was migrated; but columns stand
     in their rows, and the checksums are needed.
+
+    Args:
+        gives_back: Whether the file gives pages back: its tables stand one page further on.
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        if gives_back:
+            fresh.execute("PRAGMA auto_vacuum = INCREMENTAL")
         fresh.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         fresh.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")
         run_sync(fresh, outbox.MIGRATIONS[0]())
         fresh.execute(CHECKSUMS)
-        page = bytearray(fresh.serialize()[:4_096])
+        page = bytearray(fresh.serialize()[:PAGE_BYTES])
     page[18:20] = b"\x02\x02"  # With a write-ahead log.
     return _sized_by_file(page)
 

@@ -89,6 +89,8 @@ class Committed(msgspec.Struct, frozen=True):
     rows: list[Row]
     dropped: int = 0
     """Pending events that made room; an ``events.dropped`` among ``rows`` explains them."""
+    classes: tuple[str, ...] = ()
+    """Of which classes they were."""
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
@@ -145,7 +147,7 @@ def migrate_2() -> Program[None]:
 
 
 def migrate_3() -> Program[None]:
-    """Name the strands of what waits, in an index of their own."""
+    """Name the strands of each event."""
     for sql in schema.SCHEMA_3:
         yield Statement(sql)
     yield from name_strands()
@@ -204,12 +206,12 @@ def commit(source: Source, epoch: str, batch: Batch) -> Program[Committed]:
 
 
 def name_strands() -> Program[None]:
-    """Name the strands of pending rows that came without: of an earlier schema, or mended."""
+    """Name the strands of rows that came without them: of an earlier schema, or mended."""
     after = 0
     while True:
         rows = yield Statement(
             "SELECT position, name, payload FROM events"
-            " WHERE acknowledged = 0 AND strands = '' AND position > ? ORDER BY position LIMIT ?",
+            " WHERE strands = '' AND position > ? ORDER BY position LIMIT ?",
             (after, STRANDS_BITE),
         )
         if not rows:

@@ -61,6 +61,6 @@ SCHEMA_3: Final = (
     "ALTER TABLE events ADD COLUMN strands TEXT NOT NULL DEFAULT ''",
     "DROP INDEX events_pending",
     "CREATE INDEX events_waiting ON events (position, name, strands) WHERE acknowledged = 0",
+    "CREATE INDEX events_receipts ON events (strands) WHERE name = 'cart.closed'",
 )
-"""Carts and reviews that an event belongs to, as in ``gateway.strands``; only what waits needs
-them, so that history of before stays without."""
+"""Carts and reviews that an event belongs to, as in ``gateway.strands``."""

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``shelfgate tail``: live events of one or all gateways, from the upstream broker."""
 
+import argparse
+import asyncio
 import json
 import secrets
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
@@ -12,10 +16,53 @@ import msgspec
 
 from drivers.mqtt.client import Message, connect
 from drivers.mqtt.config import MqttConfig, Tls
+from gateway.config import load_store, read_secret
 from gateway.supervise import supervise
 from gateway.tail import readable
 
 FILTER = "shelfgate/v1/+/+/events/#"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument(
+        "--broker", default="127.0.0.1:1883", metavar="HOST:PORT", help="(%(default)s)"
+    )
+    parser.add_argument("--username", help="user name at the broker")
+    parser.add_argument(
+        "--password-file", metavar="FILE", help="file that holds the password alone"
+    )
+    parser.add_argument("--ca", metavar="FILE", help="PEM file of who to trust; turns TLS on")
+    parser.add_argument("--protocol", type=int, choices=(4, 5), default=5, help="4 is MQTT 3.1.1")
+    parser.add_argument("--store", type=Path, metavar="FILE", help="for the names of products")
+    parser.add_argument("--json", action="store_true", help="print each event as JSON")
+
+
+def run_tail(args: argparse.Namespace) -> int:
+    """Run the command; return the exit status."""
+    host, _, port = args.broker.rpartition(":")
+    if not host or not port.isdigit():
+        sys.stderr.write(f"--broker {args.broker}: not HOST:PORT. Give both\n")
+        return 2
+    if args.password_file and not args.username:
+        sys.stderr.write("--username: missing beside --password-file. Give both\n")
+        return 2
+    if args.ca and not Path(args.ca).is_file():
+        sys.stderr.write(f"--ca {args.ca}: no such file. Name a PEM file of authorities\n")
+        return 1
+    products = load_store(args.store).products if args.store else {}
+    names = {gtin: product.name for gtin, product in products.items()}
+    client = tail_client(
+        host,
+        int(port),
+        args.protocol,
+        username=args.username,
+        password=read_secret(args.password_file) if args.password_file else None,
+        ca=args.ca,
+    )
+    with suppress(asyncio.CancelledError):
+        asyncio.run(tail(client, names, as_json=args.json))
+    return 0
 
 
 async def tail(broker: MqttConfig, names: Mapping[str, str], *, as_json: bool) -> None:

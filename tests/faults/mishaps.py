@@ -54,7 +54,7 @@ def _unfair(day: "Day") -> set[str]:
     names = set()
     if day.broker_counts:  # The promise ends at the broker.
         names |= {"broker killed", "integrator restored"}
-    if day.limits.history_rows < 1_000:
+    if day.limits.history_rows < 1_000 or day.limits.bytes_max is not None:
         names.add("integrator restored")  # What it lacks may be kept no longer.
     return names
 

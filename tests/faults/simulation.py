@@ -122,11 +122,12 @@ class Day:
         self.started_since_hurt = True
         self.broker_counts = rng.random() < 0.08
         """Whether the broker's word is enough; then it keeps what it has."""
+        line = random.Random(f"line-{seed}")  # Apart, so that all else of a seed stays.
         self.limits = Limits(
+            bytes_max=line.choice((None, None, None, 80_000)),
             pending_max=rng.choice((1_000_000, 1_000_000, 12, 25)),
             history_rows=rng.choice((1_000_000, 1_000_000, 20)),
         )
-        line = random.Random(f"line-{seed}")  # Apart, so that all else of a seed stays.
         self.settings = Settings(
             gateway=GATEWAY,
             database=str(self.disk.path),
@@ -286,7 +287,7 @@ def _edges(day: Day) -> Iterator[None]:
             (gateway.app, "OsClock", lambda: day.clock),
             (gateway.app, "InstoreDriver", lambda *_a, **_k: _Instore(day)),
             (gateway.app, "SystemRandom", lambda: random.Random(day.rng.getrandbits(64))),
-            (gateway.app, "Limits", lambda **_k: day.limits),
+            (gateway.app, "limits_of", lambda _table: day.limits),
             (gateway.app, "Intake", seen),
             (gateway.app.Daemon, "_listen_to_signals", listen),
             (gateway.database.aiosqlite, "connect", day.disk.connect),

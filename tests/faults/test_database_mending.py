@@ -281,8 +281,9 @@ def test_an_event_that_contradicts_itself_is_left_out_and_named(story, tmp_path,
 
 
 def test_a_damaged_database_of_an_earlier_schema_is_mended_and_migrated(tmp_path):
-    path = tmp_path / "a.db"
     for old in sorted(FOLDER.glob("schema-*.db")):
+        path = tmp_path / old.stem / "a.db"
+        path.parent.mkdir()
         shutil.copyfile(old, path)
         images = take(path)
         lay(spoilt(images, root(images, "sqlite_autoindex_events_1")), path)

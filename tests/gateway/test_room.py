@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where there is too little room: what gives way, in which order, and what is given back."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway import classes, room
+from gateway.database import Batch, Limits, open_database
+from gateway.domain import events
+from gateway.domain.inputs import Stamp
+from gateway.room import Room, Shortage, Size
+from tests.made import closed, lost, picked, rows_waiting, session
+from tests.schema_check import check_event
+
+MB = 2**20
+NOW_NS = 1_795_000_000_000_000_000
+STAMP = Stamp(1, NOW_NS, True, 1, "b")
+
+
+def opened(folder, **limits):
+    return open_database(folder / "a.db", store="store", gateway="gw", limits=Limits(**limits))
+
+
+def batch(*made):
+    return Batch(events=made, online=False, utc_ns=NOW_NS)
+
+
+def renamed(event, name):
+    return msgspec.structs.replace(event, type=f"org.shelfgate.{name}.v1")
+
+
+def file_bytes(folder):
+    return (folder / "a.db").stat().st_size
+
+
+def disk_with(monkeypatch, free_bytes):
+    """Let the file system have so much room, whatever it has."""
+    found = os.statvfs(Path.cwd())
+    fields = [found[0], 1, *found[2:4], free_bytes, *found[5:]]
+    monkeypatch.setattr(os, "statvfs", lambda _path: os.statvfs_result(fields))
+
+
+async def fill(database, count, number=0):
+    """Commit so many events of a kilobyte each; return the next number."""
+    epoch = database.epoch.epoch
+    for start in range(number, number + count, 100):
+        await database.commit(
+            batch(*(lost(epoch, start + nth, reason="x" * 500) for nth in range(100)))
+        )
+    return number + count
+
+
+def test_every_event_has_a_class():
+    named = [name for names in classes.CLASSES.values() for name in names]
+    assert sorted(named) == sorted({one.NAME for one in events.ALL} - {"events.dropped"})
+
+
+def test_classes_give_way_in_order_and_carts_and_reviews_last(tmp_path):
+    async def main():
+        async with await opened(tmp_path, pending_max=12) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            made = [
+                renamed(lost(epoch, 0), "gateway.started"),
+                session(epoch, 1, None, "a"),
+                picked(epoch, 2, "a"),
+                closed(epoch, 3, "a"),
+                session(epoch, 4, None, "b"),
+                picked(epoch, 5, "b"),
+                picked(epoch, 6, "a", "b"),
+                lost(epoch, 7),
+                renamed(lost(epoch, 8), "inputs.dropped"),
+                renamed(lost(epoch, 9), "review.requested"),
+                lost(epoch, 10),
+                renamed(lost(epoch, 11), "plate.noise-changed"),
+            ]
+            await database.commit(batch(*made))
+            gone = []
+            for number in range(12, 22):
+                done = await database.commit(batch(renamed(lost(epoch, number), "cart.adjusted")))
+                data = check_event(done.rows[-1].payload)["data"]
+                reason = data["reason"].rpartition(": ")[2]
+                some = [(int(one["first"]), int(one["last"])) for one in data["ranges"]]
+                gone.append((reason, [one for low, up in some for one in range(low, up + 1)]))
+                assert done.dropped == data["count"] == len(gone[-1][1])
+                assert ", ".join(done.classes) == reason
+            return gone
+
+    # A notice waits as well, so that from the second on two make room for the next.
+    assert asyncio.run(main())[:6] == [
+        ("diagnostics", [8]),
+        ("diagnostics, devices", [7, 11]),
+        ("devices, items", [2, 10]),
+        ("visits", [1, 4]),
+        ("visits", [5, 6]),
+        ("receipts", [3, 9]),
+    ]
+
+
+def test_items_of_an_open_cart_are_kept_longer_than_those_that_a_receipt_contains(tmp_path):
+    async def main():
+        async with await opened(tmp_path, pending_max=4) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            await database.commit(batch(picked(epoch, 0, "open"), picked(epoch, 1, "shut")))
+            await database.commit(batch(picked(epoch, 2, "open", "shut"), picked(epoch, 3, None)))
+            done = await database.commit(batch(closed(epoch, 4, "shut")))
+            assert done.classes == ("items",)
+            return [row.sequence for row in await rows_waiting(database)]
+
+    assert sorted(asyncio.run(main())) == [0, 2, 3, 4, 5]
+
+
+def test_history_gives_way_first_and_the_file_keeps_within_its_limit(tmp_path):
+    async def main():
+        async with await opened(tmp_path, bytes_max=2 * MB) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            number = 0
+            for _ in range(20):
+                number = await fill(database, 300, number)
+                await database.acknowledge(epoch, number - 1)
+                await database.keep_within(STAMP)
+            assert database.shortage == (), "the limit of the history is no trouble"
+            size = await database._read(room.measure())
+            assert size.used_bytes <= 2 * MB
+            assert file_bytes(tmp_path) < 3 * MB
+            return await rows_waiting(database)
+
+    assert asyncio.run(main()) == []
+
+
+def test_what_waits_gives_way_once_no_history_is_left_and_it_is_told(tmp_path):
+    async def main():
+        async with await opened(tmp_path, bytes_max=MB) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            await database.commit(batch(closed(epoch, 10**6, "first")))
+            number = 0
+            for _ in range(30):
+                number = await fill(database, 100, number)
+                await database.keep_within(STAMP)
+            assert database.shortage == ("disk/devices",)
+            size = await database._read(room.measure())
+            assert size.used_bytes < 1.5 * MB
+            rows = await rows_waiting(database, 0, 10_000)
+            assert "cart.closed" in {row.name for row in rows}
+            gone = set()
+            for row in rows:
+                if row.name == "events.dropped":
+                    data = check_event(row.payload)["data"]
+                    assert data["reason"] == "the disk had no more room: devices"
+                    for one in data["ranges"]:
+                        gone |= set(range(int(one["first"]), int(one["last"]) + 1))
+            sequences = {row.sequence for row in rows}
+            assert gone
+            assert gone.isdisjoint(sequences)
+            assert gone | sequences == set(range(max(sequences) + 1)), "every gap is explained"
+            await database.acknowledge(epoch, max(sequences))
+            for _ in range(20):
+                await database.keep_within(STAMP)
+            assert database.shortage == ()
+
+    asyncio.run(main())
+
+
+def test_room_that_is_freed_is_given_back_to_the_card(tmp_path, monkeypatch):
+    async def main():
+        async with await opened(tmp_path, free_bytes_min=10 * MB) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            number = await fill(database, 6_000)
+            await database.acknowledge(epoch, number - 1)
+            disk_with(monkeypatch, 100 * MB)
+            await database.keep_within(STAMP)
+            full = file_bytes(tmp_path)
+            disk_with(monkeypatch, 7 * MB)
+            for _ in range(10):
+                await database.keep_within(STAMP)
+            assert database.shortage == ("disk/history",)
+            await database.close()
+            return full, file_bytes(tmp_path)
+
+    full, left = asyncio.run(main())
+    assert full > 6 * MB
+    assert left < full - 3 * MB
+
+
+@pytest.mark.parametrize(
+    ("bytes_max", "free_min", "free", "limit"),
+    [
+        (None, 0, 0, None),
+        (50, 0, 0, 50),
+        (None, 30, 100, 110),
+        (50, 30, 100, 50),
+        (200, 30, 10, 20),
+        (200, 300, 10, 0),
+    ],
+)
+def test_the_limit_is_the_smaller_of_the_settings_and_the_cards(bytes_max, free_min, free, limit):
+    size = Size(4, 1, 10)
+    assert Room(bytes_max=bytes_max, free_bytes_min=free_min).limit_bytes(size, free) == limit
+
+
+@pytest.mark.parametrize(
+    ("pages", "free", "limit", "given"),
+    [
+        (100, 50, None, 0),
+        (40_000, 10_000, None, 0),
+        (40_000, 10_100, None, 100),
+        (40_000, 30_000, None, room.GIVE_BACK),
+        (100, 50, 4096 * 90, 10),
+        (100, 5, 4096 * 90, 5),
+    ],
+)
+def test_a_file_gives_back_what_is_too_much(pages, free, limit, given):
+    assert room.to_give_back(Size(pages, free, 4096), limit) == given
+
+
+def test_steps_are_told_once_and_end_when_there_is_room_again(caplog):
+    caplog.set_level("INFO")
+    one = Shortage()
+    one.measured(100, 90, trimmed=True)
+    one.gave_up(("diagnostics",), crowded=False)
+    one.gave_up(("diagnostics", "devices"), crowded=False)
+    assert one.parts == ("disk/history", "disk/diagnostics", "disk/devices")
+    assert one.short_bytes == 10
+    one.measured(89, 90, trimmed=False)
+    assert one.parts, "not yet: it would begin again at once"
+    one.measured(80, 90, trimmed=False)
+    assert one.parts == ()
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
+    assert caplog.records[-1].message == "There is room again for events"
