@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import Any, Final, Literal, NoReturn, Protocol, TypeVar, cast
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -144,7 +145,7 @@ class Connection:
             )
         properties = None
         if self._config.protocol == 5:
-            properties = _publish_properties(content_type, expiry_s, user_properties)
+            properties = _publish_properties(content_type, expiry_s, tuple(user_properties))
         info = self._client.publish(topic, payload, qos, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._lost("the connection closed")
@@ -465,9 +466,14 @@ async def connect(
         await connection.close()
 
 
+@lru_cache(maxsize=64)
 def _publish_properties(
-    content_type: str | None, expiry_s: int | None, user_properties: Sequence[tuple[str, str]]
+    content_type: str | None, expiry_s: int | None, user_properties: tuple[tuple[str, str], ...]
 ) -> Properties | None:
+    """Return them as paho wants them. It only reads them; made anew for each event they cost most.
+
+    Most messages have the same ones as those before.
+    """
     if content_type is None and expiry_s is None and not user_properties:
         return None
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho leaves it untyped.

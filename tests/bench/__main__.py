@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import measures, serial
+from tests.bench import draining, measures, serial
 from tests.vision_bench import beside
 
 RESULTS = Path("build/bench.json")
@@ -52,6 +52,7 @@ def rows(results):
         ),
         ("... 99 % of its steps (for information)", results["busy"]["p99_ms"], "ms", "", 0),
         ("entry token, CPU time of 99 %, at most", results["entry"]["p99_ms"], "ms", "<=", 50),
+        *draining.rows(results["draining"]),
         *beside.rows(results["vision"]),
     ]
 
@@ -75,6 +76,8 @@ def table(results):
         "",
     ]
     lines += [beside.line(*row) for row in rows(results)]
+    if "skipped" in results["draining"]:
+        lines.append(f"draining a backlog: not measured: {results['draining']['skipped']}")
     if "skipped" in results["vision"]:
         lines.append(f"vision beside the plain way: not measured: {results['vision']['skipped']}")
     return "\n".join(lines)
@@ -89,6 +92,8 @@ def measure(
     starts,
     journal=False,
     vision=True,
+    backlog=20_000,
+    drains=5,
     say=lambda _text: None,
     **store_options,
 ):
@@ -106,6 +111,11 @@ def measure(
             "real_time",
             live_s + 10,
             lambda at: measures.real_time(at, live_s, journal=journal, **store),
+        ),
+        (
+            "draining",
+            drains * backlog / 1_500,
+            lambda at: draining.measure(at, backlog, drains),
         ),
         ("vision", 270 * vision, beside.measure if vision else lambda _: LEFT_OUT),
     ):

@@ -29,6 +29,8 @@ def test_the_short_form_measures_everything(tmp_path):
         shoppers=3,
         journal=True,
         vision=False,
+        backlog=300,
+        drains=1,
     )
     json.dumps(results)
     live = results["real_time"]

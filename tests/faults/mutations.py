@@ -109,13 +109,13 @@ def _trim_what_waits(_days: list[Day]) -> Broken:
 def _drop_silently(_days: list[Day]) -> Broken:
     """What is too much is deleted, and no event says so."""
 
-    def broken(_source: Any, _epoch: str, _batch: Any, _last: int, most: int) -> Any:
+    def broken(_source: Any, _epoch: str, _batch: Any, _last: int, need: Any) -> Any:
         yield Statement(
             "DELETE FROM events WHERE position IN (SELECT position FROM events"
             " WHERE acknowledged = 0 ORDER BY position DESC LIMIT -1 OFFSET ?)",
-            (most,),
+            (need.pending_max,),
         )
-        return [], 0
+        return [], 0, ()
 
     return patch.object(giving_up, "_make_room", broken)
 
