@@ -345,8 +345,8 @@ def _schemas() -> Json:
     _, parts = _components([*payloads, *COMMANDS.values(), *events.ALL], _REF)
     command_id = {"type": "string", "pattern": f"^{COMMAND_ID}$"}
     parts[upstream_desk.ReplyMessage.__name__]["properties"]["id"] = command_id
-    for command in COMMANDS.values():
-        schema = parts[command.__name__]
+    for command in {command.__name__ for command in COMMANDS.values()}:  # Two may be made alike.
+        schema = parts[command]
         schema["properties"]["id"] = {
             **command_id,
             "description": "Names the command; a repeat is answered and not done again.",

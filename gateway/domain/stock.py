@@ -40,7 +40,7 @@ WORTH_MAX: Final = 4.0
 """What a facing's count says at most of an explanation, as a logarithm."""
 
 
-Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Stock(msgspec.Struct, frozen=True):
