@@ -118,11 +118,13 @@ class Pace:
 
     Attributes:
         fps_max: Detections a second that are wanted.
+        more_threads: Whether the model could have more threads on this machine.
         slow: Whether there are fewer.
     """
 
     camera: str
     fps_max: float
+    more_threads: bool = True
     slow: bool = False
     _took_s: deque[float] = field(default_factory=lambda: deque(maxlen=TIMES))
     _next_s: float = 0.0
@@ -157,11 +159,12 @@ class Pace:
         if late:
             log.warning(
                 "camera %s: the model takes %.0f ms, so it looks %.1f times a second, not %g. "
-                "Use a smaller model or more threads, or lower fps_max",
+                "Use a smaller model%s, or lower fps_max",
                 self.camera,
                 1e3 * self.takes_s,
                 self.fps,
                 self.fps_max,
+                " or more threads" if self.more_threads else "",
             )
         else:
             log.info("camera %s: it looks %g times a second again", self.camera, self.fps_max)

@@ -25,6 +25,7 @@ from vision.capture import Capture, Counts, Frame
 from vision.codes import CodeReader, CodeScanner, CodesConfig, check_region
 from vision.detectors import Detector, Kind, ModelError
 from vision.detectors.guard import build_guarded
+from vision.detectors.network import threads_used
 from vision.framing import Framing, Polygon
 from vision.gate import MotionGate, Pace
 from vision.geometry import ShelfFront
@@ -160,7 +161,8 @@ class Worker:
         self._placer = _placer(config)
         config.framing.check()
         self._gate = MotionGate()
-        self._pace = Pace(config.camera, config.fps_max)
+        more_threads = threads_used(config.threads + 1) > threads_used(config.threads)
+        self._pace = Pace(config.camera, config.fps_max, more_threads)
         self._recall = Recall()
         self._requests: asyncio.Queue[tuple[LookRequest, int]] = asyncio.Queue(LOOKS_MAX)
         self._fresh = asyncio.Event()
@@ -215,6 +217,13 @@ class Worker:
                 detector = (await calls.timed(detector_of, self.config))[0]
             appearance, _ = await calls.timed(_appearance, self.config)
             seeing = Seeing(detector, appearance, self._placer, self._gate, self._recall)
+            log.info(
+                "camera %s: looks up to %g times a second, with %s in %s",
+                self.config.camera,
+                self.config.fps_max,
+                Path(self.config.model).name,
+                self.config.detector,
+            )
             await self.announce()
             with self._capture(loop) as capture:
                 await self._watch(capture, seeing, calls, stop)

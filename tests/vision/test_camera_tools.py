@@ -2,6 +2,7 @@
 """Looking at cameras: devices of a machine, feeds, pictures, the live page."""
 
 import contextlib
+import dataclasses
 import http.client
 import socket
 import threading
@@ -10,10 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
+from gateway.camera_view import annotated
 from vision.camera_tools.devices import find_devices
 from vision.camera_tools.feed import CameraError, Feed, measure, read_frames, write_picture
 from vision.camera_tools.live import VIEWERS_MAX, PageServer, Screen
+from vision.detectors import Detections
 from vision.film import Film, blank
+from vision.framing import Framing
+from vision.geometry import Camera
+from vision.overlay import Overlay
+from vision.placing import Placer
 
 
 @pytest.fixture
@@ -163,3 +170,35 @@ def test_bytes_that_are_no_request_harm_nobody():
         link, answer = asked(port, "/")
         assert answer.status == 200
         link.close()
+
+
+def test_the_page_shows_what_crop_and_mask_leave_and_who_is_found_there():
+    class Finder:
+        def detect(self, frame):
+            self.frame = frame
+            found = Detections.empty()
+            return dataclasses.replace(
+                found,
+                boxes_xyxy=np.array([[10.0, 20.0, 60.0, 90.0]]),
+                scores=np.ones(1),
+                head_px=np.full((1, 2), 30.0),
+                head_scores=np.ones(1),
+                feet_px=np.full((1, 2), 40.0),
+                feet_scores=np.ones(1),
+                wrists_px=np.full((1, 2, 2), np.nan),
+                wrist_scores=np.zeros((1, 2)),
+            )
+
+    size, finder = (512, 384), Finder()
+    camera = Camera.overhead((0.0, 0.0, 3200.0), 341.3, size)
+    mask = ((200.0, 200.0), (250.0, 200.0), (250.0, 250.0), (200.0, 250.0))
+    framing = Framing(size, None, (100, 100, 300, 200), (mask,))
+    overlay = Overlay(camera, size, (), (0.0, 0.0, 0.0, 0.0))
+    frame = np.full((384, 512, 3), 77, dtype=np.uint8)
+    shown = annotated(framing, finder, Placer(camera, size), overlay, frame, rate=10.0)
+    assert finder.frame.shape == (200, 300, 3)
+    assert (frame == 77).all(), "the camera's own frame is not drawn on"
+    assert (shown[350, 50:] == 0).all()
+    assert (shown[225, 225] == 0).all()
+    assert (shown[280, 390] == 77).all()
+    assert (shown[150, 110] != 77).any(), "the box's left side, in the whole picture's pixels"

@@ -60,11 +60,13 @@ def test_a_runtime_that_ends_its_process_is_found_out_in_another(monkeypatch):
 
     def died(job):
         tried.append((job.kind, job.model, job.input_px))
-        return Outcome(error="opencv ended with status -8 (no word)")
+        return Outcome(error=f"{job.model}: opencv ended with status -8 (no word). Use another")
 
     monkeypatch.setattr(guard, "run", died)
     options = {"hands": FIXTURE / "hands.onnx", "threads": 1, "input_px": 256}
-    with pytest.raises(ModelError, match=r"people.onnx: opencv ended with status -8.*\. Use the"):
+    with pytest.raises(
+        ModelError, match=r"people.onnx: opencv ended with status -8.*\. Use another"
+    ):
         build_guarded("opencv", PEOPLE, **options)
     assert tried == [("opencv", str(PEOPLE), 256)]
     build_guarded("onnxruntime", PEOPLE, **options)

@@ -132,6 +132,17 @@ def test_a_machine_that_is_too_slow_looks_more_rarely_and_says_so_once(caplog):
     assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"]
 
 
+@pytest.mark.parametrize(
+    ("more", "remedy"),
+    [(True, "Use a smaller model or more threads, or"), (False, "Use a smaller model, or lower")],
+)
+def test_more_threads_are_advised_only_where_there_are_more(more, remedy, caplog):
+    pace = Pace("over", 10.0, more)
+    for _ in range(3 * SLOW_AFTER):
+        pace.done(0.2)
+    assert remedy in caplog.text
+
+
 @pytest.mark.parametrize("slow", [{0: 3.0}, {50: 2.0}, {50: 10.0}, {50: 2.0, 51: 2.0}])
 def test_a_slow_detection_makes_the_next_ones_no_rarer(slow, caplog):
     pace, now_s, waited_s = Pace("over", 10.0), 0.0, []

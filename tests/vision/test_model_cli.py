@@ -85,6 +85,36 @@ def test_a_model_with_other_outputs_is_told_by_each_runtime(capsys, tmp_path):
     assert "Use YOLO v8, 11 or 26" in out
 
 
+@pytest.mark.parametrize(
+    ("node", "problem"),
+    [
+        (("Blub", ["images"]), "no ONNX model ("),
+        (("Add", ["images", "nowhere"]), "no ONNX model (Node input 'nowhere' is not a graph"),
+        (("Reshape", ["images", "shape"]), "cannot be run (The input tensor cannot be reshaped"),
+    ],
+)
+def test_what_a_runtime_says_is_told_without_its_codes(node, problem, capsys, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra ultralytics)")
+    helper, types = onnx.helper, onnx.TensorProto
+    graph = helper.make_graph(
+        [helper.make_node(*node, ["out"])],
+        "broken",
+        [helper.make_tensor_value_info("images", types.FLOAT, [1, 3, 64, 64])],
+        [helper.make_tensor_value_info("out", types.FLOAT, None)],
+        [helper.make_tensor("shape", types.INT64, [2], [7, 11])],
+    )
+    path = tmp_path / "broken.onnx"
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
+    status, out, _ = answer(capsys, "model", "check", path, "--runtimes", "onnxruntime")
+    assert status == 1
+    told = out.splitlines()[-1].removeprefix(f"cannot be used: {path}: ")
+    assert told.startswith(problem)
+    assert told.endswith("). Export it again")
+    for own in ("[ONNXRuntimeError]", "failed:", ".h:", ".)"):
+        assert own not in told
+
+
 def test_bench_measures_runtimes_and_recommends_one(capsys):
     few = ["--frames", "12", "--seconds", "2"]
     status, out, _ = answer(capsys, "model", "bench", PEOPLE, "--json", *few, *QUICK)
@@ -135,7 +165,10 @@ def test_a_runtime_that_crashes_takes_nothing_with_it(monkeypatch, tmp_path):
     crash.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(crash))
     outcome = measure.run(Job(kind="opencv", model=str(PEOPLE)))
-    assert outcome.error == "opencv ended with status -11 (no memory)"
+    assert outcome.error == (
+        f"{PEOPLE}: opencv ended with status -11 (no memory). "
+        "Use another detector, or export it again"
+    )
 
 
 def row(runtime, size_px, cpu_ms, memory_mb=100.0):

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import math
 import queue
 import time
@@ -131,7 +132,9 @@ async def feed(broker, frames, count):
 
 
 @pytest.mark.parametrize("size_wh", [(512, 384), (1024, 768)])
-def test_people_are_published_by_the_contract(size_wh):
+def test_people_are_published_by_the_contract(size_wh, caplog):
+    caplog.set_level(logging.INFO, logger="vision.worker")
+
     async def main():
         broker, frames = Broker(), Frames(size_wh)
         worker = Worker(
@@ -145,6 +148,8 @@ def test_people_are_published_by_the_contract(size_wh):
         return worker, broker
 
     worker, broker = asyncio.run(main())
+    told = "camera cam1: looks up to 1000 times a second, with people.onnx in onnxruntime"
+    assert caplog.text.count(told) == 1
     assert len(worker.boot) == 16
     assert int(worker.boot, 16) >= 0
     messages = broker.of("people")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from vision.detectors import Detections, Detector, Kind, ModelError, RuntimeMissingError, build
 from vision.detectors.measure import Job, run
+from vision.detectors.network import problem_of
 from vision.rendering import Image
 
 TRIED_FIRST: tuple[Kind, ...] = ("opencv",)
 """Runtimes that were seen to end the process on a file that they can load."""
-LETTERS_MAX = 200
 
 
 class Guarded:
@@ -33,11 +33,11 @@ class Guarded:
         except ModelError:
             raise
         except Exception as error:  # runtimes' errors have no common base but this
-            problem = " ".join(str(error).split())[:LETTERS_MAX]
             height, width = frame.shape[:2]
             raise ModelError(
                 f"{self._model}: {self._kind} failed on a frame of {width} x {height} "
-                f"({type(error).__name__}: {problem}). Use another detector, or export it again"
+                f"({type(error).__name__}: {problem_of(error)}). "
+                "Use another detector, or export it again"
             ) from error
 
 
@@ -67,8 +67,4 @@ def _try_out(job: Job) -> None:
         return
     if tried.missing:
         raise RuntimeMissingError(tried.error)
-    if job.model in tried.error:
-        raise ModelError(tried.error)
-    raise ModelError(
-        f"{job.model}: {tried.error.rstrip('.')}. Use the detector onnxruntime, or export it again"
-    )
+    raise ModelError(tried.error)

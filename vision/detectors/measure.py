@@ -106,12 +106,17 @@ def run(job: Job) -> Outcome:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Outcome(error=f"{job.kind} had not ended after {PATIENCE_S:.0f} s")
+        return Outcome(error=_failed(job, f"had not ended after {PATIENCE_S:.0f} s"))
     try:
         return msgspec.json.decode(done.stdout, type=Outcome)
     except msgspec.DecodeError:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
-        return Outcome(error=f"{job.kind} ended with status {done.returncode} ({last[0][:200]})")
+        word = last[0][:200].rstrip(".")
+        return Outcome(error=_failed(job, f"ended with status {done.returncode} ({word})"))
+
+
+def _failed(job: Job, how: str) -> str:
+    return f"{job.model}: {job.kind} {how}. Use another detector, or export it again"
 
 
 def carry_out(job: Job) -> Outcome:

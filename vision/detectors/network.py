@@ -2,6 +2,7 @@
 """What a runtime is to the rest: a file that was loaded, and a call from pixels to numbers."""
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,13 @@ from vision.detectors.told import NOTHING, Told
 FloatImage = npt.NDArray[np.float32]
 Shape = tuple[int | None, ...]
 TELEMETRY = "openvino_telemetry"
+PROBLEM_LETTERS_MAX = 200
+_NOT_SAID = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .* failed:(Invalid model\. )?"
+    r"|Fatal error: |Non-zero status code .* Status Message: (\S+:\d+ .* was false\. )?"
+    r"|\[enforce fail at [^]]*\] \. "
+)
+"""Codes and names of their own, the file's name and places in sources, by which runtimes begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,12 @@ def forbid_telemetry() -> None:
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     sys.modules.setdefault(TELEMETRY, None)  # type: ignore[arg-type]  # None forbids the import
+
+
+def problem_of(error: Exception) -> str:
+    """Return what a runtime says went wrong in one line of few words, without a full stop."""
+    said = _NOT_SAID.sub("", " ".join(str(error).split())).strip(" .")
+    return said[:PROBLEM_LETTERS_MAX] or type(error).__name__
 
 
 def threads_used(asked: int) -> int:

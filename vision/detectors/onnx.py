@@ -8,7 +8,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from vision.detectors import ModelError
-from vision.detectors.network import FloatImage, Form
+from vision.detectors.network import FloatImage, Form, problem_of
 from vision.detectors.told import told_by
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -29,7 +29,7 @@ def open_session(path: Path, threads: int) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common base but this
-        raise ModelError(f"{path}: no ONNX model ({error}). Export it again") from error
+        raise ModelError(f"{path}: no ONNX model ({problem_of(error)}). Export it again") from error
 
 
 class OnnxNetwork:
@@ -57,5 +57,7 @@ class OnnxNetwork:
         try:
             outputs = self._session.run(None, {self._name: pixels.astype(self._type, copy=False)})
         except Exception as error:  # as above
-            raise ModelError(f"{self._path}: cannot be run ({error}). Export it again") from error
+            raise ModelError(
+                f"{self._path}: cannot be run ({problem_of(error)}). Export it again"
+            ) from error
         return [np.asarray(output, dtype=np.float32) for output in outputs]

@@ -116,5 +116,5 @@ def _shape(partial: ov.PartialShape) -> Shape:
 
 def _first(error: Exception) -> str:
     """Return the last line of OpenVINO's message: those before it are places in its source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip(" -.") for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__
