@@ -12,13 +12,13 @@ Units: store millimetres, z up; pixels as in :mod:`vision.geometry`; colours are
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vision.bending import Bending
 from vision.figure import (
     HEAD_RADIUS_MM,
     Body,
@@ -30,7 +30,6 @@ from vision.figure import (
 )
 from vision.flats import Flat, Image, paint_flat
 from vision.geometry import Camera, FloatArray
-from vision.lens import Distortion, straighten
 
 __all__ = [
     "Body",
@@ -56,8 +55,6 @@ PRESENT_PIXELS_MIN = 500
 """... and no fewer than this many of its pixels are seen."""
 PRESENT_SHARE_MIN = 0.25
 """A body counts as present when the box around what is seen is at least this share of its whole."""
-LENS_CANVAS_MAX = 4.0
-"""What a lens would show beyond so many times the image's size stays black."""
 _GRAIN_MEAN = np.array([8.0, 8.0, 8.0, 0.0])
 FAR_PX = 20_000.0
 """Drawing coordinates are cut here, far outside any image, to stay within OpenCV's range."""
@@ -161,7 +158,7 @@ class Renderer:
     def __init__(self, camera: Camera, scene: Scene) -> None:
         self.camera = camera
         self.scene = scene
-        self._bending = _bending(camera)
+        self._bending = Bending.of(camera)
         self._eye = camera if self._bending is None else self._bending.eye
         """The pinhole that parts are painted for, in front of the lens."""
         fixtures = [part for gondola in scene.gondolas for part in self._gondola(gondola)]
@@ -262,8 +259,10 @@ class Renderer:
         lows, highs = [], []
         for part in self._body(body, 0):
             margin = part.size_px if part.kind == "disc" else part.size_px / 2
-            lows.append(part.points_px.min(axis=0) - margin)
-            highs.append(part.points_px.max(axis=0) + margin)
+            ends = [part.points_px.min(axis=0) - margin, part.points_px.max(axis=0) + margin]
+            points = np.array(ends) if self._bending is None else self._bending.shown(*ends)
+            lows.append(points.min(axis=0))
+            highs.append(points.max(axis=0))
         return float(np.prod(np.max(highs, axis=0) - np.min(lows, axis=0)))
 
     def _body(self, body: Body, index: int) -> list[_Part]:
@@ -350,54 +349,6 @@ class Renderer:
         y, x = (int(offset) for offset in rng.integers(0, 64, 2))
         tile = self._noise[y : y + height, x : x + width]
         return np.asarray(cv2.subtract(cv2.add(image, tile), _GRAIN_MEAN), dtype=np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bending:
-    """What a lens does to a pinhole's picture.
-
-    Attributes:
-        eye: The pinhole, whose picture is as much larger as the lens needs.
-        map_x: ``(h, w)`` where each pixel is in that picture.
-        map_y: Likewise.
-    """
-
-    eye: Camera
-    map_x: npt.NDArray[np.float32]
-    map_y: npt.NDArray[np.float32]
-
-    def bent(self, image: Image, interpolation: int) -> Image:
-        """Return the picture through the lens; black where the lens shows nothing."""
-        return np.asarray(cv2.remap(image, self.map_x, self.map_y, interpolation), dtype=np.uint8)
-
-
-def _bending(camera: Camera) -> _Bending | None:
-    """Return what the camera's lens does; None for a pinhole."""
-    if not any(camera.distortion):
-        return None
-    focal, centre = np.diag(camera.intrinsics)[:2], camera.intrinsics[:2, 2]
-    optics = (float(focal[0]), float(focal[1])), (float(centre[0]), float(centre[1]))
-    straight = _straight(camera.size_wh, *optics, camera.distortion)
-    half = np.array(camera.size_wh) / 2
-    away = float(np.nanmax(np.abs(straight * focal) / half))
-    eye = camera.pinhole(float(np.clip(1.05 * away, 1.0, LENS_CANVAS_MAX)))
-    places = straight * focal + eye.intrinsics[:2, 2]
-    maps = np.where(np.isfinite(places), places, -1e4).astype(np.float32)
-    return _Bending(eye, maps[:, :, 0].copy(), maps[:, :, 1].copy())
-
-
-@lru_cache(maxsize=4)
-def _straight(
-    size_wh: tuple[int, int],
-    focal_px: tuple[float, float],
-    centre_px: tuple[float, float],
-    distortion: Distortion,
-) -> FloatArray:
-    """Return ``(h, w, 2)`` where each pixel looks, one unit before the lens."""
-    width, height = size_wh
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
-    flat = np.asarray((grid - centre_px) / focal_px, dtype=np.float64)
-    return straighten(flat, distortion).reshape(height, width, 2)
 
 
 def _flat_part(flat: Flat) -> _Part:

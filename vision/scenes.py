@@ -2,10 +2,12 @@
 """Random scenes and bodies: what the small model is trained on and measured with.
 
 The range covers what the simulator shows: any floor place in view, hands at rest, swinging,
-crossed or reaching to a shelf at several heights, with and without something in them.
+crossed or reaching to a shelf at several heights, with and without something in them. Busy
+pictures are what a store's cameras show at a bad hour: through wide lenses, people side by side,
+before one another, and at the picture's edge.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +20,12 @@ from vision.rendering import Gondola, Image, Labels, Plate, Renderer, Scene
 SIZE_WH = (512, 384)
 REACH_MM = 700.0
 BODIES_MAX = 5
+BESIDE_SHARE = 0.6
+"""Of the bodies in a busy picture that come after another: how many stand close to one."""
+BESIDE_MM = (440.0, 800.0)
+BARREL = (-0.22, 0.05, 0.0006, -0.0004, -0.004)
+"""What a usual wide lens bends, as :mod:`vision.lens` has it; busy pictures take it times up to"""
+BARREL_MAX = 1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +52,21 @@ def demo_scene() -> Scene:
     return Scene(gondolas, plates)
 
 
-def pictures(seed: int, count: int, *, per_scene: int = 5) -> Iterator[Picture]:
-    """Yield random labelled pictures of 512 by 384 pixels; the seed decides all of them."""
+def pictures(seed: int, count: int, *, per_scene: int = 5, busy: bool = False) -> Iterator[Picture]:
+    """Yield random labelled pictures of 512 by 384 pixels; the seed decides all of them.
+
+    Args:
+        seed: Of everything.
+        count: How many.
+        per_scene: How many of one camera and scene.
+        busy: Through wide lenses, most people close to somebody.
+    """
     rng = np.random.default_rng(seed)
     made = 0
     while made < count:
-        renderer = Renderer(random_camera(rng), random_scene(rng))
+        renderer = Renderer(wide_camera(rng) if busy else random_camera(rng), random_scene(rng))
         for _ in range(min(per_scene, count - made)):
-            bodies = random_bodies(rng, renderer)
+            bodies = random_bodies(rng, renderer, beside=BESIDE_SHARE if busy else 0.0)
             image = renderer.render(bodies, rng)
             yield Picture(degrade(image, rng), renderer.labels(bodies))
             made += 1
@@ -67,6 +82,18 @@ def random_camera(rng: np.random.Generator) -> Camera:
     place = (float(rng.uniform(-300, 300)), float(rng.uniform(-300, 300)), float(height))
     return Camera.overhead(
         place, float(focal), SIZE_WH, tilt_rad=(float(tilt[0]), float(tilt[1])), yaw_rad=float(yaw)
+    )
+
+
+def wide_camera(rng: np.random.Generator) -> Camera:
+    """Return a camera with a wide lens, 2.7 to 3.6 m up, level: its lens is its only bend."""
+    height, half_width = rng.uniform(2700, 3600), rng.uniform(0.68, 1.3)
+    place = (float(rng.uniform(-900, 900)), float(rng.uniform(-300, 300)), float(height))
+    barrel = rng.uniform(0.0, BARREL_MAX) * np.array(BARREL)
+    focal = SIZE_WH[0] / 2 / half_width
+    yaw = np.radians(rng.normal(0.0, 4.0))
+    return Camera.overhead(
+        place, float(focal), SIZE_WH, yaw_rad=float(yaw), distortion=tuple(map(float, barrel))
     )
 
 
@@ -125,19 +152,23 @@ def product_colour(rng: np.random.Generator) -> Colour:
     return blue, green, red
 
 
-def random_bodies(rng: np.random.Generator, renderer: Renderer) -> list[Body]:
-    """Return up to five bodies in view that do not stand in one another or in a gondola."""
-    floor_view = renderer.camera.view()
-    width, height = renderer.camera.size_wh
+def random_bodies(
+    rng: np.random.Generator, renderer: Renderer, *, beside: float = 0.0
+) -> list[Body]:
+    """Return up to five bodies in view that do not stand in one another or in a gondola.
+
+    Args:
+        rng: Decides.
+        renderer: Of the picture.
+        beside: Which share of those after the first stands close to somebody.
+    """
     bodies: list[Body] = []
     wanted = int(rng.choice([0, 1, 2, 3, 4, BODIES_MAX], p=[0.04, 0.24, 0.28, 0.22, 0.14, 0.08]))
     for _ in range(wanted * 6):
         if len(bodies) == wanted:
             break
-        # A point of the body between feet and chest is in view, so that most of it is.
-        pixel = (rng.uniform(0, width), rng.uniform(0, height))
-        [spot] = floor_view.at_height(pixel, float(rng.choice([100.0, 600.0, 1100.0])))
-        place = (float(spot[0]), float(spot[1]))
+        close = beside > 0.0 and bodies and rng.random() < beside
+        place = _place_beside(rng, bodies) if close else _place_in_view(rng, renderer.camera)
         blocked = any(_inside(place, gondola.box_mm, 130) for gondola in renderer.scene.gondolas)
         crowded = any(
             np.hypot(place[0] - other.floor_mm[0], place[1] - other.floor_mm[1]) < 430
@@ -146,6 +177,21 @@ def random_bodies(rng: np.random.Generator, renderer: Renderer) -> list[Body]:
         if not (blocked or crowded):
             bodies.append(random_body(rng, place, renderer.scene))
     return bodies
+
+
+def _place_in_view(rng: np.random.Generator, camera: Camera) -> tuple[float, float]:
+    """Return a floor place of which a point between feet and chest is in view: most of a body."""
+    width, height = camera.size_wh
+    pixel = (rng.uniform(0, width), rng.uniform(0, height))
+    [spot] = camera.at_height(pixel, float(rng.choice([100.0, 600.0, 1100.0])))
+    return float(spot[0]), float(spot[1])
+
+
+def _place_beside(rng: np.random.Generator, bodies: Sequence[Body]) -> tuple[float, float]:
+    """Return a floor place close to one of the bodies."""
+    other = bodies[int(rng.integers(len(bodies)))].floor_mm
+    angle, away = rng.uniform(-np.pi, np.pi), rng.uniform(*BESIDE_MM)
+    return float(other[0] + away * np.cos(angle)), float(other[1] + away * np.sin(angle))
 
 
 def random_body(rng: np.random.Generator, floor_mm: tuple[float, float], scene: Scene) -> Body:

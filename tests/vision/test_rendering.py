@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from vision.figure import Body, look_of, resting_wrists
+from vision.geometry import Camera
 from vision.rendering import Renderer, Scene
-from vision.scenes import demo_camera, demo_scene, pictures
+from vision.scenes import BARREL, BESIDE_MM, SIZE_WH, demo_camera, demo_scene, pictures
 
 
 def standing(x=0.0, y=0.0, **changes):
@@ -64,3 +65,33 @@ def test_a_seed_decides_pictures():
         assert (one.image == two.image).all()
         assert (one.labels.wrists_px == two.labels.wrists_px).all()
     assert any((one.image != two.image).any() for one, two in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("x", [-2400.0, -1800.0, 0.0, 1800.0, 2400.0])
+def test_who_stands_whole_at_the_edge_of_a_wide_lens_is_whole(x):
+    camera = Camera.overhead((0.0, 0.0, 3200.0), 215.0, SIZE_WH, distortion=BARREL)
+    labels = Renderer(camera, Scene()).labels([standing(x=x)])
+    assert (labels.boxes_xyxy > 0).all()
+    assert (labels.boxes_xyxy[0, 2:] < SIZE_WH).all()
+    assert 0.8 < labels.share[0] <= 1.0
+
+
+def test_who_stands_half_out_of_a_wide_lens_has_that_share():
+    camera = Camera.overhead((0.0, 0.0, 3200.0), 260.0, SIZE_WH, distortion=BARREL)
+    labels = Renderer(camera, Scene()).labels([standing(x=x) for x in (-2600.0, -3300.0)])
+    assert 0.3 < labels.share[0] < 0.8
+    assert labels.share[1] < 0.25
+
+
+def test_in_busy_pictures_most_stand_close_to_somebody():
+    close = []
+    for busy in (False, True):
+        found = list(pictures(6, 30, busy=busy))
+        gaps = []
+        for feet in (picture.labels.feet_px for picture in found):
+            apart = np.hypot(*(feet[:, None] - feet[None]).transpose(2, 0, 1))
+            gaps += (apart + 1e6 * np.eye(len(feet))).min(axis=1).tolist() if len(feet) > 1 else []
+        # Wide lenses show BESIDE_MM at most about so large.
+        close.append(np.mean(np.array(gaps) < 0.12 * BESIDE_MM[1]))
+    assert close[0] < 0.3
+    assert close[1] > 0.6

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vision.detectors import ModelError
 from vision.rendering import Renderer
 from vision.scenes import SIZE_WH, demo_camera, demo_scene, pictures
 from vision.yolo import cli
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra ultralytics)")
 pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+
+PEOPLE = Path(__file__).parents[2] / "fixtures" / "model" / "people.onnx"
 
 
 def test_labels_are_in_ultralytics_pose_format():
@@ -78,6 +81,27 @@ def test_the_hands_net_learns_and_exports(tmp_path):
     assert np.allclose(given, wanted, atol=0.02)  # weights are stored in 16 bits
 
 
+def test_an_export_becomes_weights_to_train_on_that_do_the_same(tmp_path):
+    from vision.detectors.onnx import OnnxNetwork
+    from vision.yolo.dataset import small_picture
+    from vision.yolo.resume import restore
+    from vision.yolo.runtime import prepare, yolo
+    from vision.yolo.train import ARCHITECTURE
+
+    prepare(1)
+    (tmp_path / "yolo11n-pose.yaml").write_bytes(ARCHITECTURE.read_bytes())
+    model = yolo(tmp_path / "yolo11n-pose.yaml").model
+    restore(model, PEOPLE)
+    picture = small_picture(next(iter(pictures(77, 1))).image)
+    pixels = (picture[..., ::-1].transpose(2, 0, 1)[None] / 255).astype(np.float32)
+    [wanted] = OnnxNetwork(PEOPLE, 1).run(pixels)
+    with torch.no_grad():
+        given = model(torch.from_numpy(pixels))[0].numpy()
+    assert np.allclose(given, wanted, atol=1e-2)
+    with pytest.raises(ModelError, match=r"hands.onnx: its weights fit no network .*Give"):
+        restore(model, PEOPLE.with_name("hands.onnx"))
+
+
 def test_torchvision_gets_an_nms_where_its_own_does_not_load():
     # In a process of its own: it registers operators, which last.
     program = (
@@ -131,8 +155,7 @@ def test_export_without_training_says_what_to_do(tmp_path, capsys):
 def test_the_ultralytics_detector_sees_what_the_onnx_one_sees():
     from vision.detectors import build
 
-    model = Path(__file__).parents[2] / "fixtures" / "model" / "people.onnx"
-    theirs, ours = build("ultralytics", model), build("onnxruntime", model)
+    theirs, ours = build("ultralytics", PEOPLE), build("onnxruntime", PEOPLE)
     empty = Renderer(demo_camera(), demo_scene()).render([])
     count = 0
     for picture in pictures(8, 4):

@@ -79,7 +79,11 @@ def _add_train(commands: "argparse._SubParsersAction[Any]") -> None:
     train.add_argument("--pictures", type=int, default=PICTURES, help="to render")
     train.add_argument("--people-epochs", type=int, default=PEOPLE_EPOCHS)
     train.add_argument(
-        "--people-from", type=Path, help="weights to go on from, at half the rate; else from none"
+        "--people-from",
+        type=Path,
+        metavar="FILE",
+        help="weights to go on from, at half the rate: of ultralytics (.pt), or an ONNX file of "
+        "the small model; else from none",
     )
     train.add_argument(
         "--size", type=int, default=SIZE_PX, metavar="PX", help="longer side of the model's input"
@@ -140,16 +144,20 @@ def run_train(options: argparse.Namespace) -> int:
         counts = {"train": options.pictures, "val": max(options.pictures // 25, 8)}
         dataset.make_dataset(folder, seed=options.seed, counts=counts, processes=2)
     if options.only != "hands":
-        weights = import_needed("vision.yolo.train", EXTRAS).train_people(
-            description,
-            folder / "runs",
-            seed=options.seed,
-            epochs=options.people_epochs,
-            threads=options.threads,
-            start=options.people_from,
-            size_px=options.size,
-            rendered=options.data is None,
-        )
+        try:
+            weights = import_needed("vision.yolo.train", EXTRAS).train_people(
+                description,
+                folder / "runs",
+                seed=options.seed,
+                epochs=options.people_epochs,
+                threads=options.threads,
+                start=options.people_from,
+                size_px=options.size,
+                rendered=options.data is None,
+            )
+        except import_needed("vision.detectors").ModelError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
         log.info("wrote %s", weights)
     if options.only != "people" and options.data is None:
         hands = import_needed("vision.yolo.hands_net", EXTRAS)

@@ -25,13 +25,15 @@ MODEL_WH = (256, 192)
 SCALE = MODEL_WH[0] / SIZE_WH[0]
 CHUNK = 200
 """Pictures of one seed: small enough to spread over processes, whatever their number."""
-_Job = tuple[Path, str, range, int]
+_Job = tuple[Path, str, range, int, bool]
 SPLITS = {"train": 0, "val": 500_000, "test": 900_000}
 """First seed of each split, so that no picture is in two of them."""
 
 
 def make_dataset(folder: Path, *, seed: int, counts: dict[str, int], processes: int = 1) -> Path:
     """Render the pictures and return the path of ultralytics' description of them.
+
+    Two in three are busy ones: who stands close to others, or at the picture's edge, is hard.
 
     Args:
         folder: Where to write; pictures already there are replaced.
@@ -43,12 +45,13 @@ def make_dataset(folder: Path, *, seed: int, counts: dict[str, int], processes: 
     for split, count in counts.items():
         (folder / "images" / split).mkdir(parents=True, exist_ok=True)
         (folder / "labels" / split).mkdir(parents=True, exist_ok=True)
-        for first in range(0, count, CHUNK):
-            chunk_seed = seed * 1_000_000 + SPLITS[split] + first // CHUNK
+        for chunk, first in enumerate(range(0, count, CHUNK)):
+            chunk_seed = seed * 1_000_000 + SPLITS[split] + chunk
             # Neighbours on disk come from different scenes: ultralytics does not shuffle a
             # training set of one shape (rect), so that the order is the batches' order.
-            numbers = range(first // CHUNK, CHUNK * -(-count // CHUNK), -(-count // CHUNK))
-            jobs.append((folder, split, numbers[: min(CHUNK, count - first)], chunk_seed))
+            numbers = range(chunk, CHUNK * -(-count // CHUNK), -(-count // CHUNK))
+            numbers = numbers[: min(CHUNK, count - first)]
+            jobs.append((folder, split, numbers, chunk_seed, chunk % 3 > 0))
     hands: dict[str, list[npt.NDArray[np.float32]]] = {split: [] for split in counts}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for number, (job, found) in enumerate(zip(jobs, pool.map(_write_chunk, jobs), strict=True)):
@@ -97,12 +100,18 @@ def pose_lines(labels: Labels) -> list[str]:
     return lines
 
 
+def small_picture(image: Image) -> Image:
+    """Return a rendered picture at the size of the model's input."""
+    small = cv2.resize(image, MODEL_WH, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
 def _write_chunk(job: _Job) -> npt.NDArray[np.float32]:
-    folder, split, numbers, seed = job
+    folder, split, numbers, seed, busy = job
     cv2.setNumThreads(1)
     hands = []
-    for number, picture in zip(numbers, pictures(seed, len(numbers)), strict=True):
-        small = cv2.resize(picture.image, MODEL_WH, interpolation=cv2.INTER_AREA)
+    for number, picture in zip(numbers, pictures(seed, len(numbers), busy=busy), strict=True):
+        small = small_picture(picture.image)
         name = f"{number:06d}"
         path = folder / "images" / split / f"{name}.jpg"
         cv2.imwrite(str(path), small, [cv2.IMWRITE_JPEG_QUALITY, 96])

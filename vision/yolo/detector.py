@@ -9,6 +9,7 @@ import numpy as np
 from vision.detectors import Detections, ModelError, persons_from_boxes, persons_from_pose
 from vision.detectors.boxes import suppress_poses
 from vision.detectors.formats import person_class
+from vision.detectors.network import problem_of
 from vision.detectors.onnx_file import read_onnx
 from vision.detectors.told import NOTHING, Told, told_beside
 from vision.rendering import Image
@@ -56,9 +57,8 @@ class UltralyticsDetector:
         except ModelError:
             raise
         except Exception as error:  # ultralytics' and torch's errors have no common base but this
-            problem = str(error).strip().partition("\n")[0][:300] or type(error).__name__
             raise ModelError(
-                f"{model}: ultralytics cannot load it ({problem}). Give one that it made"
+                f"{model}: ultralytics cannot load it ({problem_of(error)}). Give one that it made"
             ) from error
         if self._model.task not in TASKS or result.boxes is None:
             raise ModelError(

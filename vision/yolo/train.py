@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from vision.yolo.resume import restore
 from vision.yolo.runtime import prepare, yolo
 
 ARCHITECTURE = Path(__file__).with_name("people.yaml")
@@ -75,15 +76,21 @@ def train_people(
         epochs: Passes over the training pictures.
         threads: Torch threads.
         batch: Pictures a step.
-        start: Weights to go on from, at half the rate; None: from scratch.
+        start: Weights to go on from, at half the rate: of ultralytics, or an ONNX file of this
+            network; None: from scratch.
         size_px: Longer side of the model's input.
         rendered: The pictures are; else they are a camera's, and are varied.
+
+    Raises:
+        ModelError: The ONNX file to start from is none, or one of another network.
     """
     prepare(threads)
     # The scale is the letter in the file's name, and ultralytics looks for it there.
     with tempfile.TemporaryDirectory() as place:
         named = Path(place) / "yolo11n-pose.yaml"
         shutil.copy(ARCHITECTURE, named)
+        if start is not None and start.suffix.lower() == ".onnx":
+            start = _restored(named, start)
         model = yolo(named if start is None else start)
         model.train(
             data=str(dataset),
@@ -103,4 +110,13 @@ def train_people(
     weights = folder / "people" / "weights" / "last.pt"
     if not weights.exists():
         raise FileNotFoundError(f"{weights}: training left no weights. Read its output above")
+    return weights
+
+
+def _restored(architecture: Path, start: Path) -> Path:
+    """Write an ONNX file's weights beside the architecture as ultralytics reads them."""
+    model = yolo(architecture)
+    restore(model.model, start)
+    weights = architecture.with_name("start.pt")
+    model.save(weights)
     return weights

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Weights to go on from out of an exported ONNX file, where nobody kept those of training.
+
+An export folds each batch normalisation into the convolution before it. Here each gets back the
+mean and deviation of what the convolution gives for some pictures, and the scale and shift that
+undo them: the network does what the file does, and can be trained.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import torch
+from torch import Tensor, nn
+
+from vision.detectors import ModelError
+from vision.detectors.onnx_file import read_onnx
+from vision.scenes import pictures
+from vision.yolo.dataset import small_picture
+
+PICTURES = 48
+SEED = 17
+"""Of the pictures that statistics are taken from."""
+
+
+def restore(model: nn.Module, path: Path) -> None:
+    """Give a network, as it is built, the weights of its export.
+
+    Raises:
+        ModelError: This is no ONNX file, or one of another network.
+    """
+    read_onnx(path)
+    stored = {
+        weight.name.removesuffix(".half"): weight
+        for weight in onnx.load(str(path)).graph.initializer
+    }
+    wanted = _names(model)
+    fitting = {
+        name: torch.from_numpy(onnx.numpy_helper.to_array(stored[told]).astype(np.float32))
+        for name, told in wanted.items()
+        if told in stored
+    }
+    own = model.state_dict()
+    if any(name not in fitting or fitting[name].shape != own[name].shape for name in wanted):
+        raise ModelError(
+            f"{path}: its weights fit no network that this command trains. "
+            "Give an export of the small model, or weights of ultralytics (.pt)"
+        )
+    model.load_state_dict(own | fitting)
+    _measure_norms(model)
+
+
+def _names(model: nn.Module) -> dict[str, str]:
+    """Return by its name here what each weight is called in the file."""
+    names = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            names[f"{name}.bias"] = f"{name.removesuffix('bn')}conv.bias"
+        elif isinstance(module, nn.Conv2d):
+            names[f"{name}.weight"] = f"{name}.weight"
+            if module.bias is not None:
+                names[f"{name}.bias"] = f"{name}.bias"
+    return names
+
+
+def _measure_norms(model: nn.Module) -> None:
+    """Let every normalisation add its bias alone, and say so in its own terms."""
+    seen = [
+        small_picture(picture.image)
+        for busy in (False, True)
+        for picture in pictures(SEED, PICTURES // 2, busy=busy)
+    ]
+    batch = torch.from_numpy(np.stack(seen)[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+    hooks = [
+        module.register_forward_pre_hook(_measure)
+        for module in model.modules()
+        if isinstance(module, nn.BatchNorm2d)
+    ]
+    model.eval()
+    with torch.no_grad():
+        model(batch)
+    for hook in hooks:
+        hook.remove()
+
+
+def _measure(norm: Any, given: tuple[Tensor]) -> None:  # noqa: ANN401 - torch types a hook's module as any
+    mean, var = given[0].mean(dim=(0, 2, 3)), given[0].var(dim=(0, 2, 3))
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(var)
+    norm.weight.copy_((var + norm.eps).sqrt())
+    norm.bias.add_(mean)
