@@ -15,9 +15,17 @@ BYTES_MAX = 3_000_000
 
 
 @pytest.fixture(scope="module")
-def quality():
-    detector = build("onnxruntime", FOLDER / "people.onnx", hands=FOLDER / "hands.onnx")
-    offsets = constant_offsets(pictures(OFFSET_SEED, OFFSET_PICTURES))
+def detector():
+    return build("onnxruntime", FOLDER / "people.onnx", hands=FOLDER / "hands.onnx")
+
+
+@pytest.fixture(scope="module")
+def offsets():
+    return constant_offsets(pictures(OFFSET_SEED, OFFSET_PICTURES))
+
+
+@pytest.fixture(scope="module")
+def quality(detector, offsets):
     return evaluate(detector, pictures(TEST_SEED, TEST_PICTURES), offsets)
 
 
@@ -26,6 +34,13 @@ def test_persons_are_found_and_nothing_else_is(quality):
     assert quality.persons > 300
     assert quality.precision >= 0.95
     assert quality.recall >= 0.95
+
+
+def test_people_close_together_and_at_the_edge_of_a_wide_lens_are_found(detector, offsets):
+    busy = evaluate(detector, pictures(TEST_SEED, TEST_PICTURES // 2, busy=True), offsets)
+    assert busy.persons > 150
+    assert busy.precision >= 0.93
+    assert busy.recall >= 0.80
 
 
 def test_wrists_are_within_six_pixels_where_a_constant_guess_is_not(quality):

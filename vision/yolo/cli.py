@@ -55,6 +55,9 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     measure.add_argument("--form", choices=FORMS, default="onnx", help="which of them")
     measure.add_argument("--pictures", type=int, default=TEST_PICTURES)
     measure.add_argument("--seed", type=int, default=TEST_SEED)
+    measure.add_argument(
+        "--busy", action="store_true", help="through wide lenses, most people close to somebody"
+    )
     measure.add_argument("--threads", type=int, default=1)
 
 
@@ -293,9 +296,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     offsets = evaluation.constant_offsets(scenes.pictures(OFFSET_SEED, OFFSET_PICTURES))
-    quality = evaluation.evaluate(
-        detector, scenes.pictures(options.seed, options.pictures), offsets
-    )
+    shown = scenes.pictures(options.seed, options.pictures, busy=options.busy)
+    quality = evaluation.evaluate(detector, shown, offsets)
     coded = msgspec.json.format(msgspec.json.encode(quality), indent=2)
     sys.stdout.write(coded.decode() + "\n")
     return 0
