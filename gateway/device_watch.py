@@ -24,8 +24,9 @@ from drivers.instore.driver import InstoreDriver
 from drivers.labels.judging import Judge
 from drivers.modbus.line import Lines
 from drivers.mqtt.config import MqttConfig
+from drivers.mqtt.topics import Instore
 from drivers.network_port import open_port
-from drivers.registry import build
+from drivers.registry import build, topics
 from gateway.clock import OsClock
 from gateway.config import Settings, load
 from gateway.device_meter import Meter, Row
@@ -98,7 +99,10 @@ async def _watch_alone(
     """Run the drivers without a daemon, and show them."""
     clock = OsClock()
     meter = Meter(clock)
-    names = {config.device: False for config in settings.device}
+    unread = _unread(settings)
+    for device, why in unread.items():
+        sys.stderr.write(f"{device}: {why}\n")
+    names = {config.device: False for config in settings.device if config.device not in unread}
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(work, name=name)
@@ -112,6 +116,17 @@ async def _watch_alone(
             task.cancel()
 
 
+def _unread(settings: Settings) -> dict[str, str]:
+    """Return the devices that this command leaves alone, and why."""
+    unread = {}
+    for config in settings.device:
+        if config.device.startswith("door/"):
+            unread[config.device] = "not looked at, it would lock and open. Start the daemon"
+        elif topics(config) and settings.broker.starts_own:
+            unread[config.device] = "its broker is the daemon's own. Start the daemon"
+    return unread
+
+
 def _drivers(
     settings: Settings,
     store: Store,
@@ -120,18 +135,29 @@ def _drivers(
     make_config: Callable[..., MqttConfig],
 ) -> Iterator[tuple[str, Coroutine[Any, Any, NoReturn]]]:
     """Yield what reads each device of the settings, and those on a broker that is there."""
+    unread = _unread(settings)
     judge = Judge(store, lambda _text, _stamp: Verified(verdict="bad-signature"))
     random, lines = SystemRandom(), Lines(open_port)
+    instore = None
+    if not settings.broker.starts_own:
+        name = f"shelfgate-devices-{os.getpid()}"
+        instore = Instore(make_config(settings.broker, name, clean=True))
+        link = InstoreDriver(instore.config, store, clock=clock, judge=judge, topics=instore.topics)
+        yield "instore", supervise("In-store link", partial(link.run, meter), random=random)
     for config in settings.device:
-        driver = build(config, clock=clock, open_stream=open_port, judge=judge, lines=lines)
+        if config.device in unread:
+            continue
+        driver = build(
+            config,
+            clock=clock,
+            open_stream=open_port,
+            judge=judge,
+            lines=lines,
+            instore=instore,
+        )
         report = status_reporter(config.device, meter, clock)
         work = supervise(config.device, partial(driver.run, meter), random=random, on_change=report)
         yield config.device, work
-    if not settings.broker.starts_own:
-        name = f"shelfgate-devices-{os.getpid()}"
-        mqtt = make_config(settings.broker, name, clean=True)
-        instore = InstoreDriver(mqtt, store, clock=clock, judge=judge)
-        yield "instore", supervise("In-store link", partial(instore.run, meter), random=random)
 
 
 def _lines(rows: list[Row]) -> list[str]:
