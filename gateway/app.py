@@ -36,6 +36,7 @@ from gateway.config import ConfigError, Settings, load_store
 from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
 from gateway.database import Database, Row, limits_of, open_database
+from gateway.device_meter import State
 from gateway.device_server import DeviceServer, socket_of
 from gateway.domain.effects import (
     AnyEffect,
@@ -408,7 +409,8 @@ class Daemon:
         while True:
             await asyncio.sleep(UPKEEP_S)
             self._from_upstream.retry()
-            lost = sorted(name for name, gone in self._devices_lost().items() if gone)
+            known = self._devices_known()
+            lost = sorted(name for name, state in known.items() if state == "lost")
             await self._database.keep_within(self._clock.stamp())
             if self._upstream is not None:
                 shut = self._verifier is not None and not self._verifier.opens(self._clock.stamp())
@@ -423,12 +425,15 @@ class Daemon:
 
     def _device_server(self) -> DeviceServer:
         path = socket_of(self._settings.database)
-        return DeviceServer(path, self._intake, self._clock, self._devices_lost)
+        return DeviceServer(path, self._intake, self._clock, self._devices_known)
 
-    def _devices_lost(self) -> dict[str, bool]:
-        """Return every device of the store, and whether it is lost."""
-        devices = self._engine.state.devices
-        return {name: device.lost_ns is not None for name, device in devices.items()}
+    def _devices_known(self) -> dict[str, State]:
+        """Return every device of the store, and what was heard of it since the start."""
+        known: dict[str, State] = {}
+        for name, device in self._engine.state.devices.items():
+            there: State = "up" if device.heard else "silent"
+            known[name] = there if device.lost_ns is None else "lost"
+        return known
 
     def _listen_to_signals(self, stop: "asyncio.Future[str]") -> None:
         loop = asyncio.get_running_loop()

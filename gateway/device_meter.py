@@ -7,7 +7,7 @@ a daemon it takes what drivers read.
 
 import math
 from collections import Counter, deque
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -22,12 +22,14 @@ DEVICES_MAX: Final = 2_000
 REASONS_MAX: Final = 32
 
 
+State = Literal["up", "silent", "lost"]
+
+
 class Row(msgspec.Struct, kw_only=True):
     """One device, as it is shown."""
 
     device: str
-    state: str = "silent"
-    """``up``, ``silent`` or ``lost``."""
+    state: State = "silent"
     reason: str | None = None
     """Why it was lost, where that was heard."""
     rate_hz: float = 0.0
@@ -110,25 +112,27 @@ class Meter:
         if seen is not None and (reason in seen.drops or len(seen.drops) < REASONS_MAX):
             seen.drops[reason] += count
 
-    def rows(self, lost: dict[str, bool]) -> list[Row]:
+    def rows(self, known: dict[str, State]) -> list[Row]:
         """Return how each device does.
 
         Args:
-            lost: Every device that is to be there, and whether it is known to be lost.
+            known: Every device that is to be there, and what was heard of it before.
         """
         now_ns = self._clock.stamp().mono_ns
-        names = sorted({*lost, *self._seen})
-        return [self._row(name, now_ns, lost=lost.get(name, False)) for name in names]
+        names = sorted({*known, *self._seen})
+        return [self._row(name, now_ns, known.get(name, "silent")) for name in names]
 
     def _of(self, device: str | None) -> _Seen | None:
         if device is None or (device not in self._seen and len(self._seen) >= DEVICES_MAX):
             return None
         return self._seen.setdefault(device, _Seen())
 
-    def _row(self, name: str, now_ns: int, *, lost: bool) -> Row:
+    def _row(self, name: str, now_ns: int, known: State) -> Row:
+        if known == "up" and _streams(name):
+            known = "silent"  # Until something comes.
         seen = self._seen.get(name)
         if seen is None:
-            return Row(device=name, state="lost" if lost else "silent")
+            return Row(device=name, state=known)
         seen.forget_before(now_ns - WINDOW_NS)
         count = sum(len(block.w) for _, block in seen.blocks) + len(seen.others)
         row = Row(
@@ -140,10 +144,12 @@ class Meter:
         )
         if seen.blocks:
             _weigh(row, [block for _, block in seen.blocks])
-        if lost or seen.state == "offline":
+        if known == "lost" or seen.state == "offline":
             row.state, row.reason = "lost", seen.reason
         elif seen.blocks or seen.others or (seen.state == "online" and not _streams(name)):
             row.state = "up"
+        else:
+            row.state = known
         return row
 
 

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from drivers.ports import Clock
-from gateway.device_meter import Meter, Row
+from gateway.device_meter import Meter, Row, State
 from gateway.intake import Intake
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class DeviceServer:
     """The daemon's side."""
 
     def __init__(
-        self, path: Path, intake: Intake, clock: Clock, lost: Callable[[], dict[str, bool]]
+        self, path: Path, intake: Intake, clock: Clock, known: Callable[[], dict[str, State]]
     ) -> None:
         """Prepare; ``run`` listens.
 
@@ -46,12 +46,12 @@ class DeviceServer:
             path: Where to listen.
             intake: Whose inputs are watched.
             clock: For rates.
-            lost: Returns every device of the store, and whether it is lost.
+            known: Returns every device of the store, and what was heard of it.
         """
         self._path = path
         self._intake = intake
         self._clock = clock
-        self._lost = lost
+        self._known = known
         self._watchers: list[asyncio.StreamWriter] = []
         self._watched = asyncio.Event()
 
@@ -94,7 +94,7 @@ class DeviceServer:
     def _show(self) -> None:
         """Send a look to whoever is there and reads."""
         assert self._intake.observer is not None
-        look = msgspec.json.encode(self._intake.observer.rows(self._lost())) + b"\n"
+        look = msgspec.json.encode(self._intake.observer.rows(self._known())) + b"\n"
         for watcher in list(self._watchers):
             if watcher.is_closing() or watcher.transport.get_write_buffer_size() > LOOK_BYTES_MAX:
                 watcher.transport.abort()

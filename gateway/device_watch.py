@@ -29,7 +29,7 @@ from drivers.network_port import open_port
 from drivers.registry import build, topics
 from gateway.clock import OsClock
 from gateway.config import Settings, load
-from gateway.device_meter import Meter, Row
+from gateway.device_meter import Meter, Row, State
 from gateway.device_server import EVERY_S, looks, socket_of
 from gateway.domain.store import Store
 from gateway.supervise import status_reporter, supervise
@@ -102,7 +102,8 @@ async def _watch_alone(
     unread = _unread(settings)
     for device, why in unread.items():
         sys.stderr.write(f"{device}: {why}\n")
-    names = {config.device: False for config in settings.device if config.device not in unread}
+    devices = [config.device for config in settings.device if config.device not in unread]
+    known: dict[str, State] = dict.fromkeys(devices, "silent")
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(work, name=name)
@@ -110,7 +111,7 @@ async def _watch_alone(
         ]
         while True:
             await asyncio.sleep(EVERY_S)
-            if not screen.show(meter.rows(names), "read by this command"):
+            if not screen.show(meter.rows(known), "read by this command"):
                 break
         for task in tasks:
             task.cancel()

@@ -263,21 +263,30 @@ def test_a_meter_tells_rate_noise_holes_gaps_and_errors():
             at=clock.stamp(), device="shelf/b", state="offline", boot="", reason="gone"
         )
         await meter.put(lost)
-        return meter.rows({"shelf/a": False, "shelf/c": False, "camera/x": True})
+        return meter.rows(
+            {
+                "shelf/a": "up",
+                "shelf/c": "up",
+                "camera/x": "lost",
+                "door/e": "up",
+                "door/f": "silent",
+            }
+        )
 
     rows = {row.device: row for row in run_virtual(run())[0]}
-    assert list(rows) == ["camera/x", "door/d", "shelf/a", "shelf/b", "shelf/c"]
+    assert list(rows) == ["camera/x", "door/d", "door/e", "door/f", "shelf/a", "shelf/b", "shelf/c"]
     shelf = rows["shelf/a"]
     assert (shelf.state, shelf.unit, shelf.values) == ("up", "g", [413.0, None])
     assert shelf.rate_hz == pytest.approx(10.0, abs=0.3)
     assert shelf.noise == [pytest.approx(1.0, abs=0.01), None]
     assert (shelf.holes, shelf.gaps, shelf.drops) == (100, 3, {"malformed": 3})
     assert (rows["shelf/b"].state, rows["shelf/b"].reason) == ("lost", "gone")
-    assert [rows[name].state for name in ("camera/x", "door/d", "shelf/c")] == [
+    assert [rows[name].state for name in ("camera/x", "door/d", "door/e")] == [
         "lost",
         "up",
-        "silent",
+        "up",
     ]
+    assert [rows[name].state for name in ("door/f", "shelf/c")] == ["silent", "silent"]
 
 
 def test_a_look_is_a_table_with_a_line_a_device(capsys):
@@ -329,7 +338,7 @@ async def server(folder):
     clock = LoopClock()
     intake = Intake(clock)
     path = socket_of(folder / "gateway.db")
-    one = DeviceServer(path, intake, clock, lambda: {"shelf/a": False})
+    one = DeviceServer(path, intake, clock, lambda: {"shelf/a": "silent"})
     async with asyncio.TaskGroup() as group:
         running = group.create_task(one.run())
         await until(lambda: path.exists() and stat.S_IMODE(path.stat().st_mode) == 0o600)
