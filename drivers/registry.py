@@ -190,7 +190,9 @@ def _shelf_problems(config: AnyShelf | MqttShelfConfig, shelf: Shelf) -> list[st
     found, plates = [], len(shelf.plates)
     if isinstance(config, BridgeConfig | ScaleConfig | ModbusConfig):
         channels = config.plates if isinstance(config, ModbusConfig) else config.channels
-        if len(channels) != plates:
+        if isinstance(config, ScaleConfig) and config.protocol != "lines" and plates != 1:
+            found.append(f"a scale is one plate, and this shelf has {plates}. Name a shelf of one")
+        elif len(channels) != plates:
             found.append(
                 f"{len(channels)} channels for {plates} plates. Give one channel for each plate"
             )

@@ -282,7 +282,8 @@ def _remedy(wanted: object, key: str | int) -> str:
 
 def closest(word: str, valid: Iterable[str]) -> str | None:
     """Return the valid word that was probably meant; None when none is near."""
-    near = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    cutoff = 0.6 if len(word) > 2 else 0.5  # One letter of two may be wrong.
+    near = difflib.get_close_matches(word, list(valid), n=1, cutoff=cutoff)
     return near[0] if near else None
 
 

@@ -19,6 +19,7 @@ from msgspec import Meta
 from drivers import registry
 from drivers.bridge.config import BridgeConfig
 from drivers.door.config import RelayConfig
+from drivers.keyboard.config import KeyboardConfig
 from drivers.modbus.config import ModbusConfig
 from drivers.network_port import address_of
 from drivers.registry import AnyDriverConfig, DeviceConfig, is_device
@@ -426,14 +427,28 @@ def _default_port(tls: Tls | None) -> int:
 
 def _check_port(
     where: Where,
-    config: BridgeConfig | ScaleConfig | ModbusConfig | ScannerConfig | SsiConfig | RelayConfig,
+    config: (
+        BridgeConfig
+        | ScaleConfig
+        | ModbusConfig
+        | ScannerConfig
+        | SsiConfig
+        | KeyboardConfig
+        | RelayConfig
+    ),
     problems: Problems,
 ) -> None:
     try:
-        address_of(config.url)
+        address = address_of(config.url)
     except ValueError as error:
         problem, _, remedy = str(error).partition(". ")
         problems.add(where.at("url"), problem, remedy)
+        return
+    if address is None and not config.url.startswith("/"):
+        remedy = (
+            "Write a path that begins with /, as `shelfgate devices` lists, or socket://host:port"
+        )
+        problems.add(where.at("url"), f'is "{config.url}", no path of a port', remedy)
 
 
 _CHECKS: Final[dict[type, Check]] = {
@@ -443,6 +458,7 @@ _CHECKS: Final[dict[type, Check]] = {
     RelayConfig: _check_port,
     ScannerConfig: _check_port,
     SsiConfig: _check_port,
+    KeyboardConfig: _check_port,
     Broker: _check_broker,
     Uplink: _check_login,
     Entry: _check_entry,

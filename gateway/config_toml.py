@@ -143,6 +143,8 @@ def load_document(path: Path) -> Document:
         line = int(found[1]) if found else len(text.rstrip().splitlines())
         problem = re.sub(r" \(at .*\)$", "", str(error))
         remedy = "Correct the TOML; text needs quotes and every bracket its pair"
+        if problem.startswith("Unescaped"):
+            remedy = "Write the text in single quotes, which keep backslashes as they are"
         raise _unreadable(path, line, f"not TOML: {problem}", remedy) from error
     except RecursionError as error:
         raise _unreadable(path, None, "nested too deeply", "Use flat tables") from error

@@ -248,6 +248,10 @@ def _probe(url: str, *, as_json: bool) -> int:
         sys.stderr.write(f"{url}: {words}\n")
 
     try:
+        address_of(url)
+    except ValueError as error:
+        return _misused(f"{url}: {error}")
+    try:
         probed = asyncio.run(probe(url, open_port, progress))
     except OSError as error:
         problem = f"cannot be probed: {error.strerror or error}"

@@ -119,7 +119,7 @@ def test_wrong_settings_are_refused(wrong):
         (BRIDGE | {"name": "g1.s1", "channels": [0, 1, 2]}, "no calibration for g1.s1.p0, g1"),
         (SCANNER | {"name": "exit"}, "no scanner of this name"),
         (SCALE | {"name": "g9"}, "no shelf of this name"),
-        (SCALE | {"name": "g2.s1"}, "1 channels for 2 plates"),
+        (SCALE | {"name": "g2.s1"}, "a scale is one plate, and this shelf has 2"),
         (SCALE | {"protocol": "toledo-8217"}, "no unit on the wire. Give unit"),
         (SCALE | {"protocol": "toledo", "talk": "poll"}, "toledo cannot be asked"),
         (
@@ -137,6 +137,7 @@ def test_wrong_settings_are_refused(wrong):
         (LINES | {"lines": {"pattern": "(?P<weight>"}}, "lines: pattern has a ( without its )"),
         (LINES | {"lines": {"pattern": "(?P<w>.)"}}, "pattern has no group weight"),
         (LINES | {"lines": {"pattern": GOOD + "(?P<x>.)"}}, "pattern has a group x"),
+        (LINES | {"lines": {"pattern": GOOD, "over": ["OL"]}}, "no group for it. Write (?P<state>"),
         (LINES | {"lines": {"pattern": GOOD, "poll": "€"}}, "beyond U+00FF"),
         (LINES | {"lines": {"pattern": GOOD}, "talk": "poll"}, "the description has none"),
         (MODBUS | {"name": "g9"}, "no shelf of this name"),

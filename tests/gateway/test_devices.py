@@ -196,6 +196,8 @@ def test_a_port_that_somebody_has_or_that_is_none_is_left_alone(tmp_path, capsys
     assert "cannot be probed: " in (words := capsys.readouterr().err)
     assert "stop the daemon where it has this port" in words
     assert main(["devices", "--probe", "/dev/none"]) == 1
+    assert main(["devices", "--probe", "socket://192.0.2.7"]) == 2
+    assert "no host and port in it. Write socket://host:port" in capsys.readouterr().err
     assert main(["devices", "watch"]) == 2
     assert "Add --settings and --store" in capsys.readouterr().err
 

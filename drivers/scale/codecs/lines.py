@@ -79,6 +79,12 @@ def problem(lines: LinesFormat) -> str | None:
     if odd:
         known = ", ".join(sorted(GROUPS))
         return f"pattern has a group {odd[0]}. Known are {known} and state, state2, …"
+    words = (*lines.stable, *lines.moving, *lines.over, *lines.under, *lines.fault)
+    words = (*words, *lines.gross, *lines.net)
+    if words and not any(name.startswith("state") for name in groups):
+        return (
+            f"{words[0]} is a word of a state, and pattern has no group for it. Write (?P<state>…)"
+        )
     for text in (lines.end, lines.poll):
         if any(ord(char) > 255 for char in text):
             return "end and poll are letters beyond U+00FF. Write the bytes as \\u0000 to \\u00ff"

@@ -46,7 +46,7 @@ map = 'eagle-ei'
 unit = 'kg'
 unit_ids = [%d]
 %s"""
-SCALE = "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = 'y'\nprotocol = 'sma'\n"
+SCALE = "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = '/z'\nprotocol = 'sma'\n"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,17 @@ SCALE = "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = 'y'\nprotocol = 'sma'\n
             ),
             "device[1].lines.patern: unknown key. Did you mean pattern?",
         ),
+        (
+            (
+                "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = '/z'\nprotocol = 'lines'\n"
+                "[device.lines]\npattern = 'x'\nunit = 'kg'"
+            ),
+            "device[1].lines.unit: unknown key. Valid here: end, fault",
+        ),
+        (
+            '[[device]]\n[device.lines]\npattern = "\\d+"',
+            "Unescaped '\\' in a string. Write the text in single quotes",
+        ),
         (MODBUS % ("a", 2, "\n") + MODBUS % ("b", 2, "\n"), "channel 1 of unit 2 on /y is named"),
         (
             MODBUS % ("a", 2, "\n") + MODBUS % ("b", 3, "baud = 19200\n"),
@@ -110,7 +121,12 @@ SCALE = "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = 'y'\nprotocol = 'sma'\n
             MODBUS % ("a", 2, "") + "[[device]]\ndriver = 'ssi'\nname = 'e'\nurl = '/y'",
             "device[2].url: port /y is named twice",
         ),
-        (SCALE.replace("'y'", "'sockt://y:1'"), "device[1].url: sockt:// is not known. Write so"),
+        (SCALE.replace("'/z'", "'sockt://y:1'"), "device[1].url: sockt:// is not known. Write so"),
+        (SCALE.replace("'/z'", "'ttyUSB0'"), 'device[1].url: is "ttyUSB0", no path of a port'),
+        (
+            "[[device]]\ndriver = 'keyboard'\nname = 'x'\nurl = 'event3'",
+            'device[1].url: is "event3", no path of a port',
+        ),
         ("[[vision]]\ncamera = 'c1'\nurl = 'x'", "vision[0].model: missing"),
         ("[uplink.tls]\ncert = 'a'", "uplink.tls: cert and key belong together"),
         ("password = 'secret'", "uplink.password: unknown key. Did you mean password_file?"),
