@@ -149,7 +149,10 @@ def _list(args: argparse.Namespace, make_config: MakeConfig) -> int:
     for name, many in found.items():
         _show(name, (_port_words(one, written) for one in many))
     if written is not None:
-        _show("on the in-store broker", (_announced_words(one, store) for one in told))
+        _show(
+            "speaking the in-store contract, on its broker",
+            (_announced_words(one, store) for one in told),
+        )
     if problem is not None:
         say(f"  {problem}")
     return 0
@@ -288,7 +291,7 @@ def _show_found(url: str, probed: Probed) -> None:
 def _title(found: Finding) -> str:
     table = found.table
     if table["driver"] != "scale":
-        return f"a {table['driver']}"
+        return "an SSI scanner" if table["driver"] == "ssi" else f"a {table['driver']}"
     words = PROTOCOLS[table["protocol"]].title
     return f"{words}, {table['format']}" if "format" in table else words
 
@@ -305,9 +308,11 @@ def _show_unknown(url: str, probed: Probed) -> None:
     if not probed.received:
         say(f"{url}: nothing comes, and nobody answers. Check power and cable, and put something")
         say("on it or scan something while it is listened to; set the scale to send by itself.")
+        say("Modbus transmitters and relay boards are not looked for: write their tables by hand.")
         return
     if not probed.lines:
-        say(f"{url}: something comes that is not known. See the manual, and docs/devices.md")
+        say(f"{url}: something comes that is not known. Try again, and while it listens scan often")
+        say("or leave something on it; else see the manual, and docs/devices.md.")
         return
     rate = "" if probed.baud is None else f" at {probed.baud} baud"
     say(f'{url}: text{rate} that no driver knows. docs/devices.md says how protocol = "lines"')

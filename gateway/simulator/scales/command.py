@@ -81,7 +81,11 @@ async def run_scale(args: argparse.Namespace) -> int:
         port.received = player.received
         for order in args.fault:
             _schedule(player, order)
-        say(f"For the daemon's settings:\n\n{_table(args, port.url)}")
+        say(
+            f"For the daemon's settings:\n\n{_table(args, port.url)}\n"
+            "A number on standard input puts so many grams on it; a word orders a fault: "
+            f"{', '.join(player.faults)}."
+        )
         _listen(player)
         async with asyncio.TaskGroup() as group:
             playing = group.create_task(player.play(), name=args.device)
@@ -177,6 +181,9 @@ def _listen(player: Player | Transmitters) -> None:
             try:
                 if word in player.faults:
                     _tried(player, word)
+                elif word[0].isalpha():
+                    faults = ", ".join(player.faults)
+                    log.warning("%s: neither grams nor a fault. Known are %s", word, faults)
                 else:
                     player.put(_grams(word))
             except ValueError as error:

@@ -194,13 +194,19 @@ def test_the_command_weighs_what_standard_input_says(tmp_path):
             *("--lines", str(tmp_path), "--grams", "100", "--rate", "50"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
             env=dict(os.environ),
         )
         told = b""
-        while b"protocol" not in told:
+        while b"so many grams on it; a word orders a fault: half, " not in told:
             told += await process.stdout.readline()
+        assert b'protocol = "cas"' in told
         async with open_port(str(tmp_path / "scale-cas"), 9_600) as stream:
             await read_until(stream, b"0.100 kg")
+            process.stdin.write(b"overlaod\n")
+            await process.stdin.drain()
+            words = await process.stderr.readline()
+            assert b"overlaod: neither grams nor a fault. Known are half, " in words
             process.stdin.write(b"250 overload\n")
             await process.stdin.drain()
             await read_until(stream, b"OL,GS,1\x80,+  0.250 kg")
