@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from drivers.ports import Clock
-from gateway.domain.inputs import AnyInput, DeviceStatus, Samples
+from gateway.domain.inputs import AnyInput, DeviceInput, DeviceStatus, Samples
 
 WINDOW_NS: Final = 5_000_000_000
 """Rates and noise are those of this long."""
@@ -102,8 +102,10 @@ class Meter:
                 if boot == item.boot and item.seq > before + 1:
                     seen.gaps += item.seq - before - 1
                 seen.last = item.boot, item.seq
-            case _:
+            case DeviceInput():
                 seen.others.append(now_ns)
+            case _:
+                pass  # About a device, and not from it: what was dropped, for example.
         return True
 
     def drop(self, device: str, reason: str, count: int = 1) -> None:

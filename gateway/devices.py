@@ -149,10 +149,7 @@ def _list(args: argparse.Namespace, make_config: MakeConfig) -> int:
     for name, many in found.items():
         _show(name, (_port_words(one, written) for one in many))
     if written is not None:
-        _show(
-            "speaking the in-store contract, on its broker",
-            (_announced_words(one, store) for one in told),
-        )
+        _show("on the in-store broker", (_announced_words(one, store) for one in told))
     if problem is not None:
         say(f"  {problem}")
     return 0

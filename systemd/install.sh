@@ -44,7 +44,7 @@ if [ -n "$remove" ]; then
     system systemctl disable --now shelfgate.service shelfgate-vision.service || true
     rm -f "$units/shelfgate.service" "$units/shelfgate-vision.service" \
         "$root/usr/lib/sysusers.d/shelfgate.conf" "$root/usr/lib/tmpfiles.d/shelfgate.conf" \
-        "$root/etc/udev/rules.d/70-shelfgate.rules"
+        "$root/etc/udev/rules.d/70-shelfgate.rules" "$root/usr/local/bin/shelfgate"
     rm -rf "$root/opt/shelfgate"
     system systemctl daemon-reload
     echo 'Removed. /etc/shelfgate and /var/lib/shelfgate are kept: settings, carts and events.'
@@ -60,6 +60,8 @@ put "$here/shelfgate.service" /etc/systemd/system/shelfgate.service
 if [ -n "$vision" ]; then
     put "$here/shelfgate-vision.service" /etc/systemd/system/shelfgate-vision.service
 fi
+mkdir -p "$root/usr/local/bin"
+ln -sfn /opt/shelfgate/bin/shelfgate "$root/usr/local/bin/shelfgate"
 for document in "$source"/docs/*.md "$source"/docs/*.json; do
     put "$document" "/opt/shelfgate/share/docs/$(basename "$document")"
 done

@@ -19,7 +19,7 @@ from gateway.cli import main
 from gateway.device_meter import Meter, Row
 from gateway.device_server import WATCHERS_MAX, DeviceServer, looks, socket_of
 from gateway.device_watch import Screen
-from gateway.domain.inputs import DeviceStatus, Samples
+from gateway.domain.inputs import DeviceStatus, Dropped, Samples
 from gateway.intake import Intake
 from gateway.plugged import find_keyboards, find_ports
 from gateway.simulator.lines import Line
@@ -260,6 +260,7 @@ def test_a_meter_tells_rate_noise_holes_gaps_and_errors():
             await asyncio.sleep(0.1)
             meter.offer(samples(clock, n + (n > 50) * 3, [[411.0 + 2 * (n % 2), None]]))
         meter.drop("shelf/a", "malformed", 3)
+        meter.offer(Dropped(at=clock.stamp(), device="shelf/c", reason="malformed", count=3))
         meter.offer(DeviceStatus(at=clock.stamp(), device="door/d", state="online", boot=""))
         lost = DeviceStatus(
             at=clock.stamp(), device="shelf/b", state="offline", boot="", reason="gone"
@@ -289,6 +290,7 @@ def test_a_meter_tells_rate_noise_holes_gaps_and_errors():
         "up",
     ]
     assert [rows[name].state for name in ("door/f", "shelf/c")] == ["silent", "silent"]
+    assert rows["shelf/c"].rate_hz == 0.0
 
 
 def test_a_look_is_a_table_with_a_line_a_device(capsys):

@@ -78,12 +78,15 @@ def test_the_installer_puts_files_in_their_places_and_keeps_what_was_written(tmp
     assert "etc/systemd/system/shelfgate-vision.service" in first
     documents = "opt/shelfgate/share/docs"
     assert {f"{documents}/asyncapi.json", f"{documents}/samples/settings.toml"} <= first.keys()
+    command = tmp_path / "usr/local/bin/shelfgate"
+    assert str(command.readlink()) == "/opt/shelfgate/bin/shelfgate"
     settings = tmp_path / "etc/shelfgate/settings.toml"
     settings.write_text("# Mine.\n")
     assert run(FOLDER / "install.sh", "--vision", env=environment).returncode == 0
     assert settings.read_text() == "# Mine.\n"
     assert installed(tmp_path) == first
     assert run(FOLDER / "install.sh", "--remove", env=environment).returncode == 0
+    assert not command.is_symlink()
     assert set(installed(tmp_path)) == {
         "etc/shelfgate/planogram.csv",
         "etc/shelfgate/settings.toml",
