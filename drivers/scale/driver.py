@@ -82,10 +82,14 @@ class ScaleDriver:
                 )
                 await session.run()
         except TimeoutError:
+            babbles = self._session is not None and self._session.babbles
+            what = "no intelligible weight" if babbles else "nothing came"
             raise DeviceSilentError(
                 config.device,
-                f"no intelligible weight on {config.url} for {config.silence_ms_max} ms",
-                "Check the scale's power, and protocol, baud and line in the settings",
+                f"{what} on {config.url} for {config.silence_ms_max} ms",
+                "Check protocol, baud and line in the settings"
+                if babbles
+                else "Check the scale's power and cable, and whether it sends or has to be asked",
             ) from None
         except OSError as error:
             raise DeviceGoneError.of_line(config.device, config.url, error) from error

@@ -87,6 +87,8 @@ class Session:
         # Twice as long as a frame takes, with ten bits a character.
         self._half_frame_s = max(2 * FRAME_BYTES * 10 / baud + 0.05, HALF_FRAME_S_MIN)
         self._heard_s = self._loop.time()
+        self._unread = 0
+        """Bytes since the last weighing."""
         # The pieces of an answer are taken as they come: the next question waits for it.
         self._gather_s = 0.0 if poll_of(config) else GATHER_S
         self._still = False
@@ -100,6 +102,11 @@ class Session:
             key.answer("another key is being pressed. Try again")
         else:
             self._key = key
+
+    @property
+    def babbles(self) -> bool:
+        """Tell whether more came since the last weighing than the rest of a frame."""
+        return self._unread > FRAME_BYTES
 
     def close(self) -> None:
         """Answer what still waits: the line is gone."""
@@ -131,11 +138,13 @@ class Session:
             results: list[Result] = []
             if data:
                 self._heard_s = now_s
+                self._unread += len(data)
                 results = self._decoder.feed(data)
             elif self._decoder.pending and now_s - self._heard_s >= self._half_frame_s:
                 results = self._decoder.give_up()
             good = [await self._take(result) for result in results]
             if any(good):
+                self._unread = 0
                 self._alive()
             # A line that is never empty leaves room for others all the same.
             await asyncio.sleep(self._gather_s if data else 0)

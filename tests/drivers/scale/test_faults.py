@@ -128,10 +128,10 @@ def test_silence_is_told_and_its_end_too(protocol, caplog):
     assert weights(after) == {412.0}
     [_, (state, reason), back] = rig.states
     assert state == "offline"
-    assert reason == "no intelligible weight on /dev/ttyUSB0 for 5000 ms"
+    assert reason == "nothing came on /dev/ttyUSB0 for 5000 ms"
     assert back == ("online", None)
     [down] = [record.getMessage() for record in caplog.records]
-    assert down.startswith("shelf/g3.s1 is down: shelf/g3.s1: no intelligible weight")
+    assert down.startswith("shelf/g3.s1 is down: shelf/g3.s1: nothing came")
     asked = DIALECTS[protocol].streams
     assert (rig.drops.get("timeout", 0) > 0) != asked
     boots = {block.boot for block in rig.blocks}
