@@ -36,7 +36,7 @@ from gateway.config import ConfigError, Settings, load_store
 from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
 from gateway.database import Database, Row, limits_of, open_database
-from gateway.device_meter import State
+from gateway.device_meter import State, state_of
 from gateway.device_server import DeviceServer, socket_of
 from gateway.domain.effects import (
     AnyEffect,
@@ -428,12 +428,7 @@ class Daemon:
         return DeviceServer(path, self._intake, self._clock, self._devices_known)
 
     def _devices_known(self) -> dict[str, State]:
-        """Return every device of the store, and what was heard of it since the start."""
-        known: dict[str, State] = {}
-        for name, device in self._engine.state.devices.items():
-            there: State = "up" if device.heard else "silent"
-            known[name] = there if device.lost_ns is None else "lost"
-        return known
+        return {name: state_of(one) for name, one in self._engine.state.devices.items()}
 
     def _listen_to_signals(self, stop: "asyncio.Future[str]") -> None:
         loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from drivers.ports import Clock
+from gateway.domain.devices import Device
 from gateway.domain.inputs import AnyInput, DeviceInput, DeviceStatus, Samples
 
 WINDOW_NS: Final = 5_000_000_000
@@ -45,6 +46,13 @@ class Row(msgspec.Struct, kw_only=True):
     """Messages that were numbered and did not come."""
     drops: dict[str, int] = {}
     """What was refused since the start, by reason."""
+
+
+def state_of(device: Device) -> State:
+    """Return what the engine knows of a device since the start."""
+    if device.lost_ns is not None:
+        return "lost"
+    return "up" if device.heard else "silent"
 
 
 class _Seen:
