@@ -30,7 +30,13 @@ from gateway.plugged import Port, find_keyboards, find_ports
 from vision.camera_tools.devices import Device, find_devices
 
 WAIT_S: Final = 3.0
-OWN_NAME: Final = {"scale": "the shelf's", "bridge": "the shelf's"}
+OWN_NAME: Final = dict.fromkeys(("scale", "bridge", "modbus"), "the shelf's")
+NOTES: Final = {
+    "unit": "  # Or as its display has it: the unit is not sent.",
+    "decimals": "  # Or as many as its display has: the point is not sent.",
+    "map_file": "  # Write it from the manual; docs/devices.md says how.",
+}
+USUAL_BAUD: Final = {"modbus": 9_600}
 MakeConfig = Callable[..., MqttConfig]
 """``gateway.app.mqtt_config``."""
 
@@ -88,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probe",
         metavar="PORT",
         help="find out what is on a port: a path or socket://host:port; it is listened to first, "
-        "and asked for a weight only where nothing comes by itself",
+        "and asked for a weight or a register only where nothing comes by itself",
     )
     parser.add_argument(
         "--wait",
@@ -276,9 +282,8 @@ def _show_found(url: str, probed: Probed) -> None:
     say(f'url = "{_stable(url)}"')
     for key, value in best.table.items():
         if key != "driver":
-            note = "  # Or as its display has it: the unit is not sent." if key == "unit" else ""
-            say(f"{key} = {json.dumps(value)}{note}")
-    usual = PROTOCOLS[best.table["protocol"]].baud if driver == "scale" else None
+            say(f"{key} = {json.dumps(value)}{NOTES.get(key, '')}")
+    usual = PROTOCOLS[best.table["protocol"]].baud if driver == "scale" else USUAL_BAUD.get(driver)
     if probed.baud is not None and probed.baud != usual:
         say(f"baud = {probed.baud}")
     for other in others:
@@ -287,6 +292,9 @@ def _show_found(url: str, probed: Probed) -> None:
 
 def _title(found: Finding) -> str:
     table = found.table
+    if table["driver"] == "modbus":
+        units = ", ".join(map(str, table["unit_ids"]))
+        return f"Modbus, unit {units}, " + (f"map {table['map']}" if "map" in table else "no map")
     if table["driver"] != "scale":
         return "an SSI scanner" if table["driver"] == "ssi" else f"a {table['driver']}"
     words = PROTOCOLS[table["protocol"]].title

@@ -3,14 +3,14 @@
 
 A device that sends by itself is never written to. What is asked cannot harm whatever hears it: only
 for weights, each protocol at its usual rate and line, because letters that arrive at another rate
-may become other letters.
+may become other letters. Of Modbus registers are read alone.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from drivers.network_port import address_of
 from drivers.ports import ByteStream, OpenStream
@@ -18,6 +18,9 @@ from drivers.probe.judging import Finding, findings, text_lines
 from drivers.scale.config import Protocol
 from drivers.scale.frames import sent
 from drivers.scale.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from drivers.modbus.codec import Framing
 
 RATES: Final = (9_600, 115_200, 2_400, 1_200, 4_800, 19_200, 38_400, 57_600)
 """Bits per second, the most usual first."""
@@ -96,19 +99,37 @@ async def _asked(url: str, open_stream: OpenStream, say: Callable[[str], None]) 
         if not question:
             continue
         say(f"asking for a weight: {facts.title}, {facts.baud} {facts.line}")
-        async with open_stream(url, facts.baud) as stream:
-            data = b""
-            for _ in range(ASKS):
-                await stream.send(sent(question, facts.line))
-                answer = await _answer(stream)
-                if not answer:
-                    break
-                data += answer
+        data = b""
+        with suppress(ConnectionError):  # A server that hears another's protocol may hang up.
+            async with open_stream(url, facts.baud) as stream:
+                for _ in range(ASKS):
+                    await stream.send(sent(question, facts.line))
+                    answer = await _answer(stream)
+                    if not answer:
+                        break
+                    data += answer
         found = [_asked_table(one) for one in findings(data)]
         if found:
             return Probed(found, facts.baud, [], received=True)
         heard = heard or bool(data)
-    return Probed([], None, [], received=heard)
+    return await _transmitters(url, open_stream, say) or Probed([], None, [], received=heard)
+
+
+async def _transmitters(
+    url: str, open_stream: OpenStream, say: Callable[[str], None]
+) -> Probed | None:
+    """Ask a silent port for registers; None: no transmitter answers."""
+    from drivers.probe import modbus  # noqa: PLC0415  Loads pymodbus.
+
+    is_line = address_of(url) is None
+    framings: tuple[Framing, ...] = ("rtu",) if is_line else ("rtu", "tcp")
+    for framing in framings:
+        found: list[Finding] = []
+        with suppress(ConnectionError):
+            found = await modbus.transmitters(url, framing, open_stream, say)
+        if found:
+            return Probed(found, modbus.BAUD if is_line else None, [], received=True)
+    return None
 
 
 def _asked_table(found: Finding) -> Finding:

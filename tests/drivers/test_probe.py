@@ -2,7 +2,9 @@
 """What is on a port: every emulated device is found, and nothing that sends is ever written to."""
 
 import asyncio
+import errno
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from random import Random
 
 import msgspec
@@ -10,12 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.probe import judging
+from drivers.modbus import maps
+from drivers.probe import judging, modbus
 from drivers.probe.judging import findings, text_lines
 from drivers.probe.probe import RATES, probe, question_of
 from drivers.registry import AnyDriverConfig, problems
 from drivers.scale.protocols import PROTOCOLS
 from gateway.simulator.scales.dialects import DIALECTS
+from gateway.simulator.scales.modbus import Transmitters
 from gateway.simulator.scales.player import Player
 from tests.drivers.scale.test_captures import CAPTURES, captured
 from tests.small_store import small_store
@@ -30,12 +34,14 @@ class Cable:
         self.asked = []
         self.opened = []
         self.hears = bytes
+        self.connected = str
         self._random = Random(1)
 
     @asynccontextmanager
     async def open(self, _url, baud):
         self.opened.append(baud)
         self._at, self._queue = baud, asyncio.Queue()
+        self.connected()
         yield self
 
     def write(self, data):
@@ -67,6 +73,20 @@ def probed(protocol, *, streams=None):
             result = await probe("/dev/ttyUSB0", cable.open)
             playing.cancel()
         return result, cable
+
+    return run_virtual(main())[0]
+
+
+def probed_modbus(name, url="/dev/ttyUSB0", *, unit_ids=(1,), framing="rtu"):
+    """Probe emulated transmitters; return what was found, and their cable."""
+
+    async def main():
+        cable = Cable(9_600)
+        cable._queue, cable._at = asyncio.Queue(), 0
+        peer = Transmitters(maps.load(name), cable.write, unit_ids=unit_ids, framing=framing)
+        peer.put(Decimal(412))
+        cable.hears, cable.connected = peer.received, peer.connect
+        return await probe(url, cable.open), cable
 
     return run_virtual(main())[0]
 
@@ -103,6 +123,69 @@ def test_what_is_printed_is_a_table_that_can_be_used(protocol):
     assert plates in problem
 
 
+@pytest.mark.parametrize("name", maps.shipped())
+@pytest.mark.parametrize(("url", "framing"), [("/dev/ttyUSB0", "rtu"), ("socket://h:1", "tcp")])
+def test_a_transmitter_is_found_by_its_registers_and_only_read(name, url, framing):
+    result, cable = probed_modbus(name, url, framing=framing)
+    found = next(one for one in result.found if one.table["map"] == name)
+    assert found.shows == "412 g"
+    assert found.table.get("framing", "rtu") == framing
+    assert result.baud == (9_600 if framing == "rtu" else None)
+    codes = {data[7 if framing == "tcp" else 1] for _, data in cable.asked[len(ASKED) :]}
+    assert {3} == codes if framing == "rtu" else 3 in codes
+    config = msgspec.convert({"name": "g1.s1", "url": url} | found.table, AnyDriverConfig)
+    assert problems(config, small_store()) == [
+        "shelf/g1.s1: 1 channels for 3 plates. Give one channel for each plate"
+    ]
+
+
+def test_all_transmitters_of_a_line_are_found_and_the_map_that_makes_sense_comes_first():
+    result, _ = probed_modbus("tuna-id551pn", unit_ids=(2, 5))
+    assert result.found[0].table["unit_ids"] == [2, 5]
+    assert result.found[0].table["map"] == "tuna-id551pn"
+
+
+def test_a_transmitter_of_no_known_map_is_told_as_one(monkeypatch):
+    one = maps.load("pavone-jbx8")
+    monkeypatch.setattr(maps, "shipped", lambda: ["eagle-ei"])
+    monkeypatch.setattr(maps, "load", {"pavone-jbx8": one, "eagle-ei": maps.load("eagle-ei")}.get)
+    [found] = probed_modbus("pavone-jbx8")[0].found
+    assert found.table == {
+        "driver": "modbus",
+        "unit_ids": [1],
+        "map_file": modbus.MAP_FILE,
+        "unit": "kg",
+    }
+
+
+def test_a_server_that_hangs_up_at_what_it_does_not_know_is_asked_all_the_same():
+    """Each strange question costs a connection, as with servers that are strict."""
+
+    async def main():
+        cable = Cable(9_600)
+        cable._queue, cable._at = asyncio.Queue(), 0
+        peer = Transmitters(maps.load("tuna-id551pn"), cable.write, framing="tcp")
+        receive = cable.receive
+
+        def hears(data):
+            if data[2:4] == bytes(2):
+                peer.received(data)
+            else:
+                cable.write(b"")
+
+        async def received():
+            data = await receive()
+            if not data:
+                raise OSError(errno.ECONNRESET, "the other side closed the connection")
+            return data
+
+        cable.hears, cable.receive, cable.connected = hears, received, peer.connect
+        return await probe("socket://h:1", cable.open)
+
+    result = run_virtual(main())[0]
+    assert result.found[0].table["framing"] == "tcp"
+
+
 def test_what_is_asked_harms_nobody():
     """No letter in it zeroes, tares or clears a scale of any protocol."""
     harmful = {facts.zero for facts in PROTOCOLS.values()}
@@ -111,6 +194,10 @@ def test_what_is_asked_harms_nobody():
         question = question_of(protocol)
         assert question not in harmful
         assert not set(question) & set(b"ZTCRU@"), question
+    for unit_id in modbus.UNITS:
+        for framing in ("rtu", "tcp"):
+            request = modbus.first_question(unit_id, framing).request
+            assert not {byte & 0x7F for byte in request} & set(b"ZTCRU@\r")
 
 
 def test_where_nothing_comes_and_nobody_answers_each_question_was_asked_once():
@@ -122,7 +209,7 @@ def test_where_nothing_comes_and_nobody_answers_each_question_was_asked_once():
     (result, cable), seconds = run_virtual(main())
     assert not result.found
     assert not result.received
-    assert len(cable.asked) == len(ASKED)
+    assert len(cable.asked) == len(ASKED) + len(modbus.UNITS)
     assert seconds < 20
 
 
@@ -157,7 +244,7 @@ def test_a_network_port_has_no_rates():
 
     (_, cable), _ = run_virtual(main())
     assert cable.opened[0] == RATES[0]
-    assert cable.opened.count(RATES[0]) == 1 + sum(
+    assert cable.opened.count(RATES[0]) == 3 + sum(
         PROTOCOLS[name].baud == RATES[0] for name in ASKED
     )
 

@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import stat
+import tomllib
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,12 +14,15 @@ import pytest
 from drivers.mqtt.client import connect
 from drivers.mqtt.config import MqttConfig
 from drivers.mqtt.embedded import embedded_broker
+from drivers.probe.judging import Finding
+from drivers.probe.probe import Probed
 from gateway import devices
 from gateway.announced import announced
 from gateway.cli import main
 from gateway.device_meter import Meter, Row
 from gateway.device_server import WATCHERS_MAX, DeviceServer, looks, socket_of
 from gateway.device_watch import Screen
+from gateway.devices import _show_found
 from gateway.domain.inputs import DeviceStatus, Dropped, Samples
 from gateway.intake import Intake
 from gateway.plugged import find_keyboards, find_ports
@@ -180,6 +184,22 @@ def test_a_scale_is_probed_and_the_table_is_printed_with_the_name_that_stays(tmp
     words = capsys.readouterr().out
     assert f'url = "{tmp_path}/scale"\nprotocol = "lines"\nformat = "tscale"\n' in words
     assert words.startswith("# any lines of text, tscale: ")
+
+
+def test_what_is_printed_of_a_transmitter_is_a_table_that_says_what_is_not_known(capsys):
+    table = {"driver": "modbus", "unit_ids": [1, 3], "map": "cas-ci-600d", "decimals": 3}
+    unknown = {"driver": "modbus", "unit_ids": [1], "map_file": "map.toml"}
+    found = [Finding(table, 1, 0, "412 g"), Finding(unknown, 1, 0, "")]
+    _show_found("socket://192.0.2.7:502", Probed(found, None, [], received=True))
+    words = capsys.readouterr().out
+    [printed] = tomllib.loads(words)["device"]
+    assert printed == table | {
+        "name": "the shelf's name in the store file",
+        "url": "socket://192.0.2.7:502",
+    }
+    assert words.startswith("# Modbus, unit 1, 3, map cas-ci-600d: 1 good")
+    assert "decimals = 3  # Or as many as its display has" in words
+    assert "# Or Modbus, unit 1, no map: " in words
 
 
 def test_a_port_that_somebody_has_or_that_is_none_is_left_alone(tmp_path, capsys):

@@ -98,9 +98,12 @@ async def run_scale(args: argparse.Namespace) -> int:
 
 def _player(args: argparse.Namespace, port: PtyPort | TcpPort) -> Player | Transmitters:
     if args.device == MODBUS:
-        return Transmitters(
+        made = Transmitters(
             maps.load(args.map), port.write, framing=args.framing, unplug=port.unplug
         )
+        if isinstance(port, TcpPort):
+            port.connected = made.connect
+        return made
     return Player(args.device, port.write, unplug=port.unplug, rate=args.rate)
 
 

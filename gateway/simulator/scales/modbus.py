@@ -13,6 +13,7 @@ from pymodbus import FramerType
 from pymodbus.client.mixin import ModbusClientMixin
 from pymodbus.constants import ExcCodes
 from pymodbus.framer import FramerRTU
+from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -72,6 +73,7 @@ class Transmitters:
         self._map = register_map
         self._write = write
         self._unplug = unplug
+        self._unit_ids = unit_ids
         self._rtu = framing == "rtu"
         self._orders: list[str] = []
         self._lasting: set[str] = set()
@@ -83,8 +85,9 @@ class Transmitters:
             [device_of(unit_id, register_map, self._answer) for unit_id in unit_ids],
             framer=FramerType.RTU if self._rtu else FramerType.SOCKET,
             address=("127.0.0.1", 0),
+            trace_pdu=self._for_one_of_us,  # type: ignore[arg-type] # None is dropped.
         )
-        self._connect()
+        self.connect()
 
     def order(self, fault: str) -> None:
         """Misbehave: with the next frame, or from now on until it is ordered again.
@@ -101,7 +104,7 @@ class Transmitters:
                 "overload: what this transmitter says then is not known. Order silence"
             )
         if fault == "unplug":
-            self._connect()
+            self.connect()
             self._unplug()
         elif fault == "overload":
             for plate in self.plates.values():
@@ -125,11 +128,15 @@ class Transmitters:
         await asyncio.Event().wait()
         raise AssertionError("nobody sets it")
 
-    def _connect(self) -> None:
-        """Give the server a line that is new."""
+    def connect(self) -> None:
+        """Give the server a line that is new: nothing of what came before is left on it."""
         server = self._server
         self._handler = server.callback_new_connection()  # type: ignore[no-untyped-call] # As it is.
         self._handler.connection_made(_Out(self._send))
+
+    def _for_one_of_us(self, _sending: bool, pdu: ModbusPDU) -> ModbusPDU | None:
+        """Keep from the server what is for another unit: it would refuse, and units are silent."""
+        return pdu if pdu.dev_id in self._unit_ids else None
 
     async def _answer(self, unit_id: int, address: int, registers: list[int]) -> ExcCodes | None:
         """Write what all channels of a unit weigh into its registers."""

@@ -68,6 +68,8 @@ class TcpPort:
     def __init__(self) -> None:
         self.received: Callable[[bytes], None] = lambda _data: None
         """Takes what the gateway sends."""
+        self.connected: Callable[[], None] = lambda: None
+        """Told of each new connection, before what comes over it."""
         self.url = ""
         self._server: asyncio.Server | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -103,6 +105,7 @@ class TcpPort:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.unplug()
         self._writer = writer
+        self.connected()
         try:
             while data := await reader.read(PENDING_BYTES_MAX):
                 self.received(data)

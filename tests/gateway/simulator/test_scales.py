@@ -13,9 +13,10 @@ import msgspec
 import pytest
 
 from drivers.errors import DeviceGoneError
+from drivers.modbus.codec import Question
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.line import Lines
-from drivers.modbus.maps import load, problems, shipped
+from drivers.modbus.maps import Read, load, problems, shipped
 from drivers.network_port import open_port
 from drivers.registry import AnyDriverConfig
 from drivers.scale.driver import ScaleDriver
@@ -70,6 +71,25 @@ async def ended(driver, intake):
     with pytest.raises(DeviceGoneError) as raised:
         await driver.run(intake, lambda: None)
     return raised.value
+
+
+def test_a_transmitter_on_tcp_knows_nothing_of_the_connection_before():
+    async def run():
+        port = TcpPort()
+        await port.listen(0)
+        made = argparse.Namespace(device="modbus", map="tuna-id551pn", framing="tcp")
+        port.received = _player(made, port).received
+        question = Question(1, 3, Read(2, 2), framing="tcp", transaction=7)
+        try:
+            async with open_port(port.url, 9_600) as stream:
+                await stream.send(b"W\r\n")
+            async with open_port(port.url, 9_600) as stream, asyncio.timeout(30):
+                await stream.send(question.request)
+                return question.feed(await stream.receive())
+        finally:
+            port.close()
+
+    assert asyncio.run(run()).values == (0x3ED2, 0xF1AA)
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
