@@ -10,6 +10,7 @@ import pytest
 from drivers import registry
 from drivers.errors import DeviceGoneError
 from drivers.labels.judging import Judge
+from drivers.modbus.line import Lines
 from gateway.domain.inputs import Samples
 from gateway.intake import Intake
 from tests.drivers.scanner_line import Cable, product_store
@@ -17,7 +18,7 @@ from tests.test_tidy import ROOT
 from tests.virtual_time import LoopClock, run_virtual
 
 RECORDINGS = sorted((ROOT / "fixtures" / "recordings").glob("*.toml"))
-READ_AS_BYTES = {"bridge", "scale", "scanner", "ssi", "keyboard"}
+READ_AS_BYTES = {"bridge", "scale", "modbus", "scanner", "ssi", "keyboard"}
 
 
 def play(recording, monkeypatch, *, pieces):
@@ -35,7 +36,10 @@ def play(recording, monkeypatch, *, pieces):
         monkeypatch.setattr(registry, "keyboard_opener", lambda: cable.open)
         config = msgspec.convert(recording["device"], registry.AnyDriverConfig)
         judge = Judge(product_store(), None)
-        driver = registry.build(config, clock=clock, open_stream=cable.open, judge=judge)
+        lines = Lines(lambda url, baud, _bits: cable.open(url, baud))
+        driver = registry.build(
+            config, clock=clock, open_stream=cable.open, judge=judge, lines=lines
+        )
         with pytest.raises(DeviceGoneError, match="Input/output error"):
             await driver.run(intake, lambda: None)
         return intake.take(99), intake.totals, cable.sent
