@@ -11,7 +11,7 @@ from gateway.simulator.doors import DOORS
 from gateway.simulator.mqtt_shelves import FIRMWARES
 from gateway.simulator.scales.dialects import DIALECTS
 from gateway.simulator.scanners.player import PROTOCOLS as SCANNERS
-from tests.drivers.test_recordings import READ_AS_BYTES
+from tests.drivers.test_recordings import RECORDED
 from tests.test_tidy import ROOT
 
 PAGE = (ROOT / "docs" / "devices.md").read_text("utf-8")
@@ -38,6 +38,6 @@ def test_a_row_says_what_settings_and_tests_say(driver):
     assert line == ("by protocol" if baud is None else f"{baud} 8N1" if baud != "none" else baud)
     assert devices
     assert wiring
-    assert ("recording" in verified) == (driver in READ_AS_BYTES)
+    assert ("recording" in verified) == (driver in RECORDED)
     assert ("emulator" in verified) == (driver in EMULATED)
     assert verified.endswith("; hardware: none")
