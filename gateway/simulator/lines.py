@@ -8,6 +8,7 @@ import pty
 import secrets
 import tty
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -67,10 +68,18 @@ class Line:
         os.close(self._gateway)
 
 
+class Wire(Protocol):
+    """What a device writes to."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes without waiting."""
+        ...
+
+
 class Bridge:
     """A microcontroller with HX711 converters that writes one JSON line a sample."""
 
-    def __init__(self, line: Line, name: str, sps: int) -> None:
+    def __init__(self, line: Wire, name: str, sps: float) -> None:
         self._line = line
         self._name = name
         self._sps = sps

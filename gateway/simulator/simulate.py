@@ -20,7 +20,7 @@ from gateway.simulator.exam.command import (
     run_script,
 )
 from gateway.simulator.mqtt_shelves import FIRMWARES, run_mqtt_shelf
-from gateway.simulator.scales.command import MODBUS, add_scale_arguments, run_scale
+from gateway.simulator.scales.command import BRIDGE, MODBUS, add_scale_arguments, run_scale
 from gateway.simulator.scales.dialects import DIALECTS
 from gateway.simulator.scanners.command import add_scanner_arguments, run_scanner
 from gateway.simulator.scanners.player import PROTOCOLS
@@ -88,12 +88,14 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         metavar="PROTOCOL",
-        choices=(*DIALECTS, MODBUS, *PROTOCOLS, *FIRMWARES, *DOORS),
+        choices=(*DIALECTS, MODBUS, BRIDGE, *PROTOCOLS, *FIRMWARES, *DOORS),
         help="emulate one device instead of a store: a scale ("
         + ", ".join(DIALECTS)
         + "), a transmitter ("
         + MODBUS
-        + "), a scanner ("
+        + "), a "
+        + BRIDGE
+        + ", a scanner ("
         + ", ".join(PROTOCOLS)
         + ") or a relay, in --lines; a shelf ("
         + ", ".join(FIRMWARES)

@@ -9,6 +9,7 @@ import pytest
 from drivers import registry
 from gateway.simulator.doors import DOORS
 from gateway.simulator.mqtt_shelves import FIRMWARES
+from gateway.simulator.scales.command import BRIDGE, MODBUS
 from gateway.simulator.scales.dialects import DIALECTS
 from gateway.simulator.scanners.player import PROTOCOLS as SCANNERS
 from tests.drivers.test_recordings import RECORDED
@@ -16,7 +17,7 @@ from tests.test_tidy import ROOT
 
 PAGE = (ROOT / "docs" / "devices.md").read_text("utf-8")
 CONFIGS = {one.__struct_config__.tag: one for one in get_args(registry.AnyDriverConfig)}
-EMULATED = {"bridge", "modbus", *SCANNERS, *FIRMWARES, *DOORS, *(["scale"] if DIALECTS else [])}
+EMULATED = {BRIDGE, MODBUS, *SCANNERS, *FIRMWARES, *DOORS, *(["scale"] if DIALECTS else [])}
 
 
 def overview():

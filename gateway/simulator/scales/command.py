@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``shelfgate simulate --device``: one scale on a pseudo-terminal or TCP."""
+"""``shelfgate simulate --device``: one scale, transmitter or bridge on a line or TCP."""
 
 import argparse
 import asyncio
@@ -10,7 +10,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from drivers.modbus import maps
-from gateway.simulator.scales import modbus
+from gateway.simulator.scales import bridge, modbus
+from gateway.simulator.scales.bridge import BridgeBoard
 from gateway.simulator.scales.modbus import Transmitters
 from gateway.simulator.scales.player import FAULTS, Player
 from gateway.simulator.scales.ports import PtyPort, TcpPort
@@ -23,6 +24,8 @@ SETTINGS = {
     "lines": 'format = "tscale"\n',
 }
 MODBUS = "modbus"
+BRIDGE = "bridge"
+Emulated = Player | Transmitters | BridgeBoard
 GRAMS_MAX = Decimal(15_000)
 
 
@@ -46,7 +49,7 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME@SECONDS",
         help="with --device: "
-        + ", ".join(dict.fromkeys((*FAULTS, *modbus.FAULTS)))
+        + ", ".join(dict.fromkeys((*FAULTS, *modbus.FAULTS, *bridge.FAULTS)))
         + ", so long after the start; may repeat",
     )
     parser.add_argument(
@@ -96,7 +99,7 @@ async def run_scale(args: argparse.Namespace) -> int:
     return 0
 
 
-def _player(args: argparse.Namespace, port: PtyPort | TcpPort) -> Player | Transmitters:
+def _player(args: argparse.Namespace, port: PtyPort | TcpPort) -> Emulated:
     if args.device == MODBUS:
         made = Transmitters(
             maps.load(args.map), port.write, framing=args.framing, unplug=port.unplug
@@ -104,6 +107,8 @@ def _player(args: argparse.Namespace, port: PtyPort | TcpPort) -> Player | Trans
         if isinstance(port, TcpPort):
             port.connected = made.connect
         return made
+    if args.device == BRIDGE:
+        return BridgeBoard(port.write, unplug=port.unplug, rate=args.rate)
     return Player(args.device, port.write, unplug=port.unplug, rate=args.rate)
 
 
@@ -128,13 +133,19 @@ def _directory(lines: Path) -> Path:
 
 
 def _table(args: argparse.Namespace, url: str) -> str:
-    """Return the settings of the device, for a shelf of one plate."""
+    """Return the settings of the device, for a shelf of one plate, or two on a bridge."""
     if args.device == MODBUS:
         register_map = maps.load(args.map)
         more = f'unit = "kg"\nframing = "{args.framing}"\n'
         if register_map.type != "f32":
             more += "decimals = 3\n"
         driver, what = "modbus", f'map = "{args.map}"'
+    elif args.device == BRIDGE:
+        driver, what = "bridge", "channels = [0, 1]"
+        more = (
+            '# Both plates in the store file: calibration = { id = "emulated", '
+            f"zero_raw = {bridge.ZERO_RAW}, counts_per_g = {bridge.COUNTS_PER_G} }}\n"
+        )
     else:
         driver, what, more = "scale", f'protocol = "{args.device}"', SETTINGS.get(args.device, "")
     return (
@@ -153,7 +164,7 @@ def _grams(text: str) -> Decimal:
     return grams
 
 
-def _schedule(player: Player | Transmitters, order: str) -> None:
+def _schedule(player: Emulated, order: str) -> None:
     name, _, after = order.partition("@")
     if name not in player.faults:
         raise ValueError(f"--fault {name}: not known. Known are {', '.join(player.faults)}")
@@ -162,7 +173,7 @@ def _schedule(player: Player | Transmitters, order: str) -> None:
     asyncio.get_running_loop().call_later(float(after), _tried, player, name)
 
 
-def _tried(player: Player | Transmitters, fault: str) -> None:
+def _tried(player: Emulated, fault: str) -> None:
     try:
         player.order(fault)
     except ValueError as error:
@@ -171,7 +182,7 @@ def _tried(player: Player | Transmitters, fault: str) -> None:
         log.info("fault: %s", fault)
 
 
-def _listen(player: Player | Transmitters) -> None:
+def _listen(player: Emulated) -> None:
     """Let lines on standard input put weights and order faults."""
     loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
