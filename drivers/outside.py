@@ -9,14 +9,16 @@ driver of this repository always goes before one of the same name.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from drivers.labels.judging import Judge
 from drivers.ports import Clock, Driver, OpenStream
 from gateway.domain.store import Store
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "shelfgate.drivers"
 
@@ -78,6 +80,8 @@ def find(name: str) -> Family:
         NoDriverError: No package brings it.
         OutsideError: Two packages bring it, or it is not usable.
     """
+    from importlib.metadata import entry_points  # noqa: PLC0415  Few stores look for packages.
+
     points = tuple(entry_points(group=GROUP, name=name))
     if not points:
         raise NoDriverError(
@@ -101,7 +105,7 @@ def find(name: str) -> Family:
     return family
 
 
-def _package(point: EntryPoint) -> str:
+def _package(point: "EntryPoint") -> str:
     return point.dist.name if point.dist is not None else point.module
 
 

@@ -19,6 +19,7 @@ from msgspec import Meta
 from drivers import registry
 from drivers.bridge.config import BridgeConfig
 from drivers.door.config import RelayConfig
+from drivers.files import CREDENTIAL, File, SecretFile
 from drivers.keyboard.config import KeyboardConfig
 from drivers.modbus.config import ModbusConfig
 from drivers.network_port import address_of
@@ -26,7 +27,6 @@ from drivers.registry import AnyDriverConfig, DeviceConfig, is_device
 from drivers.scale.config import ScaleConfig
 from drivers.scanner.config import ScannerConfig
 from drivers.ssi.config import SsiConfig
-from gateway.config_files import CREDENTIAL, File, SecretFile
 from gateway.config_outside import outside_drivers
 from gateway.config_read import Check, Decoded, closest, read_table
 from gateway.config_tables import Name

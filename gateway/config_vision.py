@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.files import File
 from drivers.scanner.config import RepeatMs
-from gateway.config_files import File
 from gateway.config_tables import Name
 
 Side = Annotated[int, Meta(ge=16, le=8_192)]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from drivers.files import File
 from drivers.identity import UsbName
 from drivers.scale.reading import DIGITS_MAX, Unit
 from drivers.serial_port import Bits
@@ -30,18 +31,7 @@ class ModbusConfig(
     """Path of the serial port, or ``socket://host:port``; other shelves may be on it, too."""
     map: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     """Name of a register map that comes with the product."""
-    map_file: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=4_000,
-                description="a file, relative to the settings file or from the root",
-                extra={"file": True},
-            ),
-        ]
-        | None
-    ) = None
+    map_file: File | None = None
     """Instead of ``map``: a register map of one's own."""
     unit_ids: Annotated[tuple[UnitId, ...], Meta(min_length=1, max_length=64)] = (1,)
     """The transmitter of each plate, in the shelf's plate order; one: of all plates."""

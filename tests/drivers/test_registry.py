@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings of devices: parsed by tag, checked against the store, made into drivers."""
 
+import subprocess
+import sys
+
 import msgspec
 import pytest
 
@@ -160,3 +163,20 @@ def test_settings_that_do_not_fit_the_store_are_told(table, expected):
     [problem] = problems(parse(table), STORE)
     assert expected in problem
     assert ". " in problem
+
+
+def test_a_daemon_loads_what_few_stores_need_only_where_they_do():
+    """Its start and its memory would be everybody's."""
+    script = (
+        "import sys, gateway.app;"
+        "few = {'amqtt', 'biip', 'evdev', 'importlib.metadata', 'pymodbus', 'zxingcpp'};"
+        "sys.exit(', '.join(sorted(few & set(sys.modules))) or None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
