@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which devices a broker knows: what they announced, and who publishes meanwhile.
 
-Of what they publish nothing but its coming is looked at: scans may be entry tokens.
+Those of the in-store contract, and nodes of firmware whose topics have a form of their own. Of
+what they publish nothing but its coming is looked at: scans may be entry tokens.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import json
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from drivers.mqtt.client import connect
 from drivers.mqtt.config import Message, MqttConfig
@@ -23,6 +24,24 @@ TOPICS: Final = (
     "door/+/state",
     "+/+/status",
 )
+
+
+TOPICS_ELSEWHERE: Final = ("+/sensor/+/state", "+/status", "tele/+/SENSOR", "tele/+/LWT")
+"""Of ESPHome nodes whose prefix is one word, and of Tasmota."""
+SENSORS_MAX: Final = 64
+
+
+@dataclass(slots=True)
+class Elsewhere:
+    """One device of other firmware."""
+
+    driver: Literal["esphome", "tasmota"]
+    name: str
+    """Its prefix, or its topic."""
+    state: str | None = None
+    """What it said of its presence; None: nothing."""
+    messages: Counter[str] = field(default_factory=Counter)
+    """What it published while it was listened to, by sensor; of Tasmota ``SENSOR``."""
 
 
 @dataclass(slots=True)
@@ -71,6 +90,44 @@ async def announced(config: MqttConfig, store: str | None, seconds: float) -> li
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await link.closed()
+    return [found[key] for key in sorted(found)]
+
+
+async def elsewhere(config: MqttConfig, seconds: float) -> list[Elsewhere]:
+    """Listen to a broker for a while; return the devices of other firmware, by name.
+
+    Args:
+        config: How to reach the broker.
+        seconds: How long.
+
+    Raises:
+        DriverError: The broker is not there, or refuses.
+    """
+    found: dict[tuple[str, str], Elsewhere] = {}
+    states: dict[str, str] = {}
+
+    def on_message(message: Message) -> None:
+        words = message.topic.split("/")
+        if words[-1] in {"status", "LWT"}:
+            if len(states) < DEVICES_MAX:
+                states[message.topic] = _word(message.payload.decode("utf-8", "replace"))
+            return
+        driver: Literal["esphome", "tasmota"] = "esphome" if words[-1] == "state" else "tasmota"
+        name, sensor = (words[0], words[2]) if driver == "esphome" else (words[1], words[2])
+        if (driver, name) not in found and len(found) >= DEVICES_MAX:
+            return
+        one = found.setdefault((driver, name), Elsewhere(driver, name))
+        if not message.retain and (sensor in one.messages or len(one.messages) < SENSORS_MAX):
+            one.messages[sensor] += 1
+
+    wanted = [(topic, 0) for topic in TOPICS_ELSEWHERE]
+    async with connect(config, subscriptions=wanted, on_message=on_message) as link:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await link.closed()
+    for (driver, name), one in found.items():
+        one.state = states.get(f"{name}/status" if driver == "esphome" else f"tele/{name}/LWT")
+        one.name = _word(name)
     return [found[key] for key in sorted(found)]
 
 

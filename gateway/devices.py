@@ -14,12 +14,13 @@ from typing import Any, Final
 from drivers.errors import DeviceGoneError, DriverError
 from drivers.instore.codec import Known
 from drivers.mqtt.config import MqttConfig
+from drivers.mqtt_shelf.config import EsphomeConfig, TasmotaConfig
 from drivers.network_port import address_of, open_port
 from drivers.probe.judging import Finding
 from drivers.probe.probe import Probed, probe
 from drivers.registry import DeviceConfig, is_device
 from drivers.scale.protocols import PROTOCOLS
-from gateway.announced import Announced, announced
+from gateway.announced import Announced, Elsewhere, announced, elsewhere
 from gateway.config import load_store
 from gateway.config_settings import Broker, load_watched, read_settings
 from gateway.config_toml import ConfigError
@@ -54,13 +55,16 @@ class Written:
         """Read the tables that can be read.
 
         Raises:
-            ConfigError: The file cannot be read at all.
+            ConfigError: The file cannot be read at all, or ``[broker]`` is wrong: it is needed.
         """
         read = read_settings(path)
         if read.document is None:
             raise ConfigError(read.problems)
         tables = [table for _, table in read.tables]
         brokers = [table for table in tables if isinstance(table, Broker)]
+        if "broker" in read.document.data and not brokers:
+            wrong = [one for one in read.problems if one.key.partition(".")[0] == "broker"]
+            raise ConfigError(wrong or read.problems)
         try:
             cameras = load_watched(path)  # A model, which they may lack yet, does not matter.
         except ConfigError:
@@ -137,10 +141,11 @@ def _list(args: argparse.Namespace, make_config: MakeConfig) -> int:
         "cameras": find_devices(),
     }
     told: list[Announced] = []
+    others: list[Elsewhere] = []
     problem = None
     if written is not None:
         try:
-            told = asyncio.run(_announced(written.broker, store, make_config, args.wait))
+            told, others = asyncio.run(_announced(written.broker, store, make_config, args.wait))
         except DriverError as error:
             problem = str(error)
     if args.json:
@@ -149,6 +154,7 @@ def _list(args: argparse.Namespace, make_config: MakeConfig) -> int:
             for name, many in found.items()
         }
         shown["announced"] = [_announced_json(one, store) for one in told]
+        shown["elsewhere"] = [asdict(one) | {"used_by": _reader(one, written)} for one in others]
         shown["problem"] = problem
         say(json.dumps(shown, indent=2, ensure_ascii=False))
         return 0
@@ -156,6 +162,7 @@ def _list(args: argparse.Namespace, make_config: MakeConfig) -> int:
         _show(name, (_port_words(one, written) for one in many))
     if written is not None:
         _show("on the in-store broker", (_announced_words(one, store) for one in told))
+        _show("of other firmware there", (_elsewhere_words(one, written) for one in others))
     if problem is not None:
         say(f"  {problem}")
     return 0
@@ -214,16 +221,50 @@ def _port_words(port: Port | Device, written: Written | None) -> str:
 
 async def _announced(
     broker: Broker, store: Store | None, make_config: MakeConfig, seconds: float
-) -> list[Announced]:
+) -> tuple[list[Announced], list[Elsewhere]]:
     name = f"shelfgate-devices-{os.getpid()}"
     config = make_config(broker, name, embedded=broker.starts_own, clean=True)
+    other = make_config(broker, f"{name}-others", embedded=broker.starts_own, clean=True)
     try:
-        return await announced(config, None if store is None else store.name, seconds)
+        return await asyncio.gather(
+            announced(config, None if store is None else store.name, seconds),
+            _elsewhere(other, seconds),
+        )
     except DeviceGoneError as error:
         if not broker.starts_own:
             raise
         remedy = "The settings name no broker, so the daemon brings one: start it"
         raise DeviceGoneError(config.name, error.problem, remedy) from error
+
+
+async def _elsewhere(config: MqttConfig, seconds: float) -> list[Elsewhere]:
+    try:
+        return await elsewhere(config, seconds)
+    except DriverError:  # A broker may refuse topics of no contract; what else is wrong is told.
+        return []
+
+
+def _reader(one: Elsewhere, written: Written | None) -> str | None:
+    """Return which device of the settings is a node of other firmware; None: none."""
+    for device in () if written is None else written.devices:
+        if isinstance(device, EsphomeConfig | TasmotaConfig):
+            name = device.prefix if isinstance(device, EsphomeConfig) else device.topic
+            if name == one.name:
+                return device.device
+    return None
+
+
+def _elsewhere_words(one: Elsewhere, written: Written | None) -> str:
+    words = [f"{one.driver} {one.name}", one.state or "says not whether it is there"]
+    words += [f"{count} {name}" for name, count in sorted(one.messages.items())]
+    reader = _reader(one, written)
+    if reader is not None:
+        return f"{', '.join(words)}\n      in the settings: {reader}"
+    table: dict[str, Any] = {"topic": one.name}
+    if one.driver == "esphome":
+        table = {"prefix": one.name, "sensors": sorted(one.messages)}
+    keys = "".join(f", {key} = {json.dumps(value)}" for key, value in table.items())
+    return f'{", ".join(words)}\n      to read it: driver = "{one.driver}"{keys}'
 
 
 def _announced_json(one: Announced, store: Store | None) -> dict[str, Any]:

@@ -14,15 +14,17 @@ import pytest
 from drivers.mqtt.client import connect
 from drivers.mqtt.config import MqttConfig
 from drivers.mqtt.embedded import embedded_broker
+from drivers.mqtt_shelf.config import EsphomeConfig
 from drivers.probe.judging import Finding
 from drivers.probe.probe import Probed
 from gateway import devices
-from gateway.announced import announced
+from gateway.announced import announced, elsewhere
 from gateway.cli import main
+from gateway.config_settings import Broker
 from gateway.device_meter import Meter, Row
 from gateway.device_server import WATCHERS_MAX, DeviceServer, looks, socket_of
 from gateway.device_watch import Screen
-from gateway.devices import _show_found
+from gateway.devices import Written, _elsewhere_words, _show_found
 from gateway.domain.inputs import DeviceStatus, Dropped, Samples
 from gateway.intake import Intake
 from gateway.plugged import find_keyboards, find_ports
@@ -165,6 +167,16 @@ def test_what_is_there_is_listed_with_who_uses_it_though_the_settings_are_unfini
     assert ports[0]["used_by"] is None
 
 
+def test_a_broker_that_is_wrong_in_the_settings_is_not_taken_for_none(tmp_path, capsys):
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[broker]\nhost = "broker.example"\ntls = false\n')
+    assert main(["devices", "--settings", str(settings)]) != 0
+    told = capsys.readouterr()
+    assert f"{settings}:3: broker.tls: is false. Give a table" in told.err
+    assert "database" not in told.err
+    assert "brings one" not in told.out + told.err
+
+
 def test_a_scale_is_probed_and_the_table_is_printed_with_the_name_that_stays(tmp_path, capsys):
     line = Line(tmp_path / "scale")
 
@@ -262,6 +274,44 @@ def test_a_broker_tells_what_was_announced_and_who_publishes():
     assert scanner.state is None
     assert scanner.messages["scan"] >= 3
     assert "secret" not in repr(found)
+
+
+def test_a_broker_tells_of_nodes_of_other_firmware_and_what_reads_them():
+    async def run():
+        port = free_port()
+        config = MqttConfig(
+            host="127.0.0.1", port=port, client_id="devices", protocol=4, clean=True
+        )
+        async with embedded_broker(port):
+            other = MqttConfig(host="127.0.0.1", port=port, client_id="shelf", protocol=4)
+            async with connect(other, subscriptions=[], on_message=print) as shelf:
+                shelf.publish("shelf-1/status", b"online", retain=True)
+                shelf.publish("nobody/status", b"online", retain=True)
+                shelf.publish("tele/hx/SENSOR", b"{}", retain=True)
+                await shelf.room()
+
+                async def tell():
+                    while True:
+                        shelf.publish("shelf-1/sensor/plate_1/state", b"secret")
+                        await asyncio.sleep(0.05)
+
+                async with asyncio.TaskGroup() as group:
+                    telling = group.create_task(tell())
+                    found = await elsewhere(config, 0.7)
+                    telling.cancel()
+        return found
+
+    node, tasmota = asyncio.run(run())
+    assert (node.driver, node.name, node.state) == ("esphome", "shelf-1", "online")
+    assert node.messages["plate_1"] >= 3
+    assert (tasmota.driver, tasmota.name, tasmota.state) == ("tasmota", "hx", None)
+    assert not tasmota.messages
+    assert "secret" not in repr(node)
+    words = _elsewhere_words(node, None)
+    assert 'to read it: driver = "esphome", prefix = "shelf-1", sensors = ["plate_1"]' in words
+    read = EsphomeConfig(name="g1.s1", prefix="shelf-1", sensors=("plate_1",))
+    words = _elsewhere_words(node, Written(Broker(), (read,)))
+    assert words.endswith("in the settings: shelf/g1.s1")
 
 
 # What each device sends.
