@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import jwt
 
-from gateway.domain.inputs import Stamp
+from gateway.domain.inputs import Stamp, TokenVerdict
 
 log = logging.getLogger(__name__)
 
@@ -37,22 +37,12 @@ LOOK_EVERY_NS: Final = 1_000_000_000
 _JWS: Final = jwt.PyJWS(algorithms=["EdDSA"])
 NS: Final = 1_000_000_000
 
-Verdict = Literal[
-    "valid",
-    "expired",
-    "not-yet-valid",
-    "other-store",
-    "bad-signature",
-    "malformed",
-    "keys-too-old",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Verified:
     """What is known of a token; all but ``verdict`` only where it is ``valid``."""
 
-    verdict: Verdict
+    verdict: TokenVerdict
     shopper: str | None = field(default=None, repr=False)
     token_hash: str | None = None
     expires_utc_ns: int | None = None

@@ -8,7 +8,7 @@ at equal distances, silence, and a device that is gone.
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final, Literal, NoReturn
 
 from drivers.errors import DeviceGoneError, DeviceSilentError, DriverError
 from drivers.mqtt.config import Message
@@ -19,7 +19,7 @@ from drivers.mqtt_shelf.held import BURST_ROWS, PERIOD_MS, Held
 from drivers.ports import Clock, Intake
 from drivers.scale.grid import Grid
 from drivers.scale.reading import Reading
-from gateway.domain.inputs import DeviceStatus, Samples
+from gateway.domain.inputs import DeviceStatus
 
 BLOCK_NS: Final = 200_000_000
 ALIVE_S: Final = 2.0
@@ -183,20 +183,11 @@ class _Run:
         return ALIVE_S if due_s is None else due_s
 
     def _hand_on(self, now_ns: int) -> None:
+        unit: Literal["g", "raw"] = "raw" if self._config.unit == "raw" else "g"
         for block in self._rows.advance(now_ns):
-            at = self._clock.stamp()
+            at, device = self._clock.stamp(), self._config.device
             self._intake.offer(
-                Samples(
-                    at=at,
-                    device=self._config.device,
-                    boot=self._boot,
-                    seq=self._seq,
-                    host_boot=at.boot,
-                    host_mono_ms=block.at_ns / 1e6,
-                    period_us=block.period_ns // 1_000,
-                    unit="raw" if self._config.unit == "raw" else "g",
-                    w=block.rows,
-                )
+                block.samples(at, device=device, boot=self._boot, seq=self._seq, unit=unit)
             )
             self._seq += 1
 

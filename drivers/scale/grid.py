@@ -10,7 +10,7 @@ readings. It is found from the first readings, and no row is made before.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from drivers.scale.reading import Reading
 from gateway.domain.inputs import Samples, Stamp
@@ -37,7 +37,15 @@ class Block:
     period_ns: int
     rows: list[list[float | None]] = field(default_factory=list)
 
-    def samples(self, at: Stamp, *, device: str, boot: str, seq: int) -> Samples:
+    def samples(
+        self,
+        at: Stamp,
+        *,
+        device: str,
+        boot: str,
+        seq: int,
+        unit: Literal["g", "raw"] = "g",
+    ) -> Samples:
         """Return the input, which is complete now.
 
         Args:
@@ -45,6 +53,7 @@ class Block:
             device: The shelf's device.
             boot: Names the connection.
             seq: The block's number in it.
+            unit: Of its rows.
         """
         return Samples(
             at=at,
@@ -54,7 +63,7 @@ class Block:
             host_boot=at.boot,
             host_mono_ms=self.at_ns / 1e6,
             period_us=self.period_ns // 1_000,
-            unit="g",
+            unit=unit,
             w=self.rows,
         )
 

@@ -100,18 +100,22 @@ class Looked(DeviceInput, frozen=True, kw_only=True, tag="looked"):
     frames: list[LookedFrame]
 
 
+TokenVerdict = Literal[
+    "valid",
+    "expired",
+    "not-yet-valid",
+    "other-store",
+    "bad-signature",
+    "malformed",
+    "keys-too-old",
+]
+"""What an entry token is found to be."""
+
+
 class EntryScanned(DeviceInput, frozen=True, kw_only=True, tag="entry-scanned"):
     """An entry token, already verified at the edge; the token itself never comes this far."""
 
-    verdict: Literal[
-        "valid",
-        "expired",
-        "not-yet-valid",
-        "other-store",
-        "bad-signature",
-        "malformed",
-        "keys-too-old",
-    ]
+    verdict: TokenVerdict
     shopper: str | None = None
     """Pseudonym; None unless valid."""
     token_hash: str | None = None

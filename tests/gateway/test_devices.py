@@ -237,33 +237,42 @@ def test_a_port_that_somebody_has_or_that_is_none_is_left_alone(tmp_path, capsys
 # The broker.
 
 
+@asynccontextmanager
+async def broker_with(retained, published):
+    """A broker that retains messages and on which one more is published time after time."""
+    port = free_port()
+    config = MqttConfig(host="127.0.0.1", port=port, client_id="devices", protocol=4, clean=True)
+    other = MqttConfig(host="127.0.0.1", port=port, client_id="shelf", protocol=4)
+    async with (
+        embedded_broker(port),
+        connect(other, subscriptions=[], on_message=print) as shelf,
+        asyncio.TaskGroup() as group,
+    ):
+        for topic, payload in retained.items():
+            shelf.publish(topic, payload, retain=True)
+        await shelf.room()
+
+        async def publish():
+            while True:
+                shelf.publish(published, b"secret")
+                await asyncio.sleep(0.05)
+
+        publishing = group.create_task(publish())
+        yield config
+        publishing.cancel()
+
+
 def test_a_broker_tells_what_was_announced_and_who_publishes():
+    root = "shelfgate/v1/corner"
+    retained = {
+        f"{root}/shelf/g1.s1/status": b'{"v":1,"state":"online","fw":"1.4","boot":"b"}',
+        f"{root}/shelf/g2.s1/status": b'{"state":',
+        f"{root}/door/a\x1b[31mb/status": b"[]",
+    }
+
     async def run():
-        port = free_port()
-        config = MqttConfig(
-            host="127.0.0.1", port=port, client_id="devices", protocol=4, clean=True
-        )
-        async with embedded_broker(port):
-            other = MqttConfig(host="127.0.0.1", port=port, client_id="shelf", protocol=4)
-            async with connect(other, subscriptions=[], on_message=print) as shelf:
-                root = "shelfgate/v1/corner"
-                told = b'{"v":1,"state":"online","fw":"1.4","boot":"b"}'
-                shelf.publish(f"{root}/shelf/g1.s1/status", told, retain=True)
-                shelf.publish(f"{root}/shelf/g2.s1/status", b'{"state":', retain=True)
-                shelf.publish(f"{root}/door/a\x1b[31mb/status", b"[]", retain=True)
-                await shelf.room()
-
-                async def scan():
-                    while True:
-                        shelf.publish(f"{root}/scanner/gate/scan", b"secret")
-                        await asyncio.sleep(0.05)
-
-                async with asyncio.TaskGroup() as group:
-                    scanning = group.create_task(scan())
-                    found = await announced(config, "corner", 0.7)
-                    others = await announced(config, "elsewhere", 0.1)
-                    scanning.cancel()
-        return found, others
+        async with broker_with(retained, f"{root}/scanner/gate/scan") as config:
+            return await announced(config, "corner", 0.7), await announced(config, "elsewhere", 0.1)
 
     found, others = asyncio.run(run())
     assert others == []
@@ -277,29 +286,15 @@ def test_a_broker_tells_what_was_announced_and_who_publishes():
 
 
 def test_a_broker_tells_of_nodes_of_other_firmware_and_what_reads_them():
+    retained = {
+        "shelf-1/status": b"online",
+        "nobody/status": b"online",
+        "tele/hx/SENSOR": b"{}",
+    }
+
     async def run():
-        port = free_port()
-        config = MqttConfig(
-            host="127.0.0.1", port=port, client_id="devices", protocol=4, clean=True
-        )
-        async with embedded_broker(port):
-            other = MqttConfig(host="127.0.0.1", port=port, client_id="shelf", protocol=4)
-            async with connect(other, subscriptions=[], on_message=print) as shelf:
-                shelf.publish("shelf-1/status", b"online", retain=True)
-                shelf.publish("nobody/status", b"online", retain=True)
-                shelf.publish("tele/hx/SENSOR", b"{}", retain=True)
-                await shelf.room()
-
-                async def tell():
-                    while True:
-                        shelf.publish("shelf-1/sensor/plate_1/state", b"secret")
-                        await asyncio.sleep(0.05)
-
-                async with asyncio.TaskGroup() as group:
-                    telling = group.create_task(tell())
-                    found = await elsewhere(config, 0.7)
-                    telling.cancel()
-        return found
+        async with broker_with(retained, "shelf-1/sensor/plate_1/state") as config:
+            return await elsewhere(config, 0.7)
 
     node, tasmota = asyncio.run(run())
     assert (node.driver, node.name, node.state) == ("esphome", "shelf-1", "online")
