@@ -324,6 +324,8 @@ def test_a_meter_tells_rate_noise_holes_gaps_and_errors():
         for n in range(100):
             await asyncio.sleep(0.1)
             meter.offer(samples(clock, n + (n > 50) * 3, [[411.0 + 2 * (n % 2), None]]))
+        await asyncio.sleep(0.1)
+        meter.offer(samples(clock, 500, [[413.0, None]], boot="begun anew"))
         meter.drop("shelf/a", "malformed", 3)
         meter.offer(Dropped(at=clock.stamp(), device="shelf/c", reason="malformed", count=3))
         meter.offer(DeviceStatus(at=clock.stamp(), device="door/d", state="online", boot=""))
@@ -347,7 +349,7 @@ def test_a_meter_tells_rate_noise_holes_gaps_and_errors():
     assert (shelf.state, shelf.unit, shelf.values) == ("up", "g", [413.0, None])
     assert shelf.rate_hz == pytest.approx(10.0, abs=0.3)
     assert shelf.noise == [pytest.approx(1.0, abs=0.01), None]
-    assert (shelf.holes, shelf.gaps, shelf.drops) == (100, 3, {"malformed": 3})
+    assert (shelf.holes, shelf.gaps, shelf.drops) == (101, 3, {"malformed": 3})
     assert (rows["shelf/b"].state, rows["shelf/b"].reason) == ("lost", "gone")
     assert [rows[name].state for name in ("camera/x", "door/d", "door/e")] == [
         "lost",
