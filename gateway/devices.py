@@ -354,7 +354,8 @@ def _show_unknown(url: str, probed: Probed) -> None:
     if not probed.received:
         say(f"{url}: nothing comes, and nobody answers. Check power and cable, and put something")
         say("on it or scan something while it is listened to; set the scale to send by itself.")
-        say("Modbus transmitters and relay boards are not looked for: write their tables by hand.")
+        say("Relay boards do not answer, and Modbus is looked for at 9600 8N1, units 1 to 8:")
+        say("write the tables of others by hand.")
         return
     if not probed.lines:
         say(f"{url}: something comes that is not known. Try again, and while it listens scan often")
