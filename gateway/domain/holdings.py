@@ -212,7 +212,7 @@ def _open_g(step: Step, closing: Attribution | None = None) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     beliefs, counted_on = step.state.beliefs, step.layout.counted_on
-    for name, one in beliefs.open.items():
+    for name, one in beliefs.open.items() if counted_on else ():
         if one is closing:
             continue
         option = beliefs.best.chosen[name]
