@@ -111,10 +111,18 @@ def _decide(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
     for one in net(change.change):
         holdings.weighed(step, places[one.plate].name, one.after_g)
     if change.reason != "attended":
-        decide_unattended(step, change)
-        holdings.remember_misplaced(step)
+        _leave_undecided(step, change)
     else:
         _explain(step, change, hands)
+
+
+def _leave_undecided(step: Step, change: OpenChange, reason: str | None = None) -> None:
+    """Tell of a change that nobody is known to have made; what plates hold follows by weight."""
+    decide_unattended(step, change, reason)
+    holdings.remember_misplaced(step)
+    places = step.layout.shelves[change.shelf].plates
+    plates = (places[one.plate].name for one in net(change.change))
+    holdings.count(step, holdings.touched(step, plates))
 
 
 def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
@@ -124,8 +132,7 @@ def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
     watching = Watching(step, change.shelf, hands)
     readings = readings_of(step, change, watching)
     if readings[0].moves and not any(watching.seen(move) for move in readings[0].moves):
-        decide_unattended(step, change, watching.why_unseen(change.change.since_ns))
-        holdings.remember_misplaced(step)
+        _leave_undecided(step, change, watching.why_unseen(change.change.since_ns))
         return
     beliefs = state.beliefs
     scenery = Scenery(
@@ -325,7 +332,10 @@ def _settle(step: Step, change: str) -> None:
     beliefs = step.state.beliefs
     if beliefs.forget_loads(change):
         tell(step)
-    holdings.settle(step, beliefs.open[change])
+    one = beliefs.open[change]
+    facings = holdings.touched_by(step, one)
+    holdings.count(step, facings)
+    holdings.settle(step, facings, one.taken(beliefs.best.chosen[change]), closing=one)
     beliefs.settle(change)
     forget_doubt(step, change)
     tell(step)
@@ -349,9 +359,10 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         reason=f"review {review.id}",
     )
     thought = beliefs.open.get(review.change)
-    if thought is None:
-        holdings.carry(step, [(first, -units) for first, units in holdings.takes(step, before)])
-    holdings.carry(step, holdings.takes(step, acts))
+    facings, taken = _counts_decided(step, thought, before, acts)
+    if thought is None and told is None:
+        facings = set()  # What was never explained was counted by weight.
+    holdings.count(step, facings)
     undone = [act.gtin for option in thought.options for act in option] if thought else []
     unit_g = {}
     for gtin in [*undone, *(act.gtin for act in [*before, *acts])]:
@@ -364,6 +375,7 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         [_sketch(step, act) for act in acts],
         unit_g,
     )
+    holdings.settle(step, facings, taken)
     holdings.weigh(step)
     for cart in state.closed.values():
         if cart.closed_ns is None:  # No explanation holds it any more.
@@ -372,6 +384,24 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         if act.session is None and act.direction == "pick":
             state.unseen[act.gtin] = step.now_ns
     tell(step, f"review {review.id}", review)
+
+
+def _counts_decided(
+    step: Step, thought: Attribution | None, before: list[Act], acts: list[Act]
+) -> tuple[set[str], list[tuple[str, int]]]:
+    """Return which facings a decision is about, and the units that it takes from them.
+
+    Args:
+        step: The step.
+        thought: The change, if it is still open.
+        before: Its acts as they were told.
+        acts: As they were.
+    """
+    taken = list(holdings.takes(step, acts))
+    if thought is not None:
+        return holdings.touched_by(step, thought) | holdings.touched(step, (), taken), taken
+    taken += [(first, -units) for first, units in holdings.takes(step, before)]
+    return holdings.touched(step, (act.plate for act in [*before, *acts]), taken), taken
 
 
 def _replace(cart: ClosedCart, before: list[Act], after: list[Act]) -> None:

@@ -35,6 +35,8 @@ FEW: Final = 1e-3
 """Where fewer units than ``SCARCE`` are less likely than this, a count says nothing."""
 WHOLE: Final = 0.3
 """A weight that is further from whole units than this part of one is none of the facing's alone."""
+CREPT: Final = 0.1
+"""So much of a unit may what plates carry creep before a count goes on from there."""
 SURE: Final = 0.98
 
 Taken = tuple[int, int]
@@ -100,33 +102,36 @@ def remember_misplaced(step: Step) -> None:
             step.touch("holding", plate)
 
 
-def count(step: Step) -> None:
-    """Count facings that have not been counted yet; take up what came or went without a change."""
+def count(step: Step, facings: Iterable[str] | None = None) -> None:
+    """Count facings that have not been counted yet; take up what came or went without a change.
+
+    Args:
+        step: The step.
+        facings: Which, by their first plate; None: all.
+    """
     if "stock" in step.state.settings.without:
         return
-    known = step.known_weights()
-    busy = {weight.plate for one in step.state.beliefs.open.values() for weight in one.weights} | {
-        place.name for one in step.state.changes for place in step.layout.shelves[one.shelf].plates
-    }
-    for first, facing in step.layout.counted.items():
+    known, open_g = step.known_weights(), _open_g(step)
+    for first in sorted(step.layout.counted if facings is None else facings):
+        facing = step.layout.counted[first]
         carried_g = _carried_g(step, facing)
-        if carried_g is None or not busy.isdisjoint(facing.plates):
+        if carried_g is None:
             continue
+        carried_g -= open_g.get(first, 0.0)
         stock, unit = _stock(step, first), known[facing.gtin]
-        if stock is None:
+        came = 0.0 if stock is None else (carried_g - stock.carried_g) / unit.unit_g
+        units = round(came)
+        if stock is None or (units and not _whole(came)):
             shares = counted(carried_g, _beside_g(step, facing), unit)
+        elif units or abs(came) > CREPT:
+            shares = changed(stock.array(step.now_ns), units)
         else:
-            came = (carried_g - stock.carried_g) / unit.unit_g
-            if abs(came) < 0.5:
-                continue
-            units = round(came)
-            whole = abs(came - units) < WHOLE and abs(units) <= MANY
-            shares = (
-                changed(stock.array(step.now_ns), units)
-                if whole
-                else counted(carried_g, _beside_g(step, facing), unit)
-            )
-        _keep(step, first, shares, carried_g)
+            continue
+        _keep(step, facing, shares, carried_g)
+
+
+def _whole(came: float) -> bool:
+    return abs(came - round(came)) < WHOLE and abs(came) <= MANY
 
 
 def save(step: Step) -> None:
@@ -151,38 +156,75 @@ def takes(step: Step, acts: Iterable[Sketch | Act]) -> tuple[tuple[str, int], ..
     return tuple(found)
 
 
-def carry(step: Step, taken: Iterable[tuple[str, int]]) -> None:
-    """Take into the counts what was taken from facings for sure."""
+def touched(step: Step, plates: Iterable[str], taken: Iterable[tuple[str, int]] = ()) -> set[str]:
+    """Return the counted facings, by their first plate, that stand on plates or gave units."""
+    found = {step.layout.counted_on.get(plate) for plate in plates} | {first for first, _ in taken}
+    return {first for first in found if first in step.layout.counted}
+
+
+def touched_by(step: Step, one: Attribution) -> set[str]:
+    """Return the counted facings that felt a change, or that it may be about."""
+    taken = [units for option in one.takes for units in option]
+    return touched(step, (weight.plate for weight in one.weights), taken)
+
+
+def settle(
+    step: Step,
+    facings: Iterable[str],
+    taken: Iterable[tuple[str, int]],
+    closing: Attribution | None = None,
+) -> None:
+    """Take into the counts what was taken from facings for sure, and what they carry by now.
+
+    Args:
+        step: The step; what came or went there without a change is counted already.
+        facings: All that felt it.
+        taken: Units by facing; below 0: they were put there.
+        closing: A change that is still among the open ones, and no more from here on.
+    """
+    others = [one for one in step.state.beliefs.open.values() if one is not closing]
+    known, open_g = step.known_weights(), _open_g(step, closing)
+    gone: dict[str, int] = {}
     for first, units in taken:
-        stock = _stock(step, first)
-        if stock is not None:
-            shares = changed(stock.array(step.now_ns), -units)
-            _keep(step, first, shares, stock.carried_g)
-
-
-def settle(step: Step, one: Attribution) -> None:
-    """Take into the counts what the best explanation says of a change that is open no more."""
-    carry(step, one.taken(step.state.beliefs.best.chosen[one.change]))
-    others = [other for other in step.state.beliefs.open.values() if other is not one]
-    known = step.known_weights()
-    for first in sorted(_felt(step, one)):
+        gone[first] = gone.get(first, 0) + units
+    for first in sorted(facings):
         facing, stock = step.layout.counted[first], _stock(step, first)
         carried_g = _carried_g(step, facing)
-        if stock is None or carried_g is None:
+        if stock is None:
             continue
-        shares = stock.array(step.now_ns)
-        if not any(first in _felt(step, other) for other in others):
+        shares, units = stock.array(step.now_ns), gone.get(first, 0)
+        if units:
+            shares = changed(shares, -units)
+        if carried_g is None:  # Since its zero was set anew. It carries less by what went.
+            _keep(step, facing, shares, stock.carried_g - units * known[facing.gtin].unit_g)
+            continue
+        if not any(first in touched_by(step, other) for other in others):
             shares = shares * at_most(carried_g, known[facing.gtin].unit_g)
             _reset_empty(step, facing, float(shares[0] / shares.sum()))
-        _keep(step, first, shares, carried_g)
+            carried_g = _carried_g(step, facing) or 0.0
+        _keep(step, facing, shares, carried_g - open_g.get(first, 0.0))
 
 
-def _felt(step: Step, one: Attribution) -> set[str]:
-    """Return the counted facings that felt a change, or that it may be about."""
-    counted_on = step.layout.counted_on
-    found = {counted_on[weight.plate] for weight in one.weights if weight.plate in counted_on}
-    found |= {first for option in one.takes for first, _ in option}
-    return found & step.layout.counted.keys()
+def _open_g(step: Step, closing: Attribution | None = None) -> dict[str, float]:
+    """Return by how much changes that are open changed what facings carry of what belongs there.
+
+    By first plate, as the best explanation has it.
+    """
+    found: dict[str, float] = {}
+    beliefs, counted_on = step.state.beliefs, step.layout.counted_on
+    for name, one in beliefs.open.items() if counted_on else ():
+        if one is closing:
+            continue
+        option = beliefs.best.chosen[name]
+        felt = [(weight.plate, weight.delta_g) for weight in one.weights]
+        if one.moved_g:  # Of an older version none are known.
+            acts = zip(one.options[option], one.moved_g[option], strict=True)
+            felt += [(act.plate, -total_g) for act, (total_g, _) in acts if act.misplaced]
+        for plate, moved_g in felt:
+            first = counted_on.get(plate)
+            if first is not None:
+                found[first] = found.get(first, 0.0) + moved_g
+    return found
 
 
 def weigh(step: Step) -> None:
@@ -311,6 +353,7 @@ def _stock(step: Step, first: str) -> Stock | None:
     return None if holding is None else holding.stock
 
 
-def _keep(step: Step, first: str, shares: Floats, carried_g: float) -> None:
-    step.state.holdings[first].stock = kept(shares, carried_g, step.now_ns)
+def _keep(step: Step, facing: Facing, shares: Floats, carried_g: float) -> None:
+    first = facing.plates[0]
+    step.state.holdings[first].stock = kept(facing, shares, carried_g, step.now_ns)
     step.state.uncounted[first] = None

@@ -62,22 +62,29 @@ def tell_alike(step: Step) -> None:
 def check_holdings(step: Step) -> None:
     """Forget what plates held that are gone, and what others weighed by another calibration."""
     holdings, plates = step.state.holdings, step.layout.plates
+    anew: set[str] = set()
     for plate in list(holdings):
         holding = holdings[plate]
         if plate not in plates:
             del holdings[plate]
             step.state.trembling.pop(plate, None)
             step.touch("holding", plate)
-        elif holding.weighed_g is not None and holding.calibration != plates[plate].calibration:
-            # Where none was written down, it is of a version that forgot it with the calibration.
-            known = isinstance(holding.calibration, str | None)
+            continue
+        # Where none was written down, it is of a version that forgot it with the calibration.
+        known = isinstance(holding.calibration, str | None)
+        weighed = known or holding.weighed_g is not None
+        if weighed and holding.calibration != plates[plate].calibration:
             holding.weighed_g = None if known else holding.weighed_g
             holding.calibration = plates[plate].calibration
             holding.usual_g = holding.usual_saved_g = None  # Grams of another scale.
-            holding.empty_g = holding.stock = None
+            holding.empty_g = None
+            anew.add(plate)
             step.touch("holding", plate)
     for plate, holding in holdings.items():
-        if holding.stock is not None and plate not in step.layout.counted:
+        if holding.stock is None:
+            continue
+        facing = step.layout.counted.get(plate)
+        if facing is None or holding.stock.facing != facing or not anew.isdisjoint(facing.plates):
             holding.stock = None
             step.touch("holding", plate)
     for one in step.state.beliefs.beam:

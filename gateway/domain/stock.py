@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.domain.goods import Known
+from gateway.domain.store import Facing
 
 Floats = NDArray[np.float64]
 
@@ -50,9 +51,11 @@ class Stock(msgspec.Struct, frozen=True):
     """Probabilities of none, one, two, …; of those that are left out: 0. The last of all stands for
     ``MANY`` or more."""
     carried_g: float
-    """What its plates carried when that was last settled."""
+    """What its plates carried when that was last settled, without what changes still open moved."""
     at_ns: int = 0
     """When that was, in this start of the daemon."""
+    facing: Facing | None = None
+    """Of what, and where: another facing that begins with the same plate is counted anew."""
 
     def array(self, now_ns: int) -> Floats:
         """Return ``(MANY + 1,)`` probabilities as they stand now."""
@@ -65,11 +68,11 @@ class Stock(msgspec.Struct, frozen=True):
         return mixed
 
 
-def kept(shares: Floats, carried_g: float, now_ns: int) -> Stock:
+def kept(facing: Facing, shares: Floats, carried_g: float, now_ns: int) -> Stock:
     """Return probabilities as they are remembered: rounded, without those of hardly any."""
     rounded = np.round(shares / shares.sum(), 4)
     stop = int(np.flatnonzero(rounded)[-1]) + 1
-    return Stock(tuple(rounded[:stop].tolist()), round(carried_g, 1), now_ns)
+    return Stock(tuple(rounded[:stop].tolist()), round(carried_g, 1), now_ns, facing)
 
 
 def between(shares: Floats) -> tuple[int, int]:

@@ -135,6 +135,7 @@ def look_away(state: ShelfState, since_ns: int) -> list[ShelfChange]:
 
 def _forget(state: ShelfState) -> None:
     state.window, state.at_ns = state.window[:0], state.at_ns[:0]
+    state.excess_g2 = state.excess_g2[:0]  # Lest its neighbours take it for a tremble of now.
 
 
 def weigh(

@@ -122,3 +122,13 @@ def test_footsteps_beside_small_shelves_make_no_change_and_a_pick_does(together)
 def test_the_store_says_which_shelves_share_a_gondola():
     beside = Layout(corner_store()).beside
     assert beside == {"g1.s1": [], "g2.s1": []}
+
+
+def test_a_shelf_that_comes_back_tells_no_tremble_of_before_it_went():
+    gondola = Gondola((2, 4))
+    gondola.run(40)
+    gondola.run(3, noise_g=SHAKEN_G)
+    gondola.run(20, deaf=(1,))
+    gondola.run(1)
+    one, beside = gondola.shelves
+    assert shake_now_g2(one, [beside]) < 1.0

@@ -21,8 +21,10 @@ from gateway.domain.stock import (
     kept,
     worth,
 )
+from gateway.domain.store import Facing
 
 TEA = Known(240.0, 6.0)
+FACING = Facing(gtin="09506000130026", plates=("g1.s1.p2",))
 
 
 def surely(units):
@@ -48,7 +50,7 @@ def test_a_count_stays_one_whatever_happens(shares, acts, carried_g):
     known = Stock(tuple(shares), carried_g).array(0)
     for units in acts:
         known = changed(known, units) * at_most(carried_g, TEA.unit_g)
-        stock = kept(known, carried_g, 0)
+        stock = kept(FACING, known, carried_g, 0)
         known = stock.array(0)
         assert known.shape == (MANY + 1,)
         assert known.min() >= 0.0
@@ -106,7 +108,7 @@ def test_a_weight_that_nothing_explains_is_not_counted():
 
 
 def test_time_blurs_a_count():
-    stock = kept(surely(3), 720.0, 0)
+    stock = kept(FACING, surely(3), 720.0, 0)
     wide = [between(stock.array(part * BLUR_NS // 10)) for part in (0, 2, 10)]
     assert wide[0] == (3, 3)
     assert wide[0][1] < wide[1][1] <= wide[2][1]
