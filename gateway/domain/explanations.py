@@ -126,7 +126,7 @@ def _children(
     moves = 0
     for bound, number, reading in pairs:
         moves += len(reading.moves)
-        if bound + MORE < floor or moves > MOVES_MAX:
+        if bound + MORE < floor or (children and moves > MOVES_MAX):
             break
         one = beam[number]
         begun = Child(one.logp + reading.loglik, one.carts, one.lying, (), number, one.loads)
