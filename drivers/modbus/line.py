@@ -77,7 +77,7 @@ class Line:
         self._turn = asyncio.Lock()
         self._late_until_s: dict[int, float] = {}
         """Until when each unit may still answer a question that was given up."""
-        self._asked: "dict[int, set[tuple[int, Read]]]" = {}
+        self._asked: dict[int, set[tuple[int, Read]]] = {}
         """What each unit has been asked, all of it in its shelves' plans."""
         self._transaction = 0
         self.users = 0
