@@ -114,7 +114,7 @@ def number(text: bytes) -> Decimal | None:
 
 
 def unit_of(text: str) -> str:
-    """Return a unit's name in ``GRAMS``; the text itself, fit to be shown, where it is no weight."""
+    """Return a unit's name in ``GRAMS``; the text, fit to be shown, where it is no weight."""
     name = text.strip()
     if name.lower() in GRAMS:
         return name.lower()
