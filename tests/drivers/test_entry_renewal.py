@@ -271,3 +271,17 @@ def test_keys_that_are_too_old_open_nothing_and_say_why(tmp_path, caplog):
     write_keys(file, public(KEY, "k1"))
     assert verifier.opens(at(mono_s=20))
     assert verifier.verify(token(), at(mono_s=20)).verdict == "valid"
+
+
+def test_keys_that_a_wrong_clock_dated_do_not_last_for_ever(tmp_path, caplog):
+    file = tmp_path / "keys.json"
+    verifier = Verifier(config(tmp_path, renew="Check the network"))
+    write_keys(file, public(KEY, "k1"), age_s=-2 * 86_400)
+    assert verifier.verify(token(), at()).verdict == "keys-too-old"
+    assert "dated in the future" in caplog.text
+    assert "Check the network" in caplog.text
+    assert verifier.verify(token(), at(trusted=False)).verdict == "valid", (
+        "this clock may be behind"
+    )
+    write_keys(file, public(KEY, "k1"))
+    assert verifier.verify(token(), at(mono_s=20)).verdict == "valid"
