@@ -28,7 +28,7 @@ FLUSH_NS: Final = 1_000_000_000
 STREAM_MAX: Final = 4_096
 """Half a minute of a nano-store."""
 OTHERS_MAX: Final = 1_024
-ONE_MAX: Final = 256
+ONE_MAX: Final = 512
 """Most other inputs of one device that wait: a flood of scans keeps nobody else's words out."""
 COUNTERS_MAX: Final = 256
 """Distinct devices and reasons counted apart; the rest is counted together."""
