@@ -25,7 +25,8 @@ READ_BYTES: Final = 4_096
 KEEP_IDLE_S: Final = 10
 KEEP_EVERY_S: Final = 5
 KEEP_TRIES: Final = 3
-"""A peer that lost its power says no goodbye: it counts as gone after about 25 s."""
+GONE_MS: Final = (KEEP_IDLE_S + KEEP_TRIES * KEEP_EVERY_S) * 1_000
+"""A peer that lost its power says no goodbye: it counts as gone after 25 s or so."""
 SCHEMES: Final = ("socket", "listen")
 
 
@@ -161,3 +162,5 @@ def _keep_alive(writer: asyncio.StreamWriter) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_IDLE_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_EVERY_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_TRIES)
+    # While something is unacknowledged the kernel probes nothing, and repeats it for 15 minutes.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MS)

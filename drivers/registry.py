@@ -25,6 +25,7 @@ from drivers.modbus import maps
 from drivers.modbus.config import ModbusConfig
 from drivers.modbus.line import Lines
 from drivers.mqtt.topics import Instore
+from drivers.mqtt_shelf import config as mqtt_shelf
 from drivers.mqtt_shelf.config import (
     EsphomeConfig,
     JsonConfig,
@@ -153,6 +154,8 @@ def problems(config: DeviceConfig, store: Store) -> list[str]:
         found += maps.problems(config)
     elif isinstance(config, RelayConfig | MqttDoorConfig):
         found += door.problems(config)
+    elif isinstance(config, MqttShelfConfig):
+        found += mqtt_shelf.problems(config)
     kind, _, name = config.device.partition("/")
     known = {
         "shelf": [shelf.name for shelf in store.shelves],

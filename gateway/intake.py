@@ -3,8 +3,9 @@
 
 Rules for when it is full. Of streams (samples, people) the newest count, so the device with most
 waiting loses its oldest. Everything else (scans, commands, doors, states) waits in ``put`` and is
-refused in ``offer``. The two have room of their own: no flood of samples keeps a scan out. Every
-drop is counted by device and reason, and reaches the engine as ``Dropped``, once a second at most.
+refused in ``offer``. The two have room of their own: no flood of samples keeps a scan out, nor one
+device's scans the word that another is lost. Every drop is counted by device and reason, and
+reaches the engine as ``Dropped``, once a second at most.
 
 Inputs leave in the order in which they came, with stamps that never go back.
 """
@@ -27,6 +28,8 @@ FLUSH_NS: Final = 1_000_000_000
 STREAM_MAX: Final = 4_096
 """Half a minute of a nano-store."""
 OTHERS_MAX: Final = 1_024
+ONE_MAX: Final = 512
+"""Most other inputs of one device that wait: a flood of scans keeps nobody else's words out."""
 COUNTERS_MAX: Final = 256
 """Distinct devices and reasons counted apart; the rest is counted together."""
 REST: Final = "gateway/other"
@@ -65,6 +68,8 @@ class Intake:
         self._by_device: dict[str, deque[_Cell]] = {}
         self._streams = 0
         self._others = 0
+        self._others_of: Counter[str] = Counter()
+        """How many of them are each device's."""
         self._tick_waits = False
         self._last: Stamp | None = None
         self._dropped: Counter[tuple[str, str]] = Counter()
@@ -95,8 +100,8 @@ class Intake:
         if isinstance(item, Samples | People):
             if self._streams >= self._stream_max:
                 self._drop_oldest()
-        elif self._others >= self._others_max:
-            self.drop(getattr(item, "device", REST), "overflow")
+        elif self._full(item):
+            self.drop(_owner(item), "overflow")
             return False
         self._append(item)
         return True
@@ -134,7 +139,7 @@ class Intake:
             elif isinstance(item, Tick):
                 self._tick_waits = False
             else:
-                self._others -= 1
+                self._count_other(item, -1)
             taken.append(item)
         self._room.set()
         return taken
@@ -177,7 +182,14 @@ class Intake:
     def _full(self, item: AnyInput) -> bool:
         if isinstance(item, Samples | People):
             return self._streams >= self._stream_max
-        return self._others >= self._others_max
+        return self._others >= self._others_max or self._others_of[_owner(item)] >= ONE_MAX
+
+    def _count_other(self, item: AnyInput, more: int) -> None:
+        owner = _owner(item)
+        self._others += more
+        self._others_of[owner] += more
+        if not self._others_of[owner]:
+            del self._others_of[owner]
 
     def _append(self, item: AnyInput) -> None:
         last = self._last
@@ -195,7 +207,7 @@ class Intake:
         elif isinstance(item, Tick):
             self._tick_waits = True
         else:
-            self._others += 1
+            self._count_other(item, 1)
         self._filled.set()
 
     def _forget_oldest(self, device: str) -> _Cell:
@@ -214,3 +226,8 @@ class Intake:
         self.drop(device, "overflow")
         if len(self._cells) > 2 * (self._stream_max + self._others_max):
             self._cells = deque(cell for cell in self._cells if cell.item is not None)
+
+
+def _owner(item: AnyInput) -> str:
+    """Return whose input it is."""
+    return getattr(item, "device", REST)

@@ -78,10 +78,17 @@ def problems(config: DoorConfig) -> list[str]:
     if isinstance(config, MqttDoorConfig):
         if config.when_dead == "unlocked" and config.lock is None:
             return ["a door that is unlocked without a gateway has to be locked by it. Give lock"]
-        return []
+        return _same("unlock and lock", config.unlock, config.lock)
     given = config.energise is not None, config.release is not None
     if config.board == "text" and not all(given):
         return ['a board of text needs both words. Give energise and release, or board = "lcus"']
     if config.board == "lcus" and any(given):
         return ['energise and release are for a board of text. Write board = "text"']
-    return []
+    return _same("energise and release", config.energise, config.release) if all(given) else []
+
+
+def _same(keys: str, one: str | None, other: str | None) -> list[str]:
+    """Refuse what a word cannot mean: a door that is told to lock at every start would open."""
+    if one != other:
+        return []
+    return [f"{keys} are one word, so nobody knows what it does. Give two"]

@@ -12,7 +12,7 @@ from typing import Final, Literal, NoReturn
 
 from drivers.door.config import DoorConfig
 from drivers.door.lock import Lock, OpenLock
-from drivers.errors import DriverError
+from drivers.errors import DeviceSilentError, DriverError
 from drivers.ports import Clock, Intake
 from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import DoorNotOpened
@@ -20,6 +20,8 @@ from gateway.domain.inputs import DoorNotOpened
 REPEAT_S: Final = 10.0
 """A relay is told again this often what to be: a board that was reset has forgotten it."""
 WAITING_MAX: Final = 16
+TOLD_S: Final = 2.0
+"""How long a lock may take to be told something: who asked has gone elsewhere by then."""
 REST_S: Final = 1.0
 """How long the last word to a lock may take when the daemon stops."""
 
@@ -68,11 +70,12 @@ class DoorDriver:
         """
         async with self._open_lock() as lock:
             try:
-                await lock.put(unlocked=False)  # Whatever it was left as.
+                await self._put(lock, unlocked=False)  # Whatever it was left as.
                 came_up()
                 self._ready = True
                 await self._serve(lock)
             except asyncio.CancelledError:
+                self._ready = False  # Whoever is let in now would find the door locked again.
                 with suppress(OSError, DriverError, TimeoutError):
                     async with asyncio.timeout(REST_S):
                         await lock.put(unlocked=self._config.when_dead == "unlocked")
@@ -83,6 +86,22 @@ class DoorDriver:
                     intake.offer(not_opened(effect, self._clock, "lost"))
                 self._asked.clear()
 
+    async def _put(self, lock: Lock, *, unlocked: bool) -> None:
+        """Tell the lock what to be.
+
+        Raises:
+            OSError, DriverError: It cannot be told, or not in time.
+        """
+        try:
+            async with asyncio.timeout(TOLD_S):
+                await lock.put(unlocked=unlocked)
+        except TimeoutError:
+            raise DeviceSilentError(
+                self._config.device,
+                f"takes no word for {TOLD_S:g} s",
+                "Check its power and cable",
+            ) from None
+
     async def _serve(self, lock: Lock) -> NoReturn:
         loop = asyncio.get_running_loop()
         until_s: float | None = None
@@ -91,15 +110,17 @@ class DoorDriver:
         while True:
             now_s = loop.time()
             if self._asked:
-                await lock.put(unlocked=True)
+                await self._put(lock, unlocked=True)
                 self._asked.clear()
                 until_s, told_s = now_s + self._config.hold_ms / 1_000, now_s
             elif until_s is not None and now_s >= until_s:
-                await lock.put(unlocked=False)
+                await self._put(lock, unlocked=False)
                 until_s, told_s = None, now_s
             elif self._repeats and now_s - told_s >= REPEAT_S:
-                await lock.put(unlocked=until_s is not None)
+                await self._put(lock, unlocked=until_s is not None)
                 told_s = now_s
+            if self._asked:
+                continue  # They asked while the lock was being told something.
             dues_s = [] if until_s is None else [until_s]
             if self._repeats:
                 dues_s.append(told_s + REPEAT_S)

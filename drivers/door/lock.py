@@ -15,6 +15,7 @@ import msgspec
 from drivers.door.codec import command
 from drivers.door.config import DoorConfig, MqttDoorConfig, RelayConfig
 from drivers.errors import DeviceGoneError, DeviceSilentError, DriverError
+from drivers.instore.driver import OPEN_EXPIRY_S
 from drivers.mqtt.client import Connection, connect
 from drivers.mqtt.config import Message, MqttConfig, Will
 from drivers.ports import ByteStream, OpenStream
@@ -68,7 +69,7 @@ class MqttLock:
         """Publish the word, once, and not retained: a door that hears it later lets others in."""
         word = self._config.unlock if unlocked else self._config.lock
         if word is not None:
-            self._connection.publish(self._config.topic, word.encode(), expiry_s=EXPIRY_S)
+            self._connection.publish(self._config.topic, word.encode(), expiry_s=OPEN_EXPIRY_S)
 
     async def wait(self) -> None:
         """Wait until the door's presence, or the connection's, changes."""
@@ -94,10 +95,6 @@ class MqttLock:
                 f"nothing retained on {self._config.availability}",
                 "Check its power, and availability, online and offline in the settings",
             ) from None
-
-
-EXPIRY_S: Final = 5
-"""MQTT 5: whoever the broker cannot reach by then is not let in later."""
 
 
 class _News:

@@ -29,10 +29,11 @@ TEXT_CHARS_MAX: Final = 128
 SECONDS_MAX: Final = 1 << 40
 SKEW_S_MAX: Final = 300.0
 """How far a clock that nobody keeps may widen the time check; never without limit."""
+AHEAD_NS_MAX: Final = 86_400_000_000_000
+"""A key file that is dated later than this from now was written by a wrong clock."""
 KEYS_MAX: Final = 64
 JWKS_BYTES_MAX: Final = 64 * 1024
 LOOK_EVERY_NS: Final = 1_000_000_000
-
 """The key file is looked at again at most this often."""
 _JWS: Final = jwt.PyJWS(algorithms=["EdDSA"])
 NS: Final = 1_000_000_000
@@ -152,9 +153,13 @@ class Verifier:
     def _too_old(self, stamp: Stamp) -> bool:
         assert self._seen is not None, "keys come with the time of their file"
         age_ns = stamp.utc_ns - self._seen[0]
-        if age_ns <= self._config.max_age_days * 86_400 * NS:
+        # A clock that nobody keeps may be behind; one that is kept says that the file's was ahead.
+        ahead = stamp.utc_trusted and age_ns < -AHEAD_NS_MAX
+        if not ahead and age_ns <= self._config.max_age_days * 86_400 * NS:
             return False
         problem = f"older than {self._config.max_age_days:g} days, so no entry token is valid"
+        if ahead:
+            problem = "dated in the future, so nobody knows how old, and no entry token is valid"
         self._complain("age", problem, self._config.renew)
         return True
 

@@ -32,12 +32,14 @@ SUBSCRIPTIONS: Final = (
     ("door/+/state", 1),
     ("+/+/status", 1),
 )
+OPEN_EXPIRY_S: Final = 5
+"""MQTT 5: a door that the broker cannot reach by then lets nobody in later."""
 
 
 class Link(Protocol):
     """What is used of a connection."""
 
-    def publish(self, topic: str, payload: bytes) -> int:
+    def publish(self, topic: str, payload: bytes, *, expiry_s: int | None = None) -> int:
         """Send with QoS 1; raise ``DriverError`` when the link is down."""
         ...
 
@@ -131,7 +133,9 @@ class InstoreDriver:
             Whether the request left; False while the broker is away. It is not kept: a door that
             opens later would let somebody else in.
         """
-        return self._ask(f"door/{effect.door}", "open", {"v": 1, "effect": effect.id})
+        return self._ask(
+            f"door/{effect.door}", "open", {"v": 1, "effect": effect.id}, expiry_s=OPEN_EXPIRY_S
+        )
 
     def look(self, effect: Look) -> bool:
         """Ask a camera to look again, once.
@@ -150,13 +154,16 @@ class InstoreDriver:
         }
         return self._ask(device, "look", request)
 
-    def _ask(self, device: str, what: str, request: dict[str, object]) -> bool:
+    def _ask(
+        self, device: str, what: str, request: dict[str, object], expiry_s: int | None = None
+    ) -> bool:
         """Publish a request to a device; tell whether it left."""
         problem: object = "no in-store broker"
         try:
             if self._link is not None:
                 payload = msgspec.json.encode(request)
-                self._link.publish(f"{self._known.root}{device}/{what}", payload)
+                topic = f"{self._known.root}{device}/{what}"
+                self._link.publish(topic, payload, expiry_s=expiry_s)
                 return True
         except DriverError as error:
             problem = error

@@ -80,6 +80,7 @@ class Question:
             transaction: Its number, for TCP.
         """
         self.unit_id = unit_id
+        self.asks = function, read
         self._framer = _FRAMERS[framing]
         self._transaction = transaction
         pdu = _REQUESTS[function](

@@ -139,8 +139,6 @@ class _Session:
     async def _ask(self, transmitter: Transmitter) -> list[Reading]:
         """Return what a transmitter weighs now, its channels numbered as the shelf's plates."""
         registers: dict[int, int] = {}
-        if self._line.late(transmitter.unit_id):
-            return []
         for read in transmitter.plan.reads:
             question = Question(
                 transmitter.unit_id,
@@ -150,6 +148,8 @@ class _Session:
                 transaction=self._line.next_transaction(),
             )
             answer = await self._line.ask(question)
+            if answer == "late":
+                break
             if answer is None:
                 self._missed(transmitter, question)
                 break

@@ -5,7 +5,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from drivers.modbus.config import ModbusConfig
 from drivers.ports import ByteStream
@@ -13,6 +13,7 @@ from drivers.serial_port import Bits
 
 if TYPE_CHECKING:  # Stores without Modbus spare pymodbus's memory.
     from drivers.modbus.codec import Question, Refused, Registers
+    from drivers.modbus.maps import Read
 
 OpenLine = Callable[[str, int, Bits], AbstractAsyncContextManager[ByteStream]]
 """Open a port by address, baud rate and bits of a character."""
@@ -20,6 +21,8 @@ PAUSE_CHARACTERS: Final = 3.5
 """Silence between frames on a serial line."""
 PAUSE_S_MIN: Final = 0.001_75
 CHARACTER_BITS: Final = 11
+LATE_S_MIN: Final = 2.0
+"""How long an answer may be under way at least, through gateways that keep a queue."""
 DISCARDED_MAX: Final = 64
 """Pieces of noise that are thrown away before a question; no line is waited for that has more."""
 
@@ -74,6 +77,8 @@ class Line:
         self._turn = asyncio.Lock()
         self._late_until_s: dict[int, float] = {}
         """Until when each unit may still answer a question that was given up."""
+        self._asked: dict[int, set[tuple[int, Read]]] = {}
+        """What each unit has been asked, all of it in its shelves' plans."""
         self._transaction = 0
         self.users = 0
         self.lost = False
@@ -101,16 +106,13 @@ class Line:
         self._transaction = self._transaction % 0xFFFF + 1
         return self._transaction
 
-    def late(self, unit_id: int) -> bool:
-        """Whether an answer of this unit may still come that no question waits for.
-
-        RTU answers do not say what they answer: another question would take it for its own.
-        """
-        until_s = self._late_until_s.get(unit_id, 0.0)
-        return asyncio.get_running_loop().time() < until_s
-
-    async def ask(self, question: "Question") -> "Registers | Refused | None":
+    async def ask(self, question: "Question") -> "Registers | Refused | Literal['late'] | None":
         """Ask and wait for the answer; None: there was none in time.
+
+        ``late``: it was not asked, because an answer of this unit may still come that no question
+        waits for. RTU answers do not say what they answer: this one would take it for its own,
+        and one plate's weight for another's. Where a unit is asked but one thing there is only its
+        age to mind.
 
         Raises:
             OSError: The line was lost.
@@ -120,10 +122,16 @@ class Line:
                 raise OSError(errno.EIO, "the line was lost")
             answer_s = self._config.answer_ms / 1_000
             loop = asyncio.get_running_loop()
+            # Another shelf may have asked this unit just before, and given up.
+            if loop.time() < self._late_until_s.get(question.unit_id, 0.0):
+                return "late"
             try:
                 await asyncio.sleep(self._pause_s)
                 await self._discard(self._stream)
-                self._late_until_s[question.unit_id] = loop.time() + 2 * answer_s
+                asked = self._asked.setdefault(question.unit_id, set())
+                asked.add(question.asks)
+                late_s = 2 * answer_s if len(asked) == 1 else max(2 * answer_s, LATE_S_MIN)
+                self._late_until_s[question.unit_id] = loop.time() + late_s
                 answer = await self._answer(self._stream, question, answer_s)
             except OSError:
                 await self.close()

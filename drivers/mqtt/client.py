@@ -101,6 +101,7 @@ class Connection:
         self._outgoing_bytes = 0
         self._packets = 0
         self._misc: asyncio.TimerHandle | None = None
+        self._again: asyncio.Handle | None = None  # There is more to read than one turn takes.
         self._tls: TlsSocket | None = None
         self._client = new_client(config)
         self._client.on_connect = self._connected
@@ -263,12 +264,14 @@ class Connection:
     # What the loop calls.
 
     def _readable(self) -> None:
+        if self._again is not None:
+            self._again.cancel()  # The socket's call and this one's own do not both go on.
         for _ in range(READS_MAX):
             before = self._packets
             self._guard(self._client.loop_read)
             if self._gone.done() or (self._packets == before and not self._pending()):
                 return
-        self._loop.call_soon(self._readable)
+        self._again = self._loop.call_soon(self._readable)
 
     def _pending(self) -> bool:
         sock = self._socket()

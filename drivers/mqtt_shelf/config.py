@@ -203,3 +203,15 @@ def topics_of(config: MqttShelfConfig) -> tuple[str, ...]:
     """Return all topics of a shelf: those of weights, and that of its presence behind them."""
     presence = config.presence
     return config.value_topics if presence is None else (*config.value_topics, presence[0])
+
+
+def problems(config: MqttShelfConfig) -> list[str]:
+    """Say what in a shelf's settings contradicts itself; empty when nothing does."""
+    if config.presence is None:
+        return []
+    topic, online, offline = config.presence
+    if topic in config.value_topics:
+        return ["availability is a topic of weights, so none is read. Give another, or leave it"]
+    if online == offline:
+        return ["online and offline are one word, so it is never there. Give two"]
+    return []

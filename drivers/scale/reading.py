@@ -114,6 +114,9 @@ def number(text: bytes) -> Decimal | None:
 
 
 def unit_of(text: str) -> str:
-    """Return a unit's name in ``GRAMS``; the text itself, without spaces, where it is no weight."""
+    """Return a unit's name in ``GRAMS``; the text, fit to be shown, where it is no weight."""
     name = text.strip()
-    return name.lower() if name.lower() in GRAMS else name
+    if name.lower() in GRAMS:
+        return name.lower()
+    # A line may be damaged, or sent to forge a line of log.
+    return name if name.isprintable() else ascii(name)[1:-1]

@@ -109,6 +109,8 @@ class ScannerDriver:
                             seq += await self._scanned(result, boot, seq, repeats, intake)
                         else:
                             intake.drop(line.device, _reason(result))
+                    # A line that is never empty leaves room for others all the same.
+                    await asyncio.sleep(0)
         except OSError as error:
             raise DeviceGoneError.of_line(line.device, line.url, error) from error
 

@@ -7,11 +7,12 @@ import logging
 import os
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from drivers.entry import renewal as renewal_module
 from drivers.entry.renewal import AGAIN_S, ASKED_S, Renewal, Source, renew
 from drivers.entry.tokens import JWKS_BYTES_MAX, EntryConfig, Verifier, read_jwks
 from tests.brokers import run
@@ -30,6 +31,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, folder, name):
         self.answer = (200, SET)
+        self.drips = None
+        """Which part of an answer never ends, a little of it at a time."""
         self.asked = []
         super().__init__(("127.0.0.1", 0), _Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -45,6 +48,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         status, content = self.server.answer
         self.send_response(status)
+        if self.server.drips is not None:
+            self.send_header("Content-Length", "65000")
+            if self.server.drips == "content":
+                self.end_headers()
+            self.flush_headers()
+            while True:
+                self.wfile.write(b" ")
+                self.connection.settimeout(0.1)
+                with suppress(TimeoutError):
+                    if not self.connection.recv(1):
+                        return
         if status == 302:
             self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", str(len(content)))
@@ -149,6 +163,20 @@ def test_nobody_there_is_said_once_and_harms_nothing(tmp_path, caplog):
     assert "stay in use until they are too old" in caplog.text
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("part", ["headers", "content"])
+def test_a_server_that_never_ends_is_left_by_the_thread_that_asked(
+    folder, tmp_path, part, monkeypatch
+):
+    """Else each look would leave one behind, for years."""
+    monkeypatch.setattr(renewal_module, "WHOLE_S", 0.5)
+    with served(folder) as server:
+        server.drips = part
+        with pytest.raises(TimeoutError, match="too slow"):
+            renew(source(folder, server, tmp_path / "keys.json"))
+    assert not list(tmp_path.iterdir())
+
+
 class Clockwork:
     """Counts looks in virtual time."""
 
@@ -242,4 +270,18 @@ def test_keys_that_are_too_old_open_nothing_and_say_why(tmp_path, caplog):
     assert len(caplog.messages) <= 3
     write_keys(file, public(KEY, "k1"))
     assert verifier.opens(at(mono_s=20))
+    assert verifier.verify(token(), at(mono_s=20)).verdict == "valid"
+
+
+def test_keys_that_a_wrong_clock_dated_do_not_last_for_ever(tmp_path, caplog):
+    file = tmp_path / "keys.json"
+    verifier = Verifier(config(tmp_path, renew="Check the network"))
+    write_keys(file, public(KEY, "k1"), age_s=-2 * 86_400)
+    assert verifier.verify(token(), at()).verdict == "keys-too-old"
+    assert "dated in the future" in caplog.text
+    assert "Check the network" in caplog.text
+    assert verifier.verify(token(), at(trusted=False)).verdict == "valid", (
+        "this clock may be behind"
+    )
+    write_keys(file, public(KEY, "k1"))
     assert verifier.verify(token(), at(mono_s=20)).verdict == "valid"

@@ -47,6 +47,7 @@ class FakeBroker:
     def __init__(self):
         self.subscriptions = None
         self.published = []
+        self.expiries = []
         self.on_message = None
         self.end = asyncio.Event()
         self.up = True
@@ -60,10 +61,11 @@ class FakeBroker:
         payload = message if isinstance(message, bytes) else json.dumps(message).encode()
         self.on_message(Message(ROOT + topic, payload, retain, 1, 1))
 
-    def publish(self, topic, payload):
+    def publish(self, topic, payload, *, expiry_s=None):
         if not self.up:
             raise DeviceGoneError("mqtt fake", "is gone", "Wait")
         self.published.append((topic, json.loads(payload)))
+        self.expiries.append(expiry_s)
         return len(self.published)
 
     async def closed(self):
@@ -173,6 +175,7 @@ def test_a_door_is_asked_to_open_once_or_not_at_all():
     def body(broker, driver, _intake):
         assert driver.open_door(OPEN)
         assert broker.published == [(ROOT + "door/front/open", {"v": 1, "effect": "effect-1"})]
+        assert broker.expiries == [5], "a door that comes back later lets nobody in"
         broker.up = False
         assert not driver.open_door(OPEN)
 

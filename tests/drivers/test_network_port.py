@@ -2,12 +2,13 @@
 """Scanners on a network, as servers and as clients, over real sockets on loopback."""
 
 import asyncio
+import socket
 
 import pytest
 
 from drivers.errors import DeviceGoneError
 from drivers.labels.judging import Judge
-from drivers.network_port import Address, address_of, open_port
+from drivers.network_port import Address, TcpStream, address_of, open_port
 from drivers.registry import build
 from drivers.scanner.config import ScannerConfig
 from gateway.intake import Intake
@@ -123,3 +124,28 @@ async def _closed(reader):
         return await reader.read() == b""
     except ConnectionResetError:
         return True
+
+
+def test_a_peer_that_is_gone_is_noticed_by_silence_and_by_what_it_does_not_acknowledge():
+    async def main():
+        server = await asyncio.start_server(lambda _, peer: peer.close(), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        TcpStream(reader, writer)
+        connection = writer.get_extra_info("socket")
+        told = [
+            connection.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (
+                socket.TCP_KEEPIDLE,
+                socket.TCP_KEEPINTVL,
+                socket.TCP_KEEPCNT,
+                socket.TCP_USER_TIMEOUT,
+            )
+        ]
+        await reader.read()
+        writer.close()
+        server.close()
+        return told
+
+    idle_s, every_s, tries, gone_ms = asyncio.run(main())
+    assert 1_000 * (idle_s + every_s * tries) == gone_ms == 25_000

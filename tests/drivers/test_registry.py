@@ -154,6 +154,8 @@ def test_wrong_settings_are_refused(wrong):
         (ESPHOME | {"name": "g9"}, "no shelf of this name"),
         (ESPHOME | {"sensors": ["a"]}, "1 weights for 2 plates"),
         (TASMOTA | {"unit": "raw", "name": "g3.s1"}, "no calibration for g3.s1.p0"),
+        (JSON | {"availability": "w"}, "availability is a topic of weights"),
+        (JSON | {"availability": "a", "online": "offline"}, "online and offline are one word"),
         (RELAY | {"name": "back"}, "no door of this name"),
         (RELAY | {"board": "text"}, "Give energise and release"),
         (MQTT_DOOR | {"when_dead": "unlocked"}, "Give lock"),

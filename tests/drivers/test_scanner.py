@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Serial scanners: scans end where they should, repeats count once, tokens are judged."""
 
+import asyncio
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -235,3 +237,32 @@ def test_a_flood_of_what_is_no_product_is_told_in_part_and_counted():
     assert len(items) == 20 + 2
     assert totals == {"rejected": 30}
     assert [item.seq for item in items] == list(range(22)), "what is only counted leaves no gap"
+
+
+def test_a_line_that_is_never_empty_leaves_room_for_others():
+    class Flood(Cable):
+        reads = turns = 0
+
+        async def receive(self):
+            self.reads += 1
+            if self.reads > 100:
+                raise OSError(5, "Input/output error")
+            return b"4006381333931\r" if self.reads % 2 else b"x" * 4_096
+
+    async def others(flood):
+        while True:
+            flood.turns += 1
+            await asyncio.sleep(0)
+
+    async def main():
+        flood = Flood()
+        judge = Judge(product_store(), lambda _text, _stamp: Verified(verdict="malformed"))
+        line = line_of(ScannerConfig(name="shop", url="flooded"))
+        driver = ScannerDriver(line, clock=LoopClock(), open_stream=flood.open, judge=judge)
+        beside = asyncio.create_task(others(flood))
+        await run_until_unplugged(driver, flood, Intake(LoopClock()))
+        beside.cancel()
+        return flood
+
+    flood = asyncio.run(main())
+    assert flood.turns >= 100

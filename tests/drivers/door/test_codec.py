@@ -39,6 +39,8 @@ def test_a_relay_at_rest_leaves_the_door_as_it_is_without_a_gateway():
         (msgspec.structs.replace(TOPIC, when_dead="unlocked"), "has to be locked by it. Give lock"),
         (msgspec.structs.replace(TEXT, release=None), "needs both words. Give energise and"),
         (msgspec.structs.replace(LOCKED, energise="x"), 'Write board = "text"'),
+        (msgspec.structs.replace(TOPIC, lock=TOPIC.unlock), "unlock and lock are one word"),
+        (msgspec.structs.replace(TEXT, release=TEXT.energise), "energise and release are one word"),
     ],
 )
 def test_settings_that_contradict_themselves_are_told(config, problem):

@@ -182,6 +182,60 @@ def test_a_line_that_fails_at_the_very_moment_is_told_with_whom_it_shut_out():
     assert states(items) == ["online", "offline", "online"]
 
 
+def slow_to_send(board, seconds):
+    """Let each word to the board take a while, as on a busy line."""
+    send = board.send
+
+    async def slowly(data):
+        await asyncio.sleep(seconds)
+        await send(data)
+
+    board.send = slowly
+
+
+def test_who_comes_while_the_board_is_told_to_lock_is_let_in_at_once():
+    async def body(board, driver):
+        slow_to_send(board, 0.5)
+        assert driver.open(effect(1))
+        await asyncio.sleep(3.2)
+        assert driver.open(effect(2))
+        await asyncio.sleep(9)
+
+    board, items = with_board(LOCKED, body)
+    assert board.said == [
+        (1.5, "relay 1 energised"),
+        (4.5, "relay 1 released"),
+        (5.0, "relay 1 energised"),
+        (8.0, "relay 1 released"),
+    ]
+    assert failed(items) == []
+
+
+def test_a_door_opens_for_nobody_while_the_daemon_stops():
+    answers = []
+
+    async def body(board, driver):
+        slow_to_send(board, 0.5)
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.1, lambda: answers.append(driver.open(effect(1))))
+
+    board, _ = with_board(LOCKED, body)
+    assert answers == [False]
+    assert board.said == []
+
+
+def test_a_line_that_takes_nothing_is_lost_and_opens_for_nobody_later():
+    async def body(board, driver):
+        slow_to_send(board, 60)
+        assert driver.open(effect(1))
+        await asyncio.sleep(5)
+
+    board, items = with_board(LOCKED, body)
+    assert failed(items) == [("e1", "lost")]
+    assert states(items)[:2] == ["online", "offline"]
+    assert board.said == []
+
+
 def test_more_than_can_wait_are_refused():
     async def body(_board, driver):
         taken = [driver.open(effect(number)) for number in range(30)]

@@ -273,24 +273,54 @@ def test_another_adapter_in_the_socket_is_refused():
     assert len(run_virtual(main())[0]) == 1
 
 
-def test_a_late_answer_is_not_taken_for_the_next_ones():
+@pytest.mark.parametrize("delay_s", [0.5, 0.9, 1.5])
+@pytest.mark.parametrize("shelves", [1, 2])
+def test_a_late_answer_is_not_taken_for_another_plates(shelves, delay_s):
     """Channels 1 and 8 are two questions of one length: their answers look alike."""
-    shelf = config(map="eagle-ei", decimals=None, unit_ids=(1,), channels=(1, 8))
+    plates = [((1, 8), "g3.s1")] if shelves == 1 else [((1,), "g3.s1"), ((8,), "g4.s1")]
+    configs = [
+        config(name=name, map="eagle-ei", decimals=None, channels=channels)
+        for channels, name in plates
+    ]
 
     async def scene(rig):
         for (_, channel), plate in rig.peer.plates.items():
             plate.grams = channel * 100
         await rig.goes_on(3)
-        rig.cable.delay_s = 0.5
-        late = await rig.goes_on(3)
+        rig.cable.delay_s = delay_s
+        await rig.goes_on(4)
         rig.cable.delay_s = 0.005
-        after = await rig.goes_on(3)
-        return late, after, rig
+        await rig.goes_on(4)
+        before = len(rig.blocks)
+        await rig.goes_on(2)
+        return rig, before
 
-    late, after, rig = with_rig(scene, shelf)
-    assert {tuple(row) for row in late[2:]} <= {(None, None), (100.0, 800.0)}
+    rig, before = with_rig(scene, *configs)
     assert rig.drops["timeout"] > 1
-    assert {tuple(row) for row in after[4:]} == {(100.0, 800.0)}
+    for one in configs:
+        right = tuple(channel * 100.0 for channel in one.channels)
+        blocks = [block for block in rig.blocks if block.device == one.device]
+        weights = {tuple(row) for block in blocks for row in block.w}
+        assert weights - {(None,) * len(right)} == {right}
+    assert all(None not in row for block in rig.blocks[before:] for row in block.w)
+
+
+@pytest.mark.parametrize("delay_s", [0.005, 0.08, 0.1])
+def test_shelves_that_share_a_transmitter_do_not_keep_each_other_from_asking(delay_s):
+    channels = {"g3.s1": 1, "g4.s1": 5}
+    configs = [
+        config(name=name, map="dingsong", channels=(channel,)) for name, channel in channels.items()
+    ]
+
+    async def scene(rig):
+        rig.cable.delay_s = delay_s
+        await rig.goes_on(20)
+        return rig
+
+    rig = with_rig(scene, *configs)
+    assert sorted(rig.states) == [(one.device, "online", None) for one in configs]
+    holes = [row for block in rig.blocks for row in block.w if None in row]
+    assert (holes, rig.drops) == ([], {})
 
 
 def test_a_line_that_is_too_slow_for_its_polls_is_counted():

@@ -367,3 +367,27 @@ def test_a_topic_that_is_no_text_is_counted_and_handed_on_as_none_that_there_is(
             assert connection.malformed == 1
 
     run(main())
+
+
+def test_a_flood_takes_no_more_of_each_turn_the_longer_it_goes_on():
+    async def main():
+        async with linked({}) as connection:
+            packets = 0
+
+            def loop_read():
+                nonlocal packets
+                packets += 1
+                connection._packets += 1
+                return client_module.MQTTErrorCode.MQTT_ERR_SUCCESS
+
+            real, connection._client.loop_read = connection._client.loop_read, loop_read
+            turns = []
+            for _ in range(30):
+                before = packets
+                connection._readable()  # As the loop does for a socket that is never empty.
+                await asyncio.sleep(0)
+                turns.append(packets - before)
+            connection._client.loop_read = real
+            return turns
+
+    assert max(run(main())) <= 2 * client_module.READS_MAX

@@ -33,6 +33,16 @@ def test_tare_is_in_the_unit_of_the_weight_and_put_back_where_the_weight_is_net(
     assert net.gross_g == gross.gross_g == gross.grams
 
 
+def test_a_unit_that_is_no_text_forges_no_line_of_a_log_and_is_no_unit():
+    forged, damaged = read(
+        b";5\x1b[2Jkg\nINFO all is well;6k\0g;",
+        pattern=r"(?P<weight>\d)(?P<unit>.*)",
+        end=";",
+    )
+    assert (forged.unit, forged.grams) == (r"\x1b[2Jkg\nINFO all is well", None)
+    assert (damaged.unit, damaged.grams) == (r"k\x00g", None)
+
+
 STATES = {
     # Words that are listed, then what the words a, b and c mean.
     ("a", ""): (True, False, False),
