@@ -6,11 +6,12 @@ asked for one, in frames without a byte that a scale takes for a key; only where
 the registers asked for that shipped maps name.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from drivers.modbus import maps
-from drivers.modbus.codec import Framing, Question, Refused
+from drivers.modbus.codec import Framing, Question, Registers
 from drivers.modbus.config import ModbusConfig
 from drivers.modbus.line import Line, Lines
 from drivers.ports import OpenStream
@@ -20,6 +21,8 @@ BAUD: Final = 9_600
 UNITS: Final = range(1, 9)
 """Whom to ask; a unit that is not there costs the time of an answer."""
 FIRST: Final = maps.Read(2, 1)
+LATE_S: Final = 0.1
+"""So often a unit is asked again of which a late answer may come."""
 DECIMALS: Final = 3
 LEAST_G: Final = 0.001
 """A fraction that is less than this and not 0 is a map of integers read by the wrong one."""
@@ -79,8 +82,9 @@ async def _by_map(
         question = Question(
             table["unit_ids"][0], kept.function, read, framing=framing, transaction=transaction
         )
-        answer = await line.ask(question)
-        if answer is None or isinstance(answer, Refused):
+        while (answer := await line.ask(question)) == "late":
+            await asyncio.sleep(LATE_S)  # The map before asked for what this unit does not have.
+        if not isinstance(answer, Registers):
             return None
         registers.update(enumerate(answer.values, read.address))
     [reading] = plan.readings(registers)
