@@ -82,7 +82,7 @@ async def _by_map(
         question = Question(
             table["unit_ids"][0], kept.function, read, framing=framing, transaction=transaction
         )
-        while (answer := await line.ask(question)) == "late":
+        while (answer := await line.ask(question)) == "late":  # noqa: ASYNC110 - nothing tells its end.
             await asyncio.sleep(LATE_S)  # The map before asked for what this unit does not have.
         if not isinstance(answer, Registers):
             return None
