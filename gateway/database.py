@@ -101,6 +101,7 @@ class Database:
         self._reading = asyncio.Lock()
         self._tails: dict[str, int] = {}
         self._ends: dict[str, int] = {}
+        self._position = 0  # The last that this process gave a row.
         self._waiting = 0  # Pending rows, kept because counting them costs with each commit.
         self._shortage = Shortage()
         self.wear = Wear()
@@ -161,7 +162,7 @@ class Database:
         """
         assert self.epoch is not None, "begin_epoch comes first"
         epoch = self.epoch.epoch
-        program = outbox.commit(self.source, epoch, batch)
+        program = outbox.commit(self.source, epoch, batch, above=self._position)
         crowded = self._waiting + len(batch.events) > self._limits.pending_max
         if batch.events and (crowded or self._shortage.short_bytes):
             need = Need(
@@ -174,8 +175,9 @@ class Database:
         self._untold = self._untold and not batch.events
         self._waiting += len(committed.rows) - committed.dropped
         self.wear.events += len(committed.rows)
-        self._shortage.gave_up(committed.classes, crowded=crowded)
+        self._shortage.gave_up(committed.classes, committed.freed_bytes, crowded=crowded)
         if committed.rows:
+            self._position = max(row.position for row in committed.rows)
             self._tails[epoch] = max(row.sequence for row in committed.rows)
         return committed
 

@@ -59,20 +59,20 @@ def with_room(
     """
     committed = yield from commit
     last = max(row.sequence for row in committed.rows)
-    notices, dropped, classes = yield from _make_room(source, epoch, batch, last, need)
-    return Committed([*committed.rows, *map(row_of, notices)], dropped, classes)
+    made = yield from _make_room(source, epoch, batch, last, need)
+    return msgspec.structs.replace(made, rows=[*committed.rows, *made.rows])
 
 
 def _make_room(
     source: Source, epoch: str, batch: Batch, sequence: int, need: Need
-) -> Program[tuple[list[tuple[Any, ...]], int, tuple[str, ...]]]:
-    """Return the notices, how many rows were given up, and of which classes."""
+) -> Program[Committed]:
+    """Return the notices, and what was given up."""
     [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
     excess = count - need.pending_max
     wanted = excess + need.pending_max // 100 if excess > 0 else 0
-    victims, classes = yield from _victims(min(DROP_BITE, wanted), need.short_bytes)
+    victims, classes, freed = yield from _victims(min(DROP_BITE, wanted), need.short_bytes)
     if not victims:
-        return [], 0, ()
+        return Committed([])
     yield Statement(
         "DELETE FROM events WHERE position = ?",
         [(position,) for _, _, position in victims],
@@ -95,24 +95,25 @@ def _make_room(
         first = min(position for _, _, position in rows)
         notices.append(insert_of(Place(source, epoch, first, sequence + nth), batch, event))
     yield insertion(notices)
-    return notices, len(victims), classes
+    return Committed([row_of(notice) for notice in notices], len(victims), classes, freed)
 
 
 def _victims(
     count: int, short_bytes: int
-) -> Program[tuple[list[tuple[str, int, int]], tuple[str, ...]]]:
-    """Return epoch, sequence and position of what is given up, in this order, and its classes."""
+) -> Program[tuple[list[tuple[str, int, int]], tuple[str, ...], int]]:
+    """Return epoch, sequence and position of what is given up, in this order; classes and bytes."""
     found: list[tuple[str, int, int]] = []
     classes: list[str] = []
     taken: set[int] = set()
+    freed = 0
     for name in CLASSES:
-        most = count - len(found) if short_bytes <= 0 else DROP_BITE - len(found)
+        most = (count if freed >= short_bytes else DROP_BITE) - len(found)
         if most <= 0:
             break
         positions = yield from waiting_of(name, most, contained=name == CONTAINED)
         before = len(found)
         for position in positions:
-            if (len(found) >= count and short_bytes <= 0) or position in taken:
+            if (len(found) >= count and freed >= short_bytes) or position in taken:
                 continue
             [(epoch, sequence, size)] = yield Statement(
                 "SELECT epoch, sequence, length(payload) FROM events WHERE position = ?",
@@ -120,10 +121,10 @@ def _victims(
             )
             taken.add(position)
             found.append((epoch, sequence, position))
-            short_bytes -= size + ROW_BYTES
+            freed += size + ROW_BYTES
         if len(found) > before:
             classes.append(name)
-    return sorted(found), tuple(classes)
+    return sorted(found), tuple(classes), freed
 
 
 def waiting_of(name: str, most: int, *, contained: bool = False) -> Program[list[int]]:

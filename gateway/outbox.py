@@ -91,6 +91,8 @@ class Committed(msgspec.Struct, frozen=True):
     """Pending events that made room; an ``events.dropped`` among ``rows`` explains them."""
     classes: tuple[str, ...] = ()
     """Of which classes they were."""
+    freed_bytes: int = 0
+    """What they took."""
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
@@ -182,18 +184,20 @@ def load_state() -> Program[list[StateRow]]:
     return [StateRow(kind, key, msgspec.Raw(value.encode())) for kind, key, value in rows]
 
 
-def commit(source: Source, epoch: str, batch: Batch) -> Program[Committed]:
+def commit(source: Source, epoch: str, batch: Batch, *, above: int = 0) -> Program[Committed]:
     """Append events and change the durable state.
 
     Args:
         source: Whose events these are.
         epoch: The current one; sequences continue in it.
         batch: What to commit.
+        above: The last position that was taken, though its row may be given up by now: whoever
+            reads on behind it would miss another in its place.
     """
     [(position, sequence)] = yield Statement(
-        "SELECT (SELECT coalesce(max(position), 0) FROM events),"
+        "SELECT max(?, (SELECT coalesce(max(position), 0) FROM events)),"
         " (SELECT coalesce(max(sequence), -1) FROM events WHERE epoch = ?)",
-        (epoch,),
+        (above, epoch),
     )
     inserts = [
         insert_of(Place(source, epoch, position + nth, sequence + nth), batch, event)

@@ -99,8 +99,12 @@ class Shortage:
         self.short_bytes = short
         self._crowded = False
 
-    def gave_up(self, classes: Sequence[str], *, crowded: bool) -> None:
-        """Take which classes of events a commit gave up, and whether too many waited."""
+    def gave_up(self, classes: Sequence[str], freed_bytes: int, *, crowded: bool) -> None:
+        """Take what a commit gave up: which classes of events, and whether too many waited.
+
+        What it freed lacks no more, so that the commits until the next look do not free it again.
+        """
+        self.short_bytes = max(0, self.short_bytes - freed_bytes)
         self._crowded = self._crowded or crowded
         for name in classes:
             self._step(name)

@@ -115,7 +115,7 @@ def _drop_silently(_days: list[Day]) -> Broken:
             " WHERE acknowledged = 0 ORDER BY position DESC LIMIT -1 OFFSET ?)",
             (need.pending_max,),
         )
-        return [], 0, ()
+        return outbox.Committed([])
 
     return patch.object(giving_up, "_make_room", broken)
 

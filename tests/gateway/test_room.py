@@ -13,6 +13,7 @@ from gateway.database import Batch, Limits, open_database
 from gateway.domain import events
 from gateway.domain.inputs import Stamp
 from gateway.room import Room, Shortage, Size
+from gateway.uplink import Uplink, UplinkSettings
 from tests.made import closed, lost, picked, rows_waiting, session
 from tests.schema_check import check_event
 
@@ -220,8 +221,8 @@ def test_steps_are_told_once_and_end_when_there_is_room_again(caplog):
     caplog.set_level("INFO")
     one = Shortage()
     one.measured(100, 90, trimmed=True)
-    one.gave_up(("diagnostics",), crowded=False)
-    one.gave_up(("diagnostics", "devices"), crowded=False)
+    one.gave_up(("diagnostics",), 0, crowded=False)
+    one.gave_up(("diagnostics", "devices"), 0, crowded=False)
     assert one.parts == ("disk/history", "disk/diagnostics", "disk/devices")
     assert one.short_bytes == 10
     one.measured(89, 90, trimmed=False)
@@ -230,3 +231,55 @@ def test_steps_are_told_once_and_end_when_there_is_room_again(caplog):
     assert one.parts == ()
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
     assert caplog.records[-1].message == "There is room again for events"
+
+
+def test_a_row_never_takes_the_place_of_one_that_was_given_up(tmp_path):
+    """The uplink has read up to there, and would not find it."""
+
+    async def main():
+        async with await opened(tmp_path) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            carts = [renamed(lost(epoch, number), "cart.adjusted") for number in range(1, 4)]
+            await database.commit(batch(lost(epoch, 0), *carts))
+            database._shortage.measured(10_000, 9_000, trimmed=False)
+            done = await database.commit(batch(lost(epoch, 4)))
+            assert done.dropped >= 2, "the newest goes too"
+            uplink = Uplink(UplinkSettings(acknowledge="broker"), lambda: 0.5)
+            uplink.notify(max(row.position for row in done.rows))
+            uplink.connected(0)
+            await sent_of(uplink, database)
+            database._shortage.measured(9_000, 10_000, trimmed=False)
+            done = await database.commit(batch(closed(epoch, 5, "cart")))
+            uplink.notify(done.rows[-1].position)
+            return await sent_of(uplink, database)
+
+    assert asyncio.run(main()) == ["cart.closed"]
+
+
+async def sent_of(uplink, database):
+    """Send all that can be; return the names."""
+    while (fetch := uplink.fetch()) is not None:
+        uplink.offer(fetch, await database.waiting(fetch))
+    rows = list(iter(lambda: uplink.take(0), None))
+    for row in rows:
+        uplink.published(row.position, row, 0)
+    return [row.name for row in rows]
+
+
+def test_no_more_is_given_up_than_lacks_until_the_next_look(tmp_path):
+    async def main():
+        async with await opened(tmp_path, bytes_max=MB) as database:
+            number = 0
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            while not database._shortage.short_bytes:
+                number = await fill(database, 100, number)
+                await database.keep_within(STAMP)
+            lacks = database._shortage.short_bytes
+            gone = 0
+            for _ in range(10):
+                number += 1
+                gone += (await database.commit(batch(lost(epoch, number)))).dropped
+            return lacks, gone
+
+    lacks, gone = asyncio.run(main())
+    assert 0 < gone <= 1 + lacks // 1_000
