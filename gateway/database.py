@@ -101,6 +101,7 @@ class Database:
         self._reading = asyncio.Lock()
         self._tails: dict[str, int] = {}
         self._ends: dict[str, int] = {}
+        self._recorded: dict[str, int] = {}  # Of each epoch, up to where it is acknowledged.
         self._position = 0  # The last that this process gave a row.
         self._waiting = 0  # Pending rows, kept because counting them costs with each commit.
         self._shortage = Shortage()
@@ -191,8 +192,7 @@ class Database:
 
     async def acknowledge_all(self, upto: Sequence[Acknowledged], ids: Sequence[str] = ()) -> int:
         """Mark rows as stored upstream, by epoch and sequence or one by one."""
-        count = await self._write(outbox.acknowledge(upto, ids))
-        self._waiting -= count
+        count, _ = await self.record(upto, ids, ())
         return count
 
     async def record(
@@ -200,11 +200,14 @@ class Database:
         upto: Sequence[Acknowledged],
         ids: Sequence[str],
         progress: Sequence[history.Progress],
-    ) -> list[history.Done]:
-        """Record acknowledgements and backfills' progress; return the backfills that are done."""
-        count, done = await self._write(history.record(upto, ids, progress))
+    ) -> tuple[int, list[history.Done]]:
+        """Record acknowledgements, and how far backfills have come, as ``history.record`` does."""
+        known = self._recorded
+        news = [Acknowledged(one.epoch, one.sequence, known.get(one.epoch, -1)) for one in upto]
+        count, done = await self._write(history.record(news, ids, progress))
         self._waiting -= count
-        return done
+        known.update({one.epoch: max(one.after, one.sequence) for one in news})
+        return count, done
 
     async def note_cut(self, epochs: Sequence[str]) -> None:
         """Note finished epochs that were acknowledged beyond their end here."""

@@ -7,7 +7,7 @@ Programs as in ``gateway.outbox``.
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 

@@ -25,6 +25,7 @@ from gateway.strands import strands_of
 T = TypeVar("T")
 
 TRIM_BITE: Final = 200  # Rows deleted in one transaction.
+FEW_WAIT: Final = 5_000  # Rows that trimming reads in vain at most.
 EPOCHS_KEPT: Final = 1_000
 STRANDS_BITE: Final = 1_000  # Rows at once while they are named.
 
@@ -100,6 +101,8 @@ class Acknowledged(msgspec.Struct, frozen=True):
 
     epoch: str
     sequence: int
+    after: int = -1
+    """Up to there it was recorded before: what is not looked at again costs nothing."""
 
 
 def run_sync(connection: sqlite3.Connection, program: Program[T], *, write: bool = True) -> T:
@@ -221,10 +224,7 @@ def name_strands() -> Program[None]:
         if not rows:
             return
         after = rows[-1][0]
-        named = [
-            (strands_of(name, msgspec.json.decode(payload, type=_Whole).data), position)
-            for position, name, payload in rows
-        ]
+        named = [(_strands_in(name, payload), position) for position, name, payload in rows]
         yield Statement("UPDATE events SET strands = ? WHERE position = ?", named, many=True)
 
 
@@ -240,8 +240,8 @@ def acknowledge(upto: Sequence[Acknowledged], ids: Sequence[str] = ()) -> Progra
     for one in upto:
         yield Statement(
             "UPDATE events SET acknowledged = 1"
-            " WHERE epoch = ? AND sequence <= ? AND acknowledged = 0",
-            (one.epoch, one.sequence),
+            " WHERE epoch = ? AND sequence > ? AND sequence <= ? AND acknowledged = 0",
+            (one.epoch, one.after, one.sequence),
         )
         [(count,)] = yield Statement("SELECT changes()")
         changed += count
@@ -258,7 +258,8 @@ def tails() -> Program[dict[str, int]]:
     """Return the last committed sequence of each epoch that has pending rows."""
     rows = yield Statement(
         "SELECT epoch, (SELECT max(sequence) FROM events WHERE events.epoch = waiting.epoch)"
-        " FROM (SELECT DISTINCT epoch FROM events WHERE acknowledged = 0) AS waiting"
+        " FROM (SELECT DISTINCT epoch FROM events INDEXED BY events_waiting"
+        " WHERE acknowledged = 0) AS waiting"
     )
     return dict(rows)
 
@@ -277,7 +278,8 @@ def trim(before_utc_ns: int, keep_rows: int, now_utc_ns: int = 2**63 - 1) -> Pro
 
     Only the oldest bite is looked at, since the history is in order but for labels of a clock that
     was ahead: those after ``now_utc_ns`` are passed over. What an open backfill has still to send
-    stays, up to twice ``keep_rows``.
+    stays, up to twice ``keep_rows``. Behind the first event that waits it is looked for only while
+    few wait: a backlog would be read as a whole, to find nothing.
 
     Returns:
         How many rows went; less than ``TRIM_BITE`` when there is no more to do.
@@ -290,7 +292,11 @@ def trim(before_utc_ns: int, keep_rows: int, now_utc_ns: int = 2**63 - 1) -> Pro
                 WHERE acknowledged = 1
                   AND (committed_utc_ns <= ?4
                        OR position <= (SELECT max(position) FROM events) - ?2)
-                  AND position < (SELECT max(position) FROM events)
+                  AND position < iif(
+                      EXISTS (SELECT 1 FROM events WHERE acknowledged = 0 LIMIT 1 OFFSET ?5),
+                      (SELECT min(position) FROM events WHERE acknowledged = 0),
+                      (SELECT max(position) FROM events)
+                  )
                   AND (epoch, sequence) NOT IN (
                       SELECT epoch, max(sequence) FROM events
                       WHERE epoch = (SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1)
@@ -306,7 +312,7 @@ def trim(before_utc_ns: int, keep_rows: int, now_utc_ns: int = 2**63 - 1) -> Pro
             WHERE committed_utc_ns < ?1 OR position <= (SELECT max(position) FROM events) - ?2
         )
         """,
-        (before_utc_ns, keep_rows, TRIM_BITE, now_utc_ns),
+        (before_utc_ns, keep_rows, TRIM_BITE, now_utc_ns, FEW_WAIT),
     )
     [(count,)] = yield Statement("SELECT changes()")
     yield Statement(
@@ -344,6 +350,14 @@ class _Whole(msgspec.Struct, frozen=True):
     """A CloudEvent as it is stored, of which the data is wanted."""
 
     data: msgspec.Raw
+
+
+def _strands_in(name: str, payload: bytes) -> str:
+    """Return the strands of a stored event; none where it has rotted before it had a checksum."""
+    try:
+        return strands_of(name, msgspec.json.decode(payload, type=_Whole).data)
+    except (ValueError, RecursionError):
+        return ""
 
 
 def insert_of(place: Place, batch: Batch, event: Event) -> tuple[Any, ...]:

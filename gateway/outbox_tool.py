@@ -24,7 +24,7 @@ from gateway.database import Limits, limits_of, locked
 from gateway.database_errors import DatabaseError, explaining
 from gateway.envelope import with_shopper
 from gateway.mending import APPLICATION_ID, owners_alone
-from gateway.outbox import Program, Statement, backlog, run_sync
+from gateway.outbox import MIGRATIONS, Program, Statement, backlog, run_sync
 from gateway.recovery import damage
 
 HOUR_NS: Final = 3_600_000_000_000
@@ -194,8 +194,11 @@ def _purge(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
     if not reason:
         sys.stderr.write("--reason: is empty. Say why, for whoever misses these events\n")
         return 2
-    with _reading(path):
-        pass  # It is ours, before anything is changed.
+    with _reading(path) as found:  # It is ours, before anything is changed.
+        [(version,)] = found.execute("SELECT max(version) FROM schema_version")
+    if version != len(MIGRATIONS):
+        remedy = "Start the daemon once, and stop it again"
+        raise DatabaseError(f"{path}: made by another version (schema {version}). {remedy}")
     with (
         locked(path),
         explaining(path),

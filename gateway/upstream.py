@@ -320,7 +320,7 @@ class Upstream:
         self._recorded_ns = now_ns
         news = [Acknowledged(epoch, sequence) for epoch, sequence in self._news.items()]
         progress = backfills.progress()
-        done = await self._database.record(news, landed, progress)
+        _, done = await self._database.record(news, landed, progress)
         if self._database.all_stored:
             self._board.nothing_waits()
         for one in news:

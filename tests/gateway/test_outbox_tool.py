@@ -2,6 +2,7 @@
 """``shelfgate outbox``: what it says, what it writes, and what the next start tells of a purge."""
 
 import asyncio
+import shutil
 import stat
 
 import pytest
@@ -10,6 +11,7 @@ from gateway.cli import main
 from gateway.database import Batch, open_database
 from gateway.outbox_tool import SEEN, Standing
 from gateway.wear import note_written
+from tests.databases import FOLDER
 from tests.made import closed, lost, picked, rows_waiting, session, started
 from tests.schema_check import check_event
 
@@ -147,6 +149,13 @@ def test_nothing_is_purged_under_a_running_daemon_or_without_a_reason(settings, 
     assert run(settings, "purge", "devices", "--reason", " ") == 2
     with pytest.raises(SystemExit):
         run(settings, "purge", "receipts", "--reason", "x")
+
+
+def test_nothing_is_purged_of_a_database_that_is_not_migrated(settings, capsys):
+    shutil.copyfile(FOLDER / "schema-2.db", settings.parent / "gateway.db")
+    assert run(settings, "show") == 0
+    assert run(settings, "purge", "devices", "--reason", "too much") == 1
+    assert "another version (schema 2). Start the daemon once" in capsys.readouterr().err
 
 
 def test_a_check_finds_what_has_changed(settings, capsys):

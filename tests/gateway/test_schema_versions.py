@@ -128,3 +128,29 @@ def test_an_engine_goes_on_with_carts_reviews_marks_and_prices(migrated):
 
 def quantities(lines):
     return {gtin: line.quantity for gtin, line in lines.items()}
+
+
+@pytest.mark.parametrize("old", VERSIONS, ids=[path.stem for path in VERSIONS])
+def test_an_event_that_rotted_unseen_does_not_keep_the_daemon_from_starting(old, tmp_path):
+    """One without a checksum, as the first schema made them."""
+    path = tmp_path / "gateway.db"
+    shutil.copyfile(old, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE events SET payload = CAST('{\"data\":' AS BLOB) WHERE position = 2"
+        )
+        if old.stem != "schema-1":
+            connection.execute("UPDATE events SET crc = NULL")
+
+    async def main():
+        async with await open_database(
+            path, store=SOURCE.store, gateway=SOURCE.gateway
+        ) as database:
+            return await database.begin_epoch(1)
+
+    asyncio.run(main())
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT position, strands FROM events WHERE position IN (2, 3)")
+        strands = dict(found)
+    assert strands[2] == ""
+    assert strands[3], "the others have theirs"
