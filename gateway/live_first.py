@@ -8,7 +8,8 @@ out of the backlog and sent right before it. So each cart keeps its order, while
 
 Sequences then go out with gaps, and an acknowledgement counts without one. What was never sent can
 have been stored by nobody: ``Unsent`` knows it, so that an integrator which acknowledges the last
-event that it saw, and not the last before a gap, takes nothing off the list.
+event that it saw, and not the last before a gap, takes nothing off the list; of this process' epoch
+alone, since what was sent before a restart is known to nobody here.
 """
 
 from bisect import insort
