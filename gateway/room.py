@@ -15,6 +15,8 @@ from gateway.outbox import Program, Statement
 
 log = logging.getLogger(__name__)
 
+SLACK: Final = 100
+"""Once room lacks, one in so many bytes of the limit is freed beside: few notices tell it."""
 EASED: Final = 0.9
 """Share of the limit below which a shortage is over."""
 GIVE_BACK: Final = 128
@@ -70,9 +72,10 @@ class Shortage:
     def __init__(self) -> None:
         """Begin with room enough."""
         self.short_bytes = 0
-        """What lacks although no history is left."""
+        """What is to be given up, since it lacks although no history is left."""
         self._steps: dict[str, None] = {}
         self._crowded = False
+        self._lacking = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -90,13 +93,14 @@ class Shortage:
         short = 0 if limit_bytes is None else max(0, used_bytes - limit_bytes)
         if trimmed:
             self._step("history")
-        if short and not self.short_bytes:
+        if short and not self._lacking:
             log.error("The database has no more room; what waits for the uplink is given up")
         eased = limit_bytes is None or used_bytes < EASED * limit_bytes
+        self._lacking = (self._lacking and not eased) or short > 0
         if self._steps and eased and not (short or trimmed or self._crowded):
             log.info("There is room again for events")
             self._steps.clear()
-        self.short_bytes = short
+        self.short_bytes = short + (limit_bytes or 0) // SLACK if short else 0
         self._crowded = False
 
     def gave_up(self, classes: Sequence[str], freed_bytes: int, *, crowded: bool) -> None:

@@ -283,3 +283,27 @@ def test_no_more_is_given_up_than_lacks_until_the_next_look(tmp_path):
 
     lacks, gone = asyncio.run(main())
     assert 0 < gone <= 1 + lacks // 1_000
+
+
+def test_notices_do_not_take_the_room_that_is_made(tmp_path, caplog):
+    """They are never given up: one for each event would leave nothing else in the end."""
+
+    async def main():
+        async with await opened(tmp_path, bytes_max=MB) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            number = 0
+            while not database._shortage.short_bytes:
+                number = await fill(database, 100, number)
+                await database.keep_within(STAMP)
+            notices = dropped = 0
+            for _ in range(300):
+                number += 1
+                done = await database.commit(batch(lost(epoch, number, reason="x" * 500)))
+                notices, dropped = notices + len(done.rows) - 1, dropped + done.dropped
+                await database.keep_within(STAMP)
+            return notices, dropped
+
+    notices, dropped = asyncio.run(main())
+    assert dropped > 200
+    assert notices < dropped / 5
+    assert [one.levelname for one in caplog.records].count("ERROR") == 1, "it is told once"
