@@ -111,8 +111,9 @@ async def backfill(database):
 
 
 async def record(database):
-    [done] = await database.record([Acknowledged(EPOCH, 8)], [11], [Progress(1, 1)])
-    assert done.command == "b1"
+    ids = [lost(EPOCH, 10).id]
+    count, [done] = await database.record([Acknowledged(EPOCH, 8)], ids, [Progress(1, 1)])
+    assert (count, done.command) == (7, "b1")
 
 
 async def erase(database):
