@@ -160,9 +160,8 @@ class People(Recognition, kw_only=True):
         if not told:
             return
         absent = [person for person in self.persons.values() if person.id not in here]
-        gains = [[self._gain(person, one, frame) for person in absent] for _, one in told]
-        looks = any(person.looks for person in absent)
-        anew = [self._appears(one, frame.doors, looks=looks) for _, one in told]
+        fits = [self._fits(one, absent, frame) for _, one in told]
+        gains, anew = [fit[0] for fit in fits], [fit[1] for fit in fits]
         new = [
             [gain if column == row else NEVER for column in range(len(told))]
             for row, gain in enumerate(anew)
@@ -211,6 +210,21 @@ class People(Recognition, kw_only=True):
                 if fit is None or fit > 0.0:
                     return True
         return False
+
+    def _fits(
+        self, one: PersonSeen, absent: Sequence[Person], frame: Frame
+    ) -> tuple[list[float], float]:
+        """Return the log-likelihoods of a new track being each of the absent, or somebody new."""
+        gains = [self._gain(person, one, frame) for person in absent]
+        gaps_mm = [
+            self._seen_beside(person, frame.camera, one.floor_mm, frame.at_ns) for person in absent
+        ]
+        there = [gap_mm is not None and gap_mm < SAME_MM for gap_mm in gaps_mm]
+        if any(there):  # Where another camera sees somebody right now, nobody else can be.
+            fitting = zip(gains, there, strict=True)
+            return [gain if seen else NEVER for gain, seen in fitting], APPEAR_UNKNOWN
+        looks = any(person.looks for person in absent)
+        return gains, self._appears(one, frame.doors, looks=looks)
 
     def _gain(self, person: Person, one: PersonSeen, frame: Frame) -> float:
         """Return the log-likelihood of a new track being somebody who is not in this frame."""

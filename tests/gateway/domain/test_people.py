@@ -13,6 +13,7 @@ from gateway.domain.people import (
     Person,
 )
 from gateway.domain.persons import MEMORY_NS
+from gateway.domain.recognition import VIEWS_NS
 from gateway.domain.store import Zone
 
 S = 1_000_000_000
@@ -240,6 +241,22 @@ def test_who_comes_back_under_another_track_is_known_by_appearance():
     # Each comes back nearer to where the other vanished.
     assert watch(people, 8.0, t8=(2_000.0, 0.0, ANNA), t9=(1_000.0, 0.0, BERT)) == ["p-1", "p-2"]
     assert [person.mixed for person in people.persons.values()] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("later_s", "gap_mm", "who"),
+    [
+        (0.05, 0.0, "p-1"),
+        (0.05, SAME_MM - 1.0, "p-1"),
+        (0.05, SAME_MM + 1.0, "p-3"),
+        (VIEWS_NS / S + 0.1, 0.0, "p-3"),
+    ],
+)
+@pytest.mark.parametrize("look", [BERT, CARL])
+def test_whom_another_camera_sees_right_there_is_nobody_else(later_s, gap_mm, who, look):
+    people = two_far_apart()
+    watch(people, 3.0, t1=(0.0, 0.0, ANNA))
+    assert watch(people, 3.0 + later_s, "c2", t1=(gap_mm, 0.0, look)) == [who]
 
 
 def test_who_looks_like_nobody_lost_is_somebody_new():
