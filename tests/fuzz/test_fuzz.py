@@ -49,8 +49,11 @@ def test_good_bytes_are_taken(name):
 @pytest.mark.parametrize("name", sorted(targets.TARGETS))
 def test_changed_bytes_have_an_answer(name):
     @settings(max_examples=SLOW.get(name, 200), suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(SEEDS[name]), st.randoms(use_true_random=True), st.integers(0, 3))
-    def hold(seed, random, times):
+    @given(
+        st.integers(0, len(SEEDS[name]) - 1), st.randoms(use_true_random=True), st.integers(0, 3)
+    )
+    def hold(number, random, times):
+        seed = SEEDS[name][number]  # By its number: a database is too long to be printed.
         for _ in range(1 + times):
             seed = mutate(random, seed)
         targets.TARGETS[name](seed)
