@@ -2,6 +2,7 @@
 """What every test shares: reproducible properties, and skips that are never silent in CI."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +20,8 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
+# A suite that a shell runs in the background is deaf to interrupts, and so is all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LACKING = ("not installed", "could not import")
 """What the reason of a skip says when the machine lacks a package."""

@@ -5,6 +5,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import monotonic_ns
 from typing import Literal, NoReturn
 
@@ -131,7 +132,8 @@ class Device:
             try:
                 await connection.closed()
             except asyncio.CancelledError:
-                connection.publish(topic, self._status("offline"), qos=1, retain=True)
+                with suppress(DriverError):  # The link may break just now; the will tells then.
+                    connection.publish(topic, self._status("offline"), qos=1, retain=True)
                 raise
             finally:
                 self._connection = None

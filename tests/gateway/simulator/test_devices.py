@@ -179,6 +179,23 @@ def test_a_device_that_dies_leaves_its_will():
     asyncio.run(main())
 
 
+def test_a_device_that_is_stopped_as_its_link_breaks_stays_stopped():
+    [port] = free_ports(1)
+
+    async def main():
+        device = Device("demo", "shelf/s")
+        async with embedded_broker(port):
+            running = asyncio.create_task(device.run(broker_at(port)))
+            await device.online.wait()
+            device._connection.abort()
+            running.cancel()
+            done, _ = await asyncio.wait([running], timeout=20)
+            running.cancel()
+        assert done, "the interrupt was lost"
+
+    asyncio.run(main())
+
+
 def arguments(*words):
     import argparse
 
