@@ -72,7 +72,7 @@ def _logged(name: str, error: DriverError, *, lost: bool, other: str) -> str:
     """Log a failure if it is news; return what was last said of another device in this outage."""
     is_other = isinstance(error, OtherDeviceError)
     if not lost:
-        log.warning("%s is down: %s", name, error)
+        log.warning("%s is down: %s", name, str(error).removeprefix(f"{name}: "))
     elif is_other and str(error) != other:
         log.warning("%s", error)
     return str(error) if is_other else other

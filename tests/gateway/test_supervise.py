@@ -41,7 +41,7 @@ def test_an_outage_is_logged_once_and_retried_with_growing_delays(caplog):
         run_virtual(main())
     assert attempts_at_s == [0.0, 1.0, 3.0, 7.0, 15.0, 23.0]
     assert [record.message for record in caplog.records] == [
-        "scale-7 is down: scale-7: no such device. Check the cable",
+        "scale-7 is down: no such device. Check the cable",
         "scale-7 is back after 5 failed attempts",
     ]
 
@@ -70,7 +70,7 @@ def test_another_device_in_an_outage_is_logged_once_beside_it(caplog):
 
     with pytest.raises(TimeoutError):
         run_virtual(main())
-    down = "scale-7 is down: scale-7: no such device. Check the cable"
+    down = "scale-7 is down: no such device. Check the cable"
     assert [record.message for record in caplog.records] == [
         down,
         "scale-7: B is there. Write it down",

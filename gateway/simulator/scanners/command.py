@@ -129,14 +129,13 @@ class Commands:
             self._do(line.decode(errors="replace").strip())
 
     def _do(self, line: str) -> None:
-        if not line.startswith("!"):
-            if line:
-                self._player.scan(line.replace("\\x1d", "\x1d"))
-            return
-        if line[1:] not in FAULTS:
+        if line.startswith("!") and line[1:] not in FAULTS:
             sys.stderr.write(f"simulate: {line}: no fault. Known are {', '.join(FAULTS)}\n")
             return
         try:
-            self._player.order(cast(Fault, line[1:]))
+            if line.startswith("!"):
+                self._player.order(cast(Fault, line[1:]))
+            elif line:
+                self._player.scan(line.replace("\\x1d", "\x1d"))
         except ValueError as error:
             sys.stderr.write(f"simulate: {error}\n")

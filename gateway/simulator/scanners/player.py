@@ -8,13 +8,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, get_args
 
-Protocol = Literal["scanner", "ssi"]
+from gateway.simulator.scanners.typing import Typist, lost_keys, typed
+
+Protocol = Literal["scanner", "ssi", "keyboard"]
 PROTOCOLS: Final = get_args(Protocol)
-"""``scanner``: lines with an AIM identifier, a prefix and a suffix; ``ssi``: SSI in packets."""
+"""``scanner``: lines with an AIM identifier, a prefix and a suffix; ``ssi``: SSI in packets;
+``keyboard``: keys, as Linux tells of them."""
 Fault = Literal["half", "checksum", "repeat", "flood", "silence", "unplug"]
 FAULTS: Final = get_args(Fault)
 """With the next scan: ``half`` a frame, a wrong ``checksum``, the frame again (``repeat``), a
-``flood`` of garbage before it. ``silence``: until ordered again. ``unplug``: pull the plug now."""
+``flood`` of garbage before it (of ``keyboard``: keys of which some were lost). ``silence``: until
+ordered again. ``unplug``: pull the plug now."""
 FLOOD: Final = b"\xfe\x07garbage " * 300
 ANSWER_S: Final = 2.0
 """SSI: how long an answer is waited for."""
@@ -49,7 +53,8 @@ class Player:
             suffix: What ends each line.
         """
         self._protocol = protocol
-        self._write = write
+        self._typist = Typist(write, later)
+        self._write = self._typist.write if protocol == "keyboard" else write
         self._later = later
         self._unplug = unplug
         self._prefix, self._suffix = prefix, suffix
@@ -69,19 +74,27 @@ class Player:
             ValueError: This protocol cannot.
         """
         if fault == "checksum" and self._protocol != "ssi":
-            raise ValueError("checksum: lines have none. Order half")
+            raise ValueError("checksum: only ssi has one. Order half")
         if fault == "silence":
             self._silent = not self._silent
         elif fault == "unplug":
             self._queue.clear()
             self._received.clear()
+            self._typist.stop()
             self._unplug()
         else:
             self._orders.append(fault)
 
     def scan(self, text: str) -> None:
-        """Read a code; its AIM identifier may stand before it."""
+        """Read a code; its AIM identifier may stand before it.
+
+        Raises:
+            ValueError: A keyboard has no key for a letter of it.
+        """
         if self._silent:
+            return
+        if self._protocol == "keyboard":
+            self._send(typed(text), typed(text[: len(text) // 2], entered=False))
             return
         if self._protocol == "scanner":
             self._send(self._prefix + text.encode() + self._suffix)
@@ -139,11 +152,17 @@ class Player:
         if self._queue and self._queue[0] is body and self._tries == tries:
             self._try()
 
-    def _send(self, frame: bytes) -> None:
+    def _send(self, frame: bytes, half: bytes | None = None) -> None:
+        """Send a frame, or what the next order makes of it.
+
+        Args:
+            frame: The whole.
+            half: What a half is; None: the first half of its bytes.
+        """
         fault = self._orders.popleft() if self._orders else None
         match fault:
             case "half":
-                self._write(frame[: len(frame) // 2])
+                self._write(frame[: len(frame) // 2] if half is None else half)
             case "checksum":
                 self._write(frame[:-1] + bytes((frame[-1] ^ 0xFF,)))
             case "repeat":
@@ -152,7 +171,7 @@ class Player:
                     frame = _packet(self._queue[0], _AGAIN)
                 self._write(frame)
             case "flood":
-                self._write(FLOOD)
+                self._write(lost_keys() if self._protocol == "keyboard" else FLOOD)
                 self._write(frame)
             case _:
                 self._write(frame)

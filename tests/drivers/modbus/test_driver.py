@@ -186,7 +186,7 @@ def test_what_gives_no_weight_is_told_and_its_end_too(fault, reason, dropped, ca
         ("online", None),
     ]
     [down] = [record.getMessage() for record in caplog.records]
-    assert down.startswith(f"shelf/g3.s1 is down: shelf/g3.s1: {reason}. Check ")
+    assert down.startswith(f"shelf/g3.s1 is down: {reason}. Check ")
     assert rig.drops[dropped] > 1
     assert len({block.boot for block in rig.blocks}) == 2
 
@@ -200,7 +200,7 @@ def test_a_map_of_another_device_is_told_with_the_remedy(caplog):
     assert ("shelf/g3.s1", "online", None) in with_rig(scene, config(), other)
     [told] = [record.getMessage() for record in caplog.records]
     assert told == (
-        f"shelf/g4.s1 is down: shelf/g4.s1: unit 1 on {URL} refuses to be read: exception 2, "
+        f"shelf/g4.s1 is down: unit 1 on {URL} refuses to be read: exception 2, "
         "illegal data address. Check the register map and channels in the settings"
     )
 

@@ -131,7 +131,7 @@ def test_silence_is_told_and_its_end_too(protocol, caplog):
     assert reason == "nothing came on /dev/ttyUSB0 for 5000 ms"
     assert back == ("online", None)
     [down] = [record.getMessage() for record in caplog.records]
-    assert down.startswith("shelf/g3.s1 is down: shelf/g3.s1: nothing came")
+    assert down.startswith("shelf/g3.s1 is down: nothing came")
     asked = DIALECTS[protocol].streams
     assert (rig.drops.get("timeout", 0) > 0) != asked
     boots = {block.boot for block in rig.blocks}

@@ -8,15 +8,19 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from drivers import registry
 from drivers.errors import DeviceGoneError
+from drivers.keyboard.codec import Decoder
+from drivers.keyboard.config import KeyboardConfig
 from drivers.labels.judging import Judge
 from drivers.network_port import open_port
-from drivers.registry import build
+from drivers.scanner.codec import SCAN_BYTES_MAX, Scan, TooLong
 from drivers.scanner.config import ScannerConfig
 from drivers.ssi.config import SsiConfig
 from gateway.intake import Intake
 from gateway.simulator.scanners.command import Commands, Plug
 from gateway.simulator.scanners.player import FAULTS, FLOOD, TRIES, Player
+from gateway.simulator.scanners.typing import lost_keys, typed
 from tests.drivers.scanner_line import product_store
 from tests.virtual_time import LoopClock, run_virtual
 
@@ -26,6 +30,7 @@ GTINS = ["04006381333931", "00000096385074"]
 CONFIGS = {
     "scanner": ScannerConfig(name="shop", url="emulated", prefix="\x02"),
     "ssi": SsiConfig(name="shop", url="emulated"),
+    "keyboard": KeyboardConfig(name="shop", url="emulated"),
 }
 
 
@@ -76,12 +81,14 @@ def play(protocol, *script):
     async def main():
         wire, clock = Wire(protocol), LoopClock()
         intake = Intake(clock)
-        driver = build(
-            CONFIGS[protocol],
-            clock=clock,
-            open_stream=wire.open,
-            judge=Judge(product_store(), None),
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(registry, "keyboard_opener", lambda: wire.open)
+            driver = registry.build(
+                CONFIGS[protocol],
+                clock=clock,
+                open_stream=wire.open,
+                judge=Judge(product_store(), None),
+            )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(_until_gone(driver, intake))
             commands = Commands(wire.player, asyncio.Event())
@@ -121,6 +128,9 @@ def test_codes_are_read_with_their_identifiers(protocol):
         ("scanner", "half", GTINS[1:], {"malformed": 1}, []),
         ("scanner", "repeat", GTINS, {}, []),
         ("scanner", "flood", GTINS, {}, []),
+        ("keyboard", "half", GTINS[1:], {"malformed": 1}, []),
+        ("keyboard", "repeat", GTINS, {}, []),
+        ("keyboard", "flood", GTINS, {"too-long": 1}, []),
         ("ssi", "half", GTINS, {"malformed": 1}, [ACK] * 2),
         ("ssi", "checksum", GTINS, {"checksum": 1}, [NAK, ACK, ACK]),
         ("ssi", "repeat", GTINS, {}, [ACK] * 3),
@@ -157,12 +167,26 @@ def test_what_is_sent_again_says_so():
 def test_a_fault_that_a_protocol_cannot_have_is_told(capsys):
     play("scanner", "!checksum", "!fire", EAN)
     told = capsys.readouterr().err
-    assert "checksum: lines have none. Order half" in told
+    assert "checksum: only ssi has one. Order half" in told
     assert f"!fire: no fault. Known are {', '.join(FAULTS)}" in told
 
 
+def test_a_letter_without_a_key_is_told_and_types_nothing(capsys):
+    gtins, totals, _ = play("keyboard", "\N{DEGREE SIGN}", EAN)
+    assert (gtins, totals) == (GTINS[:1], {})
+    assert "no key types it. Give letters of a US keyboard" in capsys.readouterr().err
+
+
+def test_every_letter_of_a_keyboard_is_read_as_it_was_typed():
+    ascii_ = "".join(map(chr, range(0x20, 0x7F)))
+    assert Decoder().feed(typed(f"{ascii_}\x1d{ascii_}")) == [
+        Scan(f"{ascii_}\x1d{ascii_}".encode())
+    ]
+
+
 def test_a_flood_is_longer_than_any_scan_and_any_packet():
-    assert len(FLOOD) > 1_024 + 257
+    assert len(FLOOD) > SCAN_BYTES_MAX + 257
+    assert Decoder().feed(lost_keys()) == [TooLong()]
 
 
 @pytest.mark.parametrize("protocol", CONFIGS)
@@ -173,7 +197,7 @@ def test_on_a_pseudo_terminal_a_scanner_is_read_until_it_is_unplugged(protocol, 
         intake, up = Intake(clock), asyncio.Event()
         config = type(CONFIGS[protocol])
         more = {"prefix": "\x02"} if protocol == "scanner" else {}
-        driver = build(
+        driver = registry.build(
             config(name="shop", url=str(plug.link), **more),
             clock=clock,
             open_stream=open_port,
