@@ -71,6 +71,7 @@ class _Line(msgspec.Struct):
 
 _HEADER: Final = msgspec.json.Decoder(Header)
 _LINE: Final = msgspec.json.Decoder(_Line)
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -365,14 +366,13 @@ def read_segment(path: Path) -> Iterator[tuple[int, AnyInput]]:
         JournalError: It is no journal, or a line before its end cannot be read.
     """
     number = 0
-    for place, line in enumerate(_lines(path), start=1):
-        whole, text = line
+    for place, (whole, text) in enumerate(_lines(path), start=1):
         if place == 1:
             number = _read_header(path, text).number
             continue
         try:
             read = _LINE.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             if not whole:
                 return
             raise JournalError(f"{path}:{place}: {error}. The file is damaged") from None
@@ -389,7 +389,7 @@ def read_segment(path: Path) -> Iterator[tuple[int, AnyInput]]:
 def _read_header(path: Path, text: bytes) -> Header:
     try:
         return _HEADER.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise JournalError(f"{path}:1: {error}. Give a segment of a journal") from None
 
 

@@ -325,6 +325,8 @@ BAD = {
         "the snapshot cannot be read",
     ),
     "binary": (b"\x1f\x8b\xff\xff\xff", "damaged"),
+    "deep": (HEADER + b'{"n":1,"i":' + b"[" * 100_000 + b"\n", ":2: .*The file is damaged"),
+    "deep header": (b'{"x":' + b"[" * 100_000 + b"\n", "1: .*Give a segment"),
     "UTF-16": ("hello\n".encode("utf-16"), "1: JSON is malformed"),
 }
 
