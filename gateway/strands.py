@@ -10,8 +10,14 @@ from typing import Final
 
 import msgspec
 
-BEGINS: Final = {"session.started": "session", "review.requested": "review"}
-"""Events that begin a strand, and the field that names it."""
+from gateway.domain.reviews import UNATTENDED
+
+BEGINS: Final = {
+    "session.started": "session",
+    "review.requested": "review",
+    "shelf.changed-unattended": "review",
+}
+"""Events that begin a strand, and the field that names it; of a review the first of them does."""
 
 
 class _Act(msgspec.Struct, frozen=True):
@@ -25,6 +31,7 @@ class _Named(msgspec.Struct, frozen=True):
     sessions: list[str] = []
     acts: list[_Act] = []
     review: str | None = None
+    reason: str | None = None
 
 
 def strands_of(name: str, data: bytes | msgspec.Raw) -> str:
@@ -36,7 +43,8 @@ def strands_of(name: str, data: bytes | msgspec.Raw) -> str:
     """
     named = msgspec.json.decode(data, type=_Named)
     own = [named.session, *named.sessions, *(act.session for act in named.acts), named.review]
-    begins = getattr(named, BEGINS[name]) if name in BEGINS else None
+    told_before = name == "review.requested" and named.reason in UNATTENDED
+    begins = getattr(named, BEGINS[name]) if name in BEGINS and not told_before else None
     names = dict.fromkeys(one for one in own if one)
     return " ".join(f"+{one}" if one == begins else one for one in names)
 

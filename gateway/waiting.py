@@ -56,7 +56,7 @@ def read(fetch: Fetch) -> Program[Found]:
         return Found(rows)
     begun = {name for row in rows for name in begun_in(row.strands)}
     wanted = {name for row in rows for name in names_in(row.strands)} - begun - fetch.known
-    positions = yield from _earlier(wanted, *fetch.backlog)
+    positions = yield from _earlier(wanted, fetch.known, *fetch.backlog)
     promoted: list[Row] = []
     for some in _bites(positions):
         marks = ", ".join("?" * len(some))
@@ -76,8 +76,11 @@ def first() -> Program[tuple[str, int] | None]:
     return (rows[0][0], rows[0][1]) if rows else None
 
 
-def _earlier(wanted: set[str], after: int, last: int) -> Program[list[int]]:
-    """Return positions of pending rows of some strands, looked for from the newest back."""
+def _earlier(wanted: set[str], known: frozenset[str], after: int, last: int) -> Program[list[int]]:
+    """Return positions of pending rows of some strands, looked for from the newest back.
+
+    A row that belongs to others as well brings the earlier ones of those along.
+    """
     positions: list[int] = []
     before = last + 1
     while wanted:
@@ -88,9 +91,11 @@ def _earlier(wanted: set[str], after: int, last: int) -> Program[list[int]]:
             (after, before, SCAN),
         )
         for position, strands in rows:
-            if strands and not wanted.isdisjoint(names_in(strands)):
+            names = names_in(strands)
+            if not wanted.isdisjoint(names):
                 positions.append(position)
-                wanted.difference_update(begun_in(strands))
+                wanted.update(names)
+                wanted.difference_update(known, begun_in(strands))
         if len(rows) < SCAN:
             break
         before = rows[-1][0]

@@ -193,6 +193,11 @@ def _publish_before_commit(days: list[Day]) -> Broken:
     return patch.object(Database, "commit", broken)
 
 
+def _no_strands(_days: list[Day]) -> Broken:
+    """What happens now passes what waits, of one cart too."""
+    return patch.object(outbox, "strands_of", lambda _name, _data: "")
+
+
 class Mutant(NamedTuple):
     """One way to break the product, and how it shows."""
 
@@ -226,5 +231,6 @@ ALL: dict[str, Mutant] = {
         _believe_everything, "did not empty|never delivered|nobody has it", "nonsense acknowledged"
     ),
     "other bytes": Mutant(_other_bytes, "with other bytes"),
+    "no strands": Mutant(_no_strands, "of one cart"),
     "forget the last epoch": Mutant(_forget_the_last, "names None before it"),
 }

@@ -70,6 +70,8 @@ class Link:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, **_options: Any) -> int:
         self.raise_if_gone()
+        if "/events/" in topic:
+            self._broker.on_sent(payload)
         self._mid = self._mid % 65_535 + 1
         mid = self._mid
         self._broker.later_up(self, lambda: self._broker.take(self, mid, topic, payload, retain))
@@ -116,6 +118,8 @@ class Broker:
         self._pumping = False
         self._lives = 0
         self.integrator: Integrator | None = None
+        self.on_sent: Callable[[bytes], None] = lambda _payload: None
+        """Hears every event that the gateway hands to the network."""
 
     @asynccontextmanager
     async def connect(

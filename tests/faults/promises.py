@@ -15,6 +15,7 @@ from gateway.domain.effects import OpenDoor
 from gateway.envelope import with_shopper
 from gateway.simulator.ledger import same_event
 from gateway.simulator.proof import prove_in
+from tests.faults.cart_order import CartOrder, Key
 from tests.faults.world import START_G
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ REPEATS_MAX = 6
 DOOR_S = 1.0
 """A door opens this soon after its session is durable."""
 
-Key = tuple[str, int]
 Kept = tuple[str, bytes]
 
 
@@ -58,6 +58,7 @@ class Promises:
         self._sessions: set[str] = set()
         self._ends: dict[str, int] = {}
         self._ids: dict[str, Key] = {}
+        self._order = CartOrder(self.break_, lambda key: key in self.given_up or key in self.gone)
 
     def break_(self, what: str) -> None:
         """Note a promise that does not hold."""
@@ -97,6 +98,8 @@ class Promises:
         key = (epoch, sequence)
         if self._ids.setdefault(name, key) != key:
             self.break_(f"id {name} names two events")
+        if key not in self.known:
+            self._order.committed(payload)
         self.known[key] = (name, whole)
         self._ends[epoch] = sequence
         if b"session.started" in payload[:400]:
@@ -121,6 +124,11 @@ class Promises:
             self.break_(f"the door opened twice for session {effect.session}")
         if effect.session not in self._sessions and not self.given_up:
             self.break_(f"the door opened for session {effect.session} before it was committed")
+
+    def sent(self, payload: bytes) -> None:
+        """Note that an event goes upstream."""
+        if not self.disturbed:
+            self._order.sent(payload)
 
     def died(self) -> None:
         """Note the end of a life: what was to follow its last commits does not happen."""

@@ -111,6 +111,7 @@ class Day:
         self.broker.integrator = self.integrator
         self.disk = Disk(folder, rng, self._committed)
         self.promises = Promises(self)
+        self.broker.on_sent = self.promises.sent
         self.intake: Intake | None = None
         self.daemon: Any = None
         self.stop: asyncio.Future[str] | None = None

@@ -124,7 +124,17 @@ def test_an_open_cart_is_promoted_whole_and_in_order(bench):
     assert bench.send() == [1, 2, 3]
     bench.puback()
     bench.commit((closed, "a"))
-    assert bench.deliver() == [4, 6, 14, 5, 7, *range(8, 14)], "what b shares with a goes with it"
+    assert bench.deliver() == [4, 5, 6, 14, *range(7, 14)], "b's own go before what it shares"
+
+
+def test_what_is_promoted_brings_no_cart_along_that_began_after_it(bench):
+    bench.commit((lost,), *[(lost,)] * 2, (session, None, "a"), (picked, "a", "b"))
+    bench.commit((session, None, "c"), (picked, "c"), (picked, "a", "c"), (picked, "b"))
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.puback()
+    bench.commit((closed, "a"))
+    assert bench.deliver() == [4, 5, 6, 7, 8, 10, 9], "all of c's, and b's up to the one with a"
 
 
 def test_a_new_cart_needs_no_look_at_the_backlog(bench):
@@ -286,7 +296,9 @@ def test_many_short_connections_are_told_apart_as_far_as_there_is_room(bench, mo
         ("item.picked", {"acts": [{"session": "a"}, {"session": None}]}, "a"),
         ("attribution.revised", {"acts": [{"session": "b"}, {"session": "a"}]}, "b a"),
         ("review.requested", {"review": "r", "sessions": ["a", "b"]}, "a b +r"),
+        ("review.requested", {"review": "r", "reason": "no-camera", "sessions": ["a"]}, "a r"),
         ("review.resolved", {"review": "r", "acts": []}, "r"),
+        ("shelf.changed-unattended", {"review": "r", "reason": "no-camera"}, "+r"),
         ("shelf.changed-unattended", {"review": None, "weights": []}, ""),
         ("cart.adjusted", {"session": "a", "open": ["r"]}, "a"),
     ],
