@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from gateway.outbox import Row
-from gateway.strands import names_in
+from gateway.strands import ties_in
 from gateway.waiting import Fetch, Found
 
 REMEMBERED_MAX: Final = 50_000
@@ -197,7 +197,7 @@ class LiveFirst:
             self._promoted.clear()
             self._known.clear()
         if fetch.backlog is not None:
-            self._known.update(name for row in rows for name in names_in(row.strands))
+            self._known.update(name for row in rows for name in ties_in(row.strands))
         promoted = [row for row in found.promoted if row.position not in self._promoted]
         self._promoted.update(row.position for row in promoted)
         fresh = [row for row in (*promoted, *rows) if self._wanted(row)]
@@ -253,7 +253,7 @@ class LiveFirst:
         live, promoted = row.position > self._end, row.position in self._promoted
         if not promoted and row.position > (self._live_at if live else self._at):
             return  # It will be read again.
-        self._known.difference_update(names_in(row.strands))
+        self._known.difference_update(ties_in(row.strands))
         queue = self._live if live or promoted else self._backlog
         waiting = list(queue)
         insort(waiting, row, key=_position)

@@ -2,7 +2,9 @@
 """Strands: events that keep their order on the way upstream, those of one cart or of one review.
 
 A row names its strands in text: names of sessions and reviews between spaces, ``+`` before one that
-begins with it. The index of what waits holds that text beside each position, so that the events of
+begins with it, ``~`` before one that it only mentions: a review's request names every cart that a
+decision may change, and goes with each of them, but it changes none and need not wait for their
+earlier events. The index of what waits holds that text beside each position, so that the events of
 a cart are found among hundreds of thousands without a look at the table (``gateway.waiting``).
 """
 
@@ -42,16 +44,21 @@ def strands_of(name: str, data: bytes | msgspec.Raw) -> str:
         data: JSON of its data.
     """
     named = msgspec.json.decode(data, type=_Named)
-    own = [named.session, *named.sessions, *(act.session for act in named.acts), named.review]
     told_before = name == "review.requested" and named.reason in UNATTENDED
     begins = getattr(named, BEGINS[name]) if name in BEGINS and not told_before else None
-    names = dict.fromkeys(one for one in own if one)
-    return " ".join(f"+{one}" if one == begins else one for one in names)
+    own = (named.session, *(act.session for act in named.acts), named.review)
+    marked = {one: f"+{one}" if one == begins else one for one in own if one}
+    return " ".join(({one: f"~{one}" for one in named.sessions} | marked).values())
 
 
 def names_in(strands: str) -> list[str]:
-    """Return the names of a row's strands."""
-    return strands.replace("+", "").split()
+    """Return the names of a row's strands, and those that it only mentions."""
+    return strands.replace("+", "").replace("~", "").split()
+
+
+def ties_in(strands: str) -> list[str]:
+    """Return the names of the strands whose order a row keeps."""
+    return [one.removeprefix("+") for one in strands.split() if not one.startswith("~")]
 
 
 def begun_in(strands: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from gateway.outbox import COLUMNS, Program, Row, Statement, row_of
-from gateway.strands import begun_in, names_in
+from gateway.strands import begun_in, names_in, ties_in
 
 SCAN: Final = 5_000
 """Rows of the index looked at in one statement: a few milliseconds."""
@@ -55,7 +55,7 @@ def read(fetch: Fetch) -> Program[Found]:
     if fetch.backlog is None:
         return Found(rows)
     begun = {name for row in rows for name in begun_in(row.strands)}
-    wanted = {name for row in rows for name in names_in(row.strands)} - begun - fetch.known
+    wanted = {name for row in rows for name in ties_in(row.strands)} - begun - fetch.known
     positions = yield from _earlier(wanted, fetch.known, *fetch.backlog)
     promoted: list[Row] = []
     for some in _bites(positions):
@@ -91,10 +91,9 @@ def _earlier(wanted: set[str], known: frozenset[str], after: int, last: int) -> 
             (after, before, SCAN),
         )
         for position, strands in rows:
-            names = names_in(strands)
-            if not wanted.isdisjoint(names):
+            if strands and not wanted.isdisjoint(names_in(strands)):
                 positions.append(position)
-                wanted.update(names)
+                wanted.update(ties_in(strands))
                 wanted.difference_update(known, begun_in(strands))
         if len(rows) < SCAN:
             break

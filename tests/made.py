@@ -11,6 +11,7 @@ from gateway.domain.events import (
     Event,
     GatewayStartedData,
     ItemPicked,
+    ReviewRequested,
     SessionStarted,
     event_id,
 )
@@ -54,6 +55,23 @@ def picked(epoch, number, *sessions):
         change=f"c{number}",
         revision=0,
         acts=acts,
+        weights=[],
+        started=TIME,
+        ended=TIME,
+    )
+    return _event(data, epoch, number, 0)
+
+
+def asked(epoch, number, review, *sessions):
+    """Return a review.requested that names these sessions."""
+    data = ReviewRequested(
+        store_version="v",
+        clock=CLOCK,
+        review=review,
+        change=f"c{number}",
+        reason="uncertain",
+        candidates=[],
+        sessions=list(sessions),
         weights=[],
         started=TIME,
         ended=TIME,

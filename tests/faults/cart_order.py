@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.strands import names_in, strands_of
+from gateway.strands import strands_of, ties_in
 
 Key = tuple[str, int]
 
@@ -54,4 +54,4 @@ class CartOrder:
 def _read(payload: bytes) -> tuple[Key, list[str]]:
     event = msgspec.json.decode(payload, type=_Sent)
     name = event.type.removeprefix("org.shelfgate.").removesuffix(".v1")
-    return (event.epoch, int(event.sequence)), names_in(strands_of(name, event.data))
+    return (event.epoch, int(event.sequence)), ties_in(strands_of(name, event.data))

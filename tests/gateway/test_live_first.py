@@ -9,9 +9,9 @@ import pytest
 from gateway import live_first, outbox, waiting
 from gateway.envelope import Source
 from gateway.outbox import Acknowledged, Batch, run_sync
-from gateway.strands import begun_in, names_in, strands_of
+from gateway.strands import begun_in, names_in, strands_of, ties_in
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
-from tests.made import closed, lost, picked, session
+from tests.made import asked, closed, lost, picked, session
 
 NOW = "1" * 32
 
@@ -135,6 +135,16 @@ def test_what_is_promoted_brings_no_cart_along_that_began_after_it(bench):
     bench.puback()
     bench.commit((closed, "a"))
     assert bench.deliver() == [4, 5, 6, 7, 8, 10, 9], "all of c's, and b's up to the one with a"
+
+
+def test_a_review_goes_with_each_cart_that_it_names_and_brings_no_other_along(bench):
+    bench.commit((lost,), *[(lost,)] * 2, (session, None, "a"), (session, None, "b"), (picked, "b"))
+    bench.commit((asked, "r", "a", "b"), (asked, "q", "b"), (picked, "b"))
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.puback()
+    bench.commit((closed, "a"))
+    assert bench.deliver() == [4, 7, 10, 5, 6, 8, 9]
 
 
 def test_a_new_cart_needs_no_look_at_the_backlog(bench):
@@ -295,8 +305,8 @@ def test_many_short_connections_are_told_apart_as_far_as_there_is_room(bench, mo
         ("session.started", {"session": "a"}, "+a"),
         ("item.picked", {"acts": [{"session": "a"}, {"session": None}]}, "a"),
         ("attribution.revised", {"acts": [{"session": "b"}, {"session": "a"}]}, "b a"),
-        ("review.requested", {"review": "r", "sessions": ["a", "b"]}, "a b +r"),
-        ("review.requested", {"review": "r", "reason": "no-camera", "sessions": ["a"]}, "a r"),
+        ("review.requested", {"review": "r", "sessions": ["a", "b"]}, "~a ~b +r"),
+        ("review.requested", {"review": "r", "reason": "no-camera", "sessions": ["a"]}, "~a r"),
         ("review.resolved", {"review": "r", "acts": []}, "r"),
         ("shelf.changed-unattended", {"review": "r", "reason": "no-camera"}, "+r"),
         ("shelf.changed-unattended", {"review": None, "weights": []}, ""),
@@ -307,7 +317,8 @@ def test_an_event_belongs_to_the_carts_and_the_review_that_it_names(name, data, 
     found = strands_of(name, msgspec.json.encode(data))
     assert found == strands
     assert {f"+{one}" for one in begun_in(found)} <= set(found.split())
-    assert [one.removeprefix("+") for one in found.split()] == names_in(found)
+    assert names_in(found) == [one.strip("+~") for one in found.split()]
+    assert ties_in(found) == [one.strip("+") for one in found.split() if one[0] != "~"]
 
 
 def test_rows_of_an_earlier_schema_are_named(bench, monkeypatch):
