@@ -36,7 +36,7 @@ demo: $(VENV)/.demo
 	  $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep-going)
 
 test: check asyncapi
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(TEST_STAMP)
 	$(BIN)/ruff check

@@ -27,6 +27,12 @@ LACKING = ("not installed", "could not import")
 """What the reason of a skip says when the machine lacks a package."""
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with files that take long, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """Fail in CI what was skipped for want of a package: there, all of them are installed.
