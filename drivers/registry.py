@@ -13,6 +13,7 @@ from drivers import outside
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import BridgeDriver
 from drivers.door import config as door
+from drivers.door.board import Boards
 from drivers.door.config import MqttDoorConfig, RelayConfig
 from drivers.door.driver import DoorDriver
 from drivers.door.lock import opener
@@ -93,6 +94,7 @@ def build(  # noqa: PLR0911  One arm a kind.
     open_stream: OpenStream,
     judge: Judge,
     lines: Lines | None = None,
+    boards: Boards | None = None,
     identify: Callable[[str], str | None] = usb_name,
     instore: Instore | None = None,
 ) -> Driver:
@@ -103,11 +105,14 @@ def build(  # noqa: PLR0911  One arm a kind.
         clock: Stamps its inputs.
         open_stream: Opens its port, for example ``drivers.network_port.open_port``.
         judge: Says what was scanned, for scanners.
-        lines: Opens the lines that several devices share; None: this one's alone.
+        lines: Opens the lines that several shelves share; None: this one's alone.
+        boards: Opens the relay boards that several doors share; None: this one's alone.
         identify: Tells which USB device is behind a path; None: unknown.
         instore: The in-store broker, for what ``topics`` finds a topic in.
     """
     usb = getattr(config, "usb", None)
+    if isinstance(config, RelayConfig):
+        open_stream = (boards or Boards(open_stream)).open
     open_stream = SameDevice(config.device, open_stream, usb=usb, identify=identify).open
     match config:
         case BridgeConfig():

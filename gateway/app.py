@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
+from drivers.door.board import Boards
 from drivers.door.driver import DoorDriver, not_opened
 from drivers.entry.renewal import Renewal, Source
 from drivers.entry.tokens import EntryConfig, Verified, Verifier
@@ -259,7 +260,7 @@ class Daemon:
 
     def _make_devices(self, instore: Instore) -> list[tuple[str, Driver]]:
         """Return the driver of each device in the settings, with the device's name."""
-        lines = Lines(open_port)
+        lines, boards = Lines(open_port), Boards(open_port)
         return [
             (
                 config.device,
@@ -269,6 +270,7 @@ class Daemon:
                     open_stream=open_port,
                     judge=self._judge,
                     lines=lines,
+                    boards=boards,
                     instore=instore,
                 ),
             )

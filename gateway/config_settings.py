@@ -379,7 +379,7 @@ def _check_engine(where: Where, engine: Tuning, problems: Problems) -> None:
 
 def _check_names(tables: list[Decoded], problems: Problems) -> None:
     seen: set[tuple[str, str]] = set()
-    lines: dict[str, ModbusConfig] = {}
+    shared: dict[tuple[str, type], DeviceConfig] = {}
 
     def once(place: Where, what: str, name: str) -> None:
         if (what, name) in seen:
@@ -394,12 +394,35 @@ def _check_names(tables: list[Decoded], problems: Problems) -> None:
         elif is_device(table):
             once(where.at("name"), "device", table.device)
             url = getattr(table, "url", None)
-            if url is not None and not (isinstance(table, ModbusConfig) and url in lines):
+            if url is not None and not _joins(where, table, shared, problems):
                 once(where.at("url"), "port", url)
-            if isinstance(table, ModbusConfig):
-                _check_line(where, table, lines.setdefault(table.url, table), problems)
             for place, what, name in _own(where, table):
                 once(place, what, name)
+
+
+def _joins(
+    where: Where,
+    table: DeviceConfig,
+    shared: dict[tuple[str, type], DeviceConfig],
+    problems: Problems,
+) -> bool:
+    """Tell whether a device shares the port of an earlier one; check that the two agree about it.
+
+    Args:
+        where: The table.
+        table: The device.
+        shared: The first one of each kind, by port; this one is put in.
+        problems: Takes what they differ in.
+    """
+    keys, url = _SHARED.get(type(table)), getattr(table, "url", None)
+    if keys is None or url is None:
+        return False
+    first = shared.setdefault((url, type(table)), table)
+    for key in keys:
+        if getattr(table, key) != getattr(first, key):
+            problem = f"differs from {first.name}'s, which is on the same line"
+            problems.add(where.at(key), problem, "Give both the same")
+    return first is not table
 
 
 def _own(where: Where, table: DeviceConfig) -> Iterator[tuple[Where, str, str]]:
@@ -409,16 +432,16 @@ def _own(where: Where, table: DeviceConfig) -> Iterator[tuple[Where, str, str]]:
     if isinstance(table, ModbusConfig):
         for unit_id, channel in set(table.plates):
             yield where.at("channels"), "channel", f"{channel} of unit {unit_id} on {table.url}"
+    if isinstance(table, RelayConfig):
+        relay = table.channel if table.energise is None else repr(table.energise)
+        yield where.at("channel"), "relay", f"{relay} on {table.url}"
 
 
-def _check_line(
-    where: Where, config: ModbusConfig, first: ModbusConfig, problems: Problems
-) -> None:
-    """Check that shelves which share a line agree about it."""
-    for key in ("framing", "baud", "line", "answer_ms"):
-        if getattr(config, key) != getattr(first, key):
-            problem = f"differs from {first.name}'s, which is on the same line"
-            problems.add(where.at(key), problem, "Give both the same")
+_SHARED: Final[dict[type, tuple[str, ...]]] = {
+    ModbusConfig: ("framing", "baud", "line", "answer_ms"),
+    RelayConfig: ("baud", "usb"),
+}
+"""Devices that may be on one port with others of their kind, and what these have to agree about."""
 
 
 def _default_port(tls: Tls | None) -> int:

@@ -3,13 +3,14 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Final, Literal
 
 from drivers.modbus.config import ModbusConfig
 from drivers.ports import ByteStream
 from drivers.serial_port import Bits
+from drivers.shared import Shared
 
 if TYPE_CHECKING:  # Stores without Modbus spare pymodbus's memory.
     from drivers.modbus.codec import Question, Refused, Registers
@@ -37,31 +38,15 @@ class Lines:
             open_line: Opens a line, for example ``drivers.network_port.open_port``.
         """
         self._open = open_line
-        self._lines: dict[str, Line] = {}
+        self._shared = Shared[Line]()
 
     def opener(self, config: ModbusConfig) -> "OpenShared":
         """Return what opens the line of a shelf, or shares it; the last one closes it."""
 
-        def opened(_url: str, _baud: int) -> AbstractAsyncContextManager[Line]:
-            return self._shared(config)
+        def opened(url: str, _baud: int) -> AbstractAsyncContextManager[Line]:
+            return self._shared.use(url, lambda: Line(self._open, config))
 
         return opened
-
-    @asynccontextmanager
-    async def _shared(self, config: ModbusConfig) -> AsyncIterator["Line"]:
-        line = self._lines.get(config.url)
-        if line is None or line.lost:
-            line = self._lines[config.url] = Line(self._open, config)
-        line.users += 1
-        try:
-            await line.open()
-            yield line
-        finally:
-            line.users -= 1
-            if not line.users:
-                await line.close()
-                if self._lines.get(config.url) is line:
-                    del self._lines[config.url]
 
 
 class Line:
@@ -80,7 +65,6 @@ class Line:
         self._asked: dict[int, set[tuple[int, Read]]] = {}
         """What each unit has been asked, all of it in its shelves' plans."""
         self._transaction = 0
-        self.users = 0
         self.lost = False
         """Whether it failed; whoever still has it is told at the next question."""
 

@@ -35,6 +35,13 @@ def test_shelves_may_share_a_line_of_modbus_and_a_map_of_ones_own_lies_beside_th
     assert (first.map, second.map_file) == ("eagle-ei", str(folder / "eagle-ei"))
 
 
+def test_doors_may_share_a_relay_board(folder):
+    both = RELAY % ("a", 1, 9600) + RELAY % ("b", 2, 9600)
+    (folder / "settings.toml").write_text(SETTINGS + both)
+    _, first, second = load_settings(folder / "settings.toml").device
+    assert (first.url, second.url, second.channel) == ("/y", "/y", 2)
+
+
 # Mistakes.
 
 MODBUS = """
@@ -46,6 +53,15 @@ map = 'eagle-ei'
 unit = 'kg'
 unit_ids = [%d]
 %s"""
+RELAY = """
+[[device]]
+driver = 'relay'
+name = '%s'
+url = '/y'
+when_dead = 'locked'
+channel = %d
+baud = %d
+"""
 SCALE = "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = '/z'\nprotocol = 'sma'\n"
 
 
@@ -119,6 +135,18 @@ SCALE = "[[device]]\ndriver = 'scale'\nname = 'a'\nurl = '/z'\nprotocol = 'sma'\
         (MODBUS % ("a", 2, "line = '7E1'\n"), 'Give "8N1", "8N2", "8E1" or "8O1"'),
         (
             MODBUS % ("a", 2, "") + "[[device]]\ndriver = 'ssi'\nname = 'e'\nurl = '/y'",
+            "device[2].url: port /y is named twice",
+        ),
+        (
+            RELAY % ("a", 1, 9600) + RELAY % ("b", 1, 9600),
+            "device[2].channel: relay 1 on /y is named",
+        ),
+        (
+            RELAY % ("a", 1, 9600) + RELAY % ("b", 2, 19200),
+            "device[2].baud: differs from a's, which is on the same line. Give both the same",
+        ),
+        (
+            RELAY % ("a", 1, 9600) + SCALE.replace("/z", "/y"),
             "device[2].url: port /y is named twice",
         ),
         (SCALE.replace("'/z'", "'sockt://y:1'"), "device[1].url: sockt:// is not known. Write so"),
