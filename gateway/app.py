@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NoReturn
 import msgspec
 
 from drivers.door.board import Boards
-from drivers.door.driver import DoorDriver, not_opened
+from drivers.door.driver import DoorDriver, late, not_opened
 from drivers.entry.renewal import Renewal, Source
 from drivers.entry.tokens import EntryConfig, Verified, Verifier
 from drivers.errors import DeviceGoneError
@@ -358,7 +358,9 @@ class Daemon:
     async def _carry_out(self, effect: AnyEffect) -> None:
         match effect:
             case OpenDoor():
-                if not self._open_door(effect):
+                if late(effect, self._clock):
+                    self._intake.offer(not_opened(effect, self._clock, "late"))
+                elif not self._open_door(effect):
                     self._intake.offer(not_opened(effect, self._clock, "unreachable"))
             case Look():
                 self._instore.look(effect)

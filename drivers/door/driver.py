@@ -20,6 +20,8 @@ from gateway.domain.inputs import DoorNotOpened
 REPEAT_S: Final = 10.0
 """A relay is told again this often what to be: a board that was reset has forgotten it."""
 WAITING_MAX: Final = 16
+LATE_NS: Final = 10_000_000_000
+"""Who showed a token so long before has given up, or another stands at the door."""
 TOLD_S: Final = 2.0
 """How long a lock may take to be told something: who asked has gone elsewhere by then."""
 REST_S: Final = 1.0
@@ -131,8 +133,13 @@ class DoorDriver:
             await asyncio.sleep(0)  # A board that never stops talking leaves room for others.
 
 
+def late(effect: OpenDoor, clock: Clock) -> bool:
+    """Tell whether a door was to open so long ago that it would let somebody else in."""
+    return effect.asked_ns is not None and clock.stamp().mono_ns - effect.asked_ns > LATE_NS
+
+
 def not_opened(
-    effect: OpenDoor, clock: Clock, reason: Literal["unreachable", "lost"]
+    effect: OpenDoor, clock: Clock, reason: Literal["unreachable", "lost", "late"]
 ) -> DoorNotOpened:
     """Return the input that says that a door did not open."""
     return DoorNotOpened(

@@ -14,6 +14,8 @@ class OpenDoor(msgspec.Struct, frozen=True, tag="open-door", tag_field="effect")
     id: str
     door: str
     session: str
+    asked_ns: int | None = None
+    """When it was asked for, on the monotonic clock; None: unknown."""
 
 
 class Look(msgspec.Struct, frozen=True, tag="look", tag_field="effect"):

@@ -253,8 +253,9 @@ class DoorNotOpened(Data, frozen=True, kw_only=True):
     door: str
     session: str
     """Whose visit had begun; it ends by itself if nobody comes in."""
-    reason: Literal["unreachable", "lost"]
-    """``unreachable``: there was no line to it. ``lost``: the line failed at that moment."""
+    reason: Literal["unreachable", "lost", "late"]
+    """``unreachable``: there was no line to it. ``lost``: the line failed at that moment. ``late``:
+    writing the entry down took so long that somebody else may stand there."""
 
 
 class DeviceLost(Data, frozen=True, kw_only=True):

@@ -176,8 +176,9 @@ class DoorNotOpened(Input, frozen=True, kw_only=True, tag="door-not-opened"):
     """Of the effect that asked."""
     door: str
     session: str
-    reason: Literal["unreachable", "lost"]
-    """``unreachable``: there was no line to it. ``lost``: the line failed at that moment."""
+    reason: Literal["unreachable", "lost", "late"]
+    """``unreachable``: there was no line to it. ``lost``: the line failed at that moment. ``late``:
+    writing the entry down took so long that somebody else may stand there."""
 
 
 class DeviceStatus(Input, frozen=True, kw_only=True, tag="device-status"):

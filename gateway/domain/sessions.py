@@ -90,7 +90,7 @@ def enter(step: Step, scan: EntryScanned) -> None:
     )
     known = step.layout.scanners.get(scanner)
     if known is not None and known.door is not None:
-        step.effects.append(OpenDoor(id=step.name(), door=known.door, session=session.id))
+        step.effects.append(OpenDoor(step.name(), known.door, session.id, step.now_ns))
 
 
 def _too_many(step: Step, shopper: str) -> bool:

@@ -3,12 +3,14 @@
 
 import asyncio
 from collections import Counter
+from unittest.mock import patch
 
 import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from drivers.door.driver import LATE_NS
 from gateway.domain.devices import T_MS_WRAP, DeviceClock
 from gateway.domain.drops import COUNT_MAX
 from gateway.domain.engine import DROPS_TOLD_NS
@@ -17,7 +19,10 @@ from gateway.domain.people import PERSONS_MAX, TRACKS_MAX
 from gateway.domain.persons import MIXED_MAX, PLACES_MAX, WRISTS_MAX
 from gateway.domain.presence import SILENT_NS_MAX, UNHEARD_NS_MAX
 from gateway.intake import Intake
+from tests.faults import mishaps
 from tests.faults.accounts import explained_g, told
+from tests.faults.disk import Connection
+from tests.faults.simulation import simulate
 from tests.gateway.domain.scene import (
     BLOCK,
     JAM,
@@ -450,3 +455,32 @@ def test_what_was_dropped_is_told_once(scene):
     scene.run(DROPS_TOLD_NS / S + 1.0)
     assert told(scene) == {(SHELF, "unknown-shape"): 1}
     assert dropped(scene) == {}
+
+
+def test_a_door_stays_shut_where_the_card_took_too_long_to_write_the_entry_down():
+    days, execute = [], Connection.execute_fetchall
+
+    async def slowly(connection, sql, parameters=()):
+        rows = await execute(connection, sql, parameters)
+        if sql == "COMMIT" and connection.writer:
+            await asyncio.sleep(LATE_NS / 1e9 + 1)
+        return rows
+
+    async def nothing_happens(_day):
+        return
+
+    with (
+        patch.object(Connection, "execute_fetchall", slowly),
+        patch.object(mishaps, "run", nothing_happens),
+    ):
+        outcome = simulate(12, change=days.append)
+    [day] = days
+    events = [msgspec.json.decode(payload) for _, payload in day.promises.known.values()]
+    shut_out = {
+        event["data"]["session"]
+        for event in events
+        if event["type"] == "org.shelfgate.door.not-opened.v1" and event["data"]["reason"] == "late"
+    }
+    assert shut_out
+    assert not day.promises.doors
+    assert all(what.startswith("the door never opened for session") for what in outcome.broken)
