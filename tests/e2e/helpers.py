@@ -192,9 +192,9 @@ def daemon(folder, store, **options):
 
 
 @contextmanager
-def outside_broker(folder, name="upstream"):
+def outside_broker(folder, name="upstream", port=None):
     """Run Mosquitto where there is one, otherwise the embedded broker."""
-    port = free_port()
+    port = port or free_port()
     if MOSQUITTO is None:
         program = Program(folder, name, "-m", "drivers.mqtt.embedded", "--port", port)
     else:
