@@ -54,6 +54,8 @@ LOG_PAGES: Final = 1_000
 """Pages in the write-ahead log from which on they are moved into the file."""
 DAY_NS: Final = 86_400_000_000_000
 TRIM_BITES: Final = 10
+RECORD_BITE: Final = 1_000
+"""Sequences acknowledged in one transaction."""
 
 
 class Database:
@@ -176,11 +178,7 @@ class Database:
 
     async def acknowledge(self, epoch: str, up_to_sequence: int) -> int:
         """Mark an epoch's rows up to a sequence as stored upstream; return how many were not."""
-        return await self.acknowledge_all([Acknowledged(epoch, up_to_sequence)])
-
-    async def acknowledge_all(self, upto: Sequence[Acknowledged], ids: Sequence[str] = ()) -> int:
-        """Mark rows as stored upstream, by epoch and sequence or one by one."""
-        count, _ = await self.record(upto, ids, ())
+        count, _ = await self.record([Acknowledged(epoch, up_to_sequence)], (), ())
         return count
 
     async def record(
@@ -189,13 +187,24 @@ class Database:
         ids: Sequence[str],
         progress: Sequence[history.Progress],
     ) -> tuple[int, list[history.Done]]:
-        """Record acknowledgements, and how far backfills have come, as ``history.record`` does."""
-        known = self._recorded
-        news = [Acknowledged(one.epoch, one.sequence, known.get(one.epoch, -1)) for one in upto]
-        count, done = await self._write(history.record(news, ids, progress))
-        self._waiting -= count
-        known.update({one.epoch: max(one.after, one.sequence) for one in news})
-        return count, done
+        """Record acknowledgements, and how far backfills have come, as ``history.record`` does.
+
+        Many at once are recorded in several transactions, between which commits find their turn.
+        """
+        ends = {one.epoch: one.sequence for one in upto}
+        count = 0
+        while True:
+            known = {epoch: self._recorded.get(epoch, -1) for epoch in ends}
+            bite = {epoch: min(end, known[epoch] + RECORD_BITE) for epoch, end in ends.items()}
+            last = bite == ends
+            news = [Acknowledged(epoch, end, known[epoch]) for epoch, end in bite.items()]
+            rest = (ids, progress) if last else ((), ())
+            marked, done = await self._write(history.record(news, *rest))
+            count += marked
+            self._waiting -= marked
+            self._recorded.update({one.epoch: max(one.after, one.sequence) for one in news})
+            if last:
+                return count, done
 
     async def note_cut(self, epochs: Sequence[str]) -> None:
         """Note finished epochs that were acknowledged beyond their end here."""

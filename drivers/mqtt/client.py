@@ -486,6 +486,9 @@ def _publish_properties(
         properties.MessageExpiryInterval = expiry_s
     if user_properties:
         properties.UserProperty = list(user_properties)
+    packed = properties.pack()  # type: ignore[no-untyped-call] # paho leaves it untyped.
+    # Otherwise paho packs them anew for each message, which takes as long as all else of it.
+    object.__setattr__(properties, "pack", lambda: packed)
     return properties
 
 

@@ -16,6 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+import psutil
+
 from gateway.database import Batch, open_database
 from gateway.side_files import doubted, trust
 from gateway.simulator.keys import TokenMaker
