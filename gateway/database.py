@@ -270,7 +270,8 @@ class Database:
             checker = await aiosqlite.connect(self.path, isolation_level=None)
             try:
                 checker.text_factory = text
-                await checker.execute_fetchall("PRAGMA query_only = ON")
+                for pragma in ("query_only = ON", "cache_size = -256"):  # It reads all once.
+                    await checker.execute_fetchall(f"PRAGMA {pragma}")
                 look = everything(self.path.stat().st_size)
                 wrong = await _transaction(checker, look, "BEGIN", interrupt=True)
                 if wrong is not None:

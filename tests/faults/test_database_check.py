@@ -144,6 +144,65 @@ def test_nothing_moves_into_the_file_before_the_check_is_done(tmp_path):
     run(main())
 
 
+@pytest.fixture
+def endless(monkeypatch):
+    """Let the check run until it is cancelled; return what begins it and waits until it runs."""
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+
+    def look(_size):
+        yield damage.Statement("SELECT count(*) FROM events")
+        yield damage.Statement(f"{numbers} SELECT 'begun' UNION ALL SELECT max(i) FROM n")
+
+    async def begin(database):
+        begun, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def text(data):
+            loop.call_soon_threadsafe(begun.set)
+            return data.decode()
+
+        monkeypatch.setattr("gateway.database.text", text)
+        check = asyncio.create_task(database.check())
+        await begun.wait()
+        return check
+
+    monkeypatch.setattr("gateway.database.everything", look)
+    return begin
+
+
+@pytest.mark.timeout(60)
+def test_a_check_that_is_cancelled_ends_at_once_and_leaves_the_mark(tmp_path, endless):
+    path = tmp_path / "a.db"
+
+    async def main():
+        await filled(path)
+        async with await opened(path) as database:
+            check = await endless(database)
+            check.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await check
+            assert doubted(path)
+
+    run(main())
+
+
+@pytest.mark.timeout(60)
+def test_whoever_erases_a_name_does_not_wait_for_the_check(tmp_path, endless, monkeypatch):
+    monkeypatch.setattr("gateway.database.BUSY_MS", 600_000)
+    path = tmp_path / "a.db"
+
+    async def main():
+        async with await opened(path) as database:
+            epoch = await database.begin_epoch(NOW_NS)
+            event = session(epoch.epoch, 0, "somebody-known")
+            await database.commit(Batch(events=[event], online=True, utc_ns=NOW_NS))
+        async with await opened(path) as database:
+            check = await endless(database)
+            assert await database.erase_shopper("somebody-known") == 1
+            check.cancel()
+
+    run(main())
+
+
 def test_a_name_that_is_erased_meanwhile_is_off_the_disk_after_the_check(tmp_path):
     path = tmp_path / "a.db"
 
@@ -157,28 +216,5 @@ def test_a_name_that_is_erased_meanwhile_is_off_the_disk_after_the_check(tmp_pat
             await database.check()
             files = [one.read_bytes() for one in tmp_path.iterdir()]
             assert not any(b"somebody-known" in data for data in files)
-
-    run(main())
-
-
-def test_a_check_that_is_cancelled_ends_at_once_and_leaves_the_mark(tmp_path, monkeypatch):
-    """The statement is one that would run for ever."""
-    path = tmp_path / "a.db"
-    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-
-    def look(_size):
-        yield damage.Statement("SELECT 1")
-        yield damage.Statement(endless)
-
-    async def main():
-        await filled(path)
-        monkeypatch.setattr("gateway.database.everything", look)
-        async with await opened(path) as database:
-            check = asyncio.create_task(database.check())
-            await rows_waiting(database)
-            check.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await check
-            assert doubted(path)
 
     run(main())
