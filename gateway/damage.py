@@ -57,7 +57,7 @@ def damage_at_start(path: Path) -> str | None:
     """
     if _size(path) > AT_ONCE_BYTES_MAX and not doubted(path):
         doubt(path)
-        return _damage(path, _look(_size(path), newest=NEWEST))
+        return _damage(path, look(_size(path), newest=NEWEST))
     why = damage(path)
     if why is None:
         trust(path)
@@ -71,52 +71,16 @@ def damage(path: Path) -> str | None:
         sqlite3.Error: The disk refused.
         OSError: Likewise.
     """
-    return _damage(path, everything(_size(path)))
+    return _damage(path, look(_size(path)))
 
 
-def everything(size: int) -> Program[str | None]:
-    """Return what is wrong with a database of so many bytes; None: nothing."""
-    return _look(size)
+def look(size: int, *, newest: int | None = None) -> Program[str | None]:
+    """Return what is wrong with a database; None: nothing.
 
-
-def text(data: bytes) -> str:
-    """Read a text as it is: sqlite3 gives a damaged one the type of errors that a disk makes."""
-    return data.decode()
-
-
-def unreadable(error: UnicodeDecodeError) -> str:
-    """Say what is wrong where ``text`` failed."""
-    return f"holds a text that is no UTF-8: {error.reason}"
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _damage(path: Path, look: Program[str | None]) -> str | None:
-    wal = beside(path, "-wal")
-    if not _size(path):
-        # SQLite would take it for a new one, and delete the log.
-        if wal.exists() and wal.stat().st_size:
-            return "is empty, and its write-ahead log is not"
-        return "is empty" if path.exists() and read_side(path) else None
-    wrong = log_damage(wal)
-    if wrong is not None:
-        return wrong
-    try:
-        with closing(open_old(path)) as connection:
-            connection.text_factory = text
-            return run_sync(connection, look, write=False)
-    except UnicodeDecodeError as error:
-        return unreadable(error)
-    except sqlite3.DatabaseError as error:
-        if is_damage(error):
-            return str(error)
-        raise
-
-
-def _look(size: int, *, newest: int | None = None) -> Program[str | None]:
-    """Look at everything, or at what a start rests on and so many of the newest events."""
+    Args:
+        size: Of its file, in bytes.
+        newest: None: look at everything; else at what a start rests on, and so many events.
+    """
     [(application_id,)] = yield Statement("PRAGMA application_id")
     tables = {name for (name,) in (yield Statement("SELECT name FROM sqlite_schema"))}
     if application_id != APPLICATION_ID and tables:
@@ -137,8 +101,44 @@ def _look(size: int, *, newest: int | None = None) -> Program[str | None]:
         return wrong
     current = len(versions) == len(outbox.MIGRATIONS)
     if newest is not None and not current:
-        return (yield from _look(size))  # A migration reads and writes all of it.
+        return (yield from look(size))  # A migration reads and writes all of it.
     return (yield from _misread(newest, current=current))
+
+
+def text(data: bytes) -> str:
+    """Read a text as it is: sqlite3 gives a damaged one the type of errors that a disk makes."""
+    return data.decode()
+
+
+def unreadable(error: UnicodeDecodeError) -> str:
+    """Say what is wrong where ``text`` failed."""
+    return f"holds a text that is no UTF-8: {error.reason}"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _damage(path: Path, looking: Program[str | None]) -> str | None:
+    wal = beside(path, "-wal")
+    if not _size(path):
+        # SQLite would take it for a new one, and delete the log.
+        if wal.exists() and wal.stat().st_size:
+            return "is empty, and its write-ahead log is not"
+        return "is empty" if path.exists() and read_side(path) else None
+    wrong = log_damage(wal)
+    if wrong is not None:
+        return wrong
+    try:
+        with closing(open_old(path)) as connection:
+            connection.text_factory = text
+            return run_sync(connection, looking, write=False)
+    except UnicodeDecodeError as error:
+        return unreadable(error)
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            return str(error)
+        raise
 
 
 def _form(checks: Sequence[str]) -> Program[str | None]:

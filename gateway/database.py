@@ -27,7 +27,7 @@ from gateway import (
     room,
     waiting,
 )
-from gateway.damage import everything, text, unreadable
+from gateway.damage import look, text, unreadable
 from gateway.database_errors import DatabaseError, damaged, explaining, is_damage
 from gateway.database_lock import lock
 from gateway.domain.effects import Backfill, BackfillAnswer
@@ -272,8 +272,8 @@ class Database:
                 checker.text_factory = text
                 for pragma in ("query_only = ON", "cache_size = -256"):  # It reads all once.
                     await checker.execute_fetchall(f"PRAGMA {pragma}")
-                look = everything(self.path.stat().st_size)
-                wrong = await _transaction(checker, look, "BEGIN", interrupt=True)
+                looking = look(self.path.stat().st_size)
+                wrong = await _transaction(checker, looking, "BEGIN", interrupt=True)
                 if wrong is not None:
                     raise damaged(wrong)
                 trust(self.path)

@@ -165,7 +165,7 @@ def endless(monkeypatch):
         await begun.wait()
         return check
 
-    monkeypatch.setattr("gateway.database.everything", look)
+    monkeypatch.setattr("gateway.database.look", look)
     return begin
 
 
