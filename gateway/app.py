@@ -36,7 +36,7 @@ from gateway.clock import OsClock
 from gateway.config import ConfigError, Settings, load_store
 from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
-from gateway.database import Database, Row, limits_of, open_database
+from gateway.database import Database, Row, open_database
 from gateway.device_meter import State, state_of
 from gateway.device_server import DeviceServer, socket_of
 from gateway.domain.effects import (
@@ -64,6 +64,7 @@ from gateway.intake import Intake
 from gateway.journal import JournalWriter
 from gateway.pipeline import ALIVE, Pipeline, last_alive
 from gateway.recovery import longest_start_s
+from gateway.room import limits_of
 from gateway.supervise import status_reporter, supervise
 from gateway.tail import readable
 from gateway.uplink import UplinkSettings
@@ -203,9 +204,10 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             sources = [group.create_task(work, name=name) for name, work in self._sources() if work]
             pipeline = group.create_task(self._pipeline.run(), name="pipeline")
-            services = [
+            services: list[asyncio.Task[None]] = [
                 group.create_task(self._upkeep(), name="upkeep"),
                 group.create_task(self._device_server().run(), name="device-server"),
+                group.create_task(self._database.check(), name="check"),
             ]
             if self._upstream is not None:
                 services.append(group.create_task(self._upstream.run(), name="uplink"))
@@ -223,8 +225,8 @@ class Daemon:
                 log.info(
                     "The uplink did not take everything; the rest is sent after the next start"
                 )
-            for task in services:
-                task.cancel()
+            for service in services:
+                service.cancel()
 
     # What comes first.
 

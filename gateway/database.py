@@ -6,7 +6,7 @@ they are durable, and publish what a power cut takes back.
 """
 
 import asyncio
-import fcntl
+import logging
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,16 +27,18 @@ from gateway import (
     room,
     waiting,
 )
-from gateway.config_settings import History
-from gateway.database_errors import DatabaseError, explaining
+from gateway.damage import look, text, unreadable
+from gateway.database_errors import DatabaseError, damaged, explaining, is_damage
+from gateway.database_lock import lock
 from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.inputs import Recovery, Stamp, StateRow
 from gateway.envelope import Source
 from gateway.giving_up import Need
 from gateway.mending import APPLICATION_ID
-from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row, Statement
+from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row
 from gateway.recovery import MACHINE_ID
-from gateway.room import Room, Shortage
+from gateway.room import Limits, Shortage
+from gateway.side_files import doubt, doubted, read_side, trust, write_side
 from gateway.wear import Wear, note_written
 
 __all__ = ["Acknowledged", "Batch", "Committed", "Database", "DatabaseError", "Epoch", "Limits"]
@@ -44,30 +46,16 @@ __all__ += ["Row", "open_database"]
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 BUSY_MS: Final = 5_000
 JOURNAL_BYTES_MAX: Final = 16 * 2**20
+LOG_PAGES: Final = 1_000
+"""Pages in the write-ahead log from which on they are moved into the file."""
 DAY_NS: Final = 86_400_000_000_000
 TRIM_BITES: Final = 10
-
-
-class Limits(Room, frozen=True, kw_only=True):
-    """What the database may hold."""
-
-    pending_max: int = 1_000_000
-    """Events that wait for the uplink; beyond it some are given up, receipts last."""
-    history_days: float = 30.0
-    """How long acknowledged events are kept for a backfill."""
-    history_rows: int = 1_000_000
-    """How many rows, of all epochs, the history may reach back."""
-
-
-def limits_of(table: History) -> Limits:
-    """Return the limits that the settings set."""
-    return Limits(
-        history_days=table.days,
-        bytes_max=table.megabytes * 1_000_000,
-        free_bytes_min=table.free_megabytes * 1_000_000,
-    )
+RECORD_BITE: Final = 1_000
+"""Sequences acknowledged in one transaction."""
 
 
 class Database:
@@ -85,6 +73,7 @@ class Database:
         machine: str | None,
         found: Recovery | None,
         untold: bool,
+        unchecked: bool,
     ) -> None:
         self.path = path
         self.source = source
@@ -92,6 +81,7 @@ class Database:
         self.recovery = found
         """Why this is not the database that the daemon left behind; None when it is."""
         self._untold = untold
+        self._unchecked = unchecked
         self._machine = machine
         self._limits = limits
         self._writer = writer
@@ -139,11 +129,11 @@ class Database:
         epoch = secrets.token_hex(16) if epoch is None else epoch
         self._tails = await self._read(outbox.tails())
         self._waiting, _ = await self.backlog()
-        side = recovery.read_side(self.path)
+        side = read_side(self.path)
         begun = await self._write(recovery.begin_epoch(epoch, utc_ns, side, self._machine))
         # After the commit and before any event: a kill in between leaves the epoch before noted.
         with explaining(self.path):
-            recovery.write_side(self.path, self.source, epoch)
+            write_side(self.path, self.source, epoch)
         self._ends = await self._read(recovery.ends())
         self.epoch = begun
         return begun
@@ -188,11 +178,7 @@ class Database:
 
     async def acknowledge(self, epoch: str, up_to_sequence: int) -> int:
         """Mark an epoch's rows up to a sequence as stored upstream; return how many were not."""
-        return await self.acknowledge_all([Acknowledged(epoch, up_to_sequence)])
-
-    async def acknowledge_all(self, upto: Sequence[Acknowledged], ids: Sequence[str] = ()) -> int:
-        """Mark rows as stored upstream, by epoch and sequence or one by one."""
-        count, _ = await self.record(upto, ids, ())
+        count, _ = await self.record([Acknowledged(epoch, up_to_sequence)], (), ())
         return count
 
     async def record(
@@ -201,13 +187,24 @@ class Database:
         ids: Sequence[str],
         progress: Sequence[history.Progress],
     ) -> tuple[int, list[history.Done]]:
-        """Record acknowledgements, and how far backfills have come, as ``history.record`` does."""
-        known = self._recorded
-        news = [Acknowledged(one.epoch, one.sequence, known.get(one.epoch, -1)) for one in upto]
-        count, done = await self._write(history.record(news, ids, progress))
-        self._waiting -= count
-        known.update({one.epoch: max(one.after, one.sequence) for one in news})
-        return count, done
+        """Record acknowledgements, and how far backfills have come, as ``history.record`` does.
+
+        Many at once are recorded in several transactions, between which commits find their turn.
+        """
+        ends = {one.epoch: one.sequence for one in upto}
+        count = 0
+        while True:
+            known = {epoch: self._recorded.get(epoch, -1) for epoch in ends}
+            bite = {epoch: min(end, known[epoch] + RECORD_BITE) for epoch, end in ends.items()}
+            last = bite == ends
+            news = [Acknowledged(epoch, end, known[epoch]) for epoch, end in bite.items()]
+            rest = (ids, progress) if last else ((), ())
+            marked, done = await self._write(history.record(news, *rest))
+            count += marked
+            self._waiting -= marked
+            self._recorded.update({one.epoch: max(one.after, one.sequence) for one in news})
+            if last:
+                return count, done
 
     async def note_cut(self, epochs: Sequence[str]) -> None:
         """Note finished epochs that were acknowledged beyond their end here."""
@@ -261,6 +258,35 @@ class Database:
         if pages:
             await self._write(room.give_back(pages))
 
+    async def check(self) -> None:
+        """Read all that the start left unread; return once it is known to be whole.
+
+        Raises:
+            DatabaseError: It is damaged; the next start mends it.
+        """
+        if not self._unchecked:
+            return
+        with self._explaining():
+            checker = await aiosqlite.connect(self.path, isolation_level=None)
+            try:
+                checker.text_factory = text
+                for pragma in ("query_only = ON", "cache_size = -256"):  # It reads all once.
+                    await checker.execute_fetchall(f"PRAGMA {pragma}")
+                looking = look(self.path.stat().st_size)
+                wrong = await _transaction(checker, looking, "BEGIN", interrupt=True)
+                if wrong is not None:
+                    raise damaged(wrong)
+                trust(self.path)
+                # The log may be long by now, and this way no commit waits for it.
+                await checker.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
+            except UnicodeDecodeError as error:
+                raise damaged(unreadable(error)) from error
+            finally:
+                await checker.close()
+        self._unchecked = False
+        await self._empty_log()
+        log.info("%s: the check in the background found nothing wrong", self.path)
+
     async def trim(self, utc_ns: int) -> int:
         """Delete a bite of history beyond the limits; return how many rows went.
 
@@ -275,10 +301,8 @@ class Database:
     async def erase_shopper(self, shopper: str) -> int:
         """Forget a shopper in every event kept, on the disk too; return how many named them."""
         count = await self._write(outbox.erase_shopper(shopper))
-        # A reader would keep the write-ahead log, and the name in it, from going.
-        async with self._reading, self._writing:
-            with explaining(self.path):
-                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not self._unchecked:  # Else the check's end does it.
+            await self._empty_log()
         return count
 
     async def close(self) -> None:
@@ -296,7 +320,7 @@ class Database:
                 if self.epoch is not None:
                     # An older copy of the same epoch may be here at the next start.
                     epoch = self.epoch.epoch
-                    recovery.write_side(self.path, self.source, epoch, self._tail())
+                    write_side(self.path, self.source, epoch, self._tail())
             finally:
                 try:
                     await self._reader.close()
@@ -304,18 +328,38 @@ class Database:
                 finally:
                     os.close(lock_fd)
 
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """As ``explaining``; and the next start reads everything first where damage shows."""
+        try:
+            with explaining(self.path):
+                yield
+        except DatabaseError as error:
+            if error.__cause__ is not None and is_damage(error.__cause__):
+                with suppress(OSError):
+                    doubt(self.path)
+            raise
+
+    async def _empty_log(self) -> None:
+        """Move the write-ahead log into the file, now and from now on."""
+        # A reader would keep the log, and a name in it, from going.
+        async with self._reading, self._writing:
+            with self._explaining():
+                await self._writer.execute_fetchall(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _tail(self) -> int:
         assert self.epoch is not None
         return self._tails.get(self.epoch.epoch, -1)
 
     async def _write(self, program: Program[T]) -> T:
         async with self._writing:
-            with explaining(self.path):
+            with self._explaining():
                 return await _transaction(self._writer, program, "BEGIN IMMEDIATE")
 
     async def _read(self, program: Program[T]) -> T:
         async with self._reading:
-            with explaining(self.path):
+            with self._explaining():
                 return await _transaction(self._reader, program, "BEGIN")
 
 
@@ -342,7 +386,7 @@ async def open_database(
     """
     path, source = Path(path), Source(store, gateway)
     machine = recovery.machine(machine_id)
-    lock_fd = _lock(path)
+    lock_fd = lock(path)
     connections: list[aiosqlite.Connection] = []
     try:
         with explaining(path):
@@ -352,7 +396,7 @@ async def open_database(
             connections.append(await aiosqlite.connect(path, isolation_level=None))
             writer = connections[0]
             await _prepare(writer, path, source)
-            recognise = recovery.recognise(recovery.read_side(path), machine)
+            recognise = recovery.recognise(read_side(path), machine)
             found = await _transaction(writer, recognise, "BEGIN IMMEDIATE")
             if found is not None:
                 await _transaction(writer, recovery_log.tell(path, found), "BEGIN")
@@ -376,43 +420,8 @@ async def open_database(
         machine=machine,
         found=found,
         untold=untold,
+        unchecked=doubted(path),
     )
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep daemons away from a database.
-
-    Raises:
-        DatabaseError: One uses it.
-    """
-    lock_fd = _lock(path)
-    try:
-        yield
-    finally:
-        os.close(lock_fd)
-
-
-def _lock(path: Path) -> int:
-    """Take the side file's lock; the kernel releases it when the process ends, however."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock_fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DatabaseError(f"{path}: {error.strerror}. Choose a writable place") from error
-    try:
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(lock_fd, 20).decode("ascii", "replace").strip()
-        os.close(lock_fd)
-        raise DatabaseError(
-            f"{path}: another daemon uses it (process {owner or 'unknown'}). Stop that one first"
-        ) from None
-    # Who it is helps a person; where there is no room for that, the lock holds all the same.
-    with suppress(OSError):
-        os.ftruncate(lock_fd, 0)
-        os.write(lock_fd, b"%d\n" % os.getpid())
-    return lock_fd
 
 
 async def _prepare(writer: aiosqlite.Connection, path: Path, source: Source) -> None:
@@ -431,6 +440,7 @@ async def _prepare(writer: aiosqlite.Connection, path: Path, source: Source) -> 
         "foreign_keys = ON",
         "secure_delete = FAST",
         f"journal_size_limit = {JOURNAL_BYTES_MAX}",
+        f"wal_autocheckpoint = {0 if doubted(path) else LOG_PAGES}",
     ):
         await writer.execute_fetchall(f"PRAGMA {pragma}")
     await writer.execute_fetchall(
@@ -446,29 +456,21 @@ async def _prepare(writer: aiosqlite.Connection, path: Path, source: Source) -> 
             "Install that version again"
         )
     for number in range(version, known):
-        await _transaction(writer, _migration(number), "BEGIN IMMEDIATE")
-    await _transaction(writer, _claim(path, source), "BEGIN IMMEDIATE")
+        await _transaction(writer, outbox.migration(number), "BEGIN IMMEDIATE")
+    await _transaction(writer, recovery.claim(path, source), "BEGIN IMMEDIATE")
 
 
-def _migration(number: int) -> Program[None]:
-    yield from outbox.MIGRATIONS[number]()
-    yield Statement("INSERT INTO schema_version (version) VALUES (?)", (number + 1,))
+async def _transaction(
+    connection: aiosqlite.Connection, program: Program[T], begin: str, *, interrupt: bool = False
+) -> T:
+    """Drive a program in one transaction; each has one statement at least.
 
-
-def _claim(path: Path, source: Source) -> Program[None]:
-    """Write whose database a new one is; refuse another's."""
-    found: dict[str, str] = dict((yield Statement("SELECT key, value FROM meta")))
-    for key, value in (("store", source.store), ("gateway", source.gateway)):
-        if found.get(key, value) != value:
-            raise DatabaseError(
-                f"{path}: belongs to {key} {found[key]!r}, not {value!r}. "
-                "Name another file, or correct the settings"
-            )
-        yield Statement("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
-
-
-async def _transaction(connection: aiosqlite.Connection, program: Program[T], begin: str) -> T:
-    """Drive a program in one transaction; each has one statement at least."""
+    Args:
+        connection: Through which.
+        program: What to do.
+        begin: How to begin.
+        interrupt: Whether not to wait for the end of a statement when cancelled.
+    """
     try:
         await connection.execute_fetchall(begin)
         statement = next(program)
@@ -488,6 +490,8 @@ async def _transaction(connection: aiosqlite.Connection, program: Program[T], be
     except BaseException:
         # Also when cancelled: what was queued before runs first, and after a COMMIT that went
         # through this does nothing.
+        if interrupt:
+            await connection.interrupt()
         await connection.rollback()
         raise
     return result

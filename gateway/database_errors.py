@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["DatabaseError", "explaining", "is_damage", "lacks_table"]
+__all__ = ["DatabaseError", "damaged", "explaining", "is_damage", "lacks_table"]
 
 CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY: Final = 0xFF
@@ -41,6 +41,13 @@ class DatabaseError(Exception):
 def is_damage(error: BaseException) -> bool:
     """Tell whether SQLite says that a file is not what it wrote."""
     return isinstance(error, sqlite3.DatabaseError) and _code(error) in CORRUPT
+
+
+def damaged(why: str) -> sqlite3.DatabaseError:
+    """Return what SQLite raises for damage, for damage that it does not see itself."""
+    error = sqlite3.DatabaseError(why)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def lacks_table(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.events import SequenceRange
 from gateway.envelope import sequence_text
-from gateway.outbox import COLUMNS, Acknowledged, Program, Row, Statement, acknowledge, row_of
+from gateway.outbox import CHECKED, Acknowledged, Program, Row, Statement, acknowledge, row_read
 
 OPEN_MAX: Final = 16
 """Backfills that may wait at once."""
@@ -122,12 +122,12 @@ def read(fetch: Fetch) -> Program[Read]:
         start = job.next
     # What is not acknowledged is sent anyway, and sooner.
     found = yield Statement(
-        f"SELECT {COLUMNS} FROM events"  # noqa: S608
+        f"SELECT {CHECKED} FROM events"  # noqa: S608
         " WHERE epoch = ? AND sequence BETWEEN ? AND ? AND acknowledged = 1"
         " ORDER BY sequence LIMIT ?",
         (job.epoch, start, job.last, fetch.limit),
     )
-    return Read(job, [row_of(row) for row in found])
+    return Read(job, [row_read(row) for row in found])
 
 
 def record(

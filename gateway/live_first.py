@@ -19,15 +19,13 @@ from typing import Final
 
 import msgspec
 
-from gateway.outbox import Row
+from gateway.outbox import DROPPED, Row
 from gateway.strands import ties_in
 from gateway.waiting import Fetch, Found
 
 REMEMBERED_MAX: Final = 50_000
 """Promoted rows and strands that are remembered; what is forgotten may be sent again."""
 STRETCHES_MAX: Final = 1_000
-DROPPED: Final = "events.dropped"
-"""Its rows stand in older places than their sequence."""
 
 
 class _Stretch(msgspec.Struct):

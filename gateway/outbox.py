@@ -17,6 +17,7 @@ from zlib import crc32
 import msgspec
 
 from gateway import schema
+from gateway.database_errors import damaged
 from gateway.domain.events import Event
 from gateway.domain.inputs import StateRow
 from gateway.envelope import Source, event_payload, with_shopper
@@ -27,12 +28,16 @@ T = TypeVar("T")
 TRIM_BITE: Final = 200  # Rows deleted in one transaction.
 FEW_WAIT: Final = 5_000  # Rows that trimming reads in vain at most.
 EPOCHS_KEPT: Final = 1_000
+DROPPED: Final = "events.dropped"
+"""Its rows stand in the places of what they tell of, older than their sequence."""
 STRANDS_BITE: Final = 1_000  # Rows at once while they are named.
 
 COLUMNS: Final = "position, epoch, sequence, id, name, payload, shopper, committed_utc_ns, strands"
 """What a ``Row`` is made of."""
 PAYLOAD: Final = 5
 """Which of them the payload is."""
+CHECKED: Final = f"{COLUMNS}, crc"
+"""What a ``Row`` is read from: its checksum too."""
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -132,7 +137,8 @@ def run_sync(connection: sqlite3.Connection, program: Program[T], *, write: bool
         result: T = stop.value
         return result
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 
@@ -160,6 +166,12 @@ def migrate_3() -> Program[None]:
 
 MIGRATIONS: Final = (migrate_1, migrate_2, migrate_3)
 """In order; the schema's version is how many have been applied."""
+
+
+def migration(number: int) -> Program[None]:
+    """Bring the schema from one version, counted from 0, to the next."""
+    yield from MIGRATIONS[number]()
+    yield Statement("INSERT INTO schema_version (version) VALUES (?)", (number + 1,))
 
 
 def begin_epoch(epoch: str, utc_ns: int) -> Program[Epoch]:
@@ -255,13 +267,38 @@ def acknowledge(upto: Sequence[Acknowledged], ids: Sequence[str] = ()) -> Progra
 
 
 def tails() -> Program[dict[str, int]]:
-    """Return the last committed sequence of each epoch that has pending rows."""
+    """Return the last committed sequence of each epoch that has pending rows.
+
+    An epoch's rows stand together, so one look for each is enough, however many wait. Only notices
+    of what was given up may stand among an older epoch's; their names are in the index.
+    """
     rows = yield Statement(
-        "SELECT epoch, (SELECT max(sequence) FROM events WHERE events.epoch = waiting.epoch)"
-        " FROM (SELECT DISTINCT epoch FROM events INDEXED BY events_waiting"
-        " WHERE acknowledged = 0) AS waiting"
+        "SELECT DISTINCT epoch FROM events INDEXED BY events_waiting"
+        " WHERE acknowledged = 0 AND name = ?",
+        (DROPPED,),
     )
-    return dict(rows)
+    waiting = {epoch for (epoch,) in rows}
+    after = -1
+    while rows := (
+        yield Statement(
+            "SELECT position, epoch FROM events INDEXED BY events_waiting"
+            " WHERE acknowledged = 0 AND name <> ? AND position > ? ORDER BY position LIMIT 1",
+            (DROPPED, after),
+        )
+    ):
+        [(position, epoch)] = rows
+        waiting.add(epoch)
+        [(last,)] = yield Statement(
+            "SELECT position FROM events WHERE epoch = ? AND name <> ?"
+            " ORDER BY sequence DESC LIMIT 1",
+            (epoch, DROPPED),
+        )
+        after = max(position, last)
+    found = {}
+    for epoch in waiting:
+        [(last,)] = yield Statement("SELECT max(sequence) FROM events WHERE epoch = ?", (epoch,))
+        found[epoch] = last
+    return found
 
 
 def backlog() -> Program[tuple[int, int | None]]:
@@ -402,6 +439,24 @@ def row_of(columns: tuple[Any, ...]) -> Row:
         committed_utc_ns=committed_utc_ns,
         strands=strands,
     )
+
+
+def row_read(columns: tuple[Any, ...]) -> Row:
+    """Return the row of ``CHECKED``.
+
+    Raises:
+        sqlite3.DatabaseError: It is not what was written.
+    """
+    *others, crc = columns
+    if crc is not None and not is_sound(others[PAYLOAD], crc):
+        _, epoch, sequence, *_ = others
+        raise damaged(f"event {sequence} of epoch {epoch} has changed")
+    return row_of(tuple(others))
+
+
+def is_sound(payload: Any, crc: int) -> bool:  # noqa: ANN401  A column of a damaged table.
+    """Tell whether a payload is what was written with its checksum."""
+    return isinstance(payload, bytes) and crc32(payload) == crc
 
 
 def _change_state(rows: Sequence[StateRow]) -> Program[None]:

@@ -20,12 +20,14 @@ from gateway import giving_up, losses, room, wear
 from gateway.classes import CONTAINED, EARLY
 from gateway.config import load_settings
 from gateway.config_settings import Settings
-from gateway.database import Limits, limits_of, locked
+from gateway.damage import damage
 from gateway.database_errors import DatabaseError, explaining
+from gateway.database_lock import locked
 from gateway.envelope import with_shopper
 from gateway.mending import APPLICATION_ID, owners_alone
 from gateway.outbox import MIGRATIONS, Program, Statement, backlog, run_sync
-from gateway.recovery import damage
+from gateway.room import Limits, limits_of
+from gateway.side_files import doubt
 
 HOUR_NS: Final = 3_600_000_000_000
 SEEN: Final = 5_000
@@ -238,6 +240,8 @@ def _check(_args: argparse.Namespace, _settings: Settings, path: Path) -> int:
     with explaining(path):
         why = damage(path)
     if why is not None:
+        with explaining(path):
+            doubt(path)
         sys.stderr.write(f"{path}: {why}. Restart the daemon, which mends it as it starts\n")
         return 1
     with _reading(path) as connection:

@@ -9,7 +9,6 @@ any two is made good by the next start.
 
 import glob
 import logging
-import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing, suppress
@@ -17,38 +16,32 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Literal
-from zlib import crc32
 
 import msgspec
 
 from gateway import outbox
-from gateway.database_errors import DatabaseError, explaining, is_damage, lacks_table
+from gateway.damage import damage, damage_at_start
+from gateway.database_errors import DatabaseError, explaining, lacks_table
 from gateway.domain.inputs import Recovery
 from gateway.envelope import Source
-from gateway.log_check import log_damage
 from gateway.losses import RECOVERY
 from gateway.mending import (
     APPLICATION_ID,
     CHUNK,
     PARTS,
     beside,
-    contiguous,
     discard,
     mend,
     open_old,
-    owners_alone,
     sync_directory,
-    versions_of,
 )
 from gateway.outbox import Program, Statement
-from gateway.salvage import decodes
+from gateway.side_files import Side, read_side, trust
 
 log = logging.getLogger(__name__)
 
 _ID_AT: Final = slice(68, 72)
 MACHINE_ID: Final = Path("/etc/machine-id")
-THOROUGH_BYTES_MAX: Final = 2**28
-"""Up to here indexes are compared with their tables too, which takes half as long again."""
 START_S: Final = 30.0
 MENDED_BYTES_S: Final = 2e6
 """Mending reads everything and writes it again; a card is far slower than a PC."""
@@ -57,53 +50,6 @@ COPY: Final = "copy"
 CUT: Final = "cut"
 """Key in ``meta``: finished epochs that went on beyond their end here, or may have, a JSON list."""
 _SQLITE: Final = b"SQLite format 3\0"
-_EVENTS: Final = (
-    "SELECT epoch, sequence, CASE WHEN crc IS NOT NULL THEN payload END, crc, id, name, shopper"
-    " FROM events"
-)
-_OLD_EVENTS: Final = "SELECT epoch, NULL, NULL, NULL, id, name, shopper FROM events"
-"""Of another version: at first events had no checksum."""
-
-
-class Side(msgspec.Struct, frozen=True):
-    """What the file beside the database says."""
-
-    store: str
-    gateway: str
-    epoch: str
-    """The last that began."""
-    sequence: int = -1
-    """How far it went at least."""
-
-
-# The file beside the database, and the machine.
-
-
-def read_side(path: Path) -> Side | None:
-    """Return what is known beside a database; None: nothing."""
-    try:
-        return msgspec.json.decode(beside(path, ".epoch").read_bytes(), type=Side)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        log.warning("%s: %s. It is written anew", beside(path, ".epoch"), error)
-        return None
-
-
-def write_side(path: Path, source: Source, epoch: str, sequence: int = -1) -> None:
-    """Note which epoch began last, and how far it went at least, durably.
-
-    Raises:
-        OSError: The disk refused; the note before stands.
-    """
-    target, draft = beside(path, ".epoch"), beside(path, ".epoch-new")
-    side = Side(source.store, source.gateway, epoch, sequence)
-    with open(draft, "wb", opener=owners_alone) as file:
-        file.write(msgspec.json.encode(side) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(target)
-    sync_directory(path.parent)
 
 
 def machine(file: Path) -> str | None:
@@ -113,6 +59,18 @@ def machine(file: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return blake2b(text.encode(), digest_size=16, person=b"shelfgate").hexdigest() if text else None
+
+
+def claim(path: Path, source: Source) -> Program[None]:
+    """Write whose database a new one is; refuse another's."""
+    found: dict[str, str] = dict((yield Statement("SELECT key, value FROM meta")))
+    for key, value in (("store", source.store), ("gateway", source.gateway)):
+        if found.get(key, value) != value:
+            raise DatabaseError(
+                f"{path}: belongs to {key} {found[key]!r}, not {value!r}. "
+                "Name another file, or correct the settings"
+            )
+        yield Statement("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
 
 def recognise(side: Side | None, here: str | None) -> Program[Recovery | None]:
@@ -219,7 +177,7 @@ def prepare(path: Path, source: Source) -> None:
         OSError: Likewise.
     """
     _finish(path, source)
-    why = damage(path)
+    why = damage_at_start(path)
     if why is None:
         return
     side = read_side(path)
@@ -232,6 +190,7 @@ def prepare(path: Path, source: Source) -> None:
     log.error("%s: %s. It is set aside as %s, and what can be read carried over", path, why, name)
     done = mend(path, source, name, None if side is None else side.epoch)
     _swap(path, name)
+    trust(path)
     log.warning(
         "%s: %d events and %d rows of state were carried over%s",
         path,
@@ -239,86 +198,6 @@ def prepare(path: Path, source: Source) -> None:
         done.rows,
         "" if done.complete else "; not everything could be read",
     )
-
-
-def damage(path: Path) -> str | None:
-    """Return what is wrong with a database file; None when it is whole, or not there.
-
-    Raises:
-        sqlite3.Error: The disk refused.
-        OSError: Likewise.
-    """
-    wal = beside(path, "-wal")
-    if not path.exists() or path.stat().st_size == 0:
-        # SQLite would take it for a new one, and delete the log.
-        if wal.exists() and wal.stat().st_size:
-            return "is empty, and its write-ahead log is not"
-        return "is empty" if path.exists() and read_side(path) else None
-    wrong = log_damage(wal)
-    if wrong is not None:
-        return wrong
-    try:
-        with closing(open_old(path)) as connection:
-            connection.text_factory = _text
-            return _examine(connection, path.stat().st_size)
-    except UnicodeDecodeError as error:
-        return f"holds a text that is no UTF-8: {error.reason}"
-    except sqlite3.DatabaseError as error:
-        if is_damage(error):
-            return str(error)
-        raise
-
-
-def _text(data: bytes) -> str:
-    """Read a text as it is: sqlite3 gives a damaged one the type of errors that a disk makes."""
-    return data.decode()
-
-
-def _examine(connection: sqlite3.Connection, size: int) -> str | None:
-    [(application_id,)] = connection.execute("PRAGMA application_id").fetchall()
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-    if application_id != APPLICATION_ID and tables:
-        return None  # Another program's: for the caller to refuse.
-    check = "integrity_check" if size <= THOROUGH_BYTES_MAX else "quick_check"
-    for (found,) in connection.execute(f"PRAGMA {check}(1)"):
-        if found != "ok":
-            return " ".join(str(found).split())
-    versions = versions_of(connection) if "schema_version" in tables else []
-    if not contiguous(versions):
-        return "names schema versions that do not follow one another"
-    version = len(versions)
-    lacking = {"meta", "epochs", "events", "state"} - tables
-    if version and lacking:
-        return f"has no table {min(lacking)}"
-    return _misread(connection, current=version == len(outbox.MIGRATIONS)) if version else None
-
-
-def _misread(connection: sqlite3.Connection, *, current: bool) -> str | None:
-    """Read every text that the daemon will read: one that is no UTF-8 would end it then.
-
-    SQLite has no checksums: a sector may read as something else and nothing would tell.
-
-    Args:
-        connection: To a database of ours.
-        current: Whether its rows are as this version writes them.
-
-    Returns:
-        Which row is not what was written, though its page has the right form.
-    """
-    wrong = None
-    for query in ("SELECT * FROM meta", "SELECT * FROM epochs"):
-        for _ in connection.execute(query):
-            pass
-    for kind, key, value in connection.execute("SELECT kind, key, value FROM state"):
-        if current and wrong is None and not decodes(kind, value):
-            wrong = f"holds a row {kind} {key} that cannot be read"
-    events = connection.execute(_EVENTS if current else _OLD_EVENTS)
-    for epoch, sequence, payload, crc, *_ in events:
-        if crc is None or wrong is not None:
-            continue
-        if not isinstance(payload, bytes) or crc32(payload) != crc:
-            wrong = f"holds an event {sequence} of epoch {epoch} that has changed"
-    return wrong
 
 
 def _is_ours(path: Path, source: Source) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.config_settings import History
 from gateway.outbox import Program, Statement
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,26 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
         if self.free_bytes_min:
             limits.append(max(0, size.file_bytes + free_bytes - self.free_bytes_min))
         return min(limits, default=None)
+
+
+class Limits(Room, frozen=True, kw_only=True):
+    """What the database may hold."""
+
+    pending_max: int = 1_000_000
+    """Events that wait for the uplink; beyond it some are given up, receipts last."""
+    history_days: float = 30.0
+    """How long acknowledged events are kept for a backfill."""
+    history_rows: int = 1_000_000
+    """How many rows, of all epochs, the history may reach back."""
+
+
+def limits_of(table: History) -> Limits:
+    """Return the limits that the settings set."""
+    return Limits(
+        history_days=table.days,
+        bytes_max=table.megabytes * 1_000_000,
+        free_bytes_min=table.free_megabytes * 1_000_000,
+    )
 
 
 class Shortage:

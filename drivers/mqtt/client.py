@@ -473,10 +473,7 @@ async def connect(
 def _publish_properties(
     content_type: str | None, expiry_s: int | None, user_properties: tuple[tuple[str, str], ...]
 ) -> Properties | None:
-    """Return them as paho wants them. It only reads them; made anew for each event they cost most.
-
-    Most messages have the same ones as those before.
-    """
+    """Return them as paho wants them, packed: most messages have the same as those before."""
     if content_type is None and expiry_s is None and not user_properties:
         return None
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho leaves it untyped.
@@ -486,6 +483,8 @@ def _publish_properties(
         properties.MessageExpiryInterval = expiry_s
     if user_properties:
         properties.UserProperty = list(user_properties)
+    packed = properties.pack()  # type: ignore[no-untyped-call] # paho leaves it untyped.
+    object.__setattr__(properties, "pack", lambda: packed)
     return properties
 
 

@@ -7,12 +7,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import draining, measures, serial
+from tests.bench import backlog, draining, measures, serial
 from tests.vision_bench import beside
 
 RESULTS = Path("build/bench.json")
 MANY = 100
 LEFT_OUT = {"skipped": "left out by --no-vision"}
+NOT_ASKED = {"skipped": "only with --ten"}
 
 
 def rows(results):
@@ -53,7 +54,22 @@ def rows(results):
         ("... 99 % of its steps (for information)", results["busy"]["p99_ms"], "ms", "", 0),
         ("entry token, CPU time of 99 %, at most", results["entry"]["p99_ms"], "ms", "<=", 50),
         *draining.rows(results["draining"]),
+        *backlog.rows(results["backlog"]),
+        *_ten(results["ten"]),
         *beside.rows(results["vision"]),
+    ]
+
+
+def _ten(found):
+    """Return the rows of a store of ten times the size, where it was measured."""
+    if "skipped" in found:
+        return []
+    dropped = found["event_names"].get("inputs.dropped", 0)
+    return [
+        ("ten nano-stores in one: daemon, CPU of one core", found["cpu_percent"], "%", "", 0),
+        ("... resident memory (for information)", found["rss_mb"], "MB", "", 0),
+        ("... events that tell of dropped inputs", dropped, "", "<=", 0),
+        ("... input to PUBACK, 99 %", found["latency_ms"]["p99"], "ms", "<=", 500),
     ]
 
 
@@ -92,8 +108,10 @@ def measure(
     starts,
     journal=False,
     vision=True,
-    backlog=20_000,
+    events=20_000,
     drains=5,
+    waiting=200_000,
+    ten_s=0.0,
     say=lambda _text: None,
     **store_options,
 ):
@@ -114,9 +132,15 @@ def measure(
         ),
         (
             "draining",
-            drains * backlog / 1_500,
-            lambda at: draining.measure(at, backlog, drains),
+            drains * events / 1_500,
+            lambda at: draining.measure(at, events, drains),
         ),
+        (
+            "backlog",
+            waiting / 4_000 + 6 * starts,
+            lambda at: backlog.measure(at, waiting, starts, min(20.0, waiting / 5_000)),
+        ),
+        ("ten", 3 * ten_s, lambda at: _ten_stores(at, ten_s) if ten_s else NOT_ASKED),
         ("vision", 270 * vision, beside.measure if vision else lambda _: LEFT_OUT),
     ):
         say(f"{name} (about {seconds:.0f} s) ...")
@@ -126,6 +150,10 @@ def measure(
     return results
 
 
+def _ten_stores(folder, seconds):
+    return measures.real_time(folder, seconds, plates=3_060, cameras=30, shoppers=100)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=200, help="of real time (%(default)s)")
@@ -133,6 +161,10 @@ def main():
     parser.add_argument("--cameras", type=int, default=3, help="(%(default)s)")
     parser.add_argument("--shoppers", type=int, default=10, help="at once (%(default)s)")
     parser.add_argument("--journal", action="store_true", help="write the journal meanwhile")
+    parser.add_argument(
+        "--waiting", type=int, default=200_000, help="events at the start (%(default)s)"
+    )
+    parser.add_argument("--ten", type=float, default=0.0, help="seconds of ten nano-stores in one")
     parser.add_argument("--no-vision", action="store_true", help="leave the vision worker out")
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON (%(default)s)")
     options = parser.parse_args()
@@ -148,6 +180,8 @@ def main():
             plates=options.plates,
             cameras=options.cameras,
             shoppers=options.shoppers,
+            waiting=options.waiting,
+            ten_s=options.ten,
             say=lambda text: sys.stderr.write(f"{text}\n"),
         )
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,10 @@ from pathlib import Path
 from statistics import median
 
 from drivers.mqtt.client import connect
-from gateway.database import Batch
+from gateway.database import Batch, open_database
 from tests.bench.measures import percentile
 from tests.brokers import MOSQUITTO, free_port, mosquitto
-from tests.e2e.upstream_parts import gateway, mqtt
+from tests.e2e.upstream_parts import Gateway, mqtt, running
 from tests.made import closed, picked, session
 
 EVENTS = 200_000
@@ -126,20 +126,27 @@ async def drain(folder, count, *, window=WINDOW, every=None):
     """
     async with AsyncExitStack() as stack:
         port = free_port()
-        one = await stack.enter_async_context(
-            gateway(folder, mqtt(port, "gw", protocol=5), window=window)
+        database = await stack.enter_async_context(
+            await open_database(folder / "gateway.db", store="store", gateway="gw")
         )
+        await database.begin_epoch(time.time_ns())
+        one = Gateway(database, mqtt(port, "gw", protocol=5), window=window)
         began_s = time.monotonic()
         await fill(one, count)
         filled_s = time.monotonic() - began_s
         latencies = Latencies(one.upstream)
-        await stack.enter_async_context(mosquitto(folder, *LINES, port=port))
+        log = folder / "mosquitto.log"
+        told = (f"log_dest file {log}", "log_type subscribe")
+        await stack.enter_async_context(mosquitto(folder, *LINES, *told, port=port))
         await stack.enter_async_context(integrating(folder, port))
+        while not (log.exists() and "/events/" in log.read_text()):  # noqa: ASYNC110 - a file.
+            await asyncio.sleep(0.05)
+        await stack.enter_async_context(running(one.upstream.run()))
         await one.linked(True)
         began_s = time.monotonic()
         shopping = asyncio.create_task(shop(one, latencies))
         try:
-            while (first := await one.database.first_waiting()) and first[1] <= count:
+            while (first := await one.database.first_waiting()) and first[1] < count:
                 if every is not None:
                     every(await one.database.backlog(), latencies.ms)
                 await asyncio.sleep(0.2)

@@ -80,11 +80,11 @@ def real_time(folder, measured_s, *, plates=306, cameras=3, shoppers=10, journal
         time.sleep(WARM_S)
         if hook is not None:
             hook(process.pid)
-        began_s, cpu, broker_cpu = time.monotonic(), _cpu_s(process), _cpu_s(broker)
+        began_s, cpu, broker_cpu = time.monotonic(), cpu_s(process), cpu_s(broker)
         status = player.process.wait(measured_s + 60)
         assert status == 0, player.words()
         wall_s = time.monotonic() - began_s
-        used_s, broker_s = _cpu_s(process) - cpu, _cpu_s(broker) - broker_cpu
+        used_s, broker_s = cpu_s(process) - cpu, cpu_s(broker) - broker_cpu
         memory = process.memory_info().rss
         status, stop_s = one.stop()
         assert status == 0, one.program.words()
@@ -216,7 +216,7 @@ def start_up(folder, times, **store_options):
             began_s = time.monotonic()
             one.start()
             took_s.append(time.monotonic() - began_s)
-            used_s.append(_cpu_s(psutil.Process(one.program.pid)))
+            used_s.append(cpu_s(psutil.Process(one.program.pid)))
             status, _ = one.stop()
             assert status == 0, one.program.words()
     return {
@@ -246,6 +246,7 @@ def _cpu_of(code, *words):
     return round(float(done.stdout.split()[0]), 2)
 
 
-def _cpu_s(process):
+def cpu_s(process):
+    """Return the CPU seconds that a process has used."""
     times = process.cpu_times()
     return times.user + times.system

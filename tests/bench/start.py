@@ -10,9 +10,10 @@ from pathlib import Path
 from statistics import median
 
 from gateway import outbox
+from gateway.damage import damage
 from gateway.envelope import Source
+from gateway.mending import APPLICATION_ID
 from gateway.outbox import Batch, Statement, run_sync
-from gateway.recovery import APPLICATION_ID, damage
 from tests.made import lost
 
 SOURCE, EPOCH = Source("corner", "gw"), "e" * 32

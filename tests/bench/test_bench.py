@@ -17,6 +17,7 @@ from tests.vision_bench import beside
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_the_short_form_measures_everything(tmp_path):
     results = bench.measure(
         tmp_path,
@@ -29,8 +30,9 @@ def test_the_short_form_measures_everything(tmp_path):
         shoppers=3,
         journal=True,
         vision=False,
-        backlog=300,
+        events=300,
         drains=1,
+        waiting=2_000,
     )
     json.dumps(results)
     live = results["real_time"]
@@ -47,6 +49,10 @@ def test_the_short_form_measures_everything(tmp_path):
     assert 0 < serial["us_per_reading"] < 1e6
     # A bridge's rows are its readings; a scale's come every 50 ms at best.
     assert serial["rows_per_s"] > serial["blocks_per_s"] > 0
+    backlog = results["backlog"]
+    assert backlog["many"]["file_mb"] > backlog["none"]["file_mb"]
+    assert backlog["many"]["drained_per_s"] > 0
+    assert backlog["none"]["rss_mb"] > 20
     assert list((tmp_path / "real_time").rglob("*.jsonl.gz"))
     shown = bench.table(results)
     assert all(row[0] in shown for row in bench.rows(results))

@@ -192,16 +192,15 @@ def daemon(folder, store, **options):
 
 
 @contextmanager
-def outside_broker(folder, name="upstream"):
+def outside_broker(folder, name="upstream", port=None, lines=()):
     """Run Mosquitto where there is one, otherwise the embedded broker."""
-    port = free_port()
+    port = port or free_port()
     if MOSQUITTO is None:
         program = Program(folder, name, "-m", "drivers.mqtt.embedded", "--port", port)
     else:
         config = folder / f"{name}.conf"
-        config.write_text(
-            f"listener {port} 127.0.0.1\nuser root\npersistence false\nallow_anonymous true\n"
-        )
+        about = (f"listener {port} 127.0.0.1", "user root", "persistence false", *lines)
+        config.write_text("\n".join((*about, "allow_anonymous true", "")))
         program = Program(folder, name, "-c", config, executable=MOSQUITTO)
     program.start()
     program.port = port

@@ -19,6 +19,9 @@ from tests.faults.power import SECTOR, Images, lay, take, torn
 
 Rows = list[tuple[Any, ...]]
 
+CHECK_S = 3.0
+"""How long a check beside the daemon takes, in which it may be killed."""
+
 
 class KilledError(Exception):
     """The process is gone; nothing that it still wants to do happens."""
@@ -202,12 +205,25 @@ class Connection:
 
     async def execute_fetchall(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         rows = self._disk.run(self, sql, lambda: self.raw.execute(sql, parameters).fetchall())
+        if "_check" in sql:
+            await asyncio.sleep(CHECK_S)
         if sql == "COMMIT" and self.writer:
             await asyncio.sleep(self._disk._rng.choice((0.0, 0.001, 0.02)))
         return rows
 
     async def executemany(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
         self._disk.run(self, sql, lambda: self.raw.executemany(sql, parameters).fetchall())
+
+    @property
+    def text_factory(self) -> Callable[[bytes], Any]:
+        return self.raw.text_factory
+
+    @text_factory.setter
+    def text_factory(self, factory: Callable[[bytes], Any]) -> None:
+        self.raw.text_factory = factory
+
+    async def interrupt(self) -> None:
+        """No statement runs on while others do."""
 
     async def rollback(self) -> None:
         if not self._disk.dead:

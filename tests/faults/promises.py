@@ -138,7 +138,7 @@ class Promises:
 
     def reopened(self) -> None:
         """The daemon is dead: what it had committed is in its database, and nothing half."""
-        if self.hurt and not self._day.started_since_hurt:
+        if self.hurt and not self._day.mended:
             return  # Not mended yet.
         rows = self._day.disk.look(
             f"SELECT {COLUMNS}, acknowledged FROM events ORDER BY epoch, sequence"

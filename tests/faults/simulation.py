@@ -26,6 +26,7 @@ from typing import Any
 from unittest.mock import patch
 
 import gateway.app
+import gateway.damage
 import gateway.database
 import gateway.recovery
 import gateway.upstream
@@ -37,6 +38,7 @@ from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import AnyInput, Stamp
 from gateway.domain.store import Store
 from gateway.intake import Intake
+from gateway.side_files import doubted
 from tests.faults import mishaps
 from tests.faults.disk import Disk, KilledError
 from tests.faults.network import Broker, Integrator
@@ -140,9 +142,16 @@ class Day:
                 bandwidth_kbit_s=line.choice((None, None, None, 64, 16)),
             ),
         )
+        self.large = line.choice((False, True))
+        """Whether the database is taken for one that is checked while the daemon runs."""
         self.waiting: list[Callable[[Stamp], AnyInput]] = []
         """What devices send again until somebody takes it."""
         self._unsure: deque[tuple[float, Callable[[Stamp], AnyInput]]] = deque(maxlen=8)
+
+    @property
+    def mended(self) -> bool:
+        """Whether a daemon has looked through all of what was hurt last."""
+        return self.started_since_hurt and not (self.large and doubted(self.disk.path))
 
     def tell(self, what: str) -> None:
         """Note what happened, for whoever looks into a seed."""
@@ -221,7 +230,8 @@ class Day:
         """A daemon ends when it is killed, when it is asked to, and when the disk fails."""
         for error in _leaves(problem):
             expected = isinstance(error, KilledError) and died
-            expected |= isinstance(error, DatabaseError) and self.disk.was_full
+            unwell = self.disk.was_full or (self.large and self.promises.hurt)
+            expected |= isinstance(error, DatabaseError) and unwell
             if not expected:
                 raise error
             if not died:
@@ -290,6 +300,8 @@ def _edges(day: Day) -> Iterator[None]:
             (gateway.app, "SystemRandom", lambda: random.Random(day.rng.getrandbits(64))),
             (gateway.app, "limits_of", lambda _table: day.limits),
             (gateway.app, "Intake", seen),
+            (gateway.damage, "AT_ONCE_BYTES_MAX", 0 if day.large else 2**63),
+            (gateway.damage, "NEWEST", 5),
             (gateway.app.Daemon, "_listen_to_signals", listen),
             (gateway.database.aiosqlite, "connect", day.disk.connect),
             (

@@ -9,13 +9,14 @@ import msgspec
 import pytest
 
 from gateway import outbox
-from gateway.database import Batch, open_database
+from gateway.damage import damage
+from gateway.database import Batch, DatabaseError, open_database
 from gateway.domain.inputs import StateRow
 from gateway.domain.state import Holding
 from gateway.envelope import Source
 from gateway.outbox import Acknowledged, run_sync
 from gateway.pipeline import alive_row
-from gateway.recovery import write_side
+from gateway.side_files import doubted, write_side
 from tests.brokers import run
 from tests.faults.power import Images, lay, take
 from tests.made import lost, rows_waiting, session, started
@@ -172,3 +173,44 @@ def test_damage_anywhere_never_makes_anything_up_and_is_told(whole, tmp_path, se
     lay(damaged, path)
     write_side(path, SOURCE, NEW)
     opened_again(path, damaged, originals, content=kind != "flip")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damage_anywhere_in_a_large_one_is_found_while_it_runs(whole, tmp_path, monkeypatch, seed):
+    """By the start, or by the check beside the daemon, and then the next start mends."""
+    monkeypatch.setattr("gateway.damage.AT_ONCE_BYTES_MAX", 0)
+    monkeypatch.setattr("gateway.damage.NEWEST", 10)
+    rng = random.Random(f"large {seed}")
+    moved, _ = whole
+    path = tmp_path / "a.db"
+    lay(moved, path)
+    originals = contents(path)
+    data = bytearray(moved.db)
+    for _ in range(rng.choice((1, 1, 3))):
+        at, other = (PAGE * rng.randrange(len(data) // PAGE) for _ in range(2))
+        page = rng.choice((bytes(PAGE), rng.randbytes(PAGE), data[other : other + PAGE]))
+        data[at : at + PAGE] = page
+    damaged = Images(bytes(data), b"")
+    lay(damaged, path)
+    write_side(path, SOURCE, NEW)
+    found = damage(path)
+    waited, seen = run(checked(path))
+    if found is None or not waited:
+        assert (seen, doubted(path)) == (found is not None, False)
+        return
+    assert seen
+    assert doubted(path)
+    recovery, *_ = opened_again(path, take(path), originals)
+    assert recovery.reason == "corrupt"
+
+
+async def checked(path):
+    """Start on a database, and check it; return whether the check found damage, or the start."""
+    try:
+        async with await open_database(path, store="store", gateway="gw") as database:
+            if database.recovery is not None:
+                return False, True
+            await database.check()
+            return True, False
+    except DatabaseError:
+        return True, True

@@ -11,12 +11,13 @@ import aiosqlite
 import msgspec
 import pytest
 
-from gateway import recovery
+from gateway.damage import damage
 from gateway.database import Acknowledged, Batch, Epoch, Limits, open_database
 from gateway.domain.effects import Backfill
 from gateway.domain.inputs import StateRow
 from gateway.history import Progress
 from gateway.outbox import MIGRATIONS
+from gateway.side_files import read_side, write_side
 from tests.brokers import run
 from tests.databases import FOLDER, SOURCE
 from tests.faults.children import in_child
@@ -183,11 +184,11 @@ def test_a_transaction_is_there_as_a_whole_or_not_at_all(used, operation):
     killer = next(killing)
     while True:
         lay(images, path)
-        recovery.write_side(path, SOURCE, EPOCH)
+        write_side(path, SOURCE, EPOCH)
         ended = in_child(at_work(killer))
-        assert recovery.damage(path) is None
+        assert damage(path) is None
         found.append(dump(path))
-        sides.append(recovery.read_side(path).epoch)
+        sides.append(read_side(path).epoch)
         try:
             killer = killing.send(ended)
         except StopIteration:
@@ -229,7 +230,7 @@ def test_a_start_that_is_killed_anywhere_starts_the_next_time(tmp_path, version)
     while True:
         fresh()
         ended = in_child(start(killer))
-        assert recovery.damage(path) is None
+        assert damage(path) is None
         if not begun(path):
             assert in_child(start(Killer(10**6, after=False)))
         assert dump(path) == wanted

@@ -16,6 +16,7 @@ from gateway import mending, outbox, recovery
 from gateway.database import Batch, DatabaseError
 from gateway.losses import Lost, missing
 from gateway.outbox import run_sync
+from gateway.side_files import write_side
 from tests.databases import FOLDER, SOURCE, make
 from tests.faults.children import in_child, limited
 from tests.faults.database_parts import (
@@ -67,7 +68,7 @@ def test_a_first_page_that_is_gone_is_made_anew(story, tmp_path):
     path = tmp_path / "a.db"
     for size in (16, 100, 512, PAGE):
         lay(Images(bytes(size) + images.db[size:]), path)
-        recovery.write_side(path, SOURCE, "00000002" * 4)
+        write_side(path, SOURCE, "00000002" * 4)
         found, epoch, _ = start(path)
         assert found.events_kept == len(was["events"])
         assert found.rows_kept == len(was["state"])
@@ -153,7 +154,7 @@ def test_what_rots_after_a_mending_is_seen(story, tmp_path, harm):
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE events SET crc = NULL WHERE position = 2")
     lay(harm(take(path)), path)
-    recovery.write_side(path, SOURCE, "00000002" * 4)
+    write_side(path, SOURCE, "00000002" * 4)
     assert start(path)[0].events_kept == len(was["events"])
     with closing(sqlite3.connect(path)) as connection, connection:
         events = connection.execute("SELECT payload, crc FROM events").fetchall()
@@ -179,7 +180,7 @@ def test_a_checksum_is_compared_where_the_first_page_is_gone_too(story, tmp_path
         changed = f"UPDATE events SET payload = {rot} WHERE name = 'gateway.started'"
         number = connection.execute(changed).rowcount
     lay(_without_first_page(take(path)), path)
-    recovery.write_side(path, SOURCE, "00000002" * 4)
+    write_side(path, SOURCE, "00000002" * 4)
     assert number
     assert start(path)[0].events_kept == len(was["events"]) - number
 
@@ -211,7 +212,7 @@ def test_epochs_that_cannot_be_read_come_from_their_events(story, tmp_path):
 def test_an_epoch_of_which_only_the_name_is_left_is_named(tmp_path):
     path = tmp_path / "a.db"
     lay(Images(b"\xa5" * 20_000), path)
-    recovery.write_side(path, SOURCE, "0d" * 16)
+    write_side(path, SOURCE, "0d" * 16)
     found, epoch, _ = start(path)
     assert (found.events_kept, found.rows_kept, found.complete) == (0, 0, False)
     assert (epoch.previous_epoch, epoch.previous_sequence) == ("0d" * 16, None)
@@ -399,7 +400,7 @@ def test_a_log_without_its_database_is_not_thrown_away(tmp_path, empty):
     lay(Images(b"", images.wal), path)
     if not empty:
         path.unlink()
-    recovery.write_side(path, SOURCE, "0a" * 16)
+    write_side(path, SOURCE, "0a" * 16)
     found, epoch, _ = start(path)
     assert found.events_kept == 20
     assert (epoch.previous_epoch, epoch.previous_sequence) == ("0a" * 16, 19)
@@ -422,7 +423,7 @@ def test_a_kill_anywhere_in_the_mending_loses_nothing(story, tmp_path):
         for file in tmp_path.iterdir():
             file.unlink()
         lay(damaged, path)
-        recovery.write_side(path, SOURCE, "00000002" * 4)
+        write_side(path, SOURCE, "00000002" * 4)
 
         async def main(at=at):
             counted = 0

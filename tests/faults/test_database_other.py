@@ -9,12 +9,12 @@ from contextlib import closing
 
 import pytest
 
-from gateway import recovery, recovery_log
+from gateway import database, recovery, recovery_log
 from gateway.backup import back_up
 from gateway.database import Batch, DatabaseError, open_database
 from gateway.domain.inputs import Recovery
 from gateway.outbox import run_sync
-from gateway.recovery import read_side
+from gateway.side_files import read_side
 from tests.brokers import run
 from tests.databases import FOLDER, SOURCE, make
 from tests.faults.children import limited
@@ -244,7 +244,7 @@ def test_a_kill_between_the_epoch_and_the_note_of_it_is_no_recovery(here, made, 
         raise StoppedError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recovery, "write_side", killed)
+        patch.setattr(database, "write_side", killed)
         for _ in range(kills):
             assert life(here) is None
     assert life(here)[0] is None

@@ -9,7 +9,8 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from gateway import outbox, recovery
+from gateway import outbox
+from gateway.damage import damage
 from gateway.database import Batch, open_database
 from gateway.domain.inputs import StateRow
 from gateway.outbox import run_sync
@@ -83,7 +84,7 @@ class Judge:
     def holds(self, images):
         # What is left of the log's index is of no moment: it is never flushed.
         lay(images, self.path, shm=self.rng.choice((b"", self.rng.randbytes(32_768))))
-        assert recovery.damage(self.path) is None, "a cut is no damage"
+        assert damage(self.path) is None, "a cut is no damage"
         return dump(self.path)
 
 
@@ -167,10 +168,10 @@ def test_a_log_that_lost_what_was_flushed_is_damage(life):
     broken[60] ^= 1  # In the first commit.
     path = life.path.parent / "liar.db"
     lay(Images(after.db, bytes(broken)), path)
-    assert recovery.damage(path) == "committed transactions in its write-ahead log are damaged"
+    assert damage(path) == "committed transactions in its write-ahead log are damaged"
     broken = bytearray(after.wal)
     broken[10] ^= 1
     lay(Images(after.db, bytes(broken)), path)
-    assert recovery.damage(path) == "the header of its write-ahead log is damaged"
+    assert damage(path) == "the header of its write-ahead log is damaged"
     lay(after, path)
-    assert recovery.damage(path) is None
+    assert damage(path) is None

@@ -8,10 +8,11 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from gateway import mending, recovery
+from gateway import mending
 from gateway.database import DatabaseError
 from gateway.domain.inputs import Recovery
 from gateway.losses import RECOVERY
+from gateway.side_files import write_side
 from tests.databases import SOURCE, make
 from tests.faults.database_parts import PAGE, aside, held, root, spoilt, start
 from tests.faults.power import Images, lay, take
@@ -137,7 +138,7 @@ def test_copies_made_while_mending_are_the_owners_alone_and_go_when_it_refuses(s
         raise DatabaseError("refused")
 
     lay(Images(bytes(PAGE) + images.db[PAGE:], rubbish(images)), path)
-    recovery.write_side(path, SOURCE, "00000002" * 4)
+    write_side(path, SOURCE, "00000002" * 4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mending, "_refuse_others", refused)
         with pytest.raises(DatabaseError, match="refused"):

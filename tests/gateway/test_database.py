@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import database as database_module
 from gateway import outbox
-from gateway.database import Batch, DatabaseError, Limits, open_database
+from gateway.database import Acknowledged, Batch, DatabaseError, Limits, open_database
 from gateway.domain.events import made_line
 from gateway.domain.inputs import StateRow
 from gateway.domain.output import rfc3339
@@ -218,9 +219,33 @@ def test_acknowledging_is_cumulative_and_twice_is_harmless(tmp_path):
             assert await database.acknowledge("f" * 32, 1) == 0
             assert await database.backlog() == (2, NOW_NS + 2)
             ids = [None, None, *(row.id for row in await rows_waiting(database, 0, 9))]
-            assert await database.acknowledge_all([], [ids[3]]) == 1
+            assert (await database.record([], [ids[3]], ()))[0] == 1
             assert [row.sequence for row in await rows_waiting(database, 0, 9)] == [2]
             assert database.tails == {epoch: 3}
+
+    run(main())
+
+
+def test_a_commit_waits_for_no_more_than_a_bite_of_acknowledgements(tmp_path, monkeypatch):
+    monkeypatch.setattr(database_module, "RECORD_BITE", 10)
+
+    async def main():
+        async with await opened(tmp_path) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            await database.commit(batch(*(lost(epoch, number) for number in range(100))))
+            done = []
+
+            async def told(what, work):
+                await work
+                done.append(what)
+
+            recorded = database.record([Acknowledged(epoch, 94)], (), ())
+            async with asyncio.TaskGroup() as group:
+                group.create_task(told("acknowledged", recorded))
+                group.create_task(told("committed", database.commit(batch(lost(epoch, 100)))))
+            assert done == ["committed", "acknowledged"]
+            assert (await database.backlog())[0] == 6
+            assert [row.sequence for row in await rows_waiting(database)] == list(range(95, 101))
 
     run(main())
 

@@ -2,8 +2,11 @@
 """What is done again and again goes through no more of the outbox than it changes."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway import outbox
 from gateway.envelope import Source
@@ -67,3 +70,41 @@ def test_a_start_does_not_go_through_the_history(connection):
     tails, steps = steps_of(connection, outbox.tails())
     assert tails == {EPOCH: ROWS - 1}
     assert steps < FEW
+
+
+EPOCHS = [f"{number:032x}" for number in range(4)]
+
+
+@given(
+    pending=st.lists(st.lists(st.booleans(), max_size=6), min_size=1, max_size=4),
+    notices=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30), st.booleans()), max_size=4),
+)
+def test_the_ends_of_what_waits_are_found_wherever_notices_stand(pending, notices):
+    """Rows of an epoch stand together, notices about what was given up where that was."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        for migration in outbox.MIGRATIONS:
+            run_sync(made, migration())
+        position = 0
+        for epoch, waits in zip(EPOCHS, pending, strict=False):
+            made.execute("INSERT INTO epochs (epoch, started_utc_ns) VALUES (?, 1)", (epoch,))
+            for sequence, one in enumerate(waits):
+                position += 1
+                insert(made, 2 * position, epoch, sequence, "device.lost", waits=one)
+        for sequence, (nth, place, waits) in enumerate(notices, 100):
+            epoch = EPOCHS[nth % len(pending)]
+            if (place,) not in made.execute("SELECT position FROM events").fetchall():
+                insert(made, place, epoch, sequence, outbox.DROPPED, waits=waits)
+        expected = made.execute(
+            "SELECT epoch, (SELECT max(sequence) FROM events WHERE events.epoch = epochs.epoch)"
+            " FROM epochs WHERE EXISTS (SELECT 1 FROM events"
+            " WHERE events.epoch = epochs.epoch AND acknowledged = 0)"
+        )
+        assert run_sync(made, outbox.tails()) == dict(expected.fetchall())
+
+
+def insert(made, position, epoch, sequence, name, *, waits):
+    made.execute(
+        "INSERT INTO events (position, epoch, sequence, id, name, payload, committed_utc_ns,"
+        " acknowledged) VALUES (?, ?, ?, ?, ?, x'', 1, ?)",
+        (position, epoch, sequence, f"{epoch}/{sequence}", name, not waits),
+    )
