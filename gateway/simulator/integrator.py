@@ -96,6 +96,7 @@ async def keep_books(
                 group.create_task(_pass_on(stop, integrator.wake), name="integrator.stop")
                 while not stop.is_set():
                     try:
+                        await loop.run_in_executor(executor, ledger.ready)
                         await integrator.connection(config, stop)
                     except DriverError as error:  # An outage is what this is for.
                         if told != str(error):

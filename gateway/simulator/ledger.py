@@ -151,6 +151,9 @@ class Gone(msgspec.Struct, frozen=True):
 class Books(Protocol):
     """What an integrator stores events in; ``Ledger`` is one in SQLite."""
 
+    def ready(self) -> None:
+        """Raise ``DriverError`` while nothing can be stored, so that nothing is taken either."""
+
     def store(self, payloads: Iterable[bytes]) -> set[str]:
         """Store events; return the sources that are to hear what is stored of them."""
 
@@ -179,6 +182,9 @@ class Ledger:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.executescript(SCHEMA)
+
+    def ready(self) -> None:
+        """Do nothing: the file is open."""
 
     def close(self) -> None:
         """Close the file."""

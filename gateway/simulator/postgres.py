@@ -202,6 +202,14 @@ class PostgresLedger:
         self._consumer = consumer
         self._open: psycopg.Connection[Any] | None = None
 
+    def ready(self) -> None:
+        """Connect, if that is to be done.
+
+        Raises:
+            DeviceGoneError: The database is not there, or refuses.
+        """
+        self._with(lambda one: one.execute("SELECT 1"))
+
     def close(self) -> None:
         """Close the connection."""
         if self._open is not None:

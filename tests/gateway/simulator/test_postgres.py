@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Books in PostgreSQL: those of SQLite, kept by several consumers at once."""
 
+import asyncio
 import json
 import random
 import threading
@@ -9,8 +10,11 @@ from contextlib import closing
 import pytest
 
 from drivers.errors import DeviceGoneError
+from drivers.mqtt.client import MqttConfig
+from gateway.simulator.integrator import keep_books
 from gateway.simulator.ledger import Ledger, summary
 from gateway.simulator.proof import prove
+from tests.brokers import free_port, run
 from tests.payloads import SOURCE, dropped, event, started
 from tests.postgres import needs_postgres, postgres
 
@@ -178,6 +182,21 @@ def test_a_server_that_ended_the_connection_is_found_again(ledger, conninfo):
         ledger.store([event("a", 1)])
     assert ledger.store([event("a", 1)]) == {SOURCE}
     assert acknowledged(ledger) == {"a": 1}
+
+
+def test_nothing_is_taken_from_the_broker_while_nothing_can_be_stored(tmp_path, capsys):
+    async def scene():
+        stop = asyncio.Event()
+        books = PostgresLedger(f"host={tmp_path} user=nobody", "one")
+        nowhere = MqttConfig(host="127.0.0.1", port=free_port(), client_id="one")
+        keeping = asyncio.create_task(keep_books(nowhere, lambda: books, stop))
+        while "postgresql: " not in (said := capsys.readouterr().err):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        stop.set()
+        await keeping
+        return said + capsys.readouterr().err
+
+    assert "mqtt" not in run(scene())
 
 
 def test_what_text_cannot_hold_is_malformed_and_hurts_nothing_else(ledger):
