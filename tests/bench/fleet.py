@@ -26,7 +26,7 @@ from pathlib import Path
 
 import psutil
 
-from gateway.simulator.ledger import summary
+from gateway.simulator.ledger import Ledger, summary
 from gateway.simulator.proof import prove
 from tests.bench.measures import percentile
 from tests.brokers import MOSQUITTO, free_port, mosquitto
@@ -44,6 +44,7 @@ class SqliteBooks:
 
     def __init__(self, folder):
         self.path = folder / "books.db"
+        Ledger(self.path).close()  # Makes the tables.
         self.consumers = [("--database", str(self.path))]
 
     def count(self):
@@ -69,14 +70,14 @@ class PostgresBooks:
 
     times = True
 
-    def __init__(self, conninfo):
+    def __init__(self, conninfo, stack):
         from gateway.simulator.postgres import PostgresLedger
 
-        self._ledger = PostgresLedger(conninfo, "witness")
+        self._ledger = stack.enter_context(closing(PostgresLedger(conninfo, "witness")))
         self._conninfo = conninfo
         self.consumers = [("--postgres", conninfo, "--share", "books")] * CONSUMERS
         self.summary, self.prove = self._ledger.summary, self._ledger.prove
-        self.summary()  # Makes the tables.
+        self._ledger.ready()  # Makes the tables.
 
     def _ask(self, sql):
         import psycopg
@@ -98,7 +99,7 @@ def books_for(folder, stack, *, sqlite):
     """Return PostgreSQL's books where there can be some, else those of SQLite."""
     if sqlite or INITDB is None or find_spec("psycopg") is None:
         return SqliteBooks(folder)
-    return PostgresBooks(stack.enter_context(postgres("synchronous_commit=on")))
+    return PostgresBooks(stack.enter_context(postgres()), stack)
 
 
 @asynccontextmanager

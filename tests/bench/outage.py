@@ -111,7 +111,9 @@ class Curves:
         self.linked_s = None
 
 
-async def live_through(folder, *, outage_s, bandwidth, shoppers=10, seed=1, limit_s=900.0):
+async def live_through(
+    folder, *, outage_s, bandwidth, shoppers=10, seed=1, after_s=AFTER_S, limit_s=900.0
+):
     """Live through an outage and the return; return counts and curves."""
     curves = Curves()
     async with AsyncExitStack() as stack:
@@ -131,19 +133,19 @@ async def live_through(folder, *, outage_s, bandwidth, shoppers=10, seed=1, limi
         count, _ = await one.database.backlog()
         await stack.enter_async_context(mosquitto(folder, *LINES, port=port))
         await stack.enter_async_context(integrating(folder, port))
-        await come_back(one, store, curves, count, limit_s)
+        await come_back(one, store, curves, count, after_s=after_s, limit_s=limit_s)
         await one.delivered()
     found = {
         "outage_s": outage_s,
         "compressed_to_s": round(compressed_s),
         "bandwidth_kbit_s": bandwidth,
         "backlog": count,
-        **figures(curves),
+        **figures(curves, after_s),
     }
     return found | compare(folder), curves
 
 
-async def come_back(one, store, curves, count, limit_s):
+async def come_back(one, store, curves, count, *, after_s, limit_s):
     """Shop in real time until the backlog is gone and a while after."""
     latencies = Latencies(one.upstream)
     out_s, back_s = store.at_s, time.monotonic()
@@ -163,17 +165,17 @@ async def come_back(one, store, curves, count, limit_s):
                 curves.backlog.append((now_s(), (await one.database.backlog())[0]))
                 first = await one.database.first_waiting()
                 if ends_s is None and (first is None or first[1] > count):
-                    ends_s = now_s() + AFTER_S
+                    ends_s = now_s() + after_s
             await asyncio.sleep(0.02)
             curves.late_ms += [(now_s(), late_ms) for late_ms in latencies.ms[told:]]
 
 
-def figures(curves):
+def figures(curves, after_s):
     """Return what the curves say in numbers."""
     late = sorted(late_ms for _, late_ms in curves.late_ms)
     return {
         "linked_s": round(curves.linked_s, 1),
-        "drained_s": round(curves.backlog[-1][0] - AFTER_S - curves.linked_s, 1),
+        "drained_s": round(curves.backlog[-1][0] - after_s - curves.linked_s, 1),
         "live": len(late),
         "live_ms": {f"p{share}": round(percentile(late, share), 1) for share in (50, 99, 100)},
     }
