@@ -31,6 +31,7 @@ from gateway.envelope import sequence_text
 from gateway.outbox import Epoch
 from gateway.simulator.until_stopped import say
 from gateway.simulator.visits import STORE_VERSION, Moment, Told, Visits
+from gateway.uplink import UplinkSettings
 from gateway.upstream import Upstream, UpstreamConfig
 from gateway.version import VERSION
 
@@ -40,6 +41,8 @@ STARTING_MAX: Final = 8
 FILES_EACH: Final = 12
 """Most files that one gateway has open: two connections to its database, its lock, its link."""
 FILES_BESIDE: Final = 100
+LAST_S: Final = 20.0
+"""How long what is left at the end may take to be acknowledged."""
 DRAIN_S: Final = 5.0
 TELL_S: Final = 10.0
 
@@ -56,6 +59,8 @@ class FleetConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where databases are; those that are there go on."""
     seed: int = 1
     visits_per_hour: float = 30.0
+    bandwidth_kbit_s: int | None = None
+    """Of each gateway's line, as in the settings; None: no limit."""
 
 
 class LightGateway:
@@ -77,7 +82,7 @@ class LightGateway:
         return self._database is not None and not self._database.all_stored
 
     async def run(self, stop: asyncio.Event, starting: asyncio.Semaphore) -> None:
-        """Run until ``stop`` is set, then send what is left, for some seconds at most."""
+        """Run until ``stop`` is set, and until what is left is stored or has had its time."""
         folder = self._config.folder / self.store
         async with starting:
             folder.mkdir(parents=True, exist_ok=True)
@@ -89,17 +94,24 @@ class LightGateway:
             await self._commit(database, upstream, epoch.epoch, [_started(epoch, self._moment())])
             async with asyncio.TaskGroup() as group:
                 uplink = group.create_task(upstream.run(), name=f"{self.store}.uplink")
-                shop = self._shop(database, upstream, epoch.epoch)
-                shopping = group.create_task(shop, name=f"{self.store}.shop")
-                await stop.wait()
-                shopping.cancel()
+                await self._shop(database, upstream, epoch.epoch, stop)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_S):
+                        while not database.all_stored:  # noqa: ASYNC110 - it tells nobody.
+                            await asyncio.sleep(0.1)
                 await upstream.drain(DRAIN_S)
                 uplink.cancel()
 
     def _upstream(self, database: Database) -> Upstream:
         broker = msgspec.structs.replace(self._config.broker, client_id=f"{self.store}-{GATEWAY}")
         upstream = Upstream(
-            UpstreamConfig(mqtt=broker, store=self.store, gateway=GATEWAY, version=VERSION),
+            UpstreamConfig(
+                mqtt=broker,
+                store=self.store,
+                gateway=GATEWAY,
+                version=VERSION,
+                uplink=UplinkSettings(bandwidth_kbit_s=self._config.bandwidth_kbit_s),
+            ),
             database,
             clock=self._clock,
             on_link=self._linked,
@@ -117,12 +129,16 @@ class LightGateway:
     def _linked(self, online: bool) -> None:
         self.online = online
 
-    async def _shop(self, database: Database, upstream: Upstream, epoch: str) -> NoReturn:
+    async def _shop(
+        self, database: Database, upstream: Upstream, epoch: str, stop: asyncio.Event
+    ) -> None:
         seed = f"{self._config.seed}/{self.store}"
         visits = Visits(seed, epoch, self._config.visits_per_hour)
         began_s = time.monotonic()
-        while True:
-            await asyncio.sleep(max(0.0, began_s + visits.next_s - time.monotonic()))
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, began_s + visits.next_s - time.monotonic())):
+                    await stop.wait()
             told = visits.until(time.monotonic() - began_s, self._moment())
             if told:
                 await self._commit(database, upstream, epoch, told)
@@ -206,6 +222,12 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --fleet: visits that begin in each store (%(default)s)",
     )
+    parser.add_argument(
+        "--bandwidth",
+        type=int,
+        metavar="KBIT_S",
+        help="with --fleet: bandwidth_kbit_s of each uplink",
+    )
 
 
 def fleet_config(args: argparse.Namespace, broker: MqttConfig) -> FleetConfig:
@@ -220,6 +242,8 @@ def fleet_config(args: argparse.Namespace, broker: MqttConfig) -> FleetConfig:
         raise ValueError(f"--fleet {args.fleet}, --first {args.first}: give 1 or more")
     if not 0 < args.visits_per_hour < 1e6:
         raise ValueError(f"--visits-per-hour {args.visits_per_hour}: give a number above 0")
+    if args.bandwidth is not None and args.bandwidth < 1:
+        raise ValueError(f"--bandwidth {args.bandwidth}: give 1 or more, or leave it out")
     args.directory.mkdir(parents=True, exist_ok=True)
     return FleetConfig(
         gateways=args.fleet,
@@ -228,6 +252,7 @@ def fleet_config(args: argparse.Namespace, broker: MqttConfig) -> FleetConfig:
         folder=args.directory,
         seed=args.seed,
         visits_per_hour=args.visits_per_hour,
+        bandwidth_kbit_s=args.bandwidth,
     )
 
 

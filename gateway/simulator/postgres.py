@@ -9,6 +9,7 @@ over what another has yet to commit, and whoever looks last sees everything.
 It needs the extra ``shelfgate[postgres]``. Not for use from several threads at once.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -33,6 +34,8 @@ from gateway.simulator.ranges import Range
 T = TypeVar("T")
 
 CONNECT_S: Final = 10
+QUIET_S: Final = 5.0
+"""How long a gap may be another consumer's to close."""
 SETUP_LOCK: Final = 0x5E1F6A7E  # Of those that make the tables: only one at a time can.
 
 SCHEMA: Final = """
@@ -73,7 +76,7 @@ CREATE TABLE IF NOT EXISTS counters (
 );
 -- Whoever runs this has committed its events before: of several at once, the one that looks last
 -- sees the events of all, and a mark never goes back.
-CREATE OR REPLACE FUNCTION advance(of_source text, of_epoch text) RETURNS void
+CREATE OR REPLACE FUNCTION advance(of_source text, of_epoch text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     mark bigint;
@@ -100,6 +103,7 @@ BEGIN
     END LOOP;
     UPDATE epochs SET stored = mark
     WHERE source = of_source AND epoch = of_epoch AND stored < mark;
+    RETURN FOUND;
 END
 $$;
 """
@@ -124,7 +128,7 @@ ORDER BY source, epoch
 ON CONFLICT DO NOTHING
 """
 ADVANCE: Final = """
-SELECT advance(source, epoch) FROM (
+SELECT source, advance(source, epoch) FROM (
     SELECT * FROM unnest(%s::text[], %s::text[]) AS came (source, epoch) ORDER BY source, epoch
 ) AS came
 """
@@ -191,13 +195,18 @@ class _Batch:
 class PostgresLedger:
     """Books that several consumers keep together."""
 
-    def __init__(self, conninfo: str, consumer: str) -> None:
+    def __init__(
+        self, conninfo: str, consumer: str, *, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
         """Prepare; the first use connects and makes the tables where they are not there.
 
         Args:
             conninfo: As libpq takes it; a password belongs into a password file.
             consumer: Name under which this one counts.
+            now_s: Monotonic time, in seconds.
         """
+        self._now_s = now_s
+        self._quiet: dict[str, float] = {}
         self._conninfo = conninfo
         self._consumer = consumer
         self._open: psycopg.Connection[Any] | None = None
@@ -223,20 +232,23 @@ class PostgresLedger:
         event, which comes without an acknowledgement, moves it.
 
         Returns:
-            The sources that events came from.
+            The sources of which something new is stored without a gap, which sent what was here,
+            or of which nothing new came for ``QUIET_S``. To tell the others, whose gap another
+            consumer is about to close, would only make them send all of it again.
 
         Raises:
             DeviceGoneError: The database is not there, or refuses. Nothing is to be acknowledged.
         """
         batch = _Batch(payloads)
 
-        def stored(connection: psycopg.Connection[Any]) -> None:
+        def stored(connection: psycopg.Connection[Any]) -> set[str]:
             with connection.transaction():
-                self._insert(connection, batch)
-            connection.execute(ADVANCE, _columns(sorted(batch.epochs)))
+                again = self._insert(connection, batch)
+            moved = connection.execute(ADVANCE, _columns(sorted(batch.epochs))).fetchall()
+            return again | {source for source, forward in moved if forward}
 
-        self._with(stored)
-        return {source for source, _ in batch.epochs}
+        news = self._with(stored)
+        return self._to_hear({source for source, _ in batch.epochs}, news)
 
     def acknowledgements(self, sources: Iterable[str]) -> dict[str, bytes]:
         """Return the message for each of these gateways that says what is stored of it."""
@@ -300,8 +312,19 @@ class PostgresLedger:
         """Count what the books hold."""
         return self._with(lambda one: summary_of(_Asked(one)))
 
-    def _insert(self, connection: psycopg.Connection[Any], batch: _Batch) -> None:
-        """Insert a batch, what it says, and how much of it was here already."""
+    def _to_hear(self, sources: set[str], news: set[str]) -> set[str]:
+        """Return those of the sources that have news, or have had none for long."""
+        now_s = self._now_s()
+        told = set()
+        for source in sources:
+            since_s = self._quiet.setdefault(source, now_s)
+            if source in news or now_s - since_s >= QUIET_S:
+                del self._quiet[source]
+                told.add(source)
+        return told
+
+    def _insert(self, connection: psycopg.Connection[Any], batch: _Batch) -> set[str]:
+        """Insert a batch and what it says; return the sources of what was here already."""
         again = list(batch.again)
         if batch.rows:
             new = set(connection.execute(INSERT, batch.columns()).fetchall())
@@ -324,6 +347,7 @@ class PostgresLedger:
                 " DO UPDATE SET value = counters.value + excluded.value",
                 counted,
             )
+        return {source for (source, _), _ in again}
 
     def _with(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Do something with an open connection.

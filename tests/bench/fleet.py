@@ -169,7 +169,9 @@ async def until(condition, limit_s, every_s=0.5):
             await asyncio.sleep(every_s)
 
 
-async def fleet_run(folder, books, log, *, gateways, visits_per_hour, warm_s, outage_s, limit_s):
+async def fleet_run(
+    folder, books, log, *, gateways, visits_per_hour, bandwidth, warm_s, outage_s, limit_s
+):
     """Live through an outage; return when the broker went and when it was back, and CPU."""
     async with AsyncExitStack() as stack:
         lines = (f"log_dest file {log}", "log_type notice", "connection_messages true", *LINES)
@@ -195,6 +197,7 @@ async def fleet_run(folder, books, log, *, gateways, visits_per_hour, warm_s, ou
                     *("--fleet", str(min(each, gateways + 1 - first)), "--first", str(first)),
                     *("--directory", str(folder / "fleet")),
                     *("--visits-per-hour", str(visits_per_hour)),
+                    *(("--bandwidth", str(bandwidth)) if bandwidth else ()),
                     log=folder / "fleet.log",
                 )
             )
@@ -251,21 +254,29 @@ def compare(folder, books, times):
         elif event["delivery"] == "online" and recorded_s >= times["back_s"]:
             if recorded_s < times["drained_s"]:
                 late_ms.append(took_ms)
-        elif event["delivery"] == "online" and recorded_s >= times["began_s"]:
-            steady_ms.append(took_ms)
-    lost, twice, events = 0, 0, 0
+        elif times["began_s"] <= recorded_s and float(stored_s) < times["gone_s"]:
+            steady_ms.append(took_ms)  # What was under way when the broker went is left out.
+    lost, waits, twice, events = 0, 0, 0, 0
     for source, path in databases(folder).items():
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            rows = connection.execute("SELECT id, payload, shopper FROM events").fetchall()
-        stored = here.pop(source, Counter())
-        ids = Counter(one for one, _ in stored.elements())
+            rows = connection.execute(
+                "SELECT id, payload, shopper, acknowledged FROM events"
+            ).fetchall()
+        there = here.pop(source, Counter())
+        ids = Counter(one for one, _ in there.elements())
         events += len(rows)
-        lost += sum(not ids[one] for one, _, _ in rows)
+        waits += sum(not ids[one] for one, _, _, stored in rows if not stored)
+        lost += sum(not ids[one] for one, _, _, stored in rows if stored)
         twice += sum(count - 1 for count in ids.values() if count > 1)
         # A payload is as it was committed, but for the shopper, who is put in when it is sent.
-        lost += sum((one, payload) not in stored for one, payload, who in rows if who is None)
+        lost += sum(
+            ids[one] > 0 and (one, payload) not in there
+            for one, payload, who, _ in rows
+            if who is None
+        )
     assert not here, "the books hold what no gateway committed"
-    found = {"events": events, "lost": lost, "twice": twice, "backlog": backlog}
+    found = {"events": events, "lost": lost, "twice": twice, "still_waits": waits}
+    found["backlog"] = backlog
     if books.times:
         found |= {
             "live_ms": spread(late_ms),
@@ -299,7 +310,17 @@ def connects(log, back_s):
     }
 
 
-def measure(folder, *, gateways, visits_per_hour, warm_s, outage_s, limit_s=600.0, sqlite=False):
+def measure(
+    folder,
+    *,
+    gateways,
+    visits_per_hour,
+    warm_s,
+    outage_s,
+    bandwidth=None,
+    limit_s=600.0,
+    sqlite=False,
+):
     """Run a fleet; return everything that was counted."""
     if MOSQUITTO is None:
         return {"skipped": "mosquitto is not installed"}
@@ -313,6 +334,7 @@ def measure(folder, *, gateways, visits_per_hour, warm_s, outage_s, limit_s=600.
                 log,
                 gateways=gateways,
                 visits_per_hour=visits_per_hour,
+                bandwidth=bandwidth,
                 warm_s=warm_s,
                 outage_s=outage_s,
                 limit_s=limit_s,
@@ -323,6 +345,7 @@ def measure(folder, *, gateways, visits_per_hour, warm_s, outage_s, limit_s=600.
             "gateways": gateways,
             "consumers": len(books.consumers),
             "outage_s": outage_s,
+            "bandwidth_kbit_s": bandwidth,
             **compare(folder, books, times),
             "delivered_again": counted.repeated,
             "proved": Counter(proof.verdict for proof in books.prove()),
@@ -351,6 +374,7 @@ def main():
     parser.add_argument("--visits-per-hour", type=float, default=60.0)
     parser.add_argument("--warm", type=float, default=30.0, help="seconds before the outage")
     parser.add_argument("--outage", type=float, default=300.0, help="seconds")
+    parser.add_argument("--bandwidth", type=int, help="of each gateway's line, kbit/s")
     parser.add_argument("--sqlite", action="store_true", help="one integrator with SQLite")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shelfgate-fleet-") as name:
@@ -360,6 +384,7 @@ def main():
             visits_per_hour=options.visits_per_hour,
             warm_s=options.warm,
             outage_s=options.outage,
+            bandwidth=options.bandwidth,
             sqlite=options.sqlite,
         )
     sys.stdout.write(json.dumps(found, indent=1) + "\n")

@@ -119,6 +119,7 @@ def parsed(*words):
         (["--fleet", "0", "--directory", "x"], "give 1 or more"),
         (["--fleet", "3", "--directory", "x", "--visits-per-hour", "0"], "above 0"),
         (["--fleet", "3", "--directory", "x", "--visits-per-hour", "nan"], "above 0"),
+        (["--fleet", "3", "--directory", "x", "--bandwidth", "0"], "--bandwidth 0"),
     ],
 )
 def test_wrong_arguments_are_refused_with_a_remedy(words, problem, capsys):
