@@ -34,6 +34,7 @@ from gateway.simulator.ranges import Range
 T = TypeVar("T")
 
 CONNECT_S: Final = 10
+NAME_MAX: Final = 256
 QUIET_S: Final = 5.0
 """How long a gap may be another consumer's to close."""
 SETUP_LOCK: Final = 0x5E1F6A7E  # Of those that make the tables: only one at a time can.
@@ -170,8 +171,9 @@ class _Batch:
         except (ValueError, RecursionError):
             self.counts["malformed"] += 1
             return
-        if "\0" in f"{event.source}{event.id}{event.epoch}{event.name}":
-            self.counts["malformed"] += 1  # PostgreSQL's text holds none.
+        named = note.epoch if note is not None else ""
+        if not _fit(event.source, event.id, event.epoch, event.name, named):
+            self.counts["malformed"] += 1
             return
         self.counts["received"] += 1
         key, epoch = (event.source, event.id), (event.source, event.epoch)
@@ -263,6 +265,8 @@ class PostgresLedger:
 
     def note_birth(self, source: str, epoch: str, sequence: int | None = None) -> bool:
         """Note what a gateway's status says, as ``Ledger.note_birth`` does."""
+        if not _fit(source, epoch):
+            return False
 
         def noted(connection: psycopg.Connection[Any]) -> bool:
             with connection.transaction():
@@ -412,6 +416,11 @@ def _altered(connection: psycopg.Connection[Any], again: Iterable[tuple[Key, byt
         )
     }
     return sum(not same_event(here[key], payload) for key, payload in came)
+
+
+def _fit(*names: str) -> bool:
+    """Tell whether PostgreSQL takes names: its text has no NUL, and its index a limit."""
+    return all(len(name) <= NAME_MAX and "\0" not in name for name in names)
 
 
 def _columns(keys: Sequence[Key]) -> tuple[list[str], list[str]]:

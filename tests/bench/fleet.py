@@ -190,7 +190,7 @@ async def fleet_run(
             for nth, words in enumerate(books.consumers)
         ]
         each = -(-gateways // PROCESSES)
-        for first in range(1, gateways + 1, each):
+        fleets = [
             await stack.enter_async_context(
                 module(
                     *("gateway.simulator.simulate", "--quiet", "--broker", address),
@@ -201,10 +201,13 @@ async def fleet_run(
                     log=folder / "fleet.log",
                 )
             )
+            for first in range(1, gateways + 1, each)
+        ]
         await until(lambda: books.count() == gateways, limit_s)
         sampler = Sampler()
         async with asyncio.TaskGroup() as group:
             known = {f"consumer-{n}": psutil.Process(p.pid) for n, p in enumerate(consumers)}
+            known |= {f"gateways-{n}": psutil.Process(p.pid) for n, p in enumerate(fleets)}
             sampling = group.create_task(
                 sampler.run(lambda: {"broker": psutil.Process(broker.process.pid), **known})
             )
@@ -226,7 +229,7 @@ async def fleet_run(
                 del known["consumer-0"]
                 consumers[0].kill()
                 await consumers[0].wait()
-            await until(lambda: not waiting(folder, back_s), limit_s)
+            await until(lambda: not waiting(folder, back_s), limit_s, every_s=2.0)
             drained_s = time.time()
             sampling.cancel()
             await asyncio.sleep(min(warm_s, 10.0))

@@ -220,7 +220,7 @@ def draw(path, curves, found):
         after.set(title=title, ylabel="events that wait", ylim=0)
         late.semilogy(*zip(*curves.late_ms, strict=True), ".", markersize=3)
         late.axhline(500, color="grey", linewidth=0.8, linestyle="--")
-        late.set(xlabel="seconds", ylabel="live: ms to PUBACK", ylim=(1, 2_000), xlim=0)
+        late.set(xlabel="seconds", ylabel="live: ms to PUBACK", ylim=(0.5, 2_000), xlim=0)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 

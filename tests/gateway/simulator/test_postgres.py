@@ -220,7 +220,14 @@ def test_nothing_is_taken_from_the_broker_while_nothing_can_be_stored(tmp_path, 
 
 def test_what_text_cannot_hold_is_malformed_and_hurts_nothing_else(ledger):
     bad = [event("a\0", 0), event("a", 0, one_id="\0"), b'{"id":"\xff"}']
+    long = "".join(chr(0x4E00 + number) for number in range(2_000))
+    bad += [event("a", 0, one_id=long), event(long, 0)]
+    bad += [dropped("a", 0, "b\0", (1, 2)), started("a", 0, long, 1)]
     bad.append(event("a", 0).replace(b'"id":"a-0"', b'"id":"\\ud800"'))
     assert ledger.store([*bad, event("a", 0)]) == {SOURCE}
     assert acknowledged(ledger) == {"a": 0}
     assert ledger.summary().malformed == len(bad)
+    assert not ledger.note_birth(SOURCE, "a\0", 0)
+    assert not ledger.note_birth(SOURCE, long, 0)
+    widest = "\U0001f600" * postgres_books.NAME_MAX
+    assert ledger.store([event("b", 0, one_id=widest, source=widest)]) == {widest}
