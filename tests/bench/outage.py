@@ -29,7 +29,7 @@ from gateway.simulator.stores import nano_store
 from gateway.simulator.virtual import START_MONO_NS, virtual_inputs
 from gateway.simulator.world import Traffic
 from tests.bench.draining import LINES, Latencies, integrating
-from tests.bench.measures import percentile
+from tests.bench.fleet import spread
 from tests.bench.recording import started
 from tests.brokers import MOSQUITTO, free_port, mosquitto
 from tests.e2e.upstream_parts import gateway, mqtt
@@ -172,12 +172,10 @@ async def come_back(one, store, curves, count, *, after_s, limit_s):
 
 def figures(curves, after_s):
     """Return what the curves say in numbers."""
-    late = sorted(late_ms for _, late_ms in curves.late_ms)
     return {
         "linked_s": round(curves.linked_s, 1),
         "drained_s": round(curves.backlog[-1][0] - after_s - curves.linked_s, 1),
-        "live": len(late),
-        "live_ms": {f"p{share}": round(percentile(late, share), 1) for share in (50, 99, 100)},
+        "live_ms": spread([late_ms for _, late_ms in curves.late_ms]),
     }
 
 
@@ -218,7 +216,8 @@ def draw(path, curves, found):
         line = found["bandwidth_kbit_s"]
         title = "the line is back" if line is None else f"the line is back, {line} kbit/s"
         after.set(title=title, ylabel="events that wait", ylim=0)
-        late.semilogy(*zip(*curves.late_ms, strict=True), ".", markersize=3)
+        at_s, late_ms = [one for one, _ in curves.late_ms], [one for _, one in curves.late_ms]
+        late.semilogy(at_s, late_ms, ".", markersize=3)
         late.axhline(500, color="grey", linewidth=0.8, linestyle="--")
         late.set(xlabel="seconds", ylabel="live: ms to PUBACK", ylim=(0.5, 2_000), xlim=0)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
