@@ -246,6 +246,7 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
             "shelfgate simulate --broker 127.0.0.1:1883 --store fixtures/stores/demo.toml",
             "shelfgate simulate --script crossed --condition harsh --seed 7 --render case.mp4",
             "shelfgate simulate --device ohaus --lines /tmp/lines",
+            "shelfgate simulate --fleet 200 --broker 127.0.0.1:1884 --directory fleet",
         ),
         None,
     )

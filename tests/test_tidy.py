@@ -123,6 +123,7 @@ ONE_PLACE = {
     "onnxruntime": "vision/detectors/onnx.py",
     "openvino": "vision/detectors/openvino.py",
     "paho": "drivers/mqtt/",
+    "psycopg": "gateway/simulator/postgres.py",
     "pymodbus": "drivers/modbus/",
     "serial": "drivers/serial_port.py",
     "torch": "vision/yolo/",

@@ -14,20 +14,22 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
+
+import msgspec
 
 from drivers.errors import DriverError
 from drivers.mqtt.client import Connection, Message, MqttConfig, Tls, connect
 from gateway.config import ConfigError, read_secret
 from gateway.simulator.asking import LOOK_S
 from gateway.simulator.integrator_core import IntegratorCore
-from gateway.simulator.ledger import Ledger, Summary, same_event, summary
-from gateway.simulator.proof import prove, report
+from gateway.simulator.ledger import Books, Ledger, Summary, same_event, summary
+from gateway.simulator.proof import Proof, prove, report
 
 __all__ = ["Ledger", "Summary", "main", "run_integrator", "same_event", "summary"]
 
@@ -60,18 +62,46 @@ async def run_integrator(
         ask: Whether to ask gateways for what is missing.
         look_s: How often to look for that.
     """
+    look = partial(prove, database_path) if ask else None
+    await keep_books(config, partial(Ledger, database_path), stop, prove=look, look_s=look_s)
+
+
+async def keep_books(
+    config: MqttConfig,
+    open_books: Callable[[], Books],
+    stop: asyncio.Event,
+    *,
+    prove: Callable[[], list[Proof]] | None = None,
+    look_s: float = LOOK_S,
+    share: str | None = None,
+) -> None:
+    """Store and acknowledge in any books, as ``run_integrator`` does.
+
+    Args:
+        config: The broker.
+        open_books: Opens them, in the thread that they are used in.
+        stop: Ends it, once what came is stored.
+        prove: Returns what is missing of each gateway, to ask for it; None: nobody is asked.
+        look_s: How often to look for that.
+        share: Group of the shared subscription in which consumers take turns; None: alone.
+    """
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, "integrator") as executor:
-        ledger = await loop.run_in_executor(executor, Ledger, database_path)
-        look = partial(prove, database_path) if ask else None
-        integrator = _Integrator(IntegratorCore(ledger, prove=look, look_s=look_s), executor)
+        ledger = await loop.run_in_executor(executor, open_books)
+        core = IntegratorCore(ledger, prove=prove, look_s=look_s)
+        integrator = _Integrator(core, executor, share)
+        told = ""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pass_on(stop, integrator.wake), name="integrator.stop")
                 while not stop.is_set():
                     try:
+                        await loop.run_in_executor(executor, ledger.ready)
                         await integrator.connection(config, stop)
-                    except DriverError:  # An outage is what this is for.
+                    except DriverError as error:  # An outage is what this is for.
+                        if told != str(error):
+                            told = str(error)
+                            sys.stderr.write(f"integrator: {told}\n")
                         with suppress(TimeoutError):
                             async with asyncio.timeout(RETRY_S):
                                 await stop.wait()
@@ -87,10 +117,18 @@ async def _pass_on(stop: asyncio.Event, wake: asyncio.Event) -> None:
 class _Integrator:
     """Messages in, acknowledgements out."""
 
-    def __init__(self, core: IntegratorCore, executor: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, core: IntegratorCore, executor: ThreadPoolExecutor, share: str | None = None
+    ) -> None:
         self.wake = asyncio.Event()
         self.core = core
         self._executor = executor
+        self._subscriptions = [
+            (topic if share is None else f"$share/{share}/{topic}", qos)
+            for topic, qos in SUBSCRIPTIONS
+        ]
+        if core.asks:
+            self._subscriptions.append(REPLIES)
         self._payloads: list[bytes] = []
         self._topics: dict[str, str] = {}
         self._births: dict[str, list[bytes]] = {}
@@ -99,7 +137,7 @@ class _Integrator:
     async def connection(self, config: MqttConfig, stop: asyncio.Event) -> None:
         async with connect(
             config,
-            subscriptions=(*SUBSCRIPTIONS, *((REPLIES,) if self.core.asks else ())),
+            subscriptions=self._subscriptions,
             on_message=self._on_message,
         ) as connection:
             connection.when_gone(self.wake.set)
@@ -164,7 +202,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         " --broker 127.0.0.1:1884 --database events.db",
     )
     parser.add_argument("--broker", metavar="HOST:PORT", help="the broker")
-    parser.add_argument("--database", required=True, type=Path, help="SQLite file to keep")
+    books = parser.add_mutually_exclusive_group(required=True)
+    books.add_argument("--database", type=Path, help="SQLite file to keep")
+    books.add_argument(
+        "--postgres",
+        metavar="CONNINFO",
+        help="PostgreSQL database to keep instead, as libpq takes it, which several consumers may"
+        " share; a password belongs into ~/.pgpass (needs shelfgate[postgres])",
+    )
+    parser.add_argument(
+        "--share",
+        metavar="GROUP",
+        help="with --postgres: take turns with other consumers of this group, each with a"
+        " --client-id of its own",
+    )
     parser.add_argument("--client-id", default="integrator", help="MQTT client id (%(default)s)")
     parser.add_argument(
         "--protocol", type=int, choices=(4, 5), default=4, help="4: MQTT 3.1.1 (default), 5"
@@ -182,10 +233,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="say what is missing, and end: with 1 if anything is, 3 if nobody can know",
     )
     options = parser.parse_args(arguments)
+    if options.share is not None and (options.postgres is None or options.backfill):
+        _refuse(parser, "--share: is for consumers that keep --postgres, without --backfill")
+    if options.share is not None and not re.fullmatch(r"[\w.-]+", options.share):
+        _refuse(parser, f"--share {options.share}: give letters, digits, `.`, `_` and `-` alone")
+    if options.postgres is None:
+        kept = _Kept(partial(Ledger, options.database), partial(prove, options.database))
+    else:
+        kept = _in_postgres(parser, options)
     if options.report:
-        return _report(parser, options.database)
-    asyncio.run(_until_signal(_client(parser, options), options.database, ask=options.backfill))
+        return _report(parser, kept, options.database or options.postgres)
+    asyncio.run(_until_signal(_client(parser, options), kept, options))
     return 0
+
+
+class _Kept(NamedTuple):
+    """Books, and what they prove."""
+
+    open: Callable[[], Books]
+    prove: Callable[[], list[Proof]]
+
+
+def _in_postgres(parser: argparse.ArgumentParser, options: argparse.Namespace) -> _Kept:
+    try:
+        from gateway.simulator.postgres import PostgresLedger  # noqa: PLC0415 - an extra.
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        _refuse(parser, "--postgres: psycopg is missing. Install shelfgate[postgres]")
+    ledger = PostgresLedger(options.postgres, options.client_id)
+    return _Kept(lambda: ledger, ledger.prove)
 
 
 def _client(parser: argparse.ArgumentParser, options: argparse.Namespace) -> MqttConfig:
@@ -203,7 +280,7 @@ def _client(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Mqt
         password = read_secret(options.password_file) if options.password_file else None
     except ConfigError as error:
         _refuse(parser, str(error))
-    return MqttConfig(
+    config = MqttConfig(
         host=host.strip("[]"),
         port=int(port),
         client_id=options.client_id,
@@ -212,13 +289,19 @@ def _client(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Mqt
         password=password,
         tls=Tls(ca=options.ca) if options.ca else None,
     )
+    if options.share is None:
+        return config
+    # With a session the broker would go on handing its share to a consumer that has gone.
+    return msgspec.structs.replace(config, clean=True, session_expiry_s=0)
 
 
-def _report(parser: argparse.ArgumentParser, database_path: Path) -> int:
+def _report(parser: argparse.ArgumentParser, kept: _Kept, where: object) -> int:
     try:
-        proofs = prove(database_path)
+        proofs = kept.prove()
     except sqlite3.Error as error:
-        _refuse(parser, f"{database_path}: {error}. Name the database of an integrator")
+        _refuse(parser, f"{where}: {error}. Name the database of an integrator")
+    except DriverError as error:
+        _refuse(parser, str(error))
     for line in report(proofs):
         sys.stdout.write(line + "\n")
     verdicts = {proof.verdict for proof in proofs}
@@ -227,12 +310,13 @@ def _report(parser: argparse.ArgumentParser, database_path: Path) -> int:
     return UNPROVABLE if "unprovable" in verdicts else 0
 
 
-async def _until_signal(config: MqttConfig, database_path: Path, *, ask: bool) -> None:
+async def _until_signal(config: MqttConfig, kept: _Kept, options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
-    await run_integrator(config, database_path, stop, ask=ask)
+    look = kept.prove if options.backfill else None
+    await keep_books(config, kept.open, stop, prove=look, share=options.share)
 
 
 def _refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:

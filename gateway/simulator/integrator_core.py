@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from gateway.simulator.asking import LOOK_S, Asker, Wish
-from gateway.simulator.ledger import Ledger, number
+from gateway.simulator.ledger import Books, number
 from gateway.simulator.proof import Gap, Proof
 
 
@@ -42,7 +42,7 @@ class IntegratorCore:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Books,
         *,
         prove: Callable[[], list[Proof]] | None = None,
         look_s: float = LOOK_S,
@@ -107,18 +107,18 @@ class IntegratorCore:
             for status in told:
                 self._take_status(source, status)
         sources = statuses.keys() | (self._ledger.store(payloads) if payloads else set())
-        return {source: self._ledger.acknowledgement(source) for source in sources}
+        return self._ledger.acknowledgements(sources)
 
     def ask(
         self, replies: Iterable[tuple[str, bytes]], now_s: float
     ) -> tuple[dict[str, bytes], list[Wish]]:
         """Return acknowledgements that replies changed, and what to ask for."""
-        answered = {}
+        answered: dict[str, bytes] = {}
         for source, reply in replies:
             gone = self._asker.reply(source, reply, now_s)
             if gone is not None:
                 self._ledger.note_gone(gone.source, gone.epoch, gone.ranges)
-                answered[source] = self._ledger.acknowledgement(source)
+                answered |= self._ledger.acknowledgements([source])
         return answered, self._look(now_s)
 
     def _take_status(self, source: str, payload: bytes) -> None:

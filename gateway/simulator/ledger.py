@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from gateway.simulator.ranges import Range, ranges_here, size, without
+from gateway.simulator.ranges import Asked, Range, ranges_here, size, without
 
 EPOCHS_TOLD: Final = 16  # Finished epochs stay in the acknowledgement a while: one may get lost.
 
@@ -62,6 +62,26 @@ CREATE TABLE IF NOT EXISTS epochs (
     PRIMARY KEY (source, epoch)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+"""
+
+
+LACKS_SOME: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM epochs AS one
+    WHERE stored < (SELECT max(sequence) FROM events
+                    WHERE source = one.source AND epoch = one.epoch)
+) OR EXISTS (
+    SELECT 1 FROM epochs AS later
+    LEFT JOIN epochs AS one
+        ON one.source = later.source AND one.epoch = later.previous_epoch
+    WHERE later.previous_sequence > coalesce(one.stored, -1)
+) OR EXISTS (
+    SELECT 1 FROM (
+        SELECT source, epoch, 0 AS sequence FROM gateways
+        UNION ALL SELECT source, epoch, sequence FROM reached
+    ) AS said LEFT JOIN epochs AS one USING (source, epoch)
+    WHERE said.sequence > coalesce(one.stored, -1)
+)
 """
 
 
@@ -114,18 +134,43 @@ class _Dropped(msgspec.Struct, frozen=True):
     count: int
 
 
-class _Start(msgspec.Struct, frozen=True):
+class Start(msgspec.Struct, frozen=True):
     """The epoch before a start, and where it ended."""
 
     epoch: str
     sequence: int
 
 
-class _Gone(msgspec.Struct, frozen=True):
+class Gone(msgspec.Struct, frozen=True):
     """Sequences given up, as (first, last), both included."""
 
     epoch: str
     ranges: list[Range]
+
+
+class Books(Protocol):
+    """What an integrator stores events in; ``Ledger`` is one in SQLite."""
+
+    def ready(self) -> None:
+        """Raise ``DriverError`` while nothing can be stored, so that nothing is taken either."""
+
+    def store(self, payloads: Iterable[bytes]) -> set[str]:
+        """Store events; return the sources that are to hear what is stored of them."""
+
+    def acknowledgements(self, sources: Iterable[str]) -> dict[str, bytes]:
+        """Return the message for each of these gateways that says what is stored of it."""
+
+    def note_birth(self, source: str, epoch: str, sequence: int | None = None) -> bool:
+        """Note what a gateway's status says; return whether its epoch changed."""
+
+    def note_gone(self, source: str, epoch: str, ranges: Sequence[Range]) -> None:
+        """Note what a gateway no longer has."""
+
+    def lacks_some(self) -> bool:
+        """Tell quickly whether any epoch has a gap that nobody explained."""
+
+    def close(self) -> None:
+        """Close it."""
 
 
 class Ledger:
@@ -137,6 +182,9 @@ class Ledger:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.executescript(SCHEMA)
+
+    def ready(self) -> None:
+        """Do nothing: the file is open."""
 
     def close(self) -> None:
         """Close the file."""
@@ -168,6 +216,10 @@ class Ledger:
         self._connection.execute("COMMIT")
         return {source for source, _ in touched}
 
+    def acknowledgements(self, sources: Iterable[str]) -> dict[str, bytes]:
+        """Return the message for each of these gateways that says what is stored of it."""
+        return {source: self.acknowledgement(source) for source in sources}
+
     def acknowledgement(self, source: str) -> bytes:
         """Return the message that says what is stored of a gateway."""
         rows = self._connection.execute(
@@ -184,9 +236,7 @@ class Ledger:
             """,
             (source, EPOCHS_TOLD),
         )
-        return msgspec.json.encode(
-            {"acknowledged": {epoch: f"{stored:020d}" for epoch, stored in rows}}
-        )
+        return acknowledging(rows)
 
     def note_birth(self, source: str, epoch: str, sequence: int | None = None) -> bool:
         """Note what a gateway's status says: its epoch, and the last sequence committed in it.
@@ -238,31 +288,12 @@ class Ledger:
 
     def lacks_some(self) -> bool:
         """Tell quickly whether any epoch has a gap that nobody explained."""
-        [(lacks,)] = self._connection.execute(
-            """
-            SELECT EXISTS (
-                SELECT 1 FROM epochs AS one
-                WHERE stored < (SELECT max(sequence) FROM events
-                                WHERE source = one.source AND epoch = one.epoch)
-            ) OR EXISTS (
-                SELECT 1 FROM epochs AS later
-                LEFT JOIN epochs AS one
-                    ON one.source = later.source AND one.epoch = later.previous_epoch
-                WHERE later.previous_sequence > coalesce(one.stored, -1)
-            ) OR EXISTS (
-                SELECT 1 FROM (
-                    SELECT source, epoch, 0 AS sequence FROM gateways
-                    UNION ALL SELECT source, epoch, sequence FROM reached
-                ) AS said LEFT JOIN epochs AS one USING (source, epoch)
-                WHERE said.sequence > coalesce(one.stored, -1)
-            )
-            """
-        )
+        [(lacks,)] = self._connection.execute(LACKS_SOME)
         return bool(lacks)
 
     def _store(self, payload: bytes, counts: dict[str, int], touched: set[tuple[str, str]]) -> None:
         try:
-            event, sequence, note = _read(payload)
+            event, sequence, note = read_event(payload)
         except (ValueError, RecursionError):
             counts["malformed"] += 1
             return
@@ -280,7 +311,7 @@ class Ledger:
             counts["altered"] += not same_event(stored, payload)
             return
         self._know_epoch(event.source, event.epoch)
-        if isinstance(note, _Start):
+        if isinstance(note, Start):
             self._connection.execute(
                 "UPDATE epochs SET previous_epoch = ?, previous_sequence = ?"
                 " WHERE source = ? AND epoch = ?",
@@ -312,6 +343,11 @@ class Ledger:
         )
 
 
+def acknowledging(stored: Iterable[tuple[str, int]]) -> bytes:
+    """Return the message that says up to where epochs are stored."""
+    return msgspec.json.encode({"acknowledged": {epoch: f"{mark:020d}" for epoch, mark in stored}})
+
+
 def same_event(one: bytes, other: bytes) -> bool:
     """Return whether two payloads are the same event: equal, but for an erased shopper."""
     if one == other:
@@ -327,22 +363,27 @@ def summary(database_path: Path | str) -> Summary:
     with closing(sqlite3.connect(database_path, isolation_level=None)) as connection:
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("BEGIN")
-        counts = dict(connection.execute("SELECT name, value FROM counters"))
-        [(events,)] = connection.execute("SELECT count(*) FROM events")
-        [(distinct,)] = connection.execute(
-            "SELECT count(*) FROM (SELECT DISTINCT source, epoch, sequence FROM events)"
-        )
-        return Summary(
-            received=counts.get("received", 0),
-            repeated=counts.get("repeated", 0),
-            lost=_lost(connection),
-            conflicting=events - distinct + counts.get("altered", 0),
-            malformed=counts.get("malformed", 0),
-            events=events,
-        )
+        return summary_of(connection)
 
 
-def _lost(connection: sqlite3.Connection) -> int:
+def summary_of(connection: Asked) -> Summary:
+    """Count what an open database of an integrator holds."""
+    counts = dict(connection.execute("SELECT name, sum(value) FROM counters GROUP BY name"))
+    [(events,)] = connection.execute("SELECT count(*) FROM events")
+    [(distinct,)] = connection.execute(
+        "SELECT count(*) FROM (SELECT DISTINCT source, epoch, sequence FROM events) AS places"
+    )
+    return Summary(
+        received=int(counts.get("received", 0)),
+        repeated=int(counts.get("repeated", 0)),
+        lost=_lost(connection),
+        conflicting=events - distinct + int(counts.get("altered", 0)),
+        malformed=int(counts.get("malformed", 0)),
+        events=events,
+    )
+
+
+def _lost(connection: Asked) -> int:
     """Count sequences that are neither stored nor given up, up to each epoch's known end."""
     ends = connection.execute(
         "SELECT source, epoch, max(sequence) FROM ("
@@ -350,7 +391,7 @@ def _lost(connection: sqlite3.Connection) -> int:
         " UNION ALL SELECT source, epoch, last FROM dropped"
         " UNION ALL SELECT source, epoch, sequence FROM reached"
         " UNION ALL SELECT source, previous_epoch, previous_sequence FROM epochs"
-        " WHERE previous_epoch IS NOT NULL) GROUP BY source, epoch"
+        " WHERE previous_epoch IS NOT NULL) AS ends GROUP BY source, epoch"
     ).fetchall()
     lost = 0
     for source, epoch, end in ends:
@@ -383,14 +424,14 @@ def _contiguous(connection: sqlite3.Connection, source: str, epoch: str, mark: i
             return mark
 
 
-def _read(payload: bytes) -> tuple[Event, int, "_Start | _Gone | None"]:
+def read_event(payload: bytes) -> tuple[Event, int, Start | Gone | None]:
     """Read an event, and what it says about sequences; ``ValueError`` says that it is none."""
     event = msgspec.json.decode(payload, type=Event)
-    note: _Start | _Gone | None = None
+    note: Start | Gone | None = None
     if event.name == "gateway.started":
         started = msgspec.json.decode(event.data, type=_Started)
         if started.previous_epoch is not None and started.previous_sequence is not None:
-            note = _Start(started.previous_epoch, number(started.previous_sequence))
+            note = Start(started.previous_epoch, number(started.previous_sequence))
     elif event.name == "events.dropped":
         dropped = msgspec.json.decode(event.data, type=_Dropped)
         ranges = [(number(one.first), number(one.last)) for one in dropped.ranges]
@@ -398,7 +439,7 @@ def _read(payload: bytes) -> tuple[Event, int, "_Start | _Gone | None"]:
         apart = all(one[1] < next_one[0] for one, next_one in pairwise(ranges))
         if not (ascending and apart and dropped.count == size(ranges)):
             raise ValueError("ranges ascend, do not overlap, and hold as many as are counted")
-        note = _Gone(dropped.epoch, ranges)
+        note = Gone(dropped.epoch, ranges)
     return event, number(event.sequence), note
 
 

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.simulator.ranges import Range, ranges_here, size, without
+from gateway.simulator.ranges import Asked, Range, ranges_here, size, without
 
 Verdict = Literal["complete", "missing", "unprovable"]
 """
@@ -186,10 +186,15 @@ def prove(database_path: Path | str) -> list[Proof]:
         connection.isolation_level = None
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("BEGIN")
-        sources = connection.execute(
-            "SELECT DISTINCT source FROM epochs UNION SELECT source FROM gateways ORDER BY source"
-        ).fetchall()
-        return [prove_in(connection, source) for (source,) in sources]
+        return prove_all(connection)
+
+
+def prove_all(connection: Asked) -> list[Proof]:
+    """Prove what an open database of an integrator holds of each gateway."""
+    sources = connection.execute(
+        "SELECT DISTINCT source FROM epochs UNION SELECT source FROM gateways ORDER BY source"
+    ).fetchall()
+    return [prove_in(connection, source) for (source,) in sources]
 
 
 def report(proofs: Iterable[Proof]) -> Iterable[str]:
@@ -268,7 +273,7 @@ _WHAT: Final = {
 }
 
 
-def prove_in(connection: sqlite3.Connection, source: str) -> Proof:
+def prove_in(connection: Asked, source: str) -> Proof:
     """Prove what an open database of an integrator holds of one gateway."""
     epochs, current = _read(connection, source)
     gaps = [gap for name, epoch in epochs.items() for gap in _gaps(name, epoch)]
@@ -287,7 +292,7 @@ def prove_in(connection: sqlite3.Connection, source: str) -> Proof:
     )
 
 
-def _read(connection: sqlite3.Connection, source: str) -> tuple[dict[str, _Epoch], str | None]:
+def _read(connection: Asked, source: str) -> tuple[dict[str, _Epoch], str | None]:
     """Return every epoch in the order in which they came, and the one the gateway is in.
 
     Those that are only named come last.
@@ -341,9 +346,7 @@ def _recovery(epoch: str, payload: bytes) -> Recovery:
     return Recovery(epoch=epoch, reason=data.reason, complete=data.complete)
 
 
-def _read_status(
-    connection: sqlite3.Connection, source: str, epochs: defaultdict[str, _Epoch]
-) -> str | None:
+def _read_status(connection: Asked, source: str, epochs: defaultdict[str, _Epoch]) -> str | None:
     """Take in how far epochs had come; return the one that the gateway says to be in."""
     for name, sequence in connection.execute(
         "SELECT epoch, sequence FROM reached WHERE source = ?", (source,)

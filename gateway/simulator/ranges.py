@@ -1,11 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranges of sequences: arithmetic whose cost is their number, not their length."""
 
-import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 Range = tuple[int, int]
 """First and last sequence, both included."""
+
+
+class Found(Protocol):
+    """Rows of an answer."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go through them."""
+
+    def fetchall(self) -> list[Any]:
+        """Return all of them."""
+
+
+class Asked(Protocol):
+    """An integrator's database that questions are put to, SQLite or another."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Found:
+        """Ask; ``?`` in the text stands for a parameter."""
 
 
 def union(ranges: Iterable[Range]) -> list[Range]:
@@ -44,7 +61,7 @@ def size(ranges: Iterable[Range]) -> int:
     return sum(last + 1 - first for first, last in ranges)
 
 
-def ranges_here(connection: sqlite3.Connection, source: str, epoch: str) -> list[Range]:
+def ranges_here(connection: Asked, source: str, epoch: str) -> list[Range]:
     """Return the sequences of an epoch that are in an integrator's database."""
     [(distinct, first, last)] = connection.execute(
         "SELECT count(DISTINCT sequence), min(sequence), max(sequence) FROM events"
@@ -55,9 +72,10 @@ def ranges_here(connection: sqlite3.Connection, source: str, epoch: str) -> list
         return []
     if distinct == last + 1 - first:
         return [(first, last)]
-    return connection.execute(
+    found: list[Range] = connection.execute(
         "SELECT min(sequence), max(sequence) FROM ("
         "SELECT sequence, sequence - dense_rank() OVER (ORDER BY sequence) AS run FROM events"
-        " WHERE source = ? AND epoch = ?) GROUP BY run ORDER BY run",
+        " WHERE source = ? AND epoch = ?) AS runs GROUP BY run ORDER BY run",
         (source, epoch),
     ).fetchall()
+    return found

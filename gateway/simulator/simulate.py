@@ -19,6 +19,7 @@ from gateway.simulator.exam.command import (
     render_script,
     run_script,
 )
+from gateway.simulator.fleet import add_fleet_arguments, fleet_config, run_fleet
 from gateway.simulator.mqtt_shelves import FIRMWARES, run_mqtt_shelf
 from gateway.simulator.scales.command import BRIDGE, MODBUS, add_scale_arguments, run_scale
 from gateway.simulator.scales.dialects import DIALECTS
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_case_arguments(parser)
     _add_device(parser)
+    add_fleet_arguments(parser)
     parser.add_argument("--truth", type=Path, help="write what really happened to this JSON file")
     parser.add_argument(
         "--held",
@@ -127,7 +129,7 @@ async def run_simulate(args: argparse.Namespace) -> int:
     """
     try:
         refuse_options(args)
-        if args.device is not None or args.script is not None:
+        if args.device is not None or args.script is not None or args.fleet is not None:
             return await _run_part(args)
         config = _config(args)
         simulation = Simulation(config)
@@ -155,7 +157,9 @@ async def run_simulate(args: argparse.Namespace) -> int:
 
 
 async def _run_part(args: argparse.Namespace) -> int:
-    """Run one device, or one case of the exam."""
+    """Run one device, one case of the exam, or a fleet."""
+    if args.fleet is not None:
+        return await run_fleet(fleet_config(args, _broker(args)), stop_signal(), quiet=args.quiet)
     if args.device in PROTOCOLS:
         return await run_scanner(args)
     if args.device in FIRMWARES:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reference integrator's ledger: each event once, gaps seen, acknowledgements true."""
 
+import argparse
 import asyncio
 import json
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.mqtt.client import Message, MqttConfig, Tls, connect
-from gateway.simulator.integrator import Ledger, _Integrator, main, summary
+from gateway.simulator.integrator import Ledger, _client, _Integrator, main, summary
 from gateway.simulator.integrator_core import IntegratorCore
 from gateway.simulator.proof import prove
 from tests.brokers import MOSQUITTO_PASSWD, mosquitto, needs_mosquitto, run
@@ -173,6 +174,8 @@ def test_a_wrong_address_is_refused(capsys):
         (("--password-file", "p"), "--username: missing beside --password-file"),
         (("--ca", "absent.pem"), "--ca absent.pem: no such file"),
         (("--username", "u", "--password-file", "absent"), "cannot be read"),
+        (("--share", "books"), "--share: is for consumers that keep --postgres"),
+        (("--postgres", "dbname=x"), "not allowed with"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, words):
@@ -182,6 +185,39 @@ def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, words
     assert end.value.code == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "x.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--share", "a/b"), "--share a/b: give letters"),
+        (("--share", "books", "--backfill"), "without --backfill"),
+        (("--report",), "postgresql: "),
+    ],
+)
+def test_wrong_options_beside_postgres_are_refused(tmp_path, capsys, options, words):
+    pytest.importorskip("psycopg")
+    with pytest.raises(SystemExit) as end:
+        main(["--broker", "127.0.0.1:1883", "--postgres", f"host={tmp_path}", *options])
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_consumers_share_without_a_session_to_come_back_to():
+    options = argparse.Namespace(
+        broker="127.0.0.1:1883",
+        username=None,
+        password_file=None,
+        ca=None,
+        client_id="one",
+        protocol=5,
+        share="books",
+    )
+    config = _client(argparse.ArgumentParser(), options)
+    assert (config.clean, config.session_expiry_s) == (True, 0)
+    options.share = None
+    config = _client(argparse.ArgumentParser(), options)
+    assert (config.clean, config.session_expiry_s) == (False, 86_400)
 
 
 def status(epoch, sequence):

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many gateways without their stores: ``shelfgate simulate --fleet N``.
+
+Each has its own database and the daemon's own uplink; what an engine would tell of visits is drawn
+by chance (``gateway.simulator.visits``). There are no devices, and commands are refused.
+"""
+
+import argparse
+import asyncio
+import logging
+import random
+import resource
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+import msgspec
+
+from drivers.mqtt.config import MqttConfig
+from drivers.ports import Clock
+from gateway.clock import OsClock
+from gateway.database import Batch, Database, open_database
+from gateway.domain.effects import Reply
+from gateway.domain.events import Clock as EventClock
+from gateway.domain.events import Event, GatewayStartedData, event_id
+from gateway.domain.inputs import Stamp
+from gateway.domain.output import rfc3339
+from gateway.envelope import sequence_text
+from gateway.outbox import Epoch
+from gateway.simulator.until_stopped import say
+from gateway.simulator.visits import STORE_VERSION, Moment, Told, Visits
+from gateway.uplink import UplinkSettings
+from gateway.upstream import Upstream, UpstreamConfig
+from gateway.version import VERSION
+
+GATEWAY: Final = "gw-1"
+STARTING_MAX: Final = 8
+"""Databases that are opened at once."""
+FILES_EACH: Final = 12
+"""Most files that one gateway has open: two connections to its database, its lock, its link."""
+FILES_BESIDE: Final = 100
+LAST_S: Final = 20.0
+"""How long what is left at the end may take to be acknowledged."""
+DRAIN_S: Final = 5.0
+TELL_S: Final = 10.0
+
+
+class FleetConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A fleet."""
+
+    gateways: int
+    first: int = 1
+    """Number of the first one, so that several processes can share a fleet."""
+    broker: MqttConfig
+    """Its client id is each gateway's own."""
+    folder: Path
+    """Where databases are; those that are there go on."""
+    seed: int = 1
+    visits_per_hour: float = 30.0
+    bandwidth_kbit_s: int | None = None
+    """Of each gateway's line, as in the settings; None: no limit."""
+
+
+class LightGateway:
+    """One gateway from the commit on."""
+
+    def __init__(self, config: FleetConfig, number: int, clock: Clock) -> None:
+        self.store = f"store-{number:05d}"
+        self.online = False
+        self.committed = 0
+        self._database: Database | None = None
+        self._config = config
+        self._clock = clock
+        self._random = random.Random(f"{config.seed}/{number}")
+        self._number = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether an event waits for its acknowledgement."""
+        return self._database is not None and not self._database.all_stored
+
+    async def run(self, stop: asyncio.Event, starting: asyncio.Semaphore) -> None:
+        """Run until ``stop`` is set, and until what is left is stored or has had its time."""
+        folder = self._config.folder / self.store
+        async with starting:
+            folder.mkdir(parents=True, exist_ok=True)
+            opened = await open_database(folder / "gateway.db", store=self.store, gateway=GATEWAY)
+        async with opened as database:
+            self._database = database
+            epoch = await database.begin_epoch(self._clock.stamp().utc_ns)
+            upstream = self._upstream(database)
+            await self._commit(database, upstream, epoch.epoch, [_started(epoch, self._moment())])
+            async with asyncio.TaskGroup() as group:
+                uplink = group.create_task(upstream.run(), name=f"{self.store}.uplink")
+                await self._shop(database, upstream, epoch.epoch, stop)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_S):
+                        while not database.all_stored:  # noqa: ASYNC110 - it tells nobody.
+                            await asyncio.sleep(0.1)
+                await upstream.drain(DRAIN_S)
+                uplink.cancel()
+
+    def _upstream(self, database: Database) -> Upstream:
+        broker = msgspec.structs.replace(self._config.broker, client_id=f"{self.store}-{GATEWAY}")
+        upstream = Upstream(
+            UpstreamConfig(
+                mqtt=broker,
+                store=self.store,
+                gateway=GATEWAY,
+                version=VERSION,
+                uplink=UplinkSettings(bandwidth_kbit_s=self._config.bandwidth_kbit_s),
+            ),
+            database,
+            clock=self._clock,
+            on_link=self._linked,
+            on_command=lambda command, _name, _data: refuse(command),
+            random=self._random.random,
+        )
+
+        def refuse(command: str) -> bool:
+            reply = Reply(command, "error", "A simulated fleet takes no commands")
+            upstream.publish_reply(reply)
+            return True
+
+        return upstream
+
+    def _linked(self, online: bool) -> None:
+        self.online = online
+
+    async def _shop(
+        self, database: Database, upstream: Upstream, epoch: str, stop: asyncio.Event
+    ) -> None:
+        seed = f"{self._config.seed}/{self.store}"
+        visits = Visits(seed, epoch, self._config.visits_per_hour)
+        began_s = time.monotonic()
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, began_s + visits.next_s - time.monotonic())):
+                    await stop.wait()
+            told = visits.until(time.monotonic() - began_s, self._moment())
+            if told:
+                await self._commit(database, upstream, epoch, told)
+
+    async def _commit(
+        self, database: Database, upstream: Upstream, epoch: str, told: Sequence[Told]
+    ) -> None:
+        utc_ns = self._clock.stamp().utc_ns
+        events = [self._event(epoch, one, utc_ns) for one in told]
+        batch = Batch(events=events, online=self.online, utc_ns=utc_ns)
+        done = await database.commit(batch)
+        upstream.notify(max(row.position for row in done.rows), done.dropped)
+        self.committed += len(events)
+
+    def _event(self, epoch: str, told: Told, utc_ns: int) -> Event:
+        self._number += 1
+        return Event(
+            id=event_id(GATEWAY, epoch, self._number, 0),
+            type=f"org.shelfgate.{told.data.NAME}.v1",
+            subject=told.subject,
+            time=rfc3339(utc_ns),
+            data=msgspec.Raw(msgspec.json.encode(told.data)),
+            shopper=told.shopper,
+        )
+
+    def _moment(self) -> Moment:
+        return _moment(self._clock.stamp())
+
+
+class Fleet:
+    """All gateways of one process."""
+
+    def __init__(self, config: FleetConfig) -> None:
+        clock = OsClock()
+        numbers = range(config.first, config.first + config.gateways)
+        self.gateways = [LightGateway(config, number, clock) for number in numbers]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set.
+
+        Raises:
+            DatabaseError: The disk refuses, or a database is another gateway's.
+        """
+        starting = asyncio.Semaphore(STARTING_MAX)
+        async with asyncio.TaskGroup() as group:
+            for one in self.gateways:
+                group.create_task(one.run(stop, starting), name=one.store)
+
+    def line(self) -> str:
+        """Say how the fleet stands."""
+        online = sum(one.online for one in self.gateways)
+        waiting = sum(one.waits for one in self.gateways)
+        committed = sum(one.committed for one in self.gateways)
+        return (
+            f"{online} of {len(self.gateways)} gateways online, {waiting} with events that wait, "
+            f"{committed} events committed"
+        )
+
+
+def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``shelfgate simulate --fleet`` takes beside ``--broker`` and its like."""
+    parser.add_argument(
+        "--fleet",
+        type=int,
+        metavar="N",
+        help="run the uplinks of so many gateways instead, with made-up visits and no devices",
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        metavar="DIR",
+        help="with --fleet: where their databases are; those that are there go on",
+    )
+    parser.add_argument(
+        "--first", type=int, default=1, help="with --fleet: number of the first (%(default)s)"
+    )
+    parser.add_argument(
+        "--visits-per-hour",
+        type=float,
+        default=30.0,
+        metavar="N",
+        help="with --fleet: visits that begin in each store (%(default)s)",
+    )
+    parser.add_argument(
+        "--bandwidth",
+        type=int,
+        metavar="KBIT_S",
+        help="with --fleet: bandwidth_kbit_s of each uplink",
+    )
+
+
+def fleet_config(args: argparse.Namespace, broker: MqttConfig) -> FleetConfig:
+    """Return the fleet that arguments name.
+
+    Raises:
+        ValueError: One of them is wrong.
+    """
+    if args.directory is None:
+        raise ValueError("--directory: missing. Name one for the databases of --fleet")
+    if args.fleet < 1 or args.first < 0:
+        raise ValueError(f"--fleet {args.fleet}, --first {args.first}: give 1 or more")
+    if not 0 < args.visits_per_hour < 1e6:
+        raise ValueError(f"--visits-per-hour {args.visits_per_hour}: give a number above 0")
+    if args.bandwidth is not None and args.bandwidth < 1:
+        raise ValueError(f"--bandwidth {args.bandwidth}: give 1 or more, or leave it out")
+    args.directory.mkdir(parents=True, exist_ok=True)
+    return FleetConfig(
+        gateways=args.fleet,
+        first=args.first,
+        broker=msgspec.structs.replace(broker, protocol=5),
+        folder=args.directory,
+        seed=args.seed,
+        visits_per_hour=args.visits_per_hour,
+        bandwidth_kbit_s=args.bandwidth,
+    )
+
+
+async def run_fleet(config: FleetConfig, stop: asyncio.Event, *, quiet: bool) -> int:
+    """Run a fleet until ``stop`` is set, saying now and then how it stands; return 0.
+
+    Raises:
+        ValueError: The system allows this process too few open files.
+    """
+    open_more_files(config.gateways)
+    # That a link is down is the fleet's to say, once.
+    logging.getLogger("gateway.upstream").setLevel(logging.ERROR)
+    fleet = Fleet(config)
+    async with asyncio.TaskGroup() as group:
+        telling = group.create_task(_tell(fleet, quiet=quiet), name="fleet.tell")
+        await fleet.run(stop)
+        telling.cancel()
+    if not quiet:
+        say(fleet.line())
+    return 0
+
+
+def open_more_files(gateways: int) -> None:
+    """Raise the limit of open files to what so many gateways take."""
+    wanted = FILES_EACH * gateways + FILES_BESIDE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if wanted <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise ValueError(
+            f"--fleet {gateways}: needs {wanted} open files, and {hard} are allowed. "
+            "Raise `ulimit -Hn`, or run several processes with --first"
+        )
+    with suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def _tell(fleet: Fleet, *, quiet: bool) -> NoReturn:
+    while True:
+        await asyncio.sleep(TELL_S)
+        if not quiet:
+            say(fleet.line())
+
+
+def _moment(stamp: Stamp) -> Moment:
+    clock = EventClock(stamp.boot, stamp.mono_ns, stamp.utc_trusted, stamp.utc_error_ms)
+    return Moment(clock, stamp.utc_ns)
+
+
+def _started(epoch: Epoch, moment: Moment) -> Told:
+    before = epoch.previous_sequence
+    data = GatewayStartedData(
+        store_version=STORE_VERSION,
+        clock=moment.clock,
+        version=VERSION,
+        previous_epoch=epoch.previous_epoch,
+        previous_sequence=None if before is None else sequence_text(before),
+    )
+    return Told(f"gateway/{GATEWAY}", data)

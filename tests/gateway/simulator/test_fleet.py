@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fleet's made-up visits, and what its command takes."""
+
+import argparse
+import asyncio
+import resource
+from collections import Counter
+
+import msgspec
+import pytest
+
+from drivers.mqtt.client import MqttConfig
+from gateway.domain.events import Clock
+from gateway.simulator import fleet, simulate
+from gateway.simulator.fleet import Fleet, FleetConfig, fleet_config, open_more_files
+from gateway.simulator.integrator import run_integrator
+from gateway.simulator.proof import prove
+from gateway.simulator.visits import Moment, Visits
+from tests.brokers import Embedded, run
+from tests.schema_check import check_data
+
+MOMENT = Moment(Clock("boot", 1, utc_trusted=True, utc_error_ms=1), 1_795_255_200_000_000_000)
+
+
+def told(seed="1", epoch="e", hours=3.0, per_hour=20.0):
+    return Visits(seed, epoch, per_hour).until(3_600 * hours, MOMENT)
+
+
+def test_visits_are_events_of_the_contract_and_whole():
+    events = told()
+    seen, held, ended = set(), {}, 0
+    for one in events:
+        name = one.data.NAME
+        check_data(name, msgspec.json.encode(one.data))
+        assert (one.shopper is not None) == (name == "session.started")
+        if name.startswith("item."):
+            [act] = one.data.acts
+            seen.add(one.data.change)
+            sign = 1 if name == "item.picked" else -1
+            held[act.session][act.gtin] += sign
+        elif name == "session.started":
+            assert one.data.session not in held
+            held[one.data.session] = Counter()
+        elif name == "cart.closed":
+            lines = {line.gtin: int(line.quantity) for line in one.data.lines}
+            assert lines == +held[one.data.session]
+        else:
+            assert name == "session.ended"
+            ended += 1
+    assert ended > 30
+    assert len(seen) == sum(one.data.NAME.startswith("item.") for one in events)
+
+
+def test_the_seed_decides_visits_and_the_epoch_their_names():
+    def names(events):
+        return {one.data.session for one in events if one.data.NAME == "session.started"}
+
+    assert told() == told()
+    assert told(seed="2") != told()
+    again = told(epoch="f")
+    assert [one.data.NAME for one in again] == [one.data.NAME for one in told()]
+    assert names(again).isdisjoint(names(told()))
+
+
+def test_visits_in_pieces_are_the_visits_at_once():
+    visits = Visits("1", "e", 20.0)
+    pieces = [one for second in range(0, 10_801, 60) for one in visits.until(second, MOMENT)]
+    assert pieces == told()
+    assert visits.next_s > 10_800
+
+
+def test_a_fleet_sends_everything_once_and_goes_on_after_a_restart(tmp_path):
+    async def scene():
+        broker = Embedded(tmp_path)
+        await broker.start()
+        mqtt = MqttConfig(host="127.0.0.1", port=broker.port, client_id="x", protocol=4)
+        stop = asyncio.Event()
+        books = tmp_path / "books.db"
+        integrator = asyncio.create_task(
+            run_integrator(msgspec.structs.replace(mqtt, client_id="books"), books, stop)
+        )
+        config = FleetConfig(
+            gateways=3, broker=mqtt, folder=tmp_path / "fleet", visits_per_hour=36_000.0
+        )
+        try:
+            for _ in range(2):
+                flock, enough = Fleet(config), asyncio.Event()
+                running = asyncio.create_task(flock.run(enough))
+                while sum(one.committed for one in flock.gateways) < 60:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                assert flock.line().startswith("3 of 3 gateways online")
+                enough.set()
+                await running
+        finally:
+            stop.set()
+            await integrator
+            await broker.kill()
+        return flock.line(), books
+
+    line, books = run(scene())
+    assert "events committed" in line
+    proofs = prove(books)
+    assert [(one.source, one.epochs, one.verdict) for one in proofs] == [
+        (f"urn:shelfgate:store-0000{number}:gw-1", 2, "complete") for number in (1, 2, 3)
+    ]
+    assert sum(one.events for one in proofs) >= 120
+
+
+def parsed(*words):
+    parser = argparse.ArgumentParser()
+    simulate.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--fleet", "3"], "--directory: missing"),
+        (["--fleet", "0", "--directory", "x"], "give 1 or more"),
+        (["--fleet", "3", "--directory", "x", "--visits-per-hour", "0"], "above 0"),
+        (["--fleet", "3", "--directory", "x", "--visits-per-hour", "nan"], "above 0"),
+        (["--fleet", "3", "--directory", "x", "--bandwidth", "0"], "--bandwidth 0"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_a_remedy(words, problem, capsys):
+    assert simulate.simulate(parsed(*words)) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_a_fleet_speaks_mqtt_5_as_the_daemon_does(tmp_path):
+    args = parsed("--fleet", "2", "--directory", str(tmp_path / "new"), "--first", "7")
+    config = fleet_config(args, MqttConfig(host="h", client_id="x", protocol=4))
+    assert (config.broker.protocol, config.first, config.gateways) == (5, 7, 2)
+    assert (tmp_path / "new").is_dir()
+
+
+def test_too_many_gateways_for_the_open_files_are_refused(monkeypatch):
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1_024, 4_096))
+    monkeypatch.setattr(resource, "setrlimit", lambda _which, both: limits.append(both))
+    open_more_files(10)
+    assert limits == []
+    open_more_files(200)
+    assert limits == [(fleet.FILES_EACH * 200 + fleet.FILES_BESIDE, 4_096)]
+    with pytest.raises(ValueError, match="ulimit -Hn"):
+        open_more_files(400)
