@@ -230,9 +230,7 @@ class LiveFirst:
             row = self._backlog.popleft()
             if row.position not in self._promoted and self._wanted(row):
                 return row
-            self._promoted.discard(row.position)
-            self.unsent.walked(row)
-            self._tell_if_through()
+            self._pass(row)
         return None
 
     def published(self, row: Row) -> bool:
@@ -243,6 +241,10 @@ class LiveFirst:
         if in_turn:
             self.unsent.walked(row)
         self._tell_if_through()
+        # What was sent before its turn is behind the backlog's oldest row, also while that waits
+        # for the line: an acknowledgement may reach over it.
+        while self._backlog and self._was_promoted(self._backlog[0]):
+            self._pass(self._backlog.popleft())
         return in_turn
 
     def give_back(self, row: Row) -> None:
@@ -257,6 +259,17 @@ class LiveFirst:
         insort(waiting, row, key=_position)
         queue.clear()
         queue.extend(waiting)
+
+    def _was_promoted(self, row: Row) -> bool:
+        """Tell whether a row of the backlog was sent already, before its turn."""
+        waits = bool(self._live) and self._live[0].position <= row.position
+        return row.position in self._promoted and not waits
+
+    def _pass(self, row: Row) -> None:
+        """Go on behind a row of the backlog that needs not be sent in its turn."""
+        self._promoted.discard(row.position)
+        self.unsent.walked(row)
+        self._tell_if_through()
 
     def _tell_if_through(self) -> None:
         if self._at >= self._end and not self._backlog:

@@ -189,6 +189,21 @@ def test_an_acknowledgement_across_a_gap_counts_for_nothing(bench):
     assert bench.ack(9) == [Acknowledged(NOW, 9)]
 
 
+def test_an_acknowledgement_of_what_was_promoted_counts_while_the_backlog_waits_for_the_line():
+    one = Bench(bandwidth_kbit_s=8)
+    one.commit((session, None, "a"), (picked, "a"), *[(lost,)] * 40)
+    one.connect()
+    one.uplink.offer(fetch := one.uplink.fetch(), one.read(fetch))
+    one.commit((closed, "a"))
+    sent = one.deliver()
+    assert sent[:3] == [1, 2, 43]
+    assert 42 not in sent
+    reached = max(position for position in range(1, 43) if {*range(1, position + 1)} <= {*sent})
+    assert one.ack(reached - 1) == [Acknowledged(NOW, reached - 1)]
+    assert one.ack(reached) == []
+    one.close()
+
+
 def test_what_was_sent_ahead_on_an_earlier_connection_closes_the_gap(bench):
     bench.commit(*[(lost,)] * 9)
     bench.connect()
