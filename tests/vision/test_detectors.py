@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boxes, keypoints and hands: what is made of a model's numbers, whatever ran it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,6 +67,9 @@ def test_a_flat_heatmap_has_no_hands():
     assert len(decode_hands(np.zeros((5, 48, 64), dtype=np.float32)).scores) == 0
 
 
+PICTURE = np.array([0.0, 0.0, 256.0, 192.0])
+
+
 def two_persons():
     """Return two persons side by side, heads at (50, 50) and (90, 50)."""
     return Detections(
@@ -81,7 +86,7 @@ def two_persons():
 
 def test_a_hand_between_two_goes_to_the_head_that_it_points_to():
     hands = decode_hands(heatmap((70, 70, 91, 50, 0.9), (78, 70, 52, 50, 0.8)))
-    given = give_hands(two_persons(), hands)
+    given = give_hands(two_persons(), hands, PICTURE)
     assert np.allclose(given.wrists_px[0, 0], [78, 70])
     assert np.allclose(given.wrists_px[1, 0], [70, 70])
     assert given.wrist_scores.round(1).tolist() == [[0.8, 0], [0.9, 0]]
@@ -89,14 +94,46 @@ def test_a_hand_between_two_goes_to_the_head_that_it_points_to():
 
 def test_nobody_gets_a_third_hand_nor_one_from_afar():
     mine = [(40 + 12 * i, 70, 50, 50, 0.9) for i in range(3)]
-    given = give_hands(two_persons(), decode_hands(heatmap(*mine, (240, 180, 50, 50, 0.9))))
+    hands = decode_hands(heatmap(*mine, (240, 180, 50, 50, 0.9)))
+    given = give_hands(two_persons(), hands, PICTURE)
     assert (given.wrist_scores[0] > 0).all()
     assert (given.wrists_px[0, :, 0] < 200).all()
 
 
 def test_hands_without_persons_are_nobodys():
     nobody = Hands(np.zeros((1, 2)), np.zeros((1, 2)), np.ones(1))
-    assert len(give_hands(Detections.empty(), nobody)) == 0
+    assert len(give_hands(Detections.empty(), nobody, PICTURE)) == 0
+
+
+def test_whoever_has_the_largest_box_has_no_claim_for_that():
+    both = two_persons()
+    stretched = replace(both, boxes_xyxy=np.array([[0.0, 0, 150, 190], [60.0, 20, 120, 100]]))
+    given = give_hands(stretched, decode_hands(heatmap((80, 70, 74, 50, 0.9))), PICTURE)
+    assert given.wrist_scores[:, 0].tolist() == [0, pytest.approx(0.9)]
+
+
+def test_a_hand_whose_head_the_picture_cuts_off_goes_to_whom_it_cuts():
+    both = replace(
+        two_persons(),
+        boxes_xyxy=np.array([[20.0, 0, 85, 60], [60.0, 20, 120, 100]]),
+        head_px=np.array([[np.nan, np.nan], [90.0, 50]]),
+        head_scores=np.array([0.0, 0.9]),
+    )
+    given = give_hands(both, decode_hands(heatmap((70, 40, 60, -80, 0.9))), PICTURE)
+    assert given.wrist_scores[:, 0].tolist() == [pytest.approx(0.9), 0]
+    within = decode_hands(heatmap((70, 40, 90, 45, 0.9)))
+    assert give_hands(both, within, PICTURE).wrist_scores[0, 0] == 0
+
+
+def test_hands_are_given_as_they_fit_best_all_together():
+    # All four point nearest to the left head, which has two hands: the right one gets those that
+    # are off the least, not what is left over.
+    hands = heatmap(
+        (66, 60, 66, 50, 0.9), (78, 60, 64, 50, 0.8), (40, 60, 46, 50, 0.7), (30, 60, 44, 50, 0.6)
+    )
+    given = give_hands(two_persons(), decode_hands(hands), PICTURE)
+    assert sorted(given.wrists_px[0, :, 0].round().tolist()) == [30, 40]
+    assert sorted(given.wrists_px[1, :, 0].round().tolist()) == [66, 78]
 
 
 def test_missing_and_wrong_files_are_refused_with_a_remedy(tmp_path):

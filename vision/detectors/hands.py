@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from vision.assignment import cheapest_pairs
 from vision.detectors import Detections
 from vision.geometry import FloatArray
 
@@ -19,6 +20,18 @@ HEAD_PX = 64.0
 HANDS_MAX = 24
 HEAD_SCORE_MIN = 0.5
 """A head keypoint that is less sure than this says nothing about whose hand it is."""
+HEAD_SHARE = 0.4
+"""How far a head is from where its hand says it is, as a share of a box's diagonal: a deviation."""
+HEAD_OUTSIDE_SHARE = 0.2
+"""The same of how far outside of its box that is..."""
+HAND_OUTSIDE_SHARE = 0.12
+"""... and of how far outside the hand is."""
+HEADLESS = 2.0
+"""What a head that was not found counts for: what one that was found is off by, squared."""
+NOBODYS = 14.0
+"""From so many squared deviations on a hand is nobody's."""
+EDGE_PX = 3.0
+"""A box that ends so near the picture's edge is cut off by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,43 +69,55 @@ def decode_hands(heatmap: npt.NDArray[np.float32], *, score_min: float = 0.3) ->
     )
 
 
-def give_hands(persons: Detections, hands: Hands) -> Detections:
-    """Return the persons with at most two hands each, nearest claims first.
+def give_hands(persons: Detections, hands: Hands, picture_xyxy: FloatArray) -> Detections:
+    """Return the persons with at most two hands each, as they fit best all together.
 
-    A claim is the distance from where the hand says its owner's head is to that person's head, and
-    where the head is not seen, from the hand to the person's box; both as a share of the box. Both
-    arguments are in the same pixels.
+    Args:
+        persons: Of one frame.
+        hands: Of the same, in the same pixels.
+        picture_xyxy: ``(4,)`` where the picture ends in these pixels.
     """
     wrists, scores = np.full((len(persons), 2, 2), np.nan), np.zeros((len(persons), 2))
-    claims = _claims(persons, hands)
+    if not len(persons):
+        return replace(persons, wrists_px=wrists, wrist_scores=scores)
+    claims = np.minimum(_claims(persons, hands, picture_xyxy), NOBODYS)
     taken = np.zeros(len(persons), dtype=np.int64)
-    given = np.zeros(len(hands.scores), dtype=np.bool_)
-    for flat in np.argsort(claims, axis=None, kind="stable"):
-        person, hand = divmod(int(flat), max(len(hands.scores), 1))
-        if claims[person, hand] >= 1.0:
-            break
-        if taken[person] < 2 and not given[hand]:
+    # Each person has two hands to give a place to.
+    for hand, place in cheapest_pairs(np.repeat(claims, 2, axis=0).T.tolist()):
+        person = place // 2
+        if claims[person, hand] < NOBODYS:
             wrists[person, taken[person]] = hands.centres_px[hand]
             scores[person, taken[person]] = hands.scores[hand]
             taken[person] += 1
-            given[hand] = True
     return replace(persons, wrists_px=wrists, wrist_scores=scores)
 
 
-def _claims(persons: Detections, hands: Hands) -> FloatArray:
-    """Return ``(n, k)`` how far each hand is from being each person's; from 1 on it is not."""
+def _claims(persons: Detections, hands: Hands, picture_xyxy: FloatArray) -> FloatArray:
+    """Return ``(n, k)`` squared deviations by which each hand is off from being each person's.
+
+    A hand is in its owner's box or a little outside; where it says that its owner's head is, there
+    is the head, or, where none was found, a point of the box or of what the picture cuts off of it.
+    """
     boxes = persons.boxes_xyxy
-    low, high = boxes[:, None, :2], boxes[:, None, 2:]
-    size = np.maximum(np.hypot(*(boxes[:, 2:] - boxes[:, :2]).T), 1.0)[:, None]
-    point = hands.centres_px[None]
-    outside = np.maximum(np.maximum(low - point, point - high), 0.0)
-    from_box = np.hypot(outside[..., 0], outside[..., 1]) / size
-    apart = np.nan_to_num(hands.heads_px[None] - persons.head_px[:, None], nan=1e6)
-    from_head = np.hypot(apart[..., 0], apart[..., 1]) / size
+    # Of all alike: whoever has the largest box, with an arm stretched out, has no claim for that.
+    size = max(float(np.median(np.hypot(*(boxes[:, 2:] - boxes[:, :2]).T))), 1.0)
+    outside = _outside(boxes, hands.centres_px) / size
+    outward = np.array([-1.0, -1.0, 1.0, 1.0])
+    cut = (picture_xyxy - boxes) * outward < EDGE_PX
+    whole = np.where(cut, 1e6 * outward, boxes)
+    off = np.nan_to_num(hands.heads_px[None] - persons.head_px[:, None], nan=1e6)
+    from_head = np.hypot(off[..., 0], off[..., 1]) / size
     sure = (persons.head_scores >= HEAD_SCORE_MIN)[:, None]
-    # A hand far outside the box is nobody's; without a head the box decides, less surely.
-    claims = np.where(sure, from_head, 0.5 + 2.0 * from_box)
-    return np.asarray(np.where(from_box < 0.5, claims, 2.0))
+    head = np.where(sure, (from_head / HEAD_SHARE) ** 2, HEADLESS)
+    head = head + (_outside(whole, hands.heads_px) / size / HEAD_OUTSIDE_SHARE) ** 2
+    return np.asarray(head + (outside / HAND_OUTSIDE_SHARE) ** 2)
+
+
+def _outside(boxes_xyxy: FloatArray, points: FloatArray) -> FloatArray:
+    """Return ``(n, k)`` how far ``(k, 2)`` points are from ``(n, 4)`` boxes; 0 inside."""
+    point = points[None]
+    gap = np.maximum(boxes_xyxy[:, None, :2] - point, point - boxes_xyxy[:, None, 2:])
+    return np.asarray(np.hypot(*np.maximum(gap, 0.0).transpose(2, 0, 1)))
 
 
 def _apart(points: FloatArray, least: float) -> npt.NDArray[np.int64]:

@@ -158,7 +158,9 @@ class PersonDetector:
                 centres_px=own.back(hands.centres_px) * fit.scale + offset,
                 heads_px=own.back(hands.heads_px) * fit.scale + offset,
             )
-        return give_hands(found, hands)
+        high, wide = frame.shape[:2]
+        picture = np.array([0.0, 0.0, wide, high]) * fit.scale + np.tile(fit.offset_px, 2)
+        return give_hands(found, hands, picture)
 
 
 def _picture(path: Path, inputs: tuple[Shape, ...]) -> tuple[bool, tuple[int, int] | None]:
