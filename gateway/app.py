@@ -222,9 +222,7 @@ class Daemon:
             await self._intake.put(GatewayStopping(at=self._clock.stamp(), reason=reason))
             await asyncio.wait([pipeline])
             if self._upstream is not None and not await self._upstream.drain(DRAIN_S):
-                log.info(
-                    "The uplink did not take everything; the rest is sent after the next start"
-                )
+                log.info("The uplink did not take everything. The next start sends the rest")
             for service in services:
                 service.cancel()
 
