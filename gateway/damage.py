@@ -16,8 +16,8 @@ Programs as in ``gateway.outbox``.
 """
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -103,6 +103,21 @@ def look(size: int, *, newest: int | None = None) -> Program[str | None]:
     if newest is not None and not current:
         return (yield from look(size))  # A migration reads and writes all of it.
     return (yield from _misread(newest, current=current))
+
+
+@contextmanager
+def log_kept(path: Path, *, kept: bool) -> Iterator[None]:
+    """Let the last connections to a database close and leave its write-ahead log as it is.
+
+    SQLite moves the log into the file as the last connection closes, but for one that only reads.
+    """
+    with ExitStack() as stack:
+        if kept:
+            with suppress(sqlite3.Error):  # What cannot be opened is as damaged as it is.
+                uri = f"{path.absolute().as_uri()}?mode=ro"
+                last = stack.enter_context(closing(sqlite3.connect(uri, uri=True)))
+                last.execute("SELECT 1 FROM sqlite_schema").fetchall()
+        yield
 
 
 def text(data: bytes) -> str:

@@ -27,7 +27,7 @@ from gateway import (
     room,
     waiting,
 )
-from gateway.damage import look, text, unreadable
+from gateway.damage import log_kept, look, text, unreadable
 from gateway.database_errors import DatabaseError, damaged, explaining, is_damage
 from gateway.database_lock import lock
 from gateway.domain.effects import Backfill, BackfillAnswer
@@ -306,17 +306,18 @@ class Database:
         return count
 
     async def close(self) -> None:
-        """Move the journal into the database and close. Safe to call twice."""
+        """Move the log into the file, if that is known to be whole, and close; safe to repeat."""
         if self._lock_fd < 0:
             return
         lock_fd, self._lock_fd = self._lock_fd, -1
         # Whatever fails here, both threads of aiosqlite must end, or the process would not.
-        with explaining(self.path):
+        with explaining(self.path), log_kept(self.path, kept=self._unchecked):
             try:
                 async with self._reading:
                     await self._reader.close()
                 async with self._writing:
-                    await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                    if not self._unchecked:
+                        await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
                 if self.epoch is not None:
                     # An older copy of the same epoch may be here at the next start.
                     epoch = self.epoch.epoch
@@ -406,8 +407,9 @@ async def open_database(
             await reader.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_MS}")
             await reader.execute_fetchall("PRAGMA query_only = ON")
     except BaseException:
-        for connection in connections:
-            await connection.close()
+        with log_kept(path, kept=doubted(path)):
+            for connection in connections:
+                await connection.close()
         os.close(lock_fd)
         raise
     return Database(

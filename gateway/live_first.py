@@ -192,7 +192,8 @@ class LiveFirst:
         if rows:
             self._live_at = rows[-1].position
         if len(self._promoted) + len(self._known) > REMEMBERED_MAX:
-            self._promoted.clear()
+            # What is to be sent yet stays promoted: in its turn it counts as sent.
+            self._promoted.intersection_update(row.position for row in self._live)
             self._known.clear()
         if fetch.backlog is not None:
             self._known.update(name for row in rows for name in ties_in(row.strands))

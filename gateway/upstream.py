@@ -252,6 +252,8 @@ class Upstream:
         self._answer(connection)
         await self._read()
         self._publish(connection)
+        if self.uplink.fetch() is not None:  # Also where nothing of what was read is to be sent.
+            self._wake.set()
         await self._record()
         await self._doubts.record(self.uplink, self._database)
         if self._draining and self._farewell is None and self.uplink.idle:
@@ -283,8 +285,6 @@ class Upstream:
         fetch = self.uplink.fetch()
         if fetch is not None:
             self.uplink.offer(fetch, await self._database.waiting(fetch))
-            if self.uplink.fetch() is not None:
-                self._wake.set()
         again = self.uplink.fetch_history()
         if again is not None:
             self.uplink.backfills.offer(again, await self._database.read_history(again))

@@ -14,8 +14,14 @@ from gateway.strands import begun_in, names_in, ties_in
 
 SCAN: Final = 50_000
 """Positions looked at in one statement: some milliseconds."""
+ALONG_MAX: Final = 5_000
+"""Rows found from which on no further cart is brought along: that one's order is not kept then."""
 TOGETHER: Final = 500
 """Rows read by their positions in one statement."""
+_WAITING: Final = (
+    "SELECT position, strands FROM events INDEXED BY events_waiting"
+    " WHERE acknowledged = 0 AND position BETWEEN ? AND ?"
+)
 
 
 class Fetch(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +85,8 @@ def first() -> Program[tuple[str, int] | None]:
 def _earlier(wanted: set[str], known: frozenset[str], after: int, last: int) -> Program[list[int]]:
     """Return positions of pending rows of some strands, looked for from the newest back.
 
-    A row that belongs to others as well brings the earlier ones of those along.
+    A row that belongs to others as well brings the earlier ones of those along, until there are
+    ``ALONG_MAX``: one cart of a busy day may lead to all others.
 
     A strand that began long ago, or of which the beginning waits no more, is looked for in all of
     the backlog. An index by strands would find it at once, and every event would write a fifth more
@@ -93,25 +100,32 @@ def _earlier(wanted: set[str], known: frozenset[str], after: int, last: int) -> 
         (last + 1, after, last),
     )
     while wanted and first <= last:
-        texts = [text for name in wanted for text in (name, f"+{name}")]
+        stretch = (max(first, last - SCAN + 1), last)
+        below: dict[str, int] = dict.fromkeys(wanted, last + 1)
+        """Under which position rows of each strand are wanted."""
         rows = yield Statement(
-            "SELECT position, strands FROM events INDEXED BY events_waiting"
-            " WHERE acknowledged = 0 AND position BETWEEN ? AND ?"
-            " AND (strands IN (SELECT value FROM json_each(?)) OR instr(strands, ' '))"
-            " ORDER BY position DESC",
-            (max(first, last - SCAN + 1), last, msgspec.json.encode(texts).decode()),
+            f"{_WAITING} AND instr(strands, ' ') ORDER BY position DESC", stretch
         )
-        last -= SCAN
         for position, strands in rows:
-            if wanted.isdisjoint(names_in(strands)):
+            if below.keys().isdisjoint(names_in(strands)):
                 continue
             positions.append(position)
-            more = {*ties_in(strands)}.difference(wanted, known, begun_in(strands))
-            wanted |= more
             wanted.difference_update(begun_in(strands))
-            if more:  # The statement did not look for them.
-                last = position - 1
-                break
+            if len(positions) < ALONG_MAX:
+                more = {*ties_in(strands)}.difference(below, known, begun_in(strands))
+                wanted |= more
+                below.update((name, position) for name in more)
+        texts = msgspec.json.encode([text for name in below for text in (name, f"+{name}")])
+        rows = yield Statement(
+            f"{_WAITING} AND strands IN (SELECT value FROM json_each(?))",  # noqa: S608
+            (*stretch, texts.decode()),
+        )
+        for position, strands in rows:
+            [name] = names_in(strands)
+            if position < below[name]:
+                positions.append(position)
+                wanted.difference_update(begun_in(strands))
+        last -= SCAN
     return positions
 
 

@@ -23,7 +23,7 @@ from tests.brokers import (
     run,
 )
 from tests.e2e.upstream_parts import ROOT, gateway, integrator, mqtt
-from tests.made import closed, session
+from tests.made import closed, picked, session
 
 
 def stored(folder):
@@ -116,7 +116,8 @@ def test_a_stop_sends_what_is_committed_and_says_offline(tmp_path):
                     await one.commit(50)
                     assert await one.upstream.drain(10)
                 assert await states.get() == "offline"
-                assert states.empty()
+                # Where its DISCONNECT comes too late the will says it again.
+                assert {states.get_nowait() for _ in range(states.qsize())} <= {"offline"}
         assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
 
     run(main())
@@ -284,8 +285,9 @@ def test_a_new_cart_does_not_wait_for_the_backlog(tmp_path):
 
     async def main():
         port = free_port()
-        async with gateway(tmp_path, mqtt(port, "gw", protocol=5)) as one:
-            for _ in range(40):
+        slow = {"bandwidth_kbit_s": 4_000}  # Or a fast machine is through before anybody looks.
+        async with gateway(tmp_path, mqtt(port, "gw", protocol=5), **slow) as one:
+            for _ in range(20):
                 await one.commit(100)
             async with mosquitto(tmp_path, port=port), integrator(tmp_path, mqtt(port, "in")):
                 await one.linked(True)
@@ -299,9 +301,34 @@ def test_a_new_cart_does_not_wait_for_the_backlog(tmp_path):
                     await asyncio.sleep(0.01)
                 behind = len(committed(tmp_path)) - len(stored(tmp_path))
                 await one.delivered()
-        assert behind > 1_000, "most of the backlog came after it"
+        assert behind > 500, "much of the backlog came after it"
         assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
         found = summary(tmp_path / "integrator.db")
         assert (found.lost, found.repeated) == (0, 0)
+
+    run(main())
+
+
+def test_a_backlog_of_which_much_went_ahead_goes_on_by_itself(tmp_path):
+    """Nobody tells an uplink to read on that read only what it has sent already."""
+
+    async def main():
+        port = free_port()
+        async with gateway(tmp_path, mqtt(port, "gw"), window=4, bandwidth_kbit_s=512) as one:
+            epoch = one.database.epoch.epoch
+            visit = (
+                session(epoch, 10**6, "anna", "a"),
+                *(picked(epoch, 10**6 + n, "a") for n in range(1, 100)),
+            )
+            batch = Batch(events=visit, online=False, utc_ns=time.time_ns())
+            one.upstream.notify((await one.database.commit(batch)).rows[-1].position)
+            await one.commit(5)
+            async with mosquitto(tmp_path, port=port), integrator(tmp_path, mqtt(port, "in")):
+                await one.linked(True)
+                batch = Batch(
+                    events=[closed(epoch, 10**7, "a")], online=True, utc_ns=time.time_ns()
+                )
+                one.upstream.notify((await one.database.commit(batch)).rows[-1].position)
+                await one.delivered()
 
     run(main())

@@ -139,7 +139,7 @@ def _believe_everything(_days: list[Day]) -> Broken:
 
 def _other_bytes(_days: list[Day]) -> Broken:
     """What is sent again says that it is sent now."""
-    row = outbox.row_of
+    row = outbox.row_read
 
     def broken(found: Any) -> outbox.Row:
         made = row(found)
@@ -147,7 +147,7 @@ def _other_bytes(_days: list[Day]) -> Broken:
             made, payload=made.payload.replace(b'"delivery":"queued"', b'"delivery":"online"')
         )
 
-    return patch.object(waiting, "row_of", broken)
+    return patch.object(waiting, "row_read", broken)
 
 
 def _forget_the_last(_days: list[Day]) -> Broken:

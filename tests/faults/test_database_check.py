@@ -144,6 +144,31 @@ def test_nothing_moves_into_the_file_before_the_check_is_done(tmp_path):
     run(main())
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_stop_before_the_check_is_done_moves_nothing_either(tmp_path, damaged):
+    path = tmp_path / "a.db"
+
+    async def main():
+        await filled(path)
+        if damaged:
+            alter(path)
+        before = path.read_bytes()
+        async with await opened(path) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            await database.commit(Batch(events=[lost(epoch, 0)], online=True, utc_ns=NOW_NS))
+            if damaged:
+                with pytest.raises(DatabaseError, match="has changed"):
+                    await database.check()
+        assert path.read_bytes() == before
+        assert path.with_name("a.db-wal").stat().st_size > 0
+        async with await opened(path) as database:
+            kept = {row.sequence for row in await rows_waiting(database) if row.epoch == epoch}
+            assert 0 in kept, "what the log holds is there"
+            assert (database.recovery is not None) == damaged
+
+    run(main())
+
+
 @pytest.fixture
 def endless(monkeypatch):
     """Let the check run until it is cancelled; return what begins it and waits until it runs."""

@@ -99,7 +99,8 @@ async def begin_epoch(database):
 
 async def acknowledge(database):
     ids = [lost(EPOCH, number).id for number in (9, 10)]
-    assert await database.acknowledge_all([Acknowledged(EPOCH, 8)], ids) == 8
+    count, _ = await database.record([Acknowledged(EPOCH, 8)], ids, ())
+    assert count == 8
 
 
 async def trim(database):
@@ -147,7 +148,7 @@ def used(tmp_path):
             events = [session(EPOCH, 0, "anna"), *(lost(EPOCH, n) for n in range(1, 20))]
             state = rows(b"1", b"2")
             await database.commit(Batch(events=events, rows=state, online=True, utc_ns=NOW_NS))
-            await database.acknowledge_all([Acknowledged(EPOCH, 2)])
+            await database.acknowledge(EPOCH, 2)
             wish = Backfill(command="b1", epoch=EPOCH, first=0, last=0)
             assert (await database.backfill(wish)).state == "sending"
 

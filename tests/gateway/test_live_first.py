@@ -2,6 +2,7 @@
 """What is live passes the backlog, each cart keeps its order, and no gap is acknowledged."""
 
 import sqlite3
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -63,8 +64,14 @@ class Bench:
 
     def send(self):
         """Publish what may be; return the positions."""
+        sent = []
         while (fetch := self.uplink.fetch()) is not None:
             self.uplink.offer(fetch, self.read(fetch))
+            if self.uplink.fetch() is None:
+                sent += self.take()
+        return sent + self.take()
+
+    def take(self):
         sent = []
         while (row := self.uplink.take(self.now_ns)) is not None:
             self.mid += 1
@@ -147,6 +154,46 @@ def test_a_review_goes_with_each_cart_that_it_names_and_brings_no_other_along(be
     assert bench.deliver() == [4, 7, 10, 5, 6, 8, 9]
 
 
+def chained(bench, count):
+    """Let each cart share a change with the next, the last ones first."""
+    carts = [f"c{number}" for number in range(count)]
+    bench.commit(*[(lost,)] * 10, *((session, None, name) for name in carts))
+    bench.commit(*((picked, *both) for both in reversed([*pairwise(carts)])))
+    bench.commit(*((picked, name) for name in carts))
+
+
+def test_a_chain_of_carts_is_found_in_few_statements_however_long_it_is(bench):
+    chained(bench, 300)
+    bench.connect()
+    bench.send()
+    bench.puback()
+    seen = []
+    bench.connection.set_trace_callback(seen.append)
+    bench.commit((closed, "c0"))
+    fetch = bench.uplink.fetch()
+    found = bench.read(fetch)
+    bench.uplink.offer(fetch, found)
+    assert len([sql for sql in seen if "INDEXED BY" in sql]) <= 2
+    assert {row.position for row in found.promoted} == {*range(11, 611)}
+    sent = bench.deliver()
+    assert sorted(sent) == sorted({*sent})
+
+
+def test_a_chain_is_followed_as_far_as_there_is_room(bench, monkeypatch):
+    monkeypatch.setattr(waiting, "ALONG_MAX", 10)
+    chained(bench, 300)
+    bench.connect()
+    bench.send()
+    bench.puback()
+    bench.commit((closed, "c0"))
+    fetch = bench.uplink.fetch()
+    found = bench.read(fetch)
+    assert 10 < len(found.promoted) < 30
+    bench.uplink.offer(fetch, found)
+    sent = bench.deliver()
+    assert sorted(sent) == [*range(4, 910), 910]
+
+
 def test_a_new_cart_needs_no_look_at_the_backlog(bench):
     bench.commit(*[(picked, "old")] * 20)
     bench.connect()
@@ -170,7 +217,7 @@ def test_a_look_ends_where_the_cart_begins(bench, monkeypatch):
     bench.connection.set_trace_callback(seen.append)
     bench.commit((picked, "a"))
     assert bench.send()[:3] == [21, 22, 23]
-    assert len([sql for sql in seen if "INDEXED BY" in sql]) == 1
+    assert len([sql for sql in seen if "INDEXED BY" in sql]) == 2
 
 
 def test_an_acknowledgement_across_a_gap_counts_for_nothing(bench):
