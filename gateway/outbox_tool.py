@@ -238,7 +238,8 @@ def purge(kind: str, reason: str) -> Program[int]:
 
 def _check(_args: argparse.Namespace, _settings: Settings, path: Path) -> int:
     with explaining(path):
-        why = damage(path)
+        # A daemon that runs may begin its log anew while it is read: look twice.
+        why = damage(path) and damage(path)
     if why is not None:
         with explaining(path):
             doubt(path)

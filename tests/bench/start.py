@@ -13,7 +13,7 @@ from gateway import outbox
 from gateway.damage import damage
 from gateway.envelope import Source
 from gateway.mending import APPLICATION_ID
-from gateway.outbox import Batch, Statement, run_sync
+from gateway.outbox import Batch, run_sync
 from tests.made import lost
 
 SOURCE, EPOCH = Source("corner", "gw"), "e" * 32
@@ -25,8 +25,8 @@ def fill(path, megabytes):
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT")
-        for number, migration in enumerate(outbox.MIGRATIONS, 1):
-            run_sync(connection, _migrate(migration, number))
+        for number in range(len(outbox.MIGRATIONS)):
+            run_sync(connection, outbox.migration(number))
         run_sync(connection, outbox.begin_epoch(EPOCH, 1))
         count = 0
         while path.stat().st_size < megabytes * 1_000_000:
@@ -35,11 +35,6 @@ def fill(path, megabytes):
             run_sync(connection, outbox.commit(SOURCE, EPOCH, batch))
             count += len(events)
     return count
-
-
-def _migrate(migration, number):
-    yield from migration()
-    yield Statement("INSERT INTO schema_version VALUES (?)", (number,))
 
 
 def main():

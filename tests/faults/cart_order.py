@@ -6,16 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.strands import strands_of, ties_in
-
 Key = tuple[str, int]
-
-
-class _Sent(msgspec.Struct):
-    epoch: str
-    sequence: str
-    type: str
-    data: msgspec.Raw
 
 
 class CartOrder:
@@ -52,6 +43,13 @@ class CartOrder:
 
 
 def _read(payload: bytes) -> tuple[Key, list[str]]:
-    event = msgspec.json.decode(payload, type=_Sent)
-    name = event.type.removeprefix("org.shelfgate.").removesuffix(".v1")
-    return (event.epoch, int(event.sequence)), ties_in(strands_of(name, event.data))
+    """Return an event's key and the carts and the review whose order it keeps.
+
+    Read here and not by the product, which may overlook one. The carts that the request of a review
+    names it does not change.
+    """
+    event = msgspec.json.decode(payload)
+    data = event["data"]
+    acts = data.get("acts") or []
+    named = [data.get("session"), data.get("review"), *(act.get("session") for act in acts)]
+    return (event["epoch"], int(event["sequence"])), sorted({one for one in named if one})
