@@ -22,7 +22,7 @@ BEHIND: Final = 10.0
 """Less likely than the best by this, as a logarithm: not kept."""
 MORE: Final = 5.0
 """What carts and loads may be worth beyond the bound of a reading."""
-MOVES_MAX: Final = 100
+MOVES_MAX: Final = 75
 """So many moves are weighed for one change: those of each explanation with each reading."""
 CHILDREN_MAX: Final = 96
 PARTIAL_MAX: Final = 8
