@@ -12,7 +12,7 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from gateway.config import (
 )
 from gateway.domain.events import Event, made_line
 from gateway.domain.store import Store
+from gateway.simulator.until_stopped import leaves
 from gateway.version import VERSION
 
 HELP_WIDTH = 78
@@ -360,18 +361,10 @@ def _serve(work: Coroutine[Any, Any, None], *operators: type[Exception]) -> int:
     try:
         asyncio.run(work)
     except* expected as group:
-        for error in _leaves(group):
+        for error in leaves(group):
             print(error, file=sys.stderr)
         status = 1
     return status
-
-
-def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 def _run(args: argparse.Namespace) -> int:

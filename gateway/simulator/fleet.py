@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import resource
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,25 +22,27 @@ import msgspec
 from drivers.mqtt.config import MqttConfig
 from drivers.ports import Clock
 from gateway.clock import OsClock
-from gateway.database import Batch, Database, open_database
+from gateway.database import Batch, Database, DatabaseError, open_database
+from gateway.database_errors import explaining
 from gateway.domain.effects import Reply
 from gateway.domain.events import Clock as EventClock
 from gateway.domain.events import Event, GatewayStartedData, event_id
-from gateway.domain.inputs import Stamp
 from gateway.domain.output import rfc3339
 from gateway.envelope import sequence_text
 from gateway.outbox import Epoch
-from gateway.simulator.until_stopped import say
+from gateway.simulator.until_stopped import leaves, say
 from gateway.simulator.visits import STORE_VERSION, Moment, Told, Visits
 from gateway.uplink import UplinkSettings
 from gateway.upstream import Upstream, UpstreamConfig
 from gateway.version import VERSION
 
 GATEWAY: Final = "gw-1"
-STARTING_MAX: Final = 8
-"""Databases that are opened at once."""
+READING_MAX: Final = 8
+"""Databases that are opened, or read as a whole, at once."""
+UPKEEP_S: Final = 10.0
+"""How often each database is kept within its bounds."""
 FILES_EACH: Final = 12
-"""Most files that one gateway has open: two connections to its database, its lock, its link."""
+"""Most files that one gateway has open: three connections to its database, its lock, its link."""
 FILES_BESIDE: Final = 100
 LAST_S: Final = 20.0
 """How long what is left at the end may take to be acknowledged."""
@@ -81,26 +84,53 @@ class LightGateway:
         """Whether an event waits for its acknowledgement."""
         return self._database is not None and not self._database.all_stored
 
-    async def run(self, stop: asyncio.Event, starting: asyncio.Semaphore) -> None:
+    async def run(self, stop: asyncio.Event, reading: asyncio.Semaphore) -> None:
         """Run until ``stop`` is set, and until what is left is stored or has had its time."""
-        folder = self._config.folder / self.store
-        async with starting:
-            folder.mkdir(parents=True, exist_ok=True)
-            opened = await open_database(folder / "gateway.db", store=self.store, gateway=GATEWAY)
+        async with reading:
+            opened = await self._opened()
         async with opened as database:
             self._database = database
             epoch = await database.begin_epoch(self._clock.stamp().utc_ns)
             upstream = self._upstream(database)
             await self._commit(database, upstream, epoch.epoch, [_started(epoch, self._moment())])
             async with asyncio.TaskGroup() as group:
-                uplink = group.create_task(upstream.run(), name=f"{self.store}.uplink")
+                beside = {
+                    "uplink": upstream.run(),
+                    "check": _check(database, reading),
+                    "upkeep": self._upkeep(database, upstream),
+                }
+                tasks = [
+                    group.create_task(one, name=f"{self.store}.{name}")
+                    for name, one in beside.items()
+                ]
                 await self._shop(database, upstream, epoch.epoch, stop)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LAST_S):
                         while not database.all_stored:  # noqa: ASYNC110 - it tells nobody.
                             await asyncio.sleep(0.1)
                 await upstream.drain(DRAIN_S)
-                uplink.cancel()
+                for one in tasks:
+                    one.cancel()
+
+    async def _opened(self) -> Database:
+        folder = self._config.folder / self.store
+        with explaining(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        work = open_database(folder / "gateway.db", store=self.store, gateway=GATEWAY)
+        async with asyncio.TaskGroup() as group:
+            opening = group.create_task(work, name=f"{self.store}.open")
+            try:
+                await asyncio.shield(opening)
+            except asyncio.CancelledError:  # Else SQLite's thread outlives the loop, and complains.
+                async with await opening:
+                    raise
+        return opening.result()
+
+    async def _upkeep(self, database: Database, upstream: Upstream) -> NoReturn:
+        while True:
+            await asyncio.sleep(UPKEEP_S * self._random.uniform(0.5, 1.5))  # Not all at once.
+            await database.keep_within(self._clock.stamp())
+            upstream.set_degraded(database.shortage)
 
     def _upstream(self, database: Database) -> Upstream:
         broker = msgspec.structs.replace(self._config.broker, client_id=f"{self.store}-{GATEWAY}")
@@ -165,7 +195,9 @@ class LightGateway:
         )
 
     def _moment(self) -> Moment:
-        return _moment(self._clock.stamp())
+        stamp = self._clock.stamp()
+        clock = EventClock(stamp.boot, stamp.mono_ns, stamp.utc_trusted, stamp.utc_error_ms)
+        return Moment(clock, stamp.utc_ns, self.online)
 
 
 class Fleet:
@@ -180,12 +212,12 @@ class Fleet:
         """Run until ``stop`` is set.
 
         Raises:
-            DatabaseError: The disk refuses, or a database is another gateway's.
+            DatabaseError: In a group: the disk refuses, or a database is another gateway's.
         """
-        starting = asyncio.Semaphore(STARTING_MAX)
+        reading = asyncio.Semaphore(READING_MAX)
         async with asyncio.TaskGroup() as group:
             for one in self.gateways:
-                group.create_task(one.run(stop, starting), name=one.store)
+                group.create_task(one.run(stop, reading), name=one.store)
 
     def line(self) -> str:
         """Say how the fleet stands."""
@@ -238,7 +270,7 @@ def fleet_config(args: argparse.Namespace, broker: MqttConfig) -> FleetConfig:
     """
     if args.directory is None:
         raise ValueError("--directory: missing. Name one for the databases of --fleet")
-    if args.fleet < 1 or args.first < 0:
+    if args.fleet < 1 or args.first < 1:
         raise ValueError(f"--fleet {args.fleet}, --first {args.first}: give 1 or more")
     if not 0 < args.visits_per_hour < 1e6:
         raise ValueError(f"--visits-per-hour {args.visits_per_hour}: give a number above 0")
@@ -257,7 +289,10 @@ def fleet_config(args: argparse.Namespace, broker: MqttConfig) -> FleetConfig:
 
 
 async def run_fleet(config: FleetConfig, stop: asyncio.Event, *, quiet: bool) -> int:
-    """Run a fleet until ``stop`` is set, saying now and then how it stands; return 0.
+    """Run a fleet until ``stop`` is set, saying now and then how it stands.
+
+    Returns:
+        The exit status: 1 if a database cannot be used.
 
     Raises:
         ValueError: The system allows this process too few open files.
@@ -266,13 +301,19 @@ async def run_fleet(config: FleetConfig, stop: asyncio.Event, *, quiet: bool) ->
     # That a link is down is the fleet's to say, once.
     logging.getLogger("gateway.upstream").setLevel(logging.ERROR)
     fleet = Fleet(config)
-    async with asyncio.TaskGroup() as group:
-        telling = group.create_task(_tell(fleet, quiet=quiet), name="fleet.tell")
-        await fleet.run(stop)
-        telling.cancel()
-    if not quiet:
+    status = 0
+    try:
+        async with asyncio.TaskGroup() as group:
+            telling = group.create_task(_tell(fleet, quiet=quiet), name="fleet.tell")
+            await fleet.run(stop)
+            telling.cancel()
+    except* DatabaseError as refused:
+        # A full disk refuses many at once.
+        sys.stderr.write(f"simulate: {next(leaves(refused))}\n")
+        status = 1
+    if not quiet and not status:
         say(fleet.line())
-    return 0
+    return status
 
 
 def open_more_files(gateways: int) -> None:
@@ -297,9 +338,9 @@ async def _tell(fleet: Fleet, *, quiet: bool) -> NoReturn:
             say(fleet.line())
 
 
-def _moment(stamp: Stamp) -> Moment:
-    clock = EventClock(stamp.boot, stamp.mono_ns, stamp.utc_trusted, stamp.utc_error_ms)
-    return Moment(clock, stamp.utc_ns)
+async def _check(database: Database, reading: asyncio.Semaphore) -> None:
+    async with reading:
+        await database.check()
 
 
 def _started(epoch: Epoch, moment: Moment) -> Told:

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
@@ -28,8 +28,9 @@ from drivers.mqtt.client import Connection, Message, MqttConfig, Tls, connect
 from gateway.config import ConfigError, read_secret
 from gateway.simulator.asking import LOOK_S
 from gateway.simulator.integrator_core import IntegratorCore
-from gateway.simulator.ledger import Books, Ledger, Summary, same_event, summary
+from gateway.simulator.ledger import Books, BooksError, Ledger, Summary, same_event, summary
 from gateway.simulator.proof import Proof, prove, report
+from gateway.simulator.until_stopped import leaves
 
 __all__ = ["Ledger", "Summary", "main", "run_integrator", "same_event", "summary"]
 
@@ -40,7 +41,7 @@ QUEUE_MAX: Final = 20_000
 BIRTHS_MAX: Final = 100
 RETRY_S: Final = 0.5
 UNPROVABLE: Final = 3
-"""Exit status when the end of an epoch is known to nobody; 2 is wrong arguments."""
+"""Exit status when the end of an epoch, or any gateway, is known to nobody."""
 
 _TOPIC: Final = re.compile(r"shelfgate/v1/([^/]+)/([^/]+)/(events|status|replies)(?:/.*)?")
 
@@ -192,9 +193,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m gateway.simulator.integrator``.
 
     Returns:
-        The exit status: 0 after SIGTERM or SIGINT, 2 for wrong arguments; with ``--report`` 0 when
-        everything is there, 1 when something is missing, 3 when it cannot be proved.
+        The exit status: 0 after SIGTERM or SIGINT, 1 when the books cannot be kept, 2 for wrong
+        arguments; with ``--report`` 0 when everything is there, 1 when something is missing, 3 when
+        it cannot be proved or there is no gateway.
     """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.share is not None:
+        _check_share(parser, options)
+    options.client_id = options.client_id or "integrator"
+    if options.postgres is None:
+        kept = _Kept(partial(Ledger, options.database), partial(prove, options.database))
+    else:
+        kept = _in_postgres(parser, options)
+    if options.report:
+        return _report(parser, kept, options.database or "postgresql")
+    status = 0
+    work = _until_signal(_client(parser, options), kept, options)
+    try:
+        asyncio.run(work)
+    except* BooksError as group:
+        sys.stderr.writelines(f"integrator: {error}\n" for error in leaves(group))
+        status = 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gateway.simulator.integrator",
         description="Store the events of every gateway on a broker once, and acknowledge them.",
@@ -216,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="with --postgres: take turns with other consumers of this group, each with a"
         " --client-id of its own",
     )
-    parser.add_argument("--client-id", default="integrator", help="MQTT client id (%(default)s)")
+    parser.add_argument("--client-id", help="MQTT client id (integrator)")
     parser.add_argument(
         "--protocol", type=int, choices=(4, 5), default=4, help="4: MQTT 3.1.1 (default), 5"
     )
@@ -232,19 +256,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="say what is missing, and end: with 1 if anything is, 3 if nobody can know",
     )
-    options = parser.parse_args(arguments)
-    if options.share is not None and (options.postgres is None or options.backfill):
+    return parser
+
+
+def _check_share(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.postgres is None or options.backfill:
         _refuse(parser, "--share: is for consumers that keep --postgres, without --backfill")
-    if options.share is not None and not re.fullmatch(r"[\w.-]+", options.share):
+    if not re.fullmatch(r"[\w.-]+", options.share):
         _refuse(parser, f"--share {options.share}: give letters, digits, `.`, `_` and `-` alone")
-    if options.postgres is None:
-        kept = _Kept(partial(Ledger, options.database), partial(prove, options.database))
-    else:
-        kept = _in_postgres(parser, options)
-    if options.report:
-        return _report(parser, kept, options.database or options.postgres)
-    asyncio.run(_until_signal(_client(parser, options), kept, options))
-    return 0
+    if options.client_id is None:  # A broker ends the connection of whoever has the same.
+        _refuse(parser, "--share: --client-id is missing. Give each consumer one of its own")
 
 
 class _Kept(NamedTuple):
@@ -261,8 +282,16 @@ def _in_postgres(parser: argparse.ArgumentParser, options: argparse.Namespace) -
         if error.name != "psycopg":
             raise
         _refuse(parser, "--postgres: psycopg is missing. Install shelfgate[postgres]")
-    ledger = PostgresLedger(options.postgres, options.client_id)
-    return _Kept(lambda: ledger, ledger.prove)
+    try:
+        ledger = PostgresLedger(options.postgres, options.client_id, reads=options.report)
+    except BooksError as error:
+        _refuse(parser, f"--postgres: {error}")
+
+    def read() -> list[Proof]:
+        with closing(ledger):
+            return ledger.prove()
+
+    return _Kept(lambda: ledger, read if options.report else ledger.prove)
 
 
 def _client(parser: argparse.ArgumentParser, options: argparse.Namespace) -> MqttConfig:
@@ -300,8 +329,11 @@ def _report(parser: argparse.ArgumentParser, kept: _Kept, where: object) -> int:
         proofs = kept.prove()
     except sqlite3.Error as error:
         _refuse(parser, f"{where}: {error}. Name the database of an integrator")
-    except DriverError as error:
+    except (DriverError, BooksError) as error:
         _refuse(parser, str(error))
+    if not proofs:
+        sys.stderr.write(f"{where}: no gateway is known here. Name the database of an integrator\n")
+        return UNPROVABLE
     for line in report(proofs):
         sys.stdout.write(line + "\n")
     verdicts = {proof.verdict for proof in proofs}

@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS epochs (
     previous_sequence  INTEGER,
     PRIMARY KEY (source, epoch)
 ) STRICT;
+CREATE INDEX IF NOT EXISTS epochs_previous ON epochs (source, previous_epoch);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 """
 
@@ -83,6 +84,10 @@ SELECT EXISTS (
     WHERE said.sequence > coalesce(one.stored, -1)
 )
 """
+
+
+class BooksError(Exception):
+    """The books cannot be kept, and to try again would not help; says why and what to do."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,14 +12,17 @@ It needs the extra ``shelfgate[postgres]``. Not for use from several threads at 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from drivers.errors import DeviceGoneError
 from gateway.simulator.ledger import (
     EPOCHS_TOLD,
     LACKS_SOME,
+    BooksError,
     Gone,
     Start,
     Summary,
@@ -33,7 +36,21 @@ from gateway.simulator.ranges import Range
 
 T = TypeVar("T")
 
-CONNECT_S: Final = 10
+LIMITS: Final = {
+    "connect_timeout": 10,  # Seconds.
+    "tcp_user_timeout": 30_000,  # Milliseconds.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+}
+"""How long a server may be away before it counts as gone, where the conninfo does not say."""
+STATEMENT_MS: Final = 30_000
+"""Longest that a statement of a consumer may take, where neither conninfo nor server says."""
+OUTAGES: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,  # A standby, or a server whose disk is full.
+)
 NAME_MAX: Final = 256
 QUIET_S: Final = 5.0
 """How long a gap may be another consumer's to close."""
@@ -71,6 +88,8 @@ CREATE TABLE IF NOT EXISTS epochs (
     previous_sequence  bigint,
     PRIMARY KEY (source, epoch)
 );
+-- Whether a later start names the end of an epoch is asked with each acknowledgement.
+CREATE INDEX IF NOT EXISTS epochs_previous ON epochs (source, previous_epoch);
 CREATE TABLE IF NOT EXISTS counters (
     consumer text NOT NULL, name text NOT NULL, value bigint NOT NULL,
     PRIMARY KEY (consumer, name)
@@ -109,14 +128,25 @@ END
 $$;
 """
 
-LAST_MADE: Final = "SELECT to_regprocedure('advance(text, text)') IS NOT NULL"
+# Only a schema that is another is made again: that waits for all who write, and takes the rights
+# of the tables' owner, which a consumer need not have.
+SCHEMA_IS: Final = "SELECT obj_description(to_regprocedure('advance(text, text)'), 'pg_proc')"
+SCHEMA_DIGEST: Final = blake2b(SCHEMA.encode(), digest_size=8).hexdigest()
+NOTE_SCHEMA: Final = f"COMMENT ON FUNCTION advance(text, text) IS '{SCHEMA_DIGEST}'"
 
-# In order of keys, here and below: consumers may wait for one another, but never in a circle.
+LIMIT_STATEMENTS: Final = """
+SELECT set_config(name, %s, false) FROM pg_settings
+WHERE name = 'statement_timeout' AND source = 'default'
+"""
+REMEDY: Final = "Name the database of an integrator, and let its user use the tables"
+
+# In order of keys, here and below, and the order is Python's, whatever the database sorts by:
+# consumers may wait for one another, but never in a circle.
 INSERT: Final = """
 INSERT INTO events (source, id, epoch, sequence, name, payload)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::bytea[])
     AS came (source, id, epoch, sequence, name, payload)
-ORDER BY source, id
+ORDER BY source COLLATE "C", id COLLATE "C"
 ON CONFLICT (source, id) DO NOTHING
 RETURNING source, id
 """
@@ -125,12 +155,13 @@ INSERT INTO epochs (source, epoch)
 SELECT * FROM unnest(%s::text[], %s::text[]) AS came (source, epoch)
 WHERE NOT EXISTS (SELECT 1 FROM epochs AS one
                   WHERE one.source = came.source AND one.epoch = came.epoch)
-ORDER BY source, epoch
+ORDER BY source COLLATE "C", epoch COLLATE "C"
 ON CONFLICT DO NOTHING
 """
 ADVANCE: Final = """
 SELECT source, advance(source, epoch) FROM (
-    SELECT * FROM unnest(%s::text[], %s::text[]) AS came (source, epoch) ORDER BY source, epoch
+    SELECT * FROM unnest(%s::text[], %s::text[]) AS came (source, epoch)
+    ORDER BY source COLLATE "C", epoch COLLATE "C"
 ) AS came
 """
 ACKNOWLEDGE: Final = """
@@ -198,18 +229,32 @@ class PostgresLedger:
     """Books that several consumers keep together."""
 
     def __init__(
-        self, conninfo: str, consumer: str, *, now_s: Callable[[], float] = time.monotonic
+        self,
+        conninfo: str,
+        consumer: str,
+        *,
+        reads: bool = False,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare; the first use connects and makes the tables where they are not there.
+        """Prepare; the first use connects, and makes tables and function what they are here.
 
         Args:
             conninfo: As libpq takes it; a password belongs into a password file.
             consumer: Name under which this one counts.
+            reads: Only read, for as long as it takes, and make nothing.
             now_s: Monotonic time, in seconds.
+
+        Raises:
+            BooksError: The conninfo is none.
         """
+        try:
+            self._server: dict[str, Any] = LIMITS | conninfo_to_dict(conninfo)
+        except psycopg.ProgrammingError as error:  # Its words may name a password.
+            problem = "postgresql: this is no conninfo. Write host=127.0.0.1 dbname=events"
+            raise BooksError(problem) from error
+        self._reads = reads
         self._now_s = now_s
         self._quiet: dict[str, float] = {}
-        self._conninfo = conninfo
         self._consumer = consumer
         self._open: psycopg.Connection[Any] | None = None
 
@@ -218,6 +263,7 @@ class PostgresLedger:
 
         Raises:
             DeviceGoneError: The database is not there, or refuses.
+            BooksError: It has other tables, or gives too few rights.
         """
         self._with(lambda one: one.execute("SELECT 1"))
 
@@ -358,27 +404,43 @@ class PostgresLedger:
 
         Raises:
             DeviceGoneError: The database is not there, or refuses.
+            BooksError: It has other tables, or gives too few rights.
         """
         try:
             if self._open is None or self._open.closed:
                 self._open = self._connect()
             return work(self._open)
-        except psycopg.Error as error:
+        except OUTAGES as error:
             with suppress(psycopg.Error):
                 self.close()
-            problem = " ".join(str(error).split()) or type(error).__name__
-            raise DeviceGoneError("postgresql", problem, "Look at its log") from error
+            raise DeviceGoneError("postgresql", _problem(error), "Look at its log") from error
+        except psycopg.ProgrammingError as error:
+            raise BooksError(f"postgresql: {_problem(error)}. {REMEDY}") from error
 
     def _connect(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=CONNECT_S)
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (SETUP_LOCK,))
-            [(made,)] = connection.execute(LAST_MADE).fetchall()
-            if (
-                not made
-            ):  # CREATE INDEX IF NOT EXISTS would wait for all who write, and they for it.
-                connection.execute(SCHEMA)
+        connection = psycopg.connect(autocommit=True, **self._server)
+        try:
+            if not self._reads:
+                connection.execute(LIMIT_STATEMENTS, (str(STATEMENT_MS),))
+                _make(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+
+def _make(connection: psycopg.Connection[Any]) -> None:
+    """Make tables and function, or make those of another version this one's."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (SETUP_LOCK,))
+        if connection.execute(SCHEMA_IS).fetchall() != [(SCHEMA_DIGEST,)]:
+            connection.execute(SCHEMA)
+            connection.execute(NOTE_SCHEMA.encode())
+
+
+def _problem(error: psycopg.Error) -> str:
+    problem = error.diag.message_primary or str(error)
+    return " ".join(problem.split()) or type(error).__name__
 
 
 class _Asked:

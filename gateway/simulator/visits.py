@@ -53,6 +53,8 @@ class Moment(msgspec.Struct, frozen=True):
 
     clock: Clock
     utc_ns: int
+    online: bool
+    """Whether there is a link."""
 
 
 class _Visit:
@@ -136,7 +138,7 @@ class _Visit:
                 for one in products
             ],
             open=[],
-            confirmed="online",
+            confirmed="online" if moment.online else "offline",
         )
         ended = SessionEnded(
             store_version=STORE_VERSION, clock=moment.clock, session=self._name, reason="exit"

@@ -25,7 +25,7 @@ from tests.postgres import INITDB, postgres
 
 GATEWAYS = 200
 RUNS = 5
-MOMENT = Moment(Clock("boot", 1, utc_trusted=True, utc_error_ms=1), time.time_ns())
+MOMENT = Moment(Clock("boot", 1, utc_trusted=True, utc_error_ms=1), time.time_ns(), online=True)
 
 
 def payloads(count, run):

@@ -3,11 +3,15 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
+from gateway.simulator.ledger import Ledger
 from tests.bench import books, fleet, outage
 from tests.brokers import needs_mosquitto
+from tests.payloads import event
 from tests.postgres import INITDB
 
 
@@ -18,7 +22,7 @@ def test_a_fleet_loses_nothing_in_a_common_outage(tmp_path):
         tmp_path, gateways=10, visits_per_hour=1_500.0, warm_s=2.0, outage_s=3.0, limit_s=50.0
     )
     json.dumps(found)
-    assert (found["lost"], found["twice"]) == (0, 0)
+    assert (found["lost"], found["conflicting"]) == (0, 0)
     assert found["proved"] == {"complete": 10}
     assert found["events"] > found["backlog"] > 0
     assert found["connects"]["count"] >= 10
@@ -34,11 +38,25 @@ def test_an_outage_drains_while_shoppers_shop(tmp_path):
     found, curves = asyncio.run(
         outage.live_through(tmp_path, outage_s=40.0, bandwidth=256, after_s=2.0, limit_s=50.0)
     )
-    assert (found["lost"], found["twice"]) == (0, 0)
+    assert (found["lost"], found["conflicting"]) == (0, 0)
     assert found["events"] > found["backlog"] > 20
     assert curves.backlog[0][1] >= found["backlog"] > curves.backlog[-1][1]
     outage.draw(tmp_path / "curves.svg", curves, found)
     assert b"<svg" in (tmp_path / "curves.svg").read_bytes()
+
+
+def test_an_event_under_two_ids_and_two_under_one_are_counted(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "gateway.db")) as connection:
+        connection.execute("CREATE TABLE events (id, name, payload)")
+        connection.execute("INSERT INTO events VALUES ('a-0', 'cart.closed', 'x')")
+        connection.commit()
+    with closing(Ledger(tmp_path / "integrator.db")) as ledger:
+        ledger.store([event("a", 0)])
+        assert outage.compare(tmp_path)["conflicting"] == 0
+        ledger.store([event("a", 0, one_id="other")])
+        assert outage.compare(tmp_path)["conflicting"] == 1
+        ledger.store([event("a", 0, data=b'{"other":1}')])
+        assert outage.compare(tmp_path)["conflicting"] == 2
 
 
 @pytest.mark.skipif(INITDB is None, reason="postgresql is not installed")

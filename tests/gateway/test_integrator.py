@@ -4,6 +4,7 @@
 import argparse
 import asyncio
 import json
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -160,6 +161,15 @@ def test_any_order_with_any_repeats_ends_the_same(tmp_path_factory, order, cuts,
         assert (found.lost, found.conflicting, found.events) == (0, 0, 12)
 
 
+@pytest.mark.usefixtures("ledger")
+def test_the_end_of_an_epoch_is_looked_up_and_not_searched_for(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "i.db")) as connection:
+        plan = connection.execute(
+            "EXPLAIN QUERY PLAN SELECT 1 FROM epochs WHERE source = '' AND previous_epoch = ''"
+        ).fetchall()
+    assert "epochs_previous (source=? AND previous_epoch=?)" in plan[0][3]
+
+
 def test_a_wrong_address_is_refused(capsys):
     with pytest.raises(SystemExit) as end:
         main(["--broker", "nonsense", "--database", "x.db"])
@@ -191,8 +201,10 @@ def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, words
     ("options", "words"),
     [
         (("--share", "a/b"), "--share a/b: give letters"),
+        (("--share", "books"), "--share: --client-id is missing"),
         (("--share", "books", "--backfill"), "without --backfill"),
         (("--report",), "postgresql: "),
+        (("--postgres", "secret"), "--postgres: postgresql: this is no conninfo. Write host="),
     ],
 )
 def test_wrong_options_beside_postgres_are_refused(tmp_path, capsys, options, words):

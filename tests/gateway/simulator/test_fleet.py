@@ -3,27 +3,34 @@
 
 import argparse
 import asyncio
+import logging
 import resource
+import sqlite3
 from collections import Counter
+from contextlib import closing
 
 import msgspec
 import pytest
 
 from drivers.mqtt.client import MqttConfig
+from gateway import damage
+from gateway.database import Database
 from gateway.domain.events import Clock
 from gateway.simulator import fleet, simulate
 from gateway.simulator.fleet import Fleet, FleetConfig, fleet_config, open_more_files
 from gateway.simulator.integrator import run_integrator
 from gateway.simulator.proof import prove
 from gateway.simulator.visits import Moment, Visits
-from tests.brokers import Embedded, run
+from tests.brokers import Embedded, free_port, run
 from tests.schema_check import check_data
 
-MOMENT = Moment(Clock("boot", 1, utc_trusted=True, utc_error_ms=1), 1_795_255_200_000_000_000)
+MOMENT = Moment(
+    Clock("boot", 1, utc_trusted=True, utc_error_ms=1), 1_795_255_200_000_000_000, online=True
+)
 
 
-def told(seed="1", epoch="e", hours=3.0, per_hour=20.0):
-    return Visits(seed, epoch, per_hour).until(3_600 * hours, MOMENT)
+def told(seed="1", epoch="e", hours=3.0, per_hour=20.0, moment=MOMENT):
+    return Visits(seed, epoch, per_hour).until(3_600 * hours, moment)
 
 
 def test_visits_are_events_of_the_contract_and_whole():
@@ -60,6 +67,12 @@ def test_the_seed_decides_visits_and_the_epoch_their_names():
     again = told(epoch="f")
     assert [one.data.NAME for one in again] == [one.data.NAME for one in told()]
     assert names(again).isdisjoint(names(told()))
+
+
+def test_a_cart_says_whether_there_was_a_link_when_it_closed():
+    for online, word in ((True, "online"), (False, "offline")):
+        events = told(moment=msgspec.structs.replace(MOMENT, online=online))
+        assert {one.data.confirmed for one in events if one.data.NAME == "cart.closed"} == {word}
 
 
 def test_visits_in_pieces_are_the_visits_at_once():
@@ -106,6 +119,36 @@ def test_a_fleet_sends_everything_once_and_goes_on_after_a_restart(tmp_path):
     assert sum(one.events for one in proofs) >= 120
 
 
+def test_databases_are_read_as_a_whole_and_kept_within_their_bounds(tmp_path, monkeypatch, caplog):
+    keeps, kept = Database.keep_within, Counter()
+
+    async def counted(database, now):
+        kept[database.path.parent.name] += 1
+        await keeps(database, now)
+
+    monkeypatch.setattr(fleet, "UPKEEP_S", 0.05)
+    monkeypatch.setattr(fleet, "LAST_S", 0.0)
+    monkeypatch.setattr(Database, "keep_within", counted)
+    config = FleetConfig(
+        gateways=2,
+        broker=MqttConfig(host="127.0.0.1", port=free_port(), client_id="x", protocol=5),
+        folder=tmp_path,
+    )
+
+    async def scene(done):
+        enough = asyncio.Event()
+        running = asyncio.create_task(Fleet(config).run(enough))
+        while not done():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        enough.set()
+        await running
+
+    run(scene(lambda: len(kept) == 2))
+    monkeypatch.setattr(damage, "AT_ONCE_BYTES_MAX", 0)  # As if they were large.
+    caplog.set_level(logging.INFO)
+    run(scene(lambda: caplog.text.count("the check in the background found nothing wrong") == 2))
+
+
 def parsed(*words):
     parser = argparse.ArgumentParser()
     simulate.add_arguments(parser)
@@ -117,6 +160,7 @@ def parsed(*words):
     [
         (["--fleet", "3"], "--directory: missing"),
         (["--fleet", "0", "--directory", "x"], "give 1 or more"),
+        (["--fleet", "3", "--directory", "x", "--first", "0"], "give 1 or more"),
         (["--fleet", "3", "--directory", "x", "--visits-per-hour", "0"], "above 0"),
         (["--fleet", "3", "--directory", "x", "--visits-per-hour", "nan"], "above 0"),
         (["--fleet", "3", "--directory", "x", "--bandwidth", "0"], "--bandwidth 0"),
@@ -125,6 +169,24 @@ def parsed(*words):
 def test_wrong_arguments_are_refused_with_a_remedy(words, problem, capsys):
     assert simulate.simulate(parsed(*words)) == 2
     assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("problem", ["another program", "File exists"])
+def test_a_database_that_is_refused_ends_the_fleet_with_a_sentence(tmp_path, capfd, problem):
+    store = tmp_path / "store-00002"
+    if problem == "File exists":
+        store.touch()
+    else:
+        store.mkdir()
+        with closing(sqlite3.connect(store / "gateway.db")) as connection:
+            connection.execute("CREATE TABLE mine (one)")
+    broker = f"127.0.0.1:{free_port()}"
+    words = ("--fleet", "3", "--directory", str(tmp_path), "--broker", broker)
+    assert simulate.simulate(parsed(*words)) == 1
+    told, said = capfd.readouterr()
+    assert (told, said.count("\n")) == ("", 1)
+    assert said.startswith(f"simulate: {store}")
+    assert problem in said
 
 
 def test_a_fleet_speaks_mqtt_5_as_the_daemon_does(tmp_path):

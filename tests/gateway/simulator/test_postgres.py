@@ -5,14 +5,15 @@ import asyncio
 import json
 import random
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
 from drivers.errors import DeviceGoneError
 from drivers.mqtt.client import MqttConfig
+from gateway.simulator import integrator
 from gateway.simulator.integrator import keep_books
-from gateway.simulator.ledger import Ledger, summary
+from gateway.simulator.ledger import BooksError, Ledger, summary
 from gateway.simulator.proof import prove
 from tests.brokers import free_port, run
 from tests.payloads import SOURCE, dropped, event, started
@@ -231,3 +232,182 @@ def test_what_text_cannot_hold_is_malformed_and_hurts_nothing_else(ledger):
     assert not ledger.note_birth(SOURCE, long, 0)
     widest = "\U0001f600" * postgres_books.NAME_MAX
     assert ledger.store([event("b", 0, one_id=widest, source=widest)]) == {widest}
+
+
+@contextmanager
+def another_database(server, *options):
+    """Make an empty database beside the others; yield how to reach it."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE another {' '.join(options)}")
+        try:
+            yield server.replace("dbname=postgres", "dbname=another")
+        finally:
+            connection.execute("DROP DATABASE another WITH (FORCE)")
+
+
+def asked(conninfo, sql):
+    """Return rows; none where a statement gives none."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        cursor = connection.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_a_report_makes_no_books_and_says_where_there_are_none(server, capsys):
+    with another_database(server) as empty:
+        with pytest.raises(SystemExit) as end:
+            integrator.main(["--postgres", empty, "--report"])
+        assert end.value.code == 2
+        assert "Name the database of an integrator" in capsys.readouterr().err
+        assert asked(empty, "SELECT to_regclass('epochs')") == [(None,)]
+        with closing(PostgresLedger(empty, "one")) as books:
+            books.ready()
+        assert integrator.main(["--postgres", empty, "--report"]) == 3
+        assert "postgresql: no gateway is known here" in capsys.readouterr().err
+        with closing(PostgresLedger(empty, "one")) as books:
+            books.store([event("a", 0)])
+        assert integrator.main(["--postgres", empty, "--report"]) in (0, 3)
+        assert "1 event of 1 epoch" in capsys.readouterr().out
+
+
+def test_what_another_version_made_becomes_what_this_one_makes(server):
+    with another_database(server) as old:
+        with closing(PostgresLedger(old, "one")) as books:
+            books.ready()
+        before = asked(old, "SELECT oid FROM pg_class WHERE relname = 'events_sequence'")
+        asked(
+            old,
+            "DROP INDEX epochs_previous; COMMENT ON FUNCTION advance IS 'an older';"
+            " CREATE OR REPLACE FUNCTION advance(of_source text, of_epoch text)"
+            " RETURNS boolean LANGUAGE sql AS 'SELECT false'",
+        )
+        with closing(PostgresLedger(old, "one")) as books:
+            books.store([event("a", 0)])
+            assert acknowledged(books) == {"a": 0}
+        [(made,)] = asked(
+            old, "SELECT indexdef FROM pg_indexes WHERE indexname = 'epochs_previous'"
+        )
+        assert made.endswith("(source, previous_epoch)")
+        assert asked(old, "SELECT oid FROM pg_class WHERE relname = 'events_sequence'") == before
+
+
+def test_books_are_opened_while_somebody_writes_in_them(ledger, conninfo):
+    ledger.ready()
+    with psycopg.connect(conninfo) as other, closing(PostgresLedger(conninfo, "two")) as books:
+        other.execute("LOCK TABLE events IN SHARE UPDATE EXCLUSIVE MODE")  # As a vacuum does.
+        other.execute("DELETE FROM epochs")
+        books.ready()
+
+
+def test_a_user_who_owns_nothing_keeps_books_but_needs_rights_to_them(ledger, conninfo, capsys):
+    ledger.ready()
+    with psycopg.connect(conninfo, autocommit=True) as admin:
+        admin.execute("CREATE ROLE clerk LOGIN")
+        try:
+            clerk = conninfo.replace("user=shelfgate", "user=clerk")
+            words = ["--postgres", clerk, "--broker", f"127.0.0.1:{free_port()}"]
+            with closing(PostgresLedger(clerk, "two")) as books:
+                with pytest.raises(BooksError, match=r"permission denied .* let its user use"):
+                    books.store([event("a", 0)])
+                admin.execute("REVOKE EXECUTE ON FUNCTION advance FROM PUBLIC")
+                admin.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {TABLES} TO clerk")
+                admin.execute("GRANT EXECUTE ON FUNCTION advance TO clerk")
+                assert books.store([event("a", 0)]) == {SOURCE}
+            admin.execute("COMMENT ON FUNCTION advance IS NULL")  # Another version's.
+            assert integrator.main(words) == 1
+            said = capsys.readouterr().err
+            assert said.startswith("integrator: postgresql: permission denied")
+            assert said.count("\n") == 1
+        finally:
+            admin.execute("GRANT EXECUTE ON FUNCTION advance TO PUBLIC")
+            admin.execute("DROP OWNED BY clerk")
+            admin.execute("DROP ROLE clerk")
+
+
+def test_tables_that_are_others_end_the_process_and_are_no_outage(server):
+    with another_database(server) as other:
+        asked(other, "CREATE TABLE epochs (mine text)")
+        with (
+            closing(PostgresLedger(other, "one")) as books,
+            pytest.raises(BooksError, match=r'column "source" does not exist\. Name'),
+        ):
+            books.ready()
+
+
+def test_a_server_that_does_not_answer_is_gone_in_bounded_time(conninfo, monkeypatch):
+    monkeypatch.setattr(postgres_books, "STATEMENT_MS", 100)
+    with psycopg.connect(conninfo) as other, closing(PostgresLedger(conninfo, "one")) as books:
+        books.ready()
+        other.execute("LOCK TABLE events")
+        with pytest.raises(DeviceGoneError, match="statement timeout"):
+            books.store([event("a", 0)])
+        other.rollback()
+        assert books.store([event("a", 0)]) == {SOURCE}
+
+
+@pytest.mark.parametrize(
+    ("given", "reads", "expected"),
+    [
+        ("", False, ("30000", "10", "30s")),
+        ("", True, ("30000", "10", "0")),
+        (" tcp_user_timeout=7000 connect_timeout=3", False, ("7000", "3", "30s")),
+        (" options='-c statement_timeout=9s'", False, ("30000", "10", "9s")),
+        (" options='-c statement_timeout=0'", False, ("30000", "10", "0")),
+    ],
+)
+def test_limits_are_those_of_the_conninfo_where_it_has_some(conninfo, given, reads, expected):
+    with closing(PostgresLedger(conninfo + given, "one", reads=reads)) as books:
+        told = books._with(
+            lambda one: (
+                one.info.get_parameters().get("tcp_user_timeout"),
+                one.info.get_parameters().get("connect_timeout"),
+                one.execute("SHOW statement_timeout").fetchall()[0][0],
+            )
+        )
+    assert told == expected
+
+
+TWO = ("urn:shelfgate:Z:gw-1", "urn:shelfgate:a:gw-1")
+"""In Python's order, which is not that of a dictionary."""
+
+
+@pytest.mark.parametrize(
+    "takes",
+    [
+        "INSERT INTO events VALUES (DEFAULT, %s, 'a-0', 'a', 0, 'x', '{\"data\":{}}')",
+        "INSERT INTO epochs (source, epoch) VALUES (%s, 'a')",
+        "UPDATE epochs SET stored = -1 WHERE source = %s AND epoch = 'b'",
+    ],
+    ids=["events", "epochs", "marks"],
+)
+def test_consumers_wait_in_one_order_whatever_the_database_sorts_by(server, takes):
+    if asked(server, "SELECT current_setting('server_version_num')::int >= 150000") == [(False,)]:
+        pytest.skip("databases have no ICU locale before PostgreSQL 15")
+    words = ("TEMPLATE template0", "LOCALE_PROVIDER icu", "ICU_LOCALE 'en'")
+    with (
+        another_database(server, *words) as sorted_so,
+        closing(PostgresLedger(sorted_so, "1")) as books,
+    ):
+        assert asked(sorted_so, "SELECT 'a' < 'Z'") == [(True,)]
+        epoch = "b" if takes.startswith("UPDATE") else "a"
+        if epoch == "b":
+            books.store([event("b", 1, source=source) for source in TWO])
+        books.ready()
+        failures = []
+
+        def store():
+            try:
+                books.store([event(epoch, 0, source=source) for source in TWO])
+            except DeviceGoneError as error:
+                failures.append(error)
+
+        with psycopg.connect(sorted_so) as other:
+            other.execute(takes, (TWO[0],))
+            late = threading.Thread(target=store)
+            late.start()
+            with psycopg.connect(sorted_so, autocommit=True) as witness:
+                while not witness.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall():
+                    pass
+            other.execute(takes, (TWO[1],))
+            other.commit()
+        late.join()
+        assert failures == []
