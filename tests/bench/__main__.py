@@ -168,6 +168,8 @@ def main():
     parser.add_argument("--no-vision", action="store_true", help="leave the vision worker out")
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON (%(default)s)")
     options = parser.parse_args()
+    if options.waiting < 1:
+        parser.error(f"--waiting {options.waiting}: starts are compared with many. Give 1 or more")
     with tempfile.TemporaryDirectory(prefix="shelfgate-bench-") as folder:
         results = measure(
             Path(folder),
