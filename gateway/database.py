@@ -403,9 +403,8 @@ async def open_database(
                 await _transaction(writer, recovery_log.tell(path, found), "BEGIN")
             untold = found is not None or await _transaction(writer, losses.untold(), "BEGIN")
             connections.append(await aiosqlite.connect(path, isolation_level=None))
-            reader = connections[1]
-            await reader.execute_fetchall(f"PRAGMA busy_timeout = {BUSY_MS}")
-            await reader.execute_fetchall("PRAGMA query_only = ON")
+            for pragma in (f"busy_timeout = {BUSY_MS}", "query_only = ON"):
+                await connections[1].execute_fetchall(f"PRAGMA {pragma}")
     except BaseException:
         with log_kept(path, kept=doubted(path)):
             for connection in connections:
@@ -417,7 +416,7 @@ async def open_database(
         source,
         limits=limits or Limits(),
         writer=writer,
-        reader=reader,
+        reader=connections[1],
         lock_fd=lock_fd,
         machine=machine,
         found=found,
