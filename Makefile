@@ -2,7 +2,7 @@
 # Everything runs in .venv, installed from .ci/constraints.txt; nothing needs root.
 #
 #   make demo              a simulated store, end to end; its files stay below /tmp   [SEED=7] [KEEP=1]
-#   make test              the checks and the whole test suite   [TORCH=0: without ultralytics] [JOBS=2]
+#   make test              the checks and the whole test suite   [TORCH=0: without ultralytics] [JOBS=3]
 #   make acceptance        the demo on ten seeds, then killed twenty times: half an hour
 #   make soak              simulated days with faults   [MINUTES=10 or SEEDS=1-10000]
 #   make bench             the design's limits on a simulated nano-store, some minutes
@@ -13,7 +13,8 @@
 COMMA := ,
 PYTHON ?= python3
 TORCH ?= 1
-JOBS ?= 2
+# Many tests wait for processes and sockets: three at once keep two cores at work.
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml .ci/constraints.txt
