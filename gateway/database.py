@@ -241,8 +241,7 @@ class Database:
             await self._write(note_written(*self.wear.take(now)))
         size = await self._read(room.measure())
         with explaining(self.path):
-            disk = os.statvfs(self.path.parent)
-        limit = self._limits.limit_bytes(size, disk.f_bavail * disk.f_frsize)
+            limit = self._limits.limit_bytes(size, room.free_bytes(self.path))
         trimmed = 0
         for _ in range(TRIM_BITES):
             if limit is None or size.used_bytes <= limit:

@@ -251,15 +251,15 @@ class LiveFirst:
     def give_back(self, row: Row) -> None:
         """Take a row back that could not be sent; it goes before what is behind it."""
         self._generation += 1  # What is being read does not know of it.
-        live, promoted = row.position > self._end, row.position in self._promoted
-        if not promoted and row.position > (self._live_at if live else self._at):
+        live = row.position > self._end
+        if live and row.position > self._live_at:
             return  # It will be read again.
         self._known.difference_update(ties_in(row.strands))
-        queue = self._live if live or promoted else self._backlog
-        waiting = list(queue)
+        if not live:  # Or what is live of its cart would pass it.
+            self._promoted.add(row.position)
+        waiting = list(self._live)
         insort(waiting, row, key=_position)
-        queue.clear()
-        queue.extend(waiting)
+        self._live = deque(waiting)
 
     def _was_promoted(self, row: Row) -> bool:
         """Tell whether a row of the backlog was sent already, before its turn."""

@@ -6,12 +6,15 @@ take; they are given back to the file system when the file is larger than it may
 """
 
 import logging
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from gateway.config_settings import History
+from gateway.mending import beside
 from gateway.outbox import Program, Statement
 
 log = logging.getLogger(__name__)
@@ -147,6 +150,19 @@ def measure() -> Program[Size]:
         " (SELECT * FROM pragma_page_size)"
     )
     return Size(*rows[0])
+
+
+def free_bytes(path: Path) -> int:
+    """Return what the card has left for a database, its write-ahead log counted as free.
+
+    A check or a backup keeps the log from beginning anew: to give events up then would only be
+    written to the log, which would grow and take more room.
+
+    Raises:
+        OSError: The card refused.
+    """
+    disk, wal = os.statvfs(path.parent), beside(path, "-wal")
+    return disk.f_bavail * disk.f_frsize + (wal.stat().st_size if wal.exists() else 0)
 
 
 def to_give_back(size: Size, limit_bytes: int | None) -> int:

@@ -323,13 +323,18 @@ class Uplink:
         if due_ns is not None and now_ns >= due_ns:
             self._repeat(now_ns)
 
-    def deadline_ns(self, now_ns: int) -> int | None:
-        """Return when to call ``tick`` and look at ``online`` again; None when nothing is due."""
+    def deadline_ns(self, now_ns: int, *, room: bool = True) -> int | None:
+        """Return when to call ``tick`` and look at ``online`` again; None when nothing is due.
+
+        Args:
+            now_ns: Now.
+            room: Whether the broker takes one more message; else a PUBACK is waited for first.
+        """
         if not self._connected:
             return None
         due = [self._answer_by_ns, self._hold_until_ns, self._repeat_due_ns()]
-        if not (self._held(now_ns) or self._unanswered(now_ns)):
-            due.append(self._backlog_due_ns(now_ns))
+        if room and not (self._held(now_ns) or self._unanswered(now_ns)):
+            due.append(self._backlog_due_ns())
         if self._flight:
             oldest_ns = self._oldest_ns(now_ns)
             overdue_ns = oldest_ns + int(self._settings.puback_overdue_s * SECOND_NS)
@@ -404,13 +409,13 @@ class Uplink:
         """Whether as much of them is in flight as may be: half the window."""
         return self.backfills.in_flight >= max(1, self._window // 2)
 
-    def _backlog_due_ns(self, now_ns: int) -> int | None:
+    def _backlog_due_ns(self) -> int | None:
         """Return when the line has room for what can wait; None: something else comes first."""
         if len(self._flight) >= self._window:
             return None
         line_ns = self._bandwidth.due_ns()
         if self._rows.backlog_ready and len(self._backlog_flying) < self._backlog_window:
-            return line_ns if line_ns > now_ns else None
+            return line_ns
         if self._unsent or not self._backfilling or self._backfills_wait:
             return None
         due_ns = self.backfills.deadline_ns()

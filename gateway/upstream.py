@@ -265,8 +265,9 @@ class Upstream:
 
     async def _pause(self, connection: Connection) -> None:
         now_ns = self._now_ns()
-        due = [self.uplink.deadline_ns(now_ns), self._beside_stall_ns(now_ns)]
-        if self._has_room(connection):
+        room = self._has_room(connection)
+        due = [self.uplink.deadline_ns(now_ns, room=room), self._beside_stall_ns(now_ns)]
+        if room:
             due.append(self._board.at_ns)
         if self._news or self.uplink.landed():
             due.append(self._recorded_ns + RECORD_EVERY_NS)

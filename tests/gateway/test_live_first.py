@@ -290,6 +290,19 @@ def test_what_is_refused_goes_before_what_is_behind_it_in_its_cart(bench):
     assert bench.deliver() == [11, 12, 13, *range(5, 10)]
 
 
+def test_what_was_read_of_a_cart_waits_for_what_is_refused_of_it_in_the_backlog(bench):
+    bench.commit((session, None, "a"), (picked, "a"), *[(lost,)] * 9)
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.commit((picked, "a"), (picked, "a"), (closed, "a"))
+    assert bench.send() == [12]
+    bench.puback(failing=(2,))
+    bench.wait(1)
+    sent = bench.deliver()
+    assert sent[:3] == [2, 13, 14], "its receipt comes after what it bills"
+    assert sorted(sent) == [2, *range(4, 12), 13, 14]
+
+
 def test_a_row_of_the_backlog_that_is_refused_is_promoted_again(bench):
     bench.commit((session, None, "a"), (picked, "a"), *[(lost,)] * 9)
     bench.connect()
@@ -330,6 +343,19 @@ def test_the_backlog_fills_what_is_left_of_the_line():
         one.now_ns = due_ns
     bits = 8 * (sent + one.number - 400) * 850
     assert 0.5 < bits / (64_000 * seconds) < 1.5
+    one.close()
+
+
+def test_a_line_that_is_free_by_now_is_due_and_a_broker_without_room_is_not_asked():
+    one = Bench(bandwidth_kbit_s=64, window=64)
+    one.commit(*[(lost,)] * 200)
+    one.connect()
+    one.deliver()
+    one.now_ns = one.uplink.deadline_ns(one.now_ns)
+    for late_ns in (0, 1_000, SECOND_NS):
+        assert one.uplink.deadline_ns(one.now_ns + late_ns) <= one.now_ns + late_ns
+        without = one.uplink.deadline_ns(one.now_ns + late_ns, room=False)
+        assert without is None or without > one.now_ns + late_ns
     one.close()
 
 
