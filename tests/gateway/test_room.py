@@ -180,7 +180,7 @@ def test_a_log_that_a_reader_keeps_is_no_want_of_room(tmp_path, monkeypatch):
                 disk_with(monkeypatch, 11 * MB - log_bytes)
                 for _ in range(5):
                     await database.keep_within(STAMP)
-                    number = await fill(database, 1, number)
+                    number = await fill(database, 100, number)
                 names = {row.name for row in await rows_waiting(database, 0, 10_000)}
                 assert "events.dropped" not in names
                 assert database.shortage == ()
