@@ -27,10 +27,9 @@ from gateway.plotting import without_plots
 from gateway.simulator.ledger import summary
 from gateway.simulator.stores import nano_store
 from gateway.simulator.virtual import START_MONO_NS, virtual_inputs
-from gateway.simulator.world import Traffic
 from tests.bench.draining import LINES, Latencies, integrating
 from tests.bench.fleet import spread
-from tests.bench.recording import started
+from tests.bench.recording import busy_traffic, started
 from tests.brokers import MOSQUITTO, free_port, mosquitto
 from tests.e2e.upstream_parts import gateway, mqtt
 
@@ -48,15 +47,7 @@ class Store:
 
     def __init__(self, one, *, shoppers, seed):
         store = nano_store(306, 3)
-        traffic = Traffic(
-            shoppers=None,
-            at_once=shoppers,
-            first_s=2.0,
-            spacing_s=(0.2, 0.6),
-            picks=(6, 12),
-            apart_mm=300.0,
-            take_turns=False,
-        )
+        traffic = busy_traffic(shoppers)
         self._inputs = iter(
             virtual_inputs(store, seed, traffic=traffic, duration_s=1e9, open_doors=True)
         )

@@ -17,10 +17,9 @@ from gateway.simulator.virtual import START_MONO_NS, START_UTC_NS, virtual_input
 from gateway.simulator.world import Traffic
 
 
-def recorded(duration_s, *, seed=1, shoppers=10, plates=306, cameras=3):
-    """Return a nano-store and its inputs: ``shoppers`` at once for ``duration_s`` seconds."""
-    store = nano_store(plates, cameras)
-    traffic = Traffic(
+def busy_traffic(shoppers):
+    """Return a store that so many are in at once, without end."""
+    return Traffic(
         shoppers=None,
         at_once=shoppers,
         first_s=2.0,
@@ -29,6 +28,12 @@ def recorded(duration_s, *, seed=1, shoppers=10, plates=306, cameras=3):
         apart_mm=300.0,
         take_turns=False,
     )
+
+
+def recorded(duration_s, *, seed=1, shoppers=10, plates=306, cameras=3):
+    """Return a nano-store and its inputs: ``shoppers`` at once for ``duration_s`` seconds."""
+    store = nano_store(plates, cameras)
+    traffic = busy_traffic(shoppers)
     run = virtual_inputs(store, seed, traffic=traffic, duration_s=duration_s, open_doors=True)
     return store, list(run)
 
