@@ -59,6 +59,7 @@ from gateway.domain.inputs import (
     StoreChanged,
 )
 from gateway.domain.store import Store
+from gateway.erasing import Erasures
 from gateway.health import Notifier
 from gateway.intake import Intake
 from gateway.journal import JournalWriter
@@ -154,6 +155,7 @@ class Daemon:
         self._broker_up = asyncio.Event()
         self._from_upstream = UpstreamInputs(self._intake, self._clock)
         self._upstream = self._make_upstream()
+        self._erasures = Erasures(database, self._upstream)
         self._renewal = _renewal(settings)
         self._verifier = _verifier(settings, store, self._renewal)
         self._judge = Judge(store, _nobody if self._verifier is None else self._verifier.verify)
@@ -371,10 +373,7 @@ class Daemon:
             case Backfill() if self._upstream is not None:
                 await self._upstream.backfill(effect)
             case EraseShopper():
-                count = await self._database.erase_shopper(effect.shopper)
-                if self._upstream is not None:
-                    answer = f"{count} events no longer name the shopper"
-                    self._upstream.publish_reply(Reply(effect.command, "ok", answer))
+                await self._erasures.erase(effect)
 
     def _open_door(self, effect: OpenDoor) -> bool:
         """Open a door by its driver, or by the in-store contract where it has none."""
@@ -415,6 +414,7 @@ class Daemon:
             self._from_upstream.retry()
             known = self._devices_known()
             lost = sorted(name for name, state in known.items() if state == "lost")
+            await self._erasures.settle()
             await self._database.keep_within(self._clock.stamp())
             if self._upstream is not None:
                 shut = self._verifier is not None and not self._verifier.opens(self._clock.stamp())

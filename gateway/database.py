@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import aiosqlite
 
@@ -25,6 +25,7 @@ from gateway import (
     recovery,
     recovery_log,
     room,
+    trimming,
     waiting,
 )
 from gateway.damage import log_kept, look, text, unreadable
@@ -39,6 +40,7 @@ from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row
 from gateway.recovery import MACHINE_ID
 from gateway.room import Limits, Shortage
 from gateway.side_files import doubt, doubted, read_side, trust, write_side
+from gateway.transactions import BUSY_MS, LOG_PAGES, log_emptied, transaction
 from gateway.wear import Wear, note_written
 
 __all__ = ["Acknowledged", "Batch", "Committed", "Database", "DatabaseError", "Epoch", "Limits"]
@@ -48,10 +50,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-BUSY_MS: Final = 5_000
 JOURNAL_BYTES_MAX: Final = 16 * 2**20
-LOG_PAGES: Final = 1_000
-"""Pages in the write-ahead log from which on they are moved into the file."""
 DAY_NS: Final = 86_400_000_000_000
 TRIM_BITES: Final = 10
 RECORD_BITE: Final = 1_000
@@ -94,6 +93,7 @@ class Database:
         self._recorded: dict[str, int] = {}  # Of each epoch, up to where it is acknowledged.
         self._position = 0  # The last that this process gave a row.
         self._waiting = 0  # Pending rows, kept because counting them costs with each commit.
+        self._walk = trimming.Walk()
         self._shortage = Shortage()
         self.wear = Wear()
         """What was written, and for how many events."""
@@ -202,6 +202,7 @@ class Database:
             marked, done = await self._write(history.record(news, *rest))
             count += marked
             self._waiting -= marked
+            self._walk.acknowledged()
             self._recorded.update({one.epoch: max(one.after, one.sequence) for one in news})
             if last:
                 return count, done
@@ -244,15 +245,17 @@ class Database:
             limit = self._limits.limit_bytes(size, room.free_bytes(self.path))
         trimmed = 0
         for _ in range(TRIM_BITES):
-            if limit is None or size.used_bytes <= limit:
+            if limit is None or size.used_bytes <= limit or self._walk.exhausted:
                 break
-            count = await self._write(outbox.trim(0, 0))
-            trimmed += count
+            trimmed += (await self._look(0, 0)).gone
             size = await self._read(room.measure())
-            if count < outbox.TRIM_BITE:
-                break
         by_card = limit is not None and limit != self._limits.bytes_max
-        self._shortage.measured(size.used_bytes, limit, trimmed=trimmed > 0 and by_card)
+        self._shortage.measured(
+            size.used_bytes,
+            limit,
+            trimmed=trimmed > 0 and by_card,
+            history=not self._walk.exhausted,
+        )
         pages = room.to_give_back(size, limit)
         if pages:
             await self._write(room.give_back(pages))
@@ -272,7 +275,7 @@ class Database:
                 for pragma in ("query_only = ON", "cache_size = -256"):  # It reads all once.
                     await checker.execute_fetchall(f"PRAGMA {pragma}")
                 looking = look(self.path.stat().st_size)
-                wrong = await _transaction(checker, looking, "BEGIN", interrupt=True)
+                wrong = await transaction(checker, looking, "BEGIN", interrupt=True)
                 if wrong is not None:
                     raise damaged(wrong)
                 trust(self.path)
@@ -283,26 +286,42 @@ class Database:
             finally:
                 await checker.close()
         self._unchecked = False
-        await self._empty_log()
+        await self.empty_log()
         log.info("%s: the check in the background found nothing wrong", self.path)
 
     async def trim(self, utc_ns: int) -> int:
-        """Delete a bite of history beyond the limits; return how many rows went.
+        """Delete some history beyond the limits; return how many rows went.
 
         Args:
             utc_ns: Now; 0 when that is not known well enough to delete by age.
         """
         limits = self._limits
         before_utc_ns = utc_ns - int(limits.history_days * DAY_NS)
-        now_utc_ns = utc_ns or 2**63 - 1
-        return await self._write(outbox.trim(before_utc_ns, limits.history_rows, now_utc_ns))
+        gone = 0
+        for _ in range(TRIM_BITES):
+            look = await self._look(before_utc_ns, limits.history_rows, utc_ns or 2**63 - 1)
+            gone += look.gone
+            if look.through:
+                break
+        return gone
 
     async def erase_shopper(self, shopper: str) -> int:
-        """Forget a shopper in every event kept, on the disk too; return how many named them."""
-        count = await self._write(outbox.erase_shopper(shopper))
-        if not self._unchecked:  # Else the check's end does it.
-            await self._empty_log()
-        return count
+        """Forget a shopper in every event kept; return how many named them.
+
+        The name is off the disk when ``empty_log`` has said so after that.
+        """
+        return await self._write(outbox.erase_shopper(shopper))
+
+    async def empty_log(self) -> bool:
+        """Move the write-ahead log into the file; return whether nothing of it is left.
+
+        Something is while the check runs, or another program reads what the log holds.
+        """
+        if self._unchecked:
+            return False
+        async with self._reading, self._writing:
+            with self._explaining():
+                return await log_emptied(self._writer)
 
     async def close(self) -> None:
         """Move the log into the file, if that is known to be whole, and close; safe to repeat."""
@@ -340,27 +359,28 @@ class Database:
                     doubt(self.path)
             raise
 
-    async def _empty_log(self) -> None:
-        """Move the write-ahead log into the file, now and from now on."""
-        # A reader would keep the log, and a name in it, from going.
-        async with self._reading, self._writing:
-            with self._explaining():
-                await self._writer.execute_fetchall(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-
     def _tail(self) -> int:
         assert self.epoch is not None
         return self._tails.get(self.epoch.epoch, -1)
 
+    async def _look(
+        self, before_utc_ns: int, keep_rows: int, now_utc_ns: int = 2**63 - 1
+    ) -> trimming.Look:
+        after = self._walk.begin()
+        program = trimming.trim(before_utc_ns, keep_rows, now_utc_ns, after=after)
+        look = await self._write(program)
+        self._walk.looked(look)
+        return look
+
     async def _write(self, program: Program[T]) -> T:
         async with self._writing:
             with self._explaining():
-                return await _transaction(self._writer, program, "BEGIN IMMEDIATE")
+                return await transaction(self._writer, program, "BEGIN IMMEDIATE")
 
     async def _read(self, program: Program[T]) -> T:
         async with self._reading:
             with self._explaining():
-                return await _transaction(self._reader, program, "BEGIN")
+                return await transaction(self._reader, program, "BEGIN")
 
 
 async def open_database(
@@ -397,10 +417,10 @@ async def open_database(
             writer = connections[0]
             await _prepare(writer, path, source)
             recognise = recovery.recognise(read_side(path), machine)
-            found = await _transaction(writer, recognise, "BEGIN IMMEDIATE")
+            found = await transaction(writer, recognise, "BEGIN IMMEDIATE")
             if found is not None:
-                await _transaction(writer, recovery_log.tell(path, found), "BEGIN")
-            untold = found is not None or await _transaction(writer, losses.untold(), "BEGIN")
+                await transaction(writer, recovery_log.tell(path, found), "BEGIN")
+            untold = found is not None or await transaction(writer, losses.untold(), "BEGIN")
             connections.append(await aiosqlite.connect(path, isolation_level=None))
             for pragma in (f"busy_timeout = {BUSY_MS}", "query_only = ON"):
                 await connections[1].execute_fetchall(f"PRAGMA {pragma}")
@@ -438,7 +458,7 @@ async def _prepare(writer: aiosqlite.Connection, path: Path, source: Source) -> 
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
-        "secure_delete = FAST",
+        "secure_delete = ON",  # FAST leaves names in pages that are free.
         f"journal_size_limit = {JOURNAL_BYTES_MAX}",
         f"wal_autocheckpoint = {0 if doubted(path) else LOG_PAGES}",
     ):
@@ -456,42 +476,5 @@ async def _prepare(writer: aiosqlite.Connection, path: Path, source: Source) -> 
             "Install that version again"
         )
     for number in range(version, known):
-        await _transaction(writer, outbox.migration(number), "BEGIN IMMEDIATE")
-    await _transaction(writer, recovery.claim(path, source), "BEGIN IMMEDIATE")
-
-
-async def _transaction(
-    connection: aiosqlite.Connection, program: Program[T], begin: str, *, interrupt: bool = False
-) -> T:
-    """Drive a program in one transaction; each has one statement at least.
-
-    Args:
-        connection: Through which.
-        program: What to do.
-        begin: How to begin.
-        interrupt: Whether not to wait for the end of a statement when cancelled.
-    """
-    try:
-        await connection.execute_fetchall(begin)
-        statement = next(program)
-        while True:
-            rows: list[tuple[Any, ...]] = []
-            if statement.many:
-                await connection.executemany(statement.sql, statement.parameters)
-            else:
-                found = await connection.execute_fetchall(statement.sql, statement.parameters)
-                rows = [tuple(row) for row in found]
-            try:
-                statement = program.send(rows)
-            except StopIteration as stop:
-                result: T = stop.value
-                break
-        await connection.execute_fetchall("COMMIT")
-    except BaseException:
-        # Also when cancelled: what was queued before runs first, and after a COMMIT that went
-        # through this does nothing.
-        if interrupt:
-            await connection.interrupt()
-        await connection.rollback()
-        raise
-    return result
+        await transaction(writer, outbox.migration(number), "BEGIN IMMEDIATE")
+    await transaction(writer, recovery.claim(path, source), "BEGIN IMMEDIATE")

@@ -25,9 +25,6 @@ from gateway.strands import strands_of
 
 T = TypeVar("T")
 
-TRIM_BITE: Final = 200  # Rows deleted in one transaction.
-FEW_WAIT: Final = 5_000  # Rows that trimming reads in vain at most.
-EPOCHS_KEPT: Final = 1_000
 DROPPED: Final = "events.dropped"
 """Its rows stand in the places of what they tell of, older than their sequence."""
 STRANDS_BITE: Final = 1_000  # Rows at once while they are named.
@@ -308,56 +305,6 @@ def backlog() -> Program[tuple[int, int | None]]:
         " (SELECT committed_utc_ns FROM events WHERE acknowledged = 0 ORDER BY position LIMIT 1)"
     )
     return int(count), oldest
-
-
-def trim(before_utc_ns: int, keep_rows: int, now_utc_ns: int = 2**63 - 1) -> Program[int]:
-    """Delete a bite of acknowledged history: what is old, and what is more than ``keep_rows``.
-
-    Only the oldest bite is looked at, since the history is in order but for labels of a clock that
-    was ahead: those after ``now_utc_ns`` are passed over. What an open backfill has still to send
-    stays, up to twice ``keep_rows``. Behind the first event that waits it is looked for only while
-    few wait: a backlog would be read as a whole, to find nothing.
-
-    Returns:
-        How many rows went; less than ``TRIM_BITE`` when there is no more to do.
-    """
-    yield Statement(
-        """
-        DELETE FROM events WHERE position IN (
-            SELECT position FROM (
-                SELECT position, committed_utc_ns FROM events
-                WHERE acknowledged = 1
-                  AND (committed_utc_ns <= ?4
-                       OR position <= (SELECT max(position) FROM events) - ?2)
-                  AND position < iif(
-                      EXISTS (SELECT 1 FROM events WHERE acknowledged = 0 LIMIT 1 OFFSET ?5),
-                      (SELECT min(position) FROM events WHERE acknowledged = 0),
-                      (SELECT max(position) FROM events)
-                  )
-                  AND (epoch, sequence) NOT IN (
-                      SELECT epoch, max(sequence) FROM events
-                      WHERE epoch = (SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1)
-                  )
-                  AND (position <= (SELECT max(position) FROM events) - 2 * ?2
-                       OR NOT EXISTS (
-                           SELECT 1 FROM backfills AS open
-                           WHERE open.epoch = events.epoch
-                             AND events.sequence BETWEEN open.next AND open.last
-                       ))
-                ORDER BY position LIMIT ?3
-            )
-            WHERE committed_utc_ns < ?1 OR position <= (SELECT max(position) FROM events) - ?2
-        )
-        """,
-        (before_utc_ns, keep_rows, TRIM_BITE, now_utc_ns, FEW_WAIT),
-    )
-    [(count,)] = yield Statement("SELECT changes()")
-    yield Statement(
-        "DELETE FROM epochs WHERE ordinal <= (SELECT max(ordinal) FROM epochs) - ?"
-        " AND NOT EXISTS (SELECT 1 FROM events WHERE events.epoch = epochs.epoch)",
-        (EPOCHS_KEPT,),
-    )
-    return int(count)
 
 
 def erase_shopper(shopper: str) -> Program[int]:

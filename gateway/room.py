@@ -106,15 +106,23 @@ class Shortage:
         """Return ``disk/<what gives way>`` for each step taken and not over yet."""
         return tuple(f"disk/{step}" for step in self._steps)
 
-    def measured(self, used_bytes: int, limit_bytes: int | None, *, trimmed: bool) -> None:
+    def measured(
+        self,
+        used_bytes: int,
+        limit_bytes: int | None,
+        *,
+        trimmed: bool,
+        history: bool = False,
+    ) -> None:
         """Take how much room there is.
 
         Args:
             used_bytes: By the database.
             limit_bytes: What it may use; None: no limit.
             trimmed: Whether history had to give way because the card is full.
+            history: Whether some may be left, which goes before anything that waits.
         """
-        short = 0 if limit_bytes is None else max(0, used_bytes - limit_bytes)
+        short = 0 if limit_bytes is None or history else max(0, used_bytes - limit_bytes)
         if trimmed:
             self._step("history")
         if short and not self._lacking:

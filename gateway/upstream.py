@@ -20,7 +20,7 @@ from drivers.ports import Clock
 from gateway.clock import SteadyClock
 from gateway.database import Database
 from gateway.domain.effects import Backfill, Reply
-from gateway.outbox import TRIM_BITE, Acknowledged
+from gateway.outbox import Acknowledged
 from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_desk import Desk, backfill_reply, message_of, short_message_of
 from gateway.upstream_doubts import Doubts
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 RECORD_EVERY_NS: Final = 200_000_000  # Acknowledgements share a write: an fsync each is dear.
-TRIM_BITES: Final = 10
 WILL_DELAY_S: Final = 5
 NOBODY_SUBSCRIBES: Final = 0x10
 STEADY_NS: Final = 10_000_000_000  # A link that held this long was no failed attempt.
@@ -407,9 +406,7 @@ class Upstream:
         now = self._clock.stamp()
         # By age only while UTC is beyond doubt: a clock ten years ahead would leave no history.
         utc_ns = now.utc_ns if self._steady.steady(now) else 0
-        for _ in range(TRIM_BITES):
-            if await self._database.trim(utc_ns) < TRIM_BITE:
-                break
+        await self._database.trim(utc_ns)
 
     async def _publish_status(
         self, connection: Connection, state: Literal["online", "offline"]

@@ -212,7 +212,7 @@ def test_a_check_that_is_cancelled_ends_at_once_and_leaves_the_mark(tmp_path, en
 
 @pytest.mark.timeout(60)
 def test_whoever_erases_a_name_does_not_wait_for_the_check(tmp_path, endless, monkeypatch):
-    monkeypatch.setattr("gateway.database.BUSY_MS", 600_000)
+    monkeypatch.setattr("gateway.transactions.BUSY_MS", 600_000)
     path = tmp_path / "a.db"
 
     async def main():
@@ -223,6 +223,7 @@ def test_whoever_erases_a_name_does_not_wait_for_the_check(tmp_path, endless, mo
         async with await opened(path) as database:
             check = await endless(database)
             assert await database.erase_shopper("somebody-known") == 1
+            assert not await database.empty_log(), "which is kept as it is until then"
             check.cancel()
 
     run(main())

@@ -46,7 +46,7 @@ class Life:
         shutil.copyfile(started, self.path)
         self.connection = sqlite3.connect(self.path, isolation_level=None)
         self.connection.execute("PRAGMA synchronous = FULL")
-        self.connection.execute("PRAGMA secure_delete = FAST")
+        self.connection.execute("PRAGMA secure_delete = ON")
         self.connection.execute("PRAGMA wal_autocheckpoint = 0")
         self.number = 0
 

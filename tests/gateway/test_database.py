@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import database as database_module
-from gateway import outbox
+from gateway import outbox, trimming
 from gateway.database import Acknowledged, Batch, DatabaseError, Limits, open_database
 from gateway.domain.events import made_line
 from gateway.domain.inputs import StateRow
@@ -273,14 +273,14 @@ def test_history_is_trimmed_by_age_and_never_what_waits(tmp_path):
 
 
 def test_history_is_trimmed_by_rows_in_bites(tmp_path, monkeypatch):
-    monkeypatch.setattr(outbox, "TRIM_BITE", 3)
+    monkeypatch.setattr(trimming, "BITE", 3)
 
     async def main():
         async with await opened(tmp_path, limits=Limits(history_rows=4)) as database:
             epoch = (await database.begin_epoch(NOW_NS)).epoch
             await database.commit(batch(*(lost(epoch, number) for number in range(10))))
             await database.acknowledge(epoch, 9)
-            assert [await database.trim(NOW_NS) for _ in range(3)] == [3, 3, 0]
+            assert [await database.trim(NOW_NS) for _ in range(2)] == [6, 0]
             assert kept(tmp_path, epoch) == [6, 7, 8, 9]
 
     run(main())
@@ -336,6 +336,7 @@ def test_only_the_session_names_the_shopper_and_erasing_leaves_no_trace(tmp_path
             assert check_event(row.payload)["data"]["shopper"] == "pseudonym-4711"
             assert await database.erase_shopper("somebody-else") == 0
             assert await database.erase_shopper("pseudonym-4711") == 1
+            assert await database.empty_log()
             [row] = await rows_waiting(database, 0, 9)
             assert "shopper" not in check_event(row.payload)["data"]
             files = b"".join(path.read_bytes() for path in tmp_path.iterdir())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import history, outbox
+from gateway import history, outbox, trimming
 from gateway.domain.effects import Backfill
 from gateway.envelope import Source
 from gateway.history import Fetch, Progress
@@ -208,15 +208,15 @@ def test_what_waits_for_its_first_acknowledgement_is_not_sent_twice():
 
 def test_what_a_backfill_promised_stays_in_the_history_up_to_twice_its_limit(bench):
     bench.open(OLD, 3, 5)
-    bench.run(outbox.trim(1, 1_000))
+    bench.run(trimming.trim(1, 1_000))
     assert bench.kept(OLD) == [3, 4, 5], "too old but for the backfill"
     bench.record(1, 5)
-    bench.run(outbox.trim(1, 1_000))
+    bench.run(trimming.trim(1, 1_000))
     assert bench.kept(OLD) == [5]
     bench.commit(NOW, 20)
-    bench.run(outbox.trim(0, 18))
+    bench.run(trimming.trim(0, 18))
     assert bench.kept(OLD) == [5], "too many but for the backfill"
-    bench.run(outbox.trim(0, 17))
+    bench.run(trimming.trim(0, 17))
     assert bench.kept(OLD) == [], "nothing grows without limit"
 
 
@@ -224,11 +224,11 @@ def test_labels_of_a_clock_that_was_ahead_do_not_keep_the_rest(bench):
     bench.forget(OLD, *range(10))
     bench.forget(NOW, *range(9))
     far_ns = 10**18
-    bench.commit(NOW, outbox.TRIM_BITE + 5, utc_ns=far_ns)
+    bench.commit(NOW, trimming.BITE + 5, utc_ns=far_ns)
     bench.commit(NOW, 5, utc_ns=5)
     bench.run(outbox.acknowledge([Acknowledged(NOW, 10_000)]))
-    bench.run(outbox.trim(100, 10_000, 1_000))
-    assert len(bench.kept(NOW)) == outbox.TRIM_BITE + 5 + 1, "the last one stays"
+    bench.run(trimming.trim(100, 10_000, 1_000))
+    assert len(bench.kept(NOW)) == trimming.BITE + 5 + 1, "the last one stays"
 
 
 @settings(max_examples=80)

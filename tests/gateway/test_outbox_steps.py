@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import outbox
+from gateway import outbox, trimming
 from gateway.envelope import Source
 from gateway.outbox import Acknowledged, Batch, run_sync
 from tests.made import lost
@@ -51,18 +51,59 @@ def test_an_acknowledgement_does_not_go_through_the_history(connection):
     assert steps < FEW
 
 
-def test_trimming_does_not_go_through_a_backlog(connection):
-    count, steps = steps_of(connection, outbox.trim(2, 0))
-    assert count == 0
-    assert steps < 4 * outbox.FEW_WAIT + FEW
+def test_trimming_goes_over_no_more_of_a_backlog_than_a_look(connection, monkeypatch):
+    monkeypatch.setattr(trimming, "LOOK", 1_000)
+    look, steps = steps_of(connection, trimming.trim(2, 0))
+    assert (look.gone, look.through) == (0, False)
+    assert steps < 5 * trimming.LOOK + FEW
     run_sync(connection, outbox.acknowledge([Acknowledged(EPOCH, 100)]))
-    assert run_sync(connection, outbox.trim(2, 0)) == 101, "history before it is found"
+    assert run_sync(connection, trimming.trim(2, 0)).gone == 101, "history before it is found"
 
 
-def test_history_behind_a_few_that_wait_is_trimmed(connection):
-    run_sync(connection, outbox.acknowledge([Acknowledged(EPOCH, ROWS)]))
-    connection.execute("UPDATE events SET acknowledged = 0 WHERE position = 1")
-    assert run_sync(connection, outbox.trim(2, 0)) == outbox.TRIM_BITE
+def trimmed(connection, *arguments):
+    """Trim until there is no more to do; return how many rows went, in how many looks."""
+    gone, looks, look = 0, 0, trimming.Look(0)
+    while not looks or not look.through:
+        look = run_sync(connection, trimming.trim(*arguments, after=look.after))
+        gone, looks = gone + look.gone, looks + 1
+    return gone, looks
+
+
+@pytest.mark.parametrize("look", [1, 7, 1_000, 100_000])
+def test_history_is_found_wherever_it_stands_in_a_backlog(connection, monkeypatch, look):
+    """As where the broker's word is enough: what is live is history before the backlog is."""
+    monkeypatch.setattr(trimming, "LOOK", look)
+    connection.execute("DELETE FROM events WHERE position > 1000")
+    connection.execute("DELETE FROM events WHERE position % 5 = 0 AND position < 900")
+    connection.execute(
+        "UPDATE events SET acknowledged = 1"
+        " WHERE position < 10 OR position % 3 = 0 OR position > 500"
+    )
+    waits = connection.execute(
+        "SELECT position FROM events WHERE acknowledged = 0 ORDER BY position"
+    ).fetchall()
+    [(history,)] = connection.execute("SELECT count(*) FROM events WHERE acknowledged = 1")
+    assert len(waits) > 200
+    gone, _ = trimmed(connection, 2, 0)
+    assert gone == history - 1, "the newest of an epoch stays"
+    left = connection.execute("SELECT position FROM events ORDER BY position").fetchall()
+    assert left == [*waits, (1_000,)]
+
+
+def test_the_oldest_goes_first_and_nothing_is_looked_for_behind_what_may_stay(
+    connection, monkeypatch
+):
+    monkeypatch.setattr(trimming, "BITE", 10)
+    monkeypatch.setattr(trimming, "LOOK", 1_000)
+    run_sync(connection, outbox.acknowledge([Acknowledged(EPOCH, 29)]))
+    connection.execute("UPDATE events SET acknowledged = 1 WHERE position > 15000")
+    look = run_sync(connection, trimming.trim(0, ROWS - 10))
+    assert (look.gone, look.after, look.through) == (10, 0, False)
+    look = run_sync(connection, trimming.trim(0, ROWS - 10))
+    assert (look.gone, look.through, look.kept) == (0, True, True)
+    gone, looks = trimmed(connection, 0, 0)
+    assert gone == 20 + 4_999
+    assert looks > 500
 
 
 def test_a_start_does_not_go_through_the_history(connection):

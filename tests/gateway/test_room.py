@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway import classes, room
+from gateway import classes, room, trimming
 from gateway.database import Batch, Limits, open_database
 from gateway.domain import events
 from gateway.domain.inputs import Stamp
@@ -163,6 +163,38 @@ def test_what_waits_gives_way_once_no_history_is_left_and_it_is_told(tmp_path):
             for _ in range(20):
                 await database.keep_within(STAMP)
             assert database.shortage == ()
+
+    asyncio.run(main())
+
+
+def test_history_behind_a_backlog_gives_way_before_what_waits(tmp_path, monkeypatch):
+    """As where the broker's word is enough, and what is live passes the backlog."""
+    monkeypatch.setattr(trimming, "LOOK", 50)
+
+    async def main():
+        async with await opened(tmp_path, bytes_max=2 * MB) as database:
+            await database.begin_epoch(NOW_NS)
+            backlog = await fill(database, 1_000)
+            number, looks = backlog, 0
+            for _ in range(15):
+                number = await fill(database, 100, number)
+                live = [row.id for row in await rows_waiting(database, backlog, 10_000)]
+                await database.record([], live, ())
+                await database.keep_within(STAMP)
+            while (await database._read(room.measure())).used_bytes > 2 * MB:
+                await database.keep_within(STAMP)
+                looks += 1
+                assert looks < 20
+            await fill(database, 100, number)
+            names = {row.name for row in await rows_waiting(database, 0, 10_000)}
+            assert names == {"device.lost"}, "nothing that waits was given up"
+            assert database.shortage == ()
+            await database.record([], live, ())
+            for _ in range(12):
+                number = await fill(database, 100, number + 100)
+                for _ in range(10):
+                    await database.keep_within(STAMP)
+            assert database.shortage == ("disk/devices",), "once no history is left"
 
     asyncio.run(main())
 

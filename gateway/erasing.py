@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Erasures of shoppers, answered once the name is off the disk.
+
+A name is gone from the events at once, but the write-ahead log holds it until it is emptied, and
+that waits for whoever reads the database: an export, a backup, a check. No event waits for them.
+"""
+
+import logging
+from collections import deque
+from typing import Final
+
+from gateway.database import Database
+from gateway.domain.effects import EraseShopper, Reply
+from gateway.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+PENDING_MAX: Final = 1_000
+"""Erasures that may wait for the log; the oldest of more are not answered."""
+
+
+class Erasures:
+    """What was erased, and what of it is still in the log."""
+
+    def __init__(self, database: Database, upstream: Upstream | None) -> None:
+        """Begin with nothing to erase.
+
+        Args:
+            database: With an epoch begun.
+            upstream: Where answers go, if anywhere.
+        """
+        self._database = database
+        self._upstream = upstream
+        self._pending: deque[Reply] = deque(maxlen=PENDING_MAX)
+        self._told = False
+
+    async def erase(self, effect: EraseShopper) -> None:
+        """Forget a shopper; the answer comes when no file holds the name any more."""
+        count = await self._database.erase_shopper(effect.shopper)
+        answer = f"{count} events no longer name the shopper"
+        self._pending.append(Reply(effect.command, "ok", answer))
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Empty the log and answer, if something waits for that; else it is tried again later."""
+        done = list(self._pending)  # What comes meanwhile may be in the log again.
+        if not done:
+            return
+        if not await self._database.empty_log():
+            if not self._told:
+                log.warning(
+                    "%s: what was erased is still in its log while another program, or the check,"
+                    " reads it. It is tried again until it is gone",
+                    self._database.path,
+                )
+            self._told = True
+            return
+        if self._told:
+            log.info("%s: what was erased is gone from its log", self._database.path)
+        self._told = False
+        for reply in done:
+            if reply in self._pending:  # Else it was answered meanwhile.
+                self._pending.remove(reply)
+                if self._upstream is not None:
+                    self._upstream.publish_reply(reply)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A shopper who is erased: nobody waits, and the answer comes once no file holds the name."""
+
+import asyncio
+import logging
+import sqlite3
+from contextlib import closing, contextmanager
+
+import pytest
+
+from gateway import trimming
+from gateway.database import Batch, open_database
+from gateway.domain.effects import EraseShopper, Reply
+from gateway.erasing import Erasures
+from tests.made import lost, session
+
+NOW_NS = 10**18
+NAME = "pseudonym-4711"
+ANSWER = Reply("e-1", "ok", "1 events no longer name the shopper")
+
+
+class Replies:
+    """In place of the uplink: what is answered."""
+
+    def __init__(self):
+        self.sent = []
+
+    def publish_reply(self, reply):
+        self.sent.append(reply)
+
+
+async def begun(path):
+    database = await open_database(path, store="s", gateway="g")
+    epoch = (await database.begin_epoch(NOW_NS)).epoch
+    return database, epoch
+
+
+def batch(*events):
+    return Batch(events=events, online=True, utc_ns=NOW_NS)
+
+
+@contextmanager
+def reading(path):
+    """Read the database as an export does, until the end of the block."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchall()
+        yield
+
+
+def holding(folder, name):
+    return [path.name for path in folder.iterdir() if name.encode() in path.read_bytes()]
+
+
+@pytest.mark.timeout(60)
+def test_a_reader_neither_stalls_the_daemon_nor_gets_an_erasure_answered(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    path, replies = tmp_path / "a.db", Replies()
+
+    async def main():
+        database, epoch = await begun(path)
+        async with database:
+            erasures = Erasures(database, replies)
+            await database.commit(batch(session(epoch, 1, NAME)))
+            with reading(path):
+                async with asyncio.timeout(2):  # SQLite would wait for five.
+                    await erasures.erase(EraseShopper("e-1", NAME))
+                    await database.commit(batch(lost(epoch, 2)))
+                    await erasures.settle()
+                assert replies.sent == []
+                assert holding(tmp_path, NAME) == ["a.db-wal"]
+            await asyncio.gather(erasures.settle(), erasures.settle())
+            assert replies.sent == [ANSWER], "once"
+            assert holding(tmp_path, NAME) == []
+            await erasures.settle()
+            await erasures.erase(EraseShopper("e-2", "nobody"))
+            assert [one.command for one in replies.sent] == ["e-1", "e-2"]
+
+    asyncio.run(main())
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_an_erasure_that_was_not_answered_before_a_kill_is_done_when_it_is_asked_for_again(
+    tmp_path,
+):
+    path, replies = tmp_path / "a.db", Replies()
+
+    async def killed():
+        database, epoch = await begun(path)
+        await database.commit(batch(session(epoch, 1, NAME)))
+        await database.erase_shopper(NAME)
+        (tmp_path / "after").mkdir()
+        for part in ("a.db", "a.db-wal", "a.db.epoch"):
+            (tmp_path / "after" / part).write_bytes((tmp_path / part).read_bytes())
+        await database.close()
+
+    async def again():
+        database, _ = await begun(tmp_path / "after" / "a.db")
+        async with database:
+            assert holding(tmp_path / "after", NAME) == ["a.db-wal"]
+            await Erasures(database, replies).erase(EraseShopper("e-1", NAME))
+            assert [one.message[:2] for one in replies.sent] == ["0 "]
+            assert holding(tmp_path / "after", NAME) == []
+
+    asyncio.run(killed())
+    asyncio.run(again())
+
+
+def test_no_name_is_left_in_pages_that_became_free(tmp_path):
+    """Neither of rows that were trimmed, nor of the index by shopper."""
+    names = [f"pseudonym-{number:06d}-of-some-length" for number in range(600)]
+
+    async def main():
+        database, epoch = await begun(tmp_path / "a.db")
+        async with database:
+            events = [session(epoch, number, name) for number, name in enumerate(names)]
+            await database.commit(batch(*events))
+            await database.acknowledge(epoch, len(names))
+            await database._write(trimming.trim(2 * NOW_NS, 0))
+            for name in names:
+                await database.erase_shopper(name)
+            assert await database.empty_log()
+            assert (await database._writer.execute_fetchall("PRAGMA freelist_count"))[0][0] > 0
+            assert [name for name in names if holding(tmp_path, name)] == []
+
+    asyncio.run(main())
