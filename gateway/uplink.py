@@ -199,12 +199,14 @@ class Uplink:
         """Note that ``row`` from ``take`` went out under packet id ``mid``."""
         assert mid not in self._flight, "packet ids in flight are unique"
         self._flight[mid] = _Flight(row, now_ns)
-        self._bandwidth.spend(len(row.payload), now_ns)
         self.counters.published += 1
         if isinstance(row, HistoryRow):
+            self._bandwidth.spend(len(row.payload), now_ns, live=False)
             self.counters.backfilled += 1
             return
-        if self._rows.published(row):
+        in_turn = self._rows.published(row)
+        self._bandwidth.spend(len(row.payload), now_ns, live=not in_turn)
+        if in_turn:
             self._backlog_flying.add(mid)
         self._airborne.add(row.id)
         self._repeats.moved(now_ns)
