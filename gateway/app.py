@@ -5,7 +5,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -395,9 +395,9 @@ class Daemon:
         else:
             answer(f"{effect.device} is no scale on a line. Press the key at the scale")
 
-    def _committed(self, rows: Sequence[Row], dropped: int) -> None:
+    def _committed(self, rows: Sequence[Row], given_up: Collection[str]) -> None:
         if self._upstream is not None:
-            self._upstream.notify(max(row.position for row in rows), dropped)
+            self._upstream.notify(max(row.position for row in rows), given_up)
         if self._show_events:
             names = {product.gtin: product.name for product in self._store.products.values()}
             for row in rows:

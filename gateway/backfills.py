@@ -97,6 +97,7 @@ class Backfills:
         self._job = found.job
         if found.job is None:
             self._more = fetch.notified != self._notified
+            self.failures = 0  # What was refused may have left the history.
             return
         for row in found.rows:
             self._ready.append(HistoryRow(**msgspec.structs.asdict(row)))

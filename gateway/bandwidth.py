@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of the line the uplink may take: what is live goes at once, the rest fills what is left.
 
-What is live may be more than the line takes, for a while or for good. What can wait gets a share even
-then, or a burst would block it until all of that is paid back.
+What is live may be more than the line takes, for a while or for good. What can wait gets a share
+even then, or a burst would block it until all of that is paid back.
 
 A pure state machine: time is passed in (``now_ns``, monotonic).
 """

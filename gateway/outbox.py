@@ -90,12 +90,17 @@ class Committed(msgspec.Struct, frozen=True):
     """What a commit made."""
 
     rows: list[Row]
-    dropped: int = 0
-    """Pending events that made room; an ``events.dropped`` among ``rows`` explains them."""
+    given_up: frozenset[str] = frozenset()
+    """Ids of pending events that made room; an ``events.dropped`` among ``rows`` explains them."""
     classes: tuple[str, ...] = ()
     """Of which classes they were."""
     freed_bytes: int = 0
     """What they took."""
+
+    @property
+    def dropped(self) -> int:
+        """How many were given up."""
+        return len(self.given_up)
 
 
 class Acknowledged(msgspec.Struct, frozen=True):

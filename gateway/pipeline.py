@@ -2,7 +2,7 @@
 """Intake, step, commit, and only then what follows from it: effects, the uplink, the watchdog."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -35,7 +35,7 @@ class Pipeline:
         journal: JournalWriter | None,
         clock: Clock,
         carry_out: Callable[[AnyEffect], Awaitable[None]],
-        committed: Callable[[Sequence[Row], int], None],
+        committed: Callable[[Sequence[Row], Collection[str]], None],
         beat: Callable[[], None],
     ) -> None:
         """Prepare; ``run`` does the work.
@@ -47,7 +47,7 @@ class Pipeline:
             journal: Where inputs are recorded, if asked for.
             clock: Labels commits.
             carry_out: Carries out an effect; called after the commit that holds its cause.
-            committed: Called with the rows committed and how many older ones were given up.
+            committed: Called with the rows committed and the ids of older ones given up for them.
             beat: Called each time round: what the watchdog sees.
         """
         self._engine = engine
@@ -101,7 +101,7 @@ class Pipeline:
                 )
             )
             if done.rows:
-                self._committed(done.rows, done.dropped)
+                self._committed(done.rows, done.given_up)
         for effect in effects:
             await self._carry_out(effect)
         self._beat()

@@ -15,7 +15,7 @@ While the link holds and no acknowledgement comes, rows are sent again (``gatewa
 Backfills (``gateway.backfills``) go beside: in the same window, behind everything live.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -105,6 +105,8 @@ class Uplink:
         self._hold_until_ns: int | None = None
         self._failures = 0
         self._refused: set[str] = set()
+        self._given_up: set[str] = set()
+        """Of what is in flight: not to be sent again, whatever the broker says."""
         self._repeats = Repeats(int(settings.progress_s * SECOND_NS))
         self.backfills = Backfills(settings.backfill_per_s, settings.backoff, random)
         """What they send again; the adapter reads for it and records its progress."""
@@ -169,8 +171,15 @@ class Uplink:
         """
         self._rows.notify(newest)
 
-    def made_room(self) -> None:
-        """Note that rows were given up: the notice about them took an old place, so start over."""
+    def made_room(self, given_up: Collection[str]) -> None:
+        """Note that rows were given up: the notice about them took an old place, so start over.
+
+        Args:
+            given_up: Their ids.
+        """
+        flying = {flight.row.id for flight in self._flight.values()}
+        self._given_up |= flying.intersection(given_up)
+        self._no_longer_refused(given_up)
         self._rows.again()
 
     def fetch(self) -> Fetch | None:
@@ -228,6 +237,7 @@ class Uplink:
             self.backfills.taken(flight.row)
             return
         self._airborne.discard(flight.row.id)
+        self._given_up.discard(flight.row.id)
         self._refused.discard(flight.row.id)
         if not self._refused:
             self._failures = 0
@@ -361,6 +371,7 @@ class Uplink:
         self._flight.clear()
         self._backlog_flying.clear()
         self._refused.clear()
+        self._given_up.clear()
         self._airborne = {row.id for row in self._landed}
 
     def _refuse(self, row: Row, now_ns: int) -> None:
@@ -369,6 +380,9 @@ class Uplink:
             self.backfills.refused(row, now_ns)
             return
         self._airborne.discard(row.id)
+        if row.id in self._given_up:
+            self._given_up.discard(row.id)
+            return
         self._refused.add(row.id)
         if self._hold_until_ns is None:  # What was in flight together is refused as one.
             self._failures += 1
@@ -376,9 +390,16 @@ class Uplink:
             self._hold_until_ns = now_ns + int(wait_s * SECOND_NS)
         self._rows.give_back(row)
 
+    def _no_longer_refused(self, ids: Collection[str]) -> None:
+        """Note that rows will not be sent again, though the broker never took them."""
+        if not self._refused.isdisjoint(ids):
+            self._refused.difference_update(ids)
+            if not self._refused:
+                self._failures = 0
+
     def _is_wanted(self, row: Row) -> bool:
         if self._is_acknowledged(row):
-            self._refused.discard(row.id)
+            self._no_longer_refused((row.id,))
             return False
         return row.id not in self._airborne
 

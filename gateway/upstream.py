@@ -8,7 +8,7 @@ integrator says something, and when the protocol's next deadline comes. Nothing 
 import asyncio
 import logging
 import random as chance
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Literal, NoReturn
 
@@ -118,17 +118,17 @@ class Upstream:
 
     # What others call.
 
-    def notify(self, newest: int = 0, dropped: int = 0) -> None:
+    def notify(self, newest: int = 0, given_up: Collection[str] = ()) -> None:
         """Say that rows were committed.
 
         Args:
             newest: Position of the last of them.
-            dropped: How many pending ones were given up for them.
+            given_up: Ids of pending ones that were given up for them.
         """
         self.uplink.notify(newest)
-        if dropped:
-            log.error("Gave up %d events that waited for the uplink", dropped)
-            self.uplink.made_room()
+        if given_up:
+            log.error("Gave up %d events that waited for the uplink", len(given_up))
+            self.uplink.made_room(given_up)
         self._wake.set()
 
     def set_degraded(self, parts: Sequence[str]) -> None:

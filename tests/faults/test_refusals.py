@@ -11,6 +11,7 @@ import logging
 
 import pytest
 
+from gateway.database import Limits
 from gateway.domain.effects import Reply
 from tests.brokers import run
 from tests.e2e.upstream_parts import ROOT, gateway, mqtt
@@ -69,6 +70,25 @@ def test_each_refusal_of_a_publish_is_told_and_tried_again(tmp_path, code, caplo
     run(main())
     assert f"Broker refuses events (code 0x{code:02x})" in caplog.text
     assert "Broker takes events again" in caplog.text
+
+
+def test_what_is_refused_for_good_and_given_up_for_room_is_told_no_more(tmp_path):
+    async def main():
+        async with (
+            scripted_broker(
+                Script(puback=lambda topic, _events: 0x87 if topic.endswith("device.lost") else 0)
+            ) as broker,
+            gateway(tmp_path, config(broker), acknowledge="broker") as one,
+        ):
+            await one.commit()
+            await broker.until(lambda: degraded(broker))
+            one.database._limits = Limits(pending_max=0)
+            await one.commit()
+            await one.delivered()
+            await broker.until(lambda: broker.statuses[-1]["degraded"] == [])
+            assert not one.upstream.uplink.refusing
+
+    run(main())
 
 
 @pytest.mark.parametrize("code", ODD_CODES)

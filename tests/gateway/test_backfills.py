@@ -176,6 +176,19 @@ def test_a_refused_history_event_is_tried_again_and_holds_up_nothing_live(bench)
     assert bench.record() == ["b"]
 
 
+def test_a_refused_event_that_leaves_the_history_is_no_trouble_any_more(bench):
+    bench.connect()
+    bench.ask(0, 0)
+    assert bench.turn() == ([], [0])
+    bench.puback(1, failure=True)
+    assert bench.uplink.refusing
+    bench.uplink.disconnected()
+    bench.connection.execute("DELETE FROM events WHERE sequence = 0")
+    bench.connect()
+    assert bench.turn() == ([], [])
+    assert not bench.uplink.refusing
+
+
 def test_it_goes_on_where_it_was_after_a_reconnect(bench):
     bench.connect()
     bench.ask(0, 11)

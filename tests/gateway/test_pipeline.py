@@ -36,7 +36,7 @@ def run(tmp_path, *items):
                 journal=None,
                 clock=clock,
                 carry_out=carry_out,
-                committed=lambda rows, _dropped: done.extend(row.name for row in rows),
+                committed=lambda rows, _given_up: done.extend(row.name for row in rows),
                 beat=lambda: done.append("beat"),
             )
             await pipeline.begin([started()])

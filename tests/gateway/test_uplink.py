@@ -128,6 +128,48 @@ def test_a_refused_row_waits_longer_each_time_and_all_behind_it_wait_too():
     assert bench.send() == [2]
 
 
+@pytest.mark.parametrize("refused", [[1], [1, 2]])
+def test_what_was_refused_and_is_given_up_is_no_trouble_any_more(refused):
+    bench = broker_bench(3)
+    assert bench.send() == [1, 2, 3]
+    bench.puback(*refused, failure=True)
+    bench.puback(*{2, 3}.difference(refused))
+    assert bench.uplink.refusing
+    bench.rows = bench.rows[1:]
+    bench.uplink.made_room({"1"})
+    assert bench.uplink.refusing == (2 in refused), "the other one is refused still"
+    bench.wait(30)
+    assert bench.deliver() == [one for one in refused if one > 1]
+    assert not bench.uplink.refusing
+
+
+def test_what_is_given_up_in_flight_is_not_sent_again_when_it_is_refused():
+    bench = broker_bench(2)
+    assert bench.send() == [1, 2]
+    bench.rows = bench.rows[1:]
+    bench.uplink.made_room({"1"})
+    bench.puback(1, failure=True)
+    assert not bench.uplink.refusing
+    bench.wait(30)
+    assert bench.send() == []
+    bench.puback(2, failure=True)
+    bench.wait(30)
+    assert bench.send() == [2], "what is there is"
+
+
+def test_what_was_refused_and_is_acknowledged_is_no_trouble_any_more():
+    bench = Bench(2)
+    bench.connect()
+    bench.wait(1)
+    assert bench.send() == [1, 2]
+    bench.puback(1)
+    bench.puback(2, failure=True)
+    assert bench.ack({NOW: "1"}) == [Acknowledged(NOW, 1)]
+    bench.wait(30)
+    assert bench.send() == []
+    assert not bench.uplink.refusing
+
+
 def test_an_overdue_puback_means_offline_until_it_comes():
     bench = broker_bench(1)
     bench.send()
@@ -354,7 +396,7 @@ def test_a_notice_in_an_old_place_is_found():
     bench.rows = [row(1)]
     bench.uplink.notify()
     assert bench.send() == []
-    bench.uplink.made_room()
+    bench.uplink.made_room(())
     assert bench.send() == [1]
 
 
@@ -363,7 +405,7 @@ def test_a_notice_in_the_place_of_what_is_under_way_is_sent_and_counts_by_itself
     assert bench.send() == [1, 2, 3]
     bench.rows = [msgspec.structs.replace(row(1), id="notice", sequence=3)]
     bench.uplink.notify()
-    bench.uplink.made_room()
+    bench.uplink.made_room(())
     bench.puback(1)
     assert bench.uplink.landed() == ["1"], "what was given up, and not what stands in its place"
     assert bench.send() == [1], "the notice goes out beside it"
