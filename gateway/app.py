@@ -63,6 +63,7 @@ from gateway.erasing import Erasures
 from gateway.health import Notifier
 from gateway.intake import Intake
 from gateway.journal import JournalWriter
+from gateway.outbox import Number
 from gateway.pipeline import ALIVE, Pipeline, last_alive
 from gateway.recovery import longest_start_s
 from gateway.room import limits_of
@@ -395,7 +396,7 @@ class Daemon:
         else:
             answer(f"{effect.device} is no scale on a line. Press the key at the scale")
 
-    def _committed(self, rows: Sequence[Row], given_up: Collection[str]) -> None:
+    def _committed(self, rows: Sequence[Row], given_up: Collection[Number]) -> None:
         if self._upstream is not None:
             self._upstream.notify(max(row.position for row in rows), given_up)
         if self._show_events:

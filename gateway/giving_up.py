@@ -70,7 +70,7 @@ def _make_room(
     [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
     excess = count - need.pending_max
     wanted = excess + need.pending_max // 100 if excess > 0 else 0
-    victims, ids, classes, freed = yield from _victims(min(DROP_BITE, wanted), need.short_bytes)
+    victims, classes, freed = yield from _victims(min(DROP_BITE, wanted), need.short_bytes)
     if not victims:
         return Committed([])
     yield Statement(
@@ -95,15 +95,15 @@ def _make_room(
         first = min(position for _, _, position in rows)
         notices.append(insert_of(Place(source, epoch, first, sequence + nth), batch, event))
     yield insertion(notices)
-    return Committed([row_of(notice) for notice in notices], ids, classes, freed)
+    given_up = frozenset((gone, number) for gone, number, _ in victims)
+    return Committed([row_of(notice) for notice in notices], given_up, classes, freed)
 
 
 def _victims(
     count: int, short_bytes: int
-) -> Program[tuple[list[tuple[str, int, int]], frozenset[str], tuple[str, ...], int]]:
-    """Return what is given up: epoch, sequence and position, in order; ids; classes; bytes."""
+) -> Program[tuple[list[tuple[str, int, int]], tuple[str, ...], int]]:
+    """Return epoch, sequence and position of what is given up, in this order; classes and bytes."""
     found: list[tuple[str, int, int]] = []
-    ids: set[str] = set()
     classes: list[str] = []
     taken: set[int] = set()
     freed = 0
@@ -116,17 +116,16 @@ def _victims(
         for position in positions:
             if (len(found) >= count and freed >= short_bytes) or position in taken:
                 continue
-            [(epoch, sequence, event_id, size)] = yield Statement(
-                "SELECT epoch, sequence, id, length(payload) FROM events WHERE position = ?",
+            [(epoch, sequence, size)] = yield Statement(
+                "SELECT epoch, sequence, length(payload) FROM events WHERE position = ?",
                 (position,),
             )
             taken.add(position)
-            ids.add(event_id)
             found.append((epoch, sequence, position))
             freed += size + ROW_BYTES
         if len(found) > before:
             classes.append(name)
-    return sorted(found), frozenset(ids), tuple(classes), freed
+    return sorted(found), tuple(classes), freed
 
 
 def waiting_of(name: str, most: int, *, contained: bool = False) -> Program[list[int]]:

@@ -6,85 +6,20 @@ A pure state machine, part of the uplink's. At a connection all that was committ
 and passes it. What would overtake earlier events of its own cart does not: they are promoted, taken
 out of the backlog and sent right before it. So each cart keeps its order, while carts pass others.
 
-Sequences then go out with gaps, and an acknowledgement counts without one. What was never sent can
-have been stored by nobody: ``Unsent`` knows it, so that an integrator which acknowledges the last
-event that it saw, and not the last before a gap, takes nothing off the list; of this process' epoch
-alone, since what was sent before a restart is known to nobody here.
+Sequences then go out with gaps; ``gateway.sent`` knows them.
 """
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
-from gateway.outbox import DROPPED, Row
+from gateway.outbox import Row
 from gateway.strands import ties_in
 from gateway.waiting import Fetch, Found
 
 REMEMBERED_MAX: Final = 50_000
 """Promoted rows and strands that are remembered; what is forgotten may be sent again."""
-STRETCHES_MAX: Final = 1_000
-
-
-class _Stretch(msgspec.Struct):
-    """Positions of the backlog that were never sent, when they were added at least."""
-
-    last: int
-    before: dict[str, int]
-    """Of each epoch, the last sequence that was sent by then."""
-
-
-class Unsent:
-    """What was never sent: nothing from there on can be acknowledged."""
-
-    def __init__(self) -> None:
-        """Begin with nothing sent."""
-        self._reached = 0
-        """Position up to which all was sent, or stands in a stretch."""
-        self._stretches: deque[_Stretch] = deque()
-        self._sent: dict[str, int] = {}
-        self._walked: dict[str, int] = {}
-        """Of each epoch, up to where the backlog was gone through."""
-
-    def begin(self, newest: int) -> None:
-        """Note that what stands up to a position is backlog now."""
-        if newest <= self._reached:
-            return
-        self._reached = newest
-        if len(self._stretches) >= STRETCHES_MAX:
-            self._stretches[-1].last = newest
-        else:
-            self._stretches.append(_Stretch(newest, dict(self._sent)))
-
-    def sent(self, row: Row, *, live: bool) -> None:
-        """Note that a row went out."""
-        self._sent[row.epoch] = max(row.sequence, self._sent.get(row.epoch, -1))
-        if live:
-            self._reached = max(self._reached, row.position)
-
-    def walked(self, row: Row) -> None:
-        """Note that all of the backlog up to a row was sent."""
-        if row.name != DROPPED:
-            self._walked[row.epoch] = max(row.sequence, self._walked.get(row.epoch, -1))
-        while self._stretches and self._stretches[0].last <= row.position:
-            self._stretches.popleft()
-
-    def through(self, position: int) -> None:
-        """Note that the backlog up to a position was sent as a whole."""
-        while self._stretches and self._stretches[0].last <= position:
-            self._stretches.popleft()
-
-    def limit(self, epoch: str) -> int:
-        """Return the last sequence of an epoch that can be stored without a gap; -1: none."""
-        if not self._stretches:
-            return self._sent.get(epoch, -1)
-        return max(self._stretches[0].before.get(epoch, -1), self._walked.get(epoch, -1))
-
-    def most(self) -> Iterable[tuple[str, int]]:
-        """Return of each epoch the last sequence that was sent."""
-        return self._sent.items()
 
 
 class LiveFirst:
@@ -96,7 +31,6 @@ class LiveFirst:
         Args:
             wanted: Tells whether a row is still to be sent, and not on its way already.
         """
-        self.unsent = Unsent()
         self._wanted = wanted
         self._generation = 0
         self._notified = 0
@@ -155,7 +89,6 @@ class LiveFirst:
         self._known.clear()
         self._at, self._end, self._left = 0, end, left
         self._live_at, self._live_more = end, True
-        self.unsent.begin(end)
 
     # Reading.
 
@@ -212,7 +145,6 @@ class LiveFirst:
             self._left -= len(rows)
         self._backlog.extend(row for row in rows if self._wanted(row))
         self._at = self._end if last else rows[-1].position
-        self._tell_if_through()
 
     # Sending.
 
@@ -231,22 +163,12 @@ class LiveFirst:
             row = self._backlog.popleft()
             if row.position not in self._promoted and self._wanted(row):
                 return row
-            self._pass(row)
+            self._promoted.discard(row.position)
         return None
 
-    def published(self, row: Row) -> bool:
-        """Note that a row went out; return whether in its turn of the backlog."""
-        live = row.position > self._end
-        in_turn = not live and row.position not in self._promoted
-        self.unsent.sent(row, live=live)
-        if in_turn:
-            self.unsent.walked(row)
-        self._tell_if_through()
-        # What was sent before its turn is behind the backlog's oldest row, also while that waits
-        # for the line: an acknowledgement may reach over it.
-        while self._backlog and self._was_promoted(self._backlog[0]):
-            self._pass(self._backlog.popleft())
-        return in_turn
+    def in_turn(self, row: Row) -> bool:
+        """Tell whether a row that goes out does so in its turn of the backlog."""
+        return row.position <= self._end and row.position not in self._promoted
 
     def give_back(self, row: Row) -> None:
         """Take a row back that could not be sent; it goes before what is behind it."""
@@ -260,21 +182,6 @@ class LiveFirst:
         waiting = list(self._live)
         insort(waiting, row, key=_position)
         self._live = deque(waiting)
-
-    def _was_promoted(self, row: Row) -> bool:
-        """Tell whether a row of the backlog was sent already, before its turn."""
-        waits = bool(self._live) and self._live[0].position <= row.position
-        return row.position in self._promoted and not waits
-
-    def _pass(self, row: Row) -> None:
-        """Go on behind a row of the backlog that needs not be sent in its turn."""
-        self._promoted.discard(row.position)
-        self.unsent.walked(row)
-        self._tell_if_through()
-
-    def _tell_if_through(self) -> None:
-        if self._at >= self._end and not self._backlog:
-            self.unsent.through(self._end)
 
 
 def _position(row: Row) -> int:

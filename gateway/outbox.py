@@ -46,6 +46,9 @@ class Statement(msgspec.Struct, frozen=True):
     """``parameters`` is a list of parameter lists; no rows come back."""
 
 
+Number = tuple[str, int]
+"""Epoch and sequence: which event it is. Its position may be another's once it was given up."""
+
 Program = Generator[Statement, list[tuple[Any, ...]], T]
 """Yields statements, is sent the rows of each, returns a result."""
 
@@ -85,13 +88,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     strands: str = ""
     """As in ``gateway.strands``."""
 
+    @property
+    def number(self) -> Number:
+        """Return epoch and sequence."""
+        return self.epoch, self.sequence
+
 
 class Committed(msgspec.Struct, frozen=True):
     """What a commit made."""
 
     rows: list[Row]
-    given_up: frozenset[str] = frozenset()
-    """Ids of pending events that made room; an ``events.dropped`` among ``rows`` explains them."""
+    given_up: frozenset[Number] = frozenset()
+    """Pending events that made room; an ``events.dropped`` among ``rows`` explains them."""
     classes: tuple[str, ...] = ()
     """Of which classes they were."""
     freed_bytes: int = 0

@@ -15,6 +15,7 @@ from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput, GatewayStarted, GatewayStopping, Stamp, StateRow
 from gateway.intake import Intake
 from gateway.journal import JournalWriter
+from gateway.outbox import Number
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Pipeline:
         journal: JournalWriter | None,
         clock: Clock,
         carry_out: Callable[[AnyEffect], Awaitable[None]],
-        committed: Callable[[Sequence[Row], Collection[str]], None],
+        committed: Callable[[Sequence[Row], Collection[Number]], None],
         beat: Callable[[], None],
     ) -> None:
         """Prepare; ``run`` does the work.
@@ -47,7 +48,7 @@ class Pipeline:
             journal: Where inputs are recorded, if asked for.
             clock: Labels commits.
             carry_out: Carries out an effect; called after the commit that holds its cause.
-            committed: Called with the rows committed and the ids of older ones given up for them.
+            committed: Called with the rows committed and which older ones were given up for them.
             beat: Called each time round: what the watchdog sees.
         """
         self._engine = engine

@@ -26,8 +26,9 @@ from gateway.backoff import Backoff
 from gateway.bandwidth import Bandwidth
 from gateway.claims import beyond, read_claims
 from gateway.live_first import LiveFirst
-from gateway.outbox import Acknowledged, Row
+from gateway.outbox import Acknowledged, Number, Row
 from gateway.repeats import Repeats
+from gateway.sent import Sent
 from gateway.waiting import Fetch, Found
 
 SECOND_NS: Final = 1_000_000_000
@@ -81,6 +82,8 @@ class Counters(msgspec.Struct):
 class _Flight(msgspec.Struct, frozen=True):
     row: Row
     sent_ns: int
+    first: bool
+    """Whether it never went out before."""
 
 
 class Uplink:
@@ -94,6 +97,7 @@ class Uplink:
         self._stall_ns = int(settings.stall_s * SECOND_NS)
         self._window = settings.window
         self._rows = LiveFirst(self._is_wanted)
+        self._sent = Sent()
         self._bandwidth = Bandwidth(settings.bandwidth_kbit_s)
         self._flight: dict[int, _Flight] = {}
         self._backlog_flying: set[int] = set()  # Packet ids.
@@ -104,8 +108,8 @@ class Uplink:
         self._answer_by_ns: int | None = None
         self._hold_until_ns: int | None = None
         self._failures = 0
-        self._refused: set[str] = set()
-        self._given_up: set[str] = set()
+        self._refused: set[Number] = set()
+        self._given_up: set[Number] = set()
         """Of what is in flight: not to be sent again, whatever the broker says."""
         self._repeats = Repeats(int(settings.progress_s * SECOND_NS))
         self.backfills = Backfills(settings.backfill_per_s, settings.backoff, random)
@@ -171,13 +175,15 @@ class Uplink:
         """
         self._rows.notify(newest)
 
-    def made_room(self, given_up: Collection[str]) -> None:
+    def made_room(self, given_up: Collection[Number]) -> None:
         """Note that rows were given up: the notice about them took an old place, so start over.
 
         Args:
-            given_up: Their ids.
+            given_up: Which.
         """
-        flying = {flight.row.id for flight in self._flight.values()}
+        for epoch, sequence in given_up:
+            self._sent.gone(epoch, sequence)
+        flying = {flight.row.number for flight in self._flight.values()}
         self._given_up |= flying.intersection(given_up)
         self._no_longer_refused(given_up)
         self._rows.again()
@@ -207,13 +213,15 @@ class Uplink:
     def published(self, mid: int, row: Row, now_ns: int) -> None:
         """Note that ``row`` from ``take`` went out under packet id ``mid``."""
         assert mid not in self._flight, "packet ids in flight are unique"
-        self._flight[mid] = _Flight(row, now_ns)
+        again = isinstance(row, HistoryRow)
+        first = not again and self._sent.add(row.epoch, row.sequence)
+        self._flight[mid] = _Flight(row, now_ns, first)
         self.counters.published += 1
-        if isinstance(row, HistoryRow):
+        if again:
             self._bandwidth.spend(len(row.payload), now_ns, live=False)
             self.counters.backfilled += 1
             return
-        in_turn = self._rows.published(row)
+        in_turn = self._rows.in_turn(row)
         self._bandwidth.spend(len(row.payload), now_ns, live=not in_turn)
         if in_turn:
             self._backlog_flying.add(mid)
@@ -231,14 +239,16 @@ class Uplink:
             return
         self._backlog_flying.discard(mid)
         if failure:
+            if flight.first:  # Else it may have arrived before.
+                self._sent.undo(*flight.row.number)
             self._refuse(flight.row, now_ns)
             return
         if isinstance(flight.row, HistoryRow):
             self.backfills.taken(flight.row)
             return
         self._airborne.discard(flight.row.id)
-        self._given_up.discard(flight.row.id)
-        self._refused.discard(flight.row.id)
+        self._given_up.discard(flight.row.number)
+        self._refused.discard(flight.row.number)
         if not self._refused:
             self._failures = 0
         self._repeats.moved(now_ns)
@@ -380,26 +390,26 @@ class Uplink:
             self.backfills.refused(row, now_ns)
             return
         self._airborne.discard(row.id)
-        if row.id in self._given_up:
-            self._given_up.discard(row.id)
+        if row.number in self._given_up:
+            self._given_up.discard(row.number)
             return
-        self._refused.add(row.id)
+        self._refused.add(row.number)
         if self._hold_until_ns is None:  # What was in flight together is refused as one.
             self._failures += 1
             wait_s = self._settings.backoff.delay_s(self._failures, self._random)
             self._hold_until_ns = now_ns + int(wait_s * SECOND_NS)
         self._rows.give_back(row)
 
-    def _no_longer_refused(self, ids: Collection[str]) -> None:
+    def _no_longer_refused(self, numbers: Collection[Number]) -> None:
         """Note that rows will not be sent again, though the broker never took them."""
-        if not self._refused.isdisjoint(ids):
-            self._refused.difference_update(ids)
+        if not self._refused.isdisjoint(numbers):
+            self._refused.difference_update(numbers)
             if not self._refused:
                 self._failures = 0
 
     def _is_wanted(self, row: Row) -> bool:
         if self._is_acknowledged(row):
-            self._no_longer_refused((row.id,))
+            self._no_longer_refused((row.number,))
             return False
         return row.id not in self._airborne
 
@@ -409,8 +419,7 @@ class Uplink:
     def _outstanding(self) -> bool:
         """Tell whether something was sent that the integrator has not acknowledged."""
         return any(
-            sequence > self._acknowledged.get(epoch, -1)
-            for epoch, sequence in self._rows.unsent.most()
+            sequence > self._acknowledged.get(epoch, -1) for epoch, sequence in self._sent.most()
         )
 
     @property
@@ -470,7 +479,8 @@ class Uplink:
         tail = tails.get(epoch)
         if tail is None:
             return None  # Nothing of it waits.
-        if epoch == current and claim > self._rows.unsent.limit(epoch):
+        known = self._acknowledged.get(epoch, -1)
+        if epoch == current and claim > self._sent.limit(epoch, known):
             self.counters.unbelievable_acks += 1
             return None
         return min(claim, tail)

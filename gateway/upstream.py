@@ -20,7 +20,7 @@ from drivers.ports import Clock
 from gateway.clock import SteadyClock
 from gateway.database import Database
 from gateway.domain.effects import Backfill, Reply
-from gateway.outbox import Acknowledged
+from gateway.outbox import Acknowledged, Number
 from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_desk import Desk, backfill_reply, message_of, short_message_of
 from gateway.upstream_doubts import Doubts
@@ -118,12 +118,12 @@ class Upstream:
 
     # What others call.
 
-    def notify(self, newest: int = 0, given_up: Collection[str] = ()) -> None:
+    def notify(self, newest: int = 0, given_up: Collection[Number] = ()) -> None:
         """Say that rows were committed.
 
         Args:
             newest: Position of the last of them.
-            given_up: Ids of pending ones that were given up for them.
+            given_up: Which pending ones were given up for them.
         """
         self.uplink.notify(newest)
         if given_up:

@@ -270,6 +270,8 @@ def test_a_daemon_that_stops_begins_nothing_of_the_history(bench):
 def test_acknowledgements_and_repeats_know_nothing_of_history():
     bench = Bench(acknowledge="application")
     with closing(bench.connection):
+        for sequence in range(40):
+            bench.uplink._sent.add(NOW, sequence)  # Or it would not be history.
         bench.connect()
         bench.wait(1)
         bench.commit(2)

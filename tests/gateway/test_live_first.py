@@ -7,8 +7,9 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from gateway import live_first, outbox, waiting
+from gateway import giving_up, live_first, outbox, waiting
 from gateway.envelope import Source
+from gateway.giving_up import Need
 from gateway.outbox import Acknowledged, Batch, run_sync
 from gateway.strands import begun_in, names_in, strands_of, ties_in
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
@@ -35,15 +36,23 @@ class Bench:
     def close(self):
         self.connection.close()
 
-    def commit(self, *makes):
+    def commit(self, *makes, pending_max=None):
         """Commit an event for each ``(function, arguments…)``; return their positions."""
         events = []
         for make, *arguments in makes:
             self.number += 1
             events.append(make(NOW, self.number, *arguments))
         batch = Batch(events=events, online=True, utc_ns=0)
-        done = run_sync(self.connection, outbox.commit(Source("store", "gw"), NOW, batch))
-        self.uplink.notify(done.rows[-1].position)
+        source = Source("store", "gw")
+        program = outbox.commit(source, NOW, batch)
+        if pending_max is not None:
+            need = Need(pending_max=pending_max)
+            program = giving_up.with_room(program, source, NOW, batch, need)
+        done = run_sync(self.connection, program)
+        self.number += len(done.rows) - len(events)
+        self.uplink.notify(max(row.position for row in done.rows))
+        if done.given_up:
+            self.uplink.made_room(done.given_up)
         return [row.position for row in done.rows]
 
     def connect(self):
@@ -62,18 +71,18 @@ class Bench:
         self.reads += 1
         return run_sync(self.connection, waiting.read(fetch), write=False)
 
-    def send(self):
+    def send(self, most=1_000):
         """Publish what may be; return the positions."""
         sent = []
         while (fetch := self.uplink.fetch()) is not None:
             self.uplink.offer(fetch, self.read(fetch))
             if self.uplink.fetch() is None:
-                sent += self.take()
-        return sent + self.take()
+                sent += self.take(most - len(sent))
+        return sent + self.take(most - len(sent))
 
-    def take(self):
+    def take(self, most):
         sent = []
-        while (row := self.uplink.take(self.now_ns)) is not None:
+        while len(sent) < most and (row := self.uplink.take(self.now_ns)) is not None:
             self.mid += 1
             self.uplink.published(self.mid, row, self.now_ns)
             self.flying[self.mid] = row
@@ -373,17 +382,31 @@ def test_what_is_remembered_is_bounded_and_what_is_forgotten_comes_twice(bench, 
 
 
 def test_many_short_connections_are_told_apart_as_far_as_there_is_room(bench, monkeypatch):
-    monkeypatch.setattr(live_first, "STRETCHES_MAX", 2)
+    monkeypatch.setattr("gateway.sent.RANGES_MAX", 2)
     bench.commit((lost,))
     for _ in range(5):
         bench.connect()
-        bench.disconnect()
         bench.commit((lost,))
-    assert len(bench.uplink._rows.unsent._stretches) == 2
+        bench.commit((lost,))
+        assert bench.send(most=1) == [bench.number - 1]
+        bench.disconnect()
+    assert len(bench.uplink._sent._firsts[NOW]) == 2
     bench.connect()
-    assert bench.ack(5) == []
-    assert bench.deliver() == [1, 2, 3, 4, 5, 6]
-    assert bench.ack(5) == [Acknowledged(NOW, 5)]
+    assert bench.ack(1) == []
+    assert bench.deliver() == [*range(1, 12)]
+    assert bench.ack(10) == [Acknowledged(NOW, 10)]
+
+
+def test_what_there_was_no_room_to_remember_counts_once_it_is_sent_again(bench, monkeypatch):
+    monkeypatch.setattr("gateway.sent.RANGES_MAX", 1)
+    bench.commit(*[(lost,)] * 4)
+    bench.connect()
+    bench.commit((lost,))
+    assert bench.deliver() == [5, 1, 2, 3, 4]
+    assert bench.ack(4) == [], "the fifth is forgotten"
+    bench.wait(2)
+    assert bench.deliver() == [1, 2, 3, 4, 5]
+    assert bench.ack(4) == [Acknowledged(NOW, 4)]
 
 
 @pytest.mark.parametrize(
@@ -416,3 +439,53 @@ def test_rows_of_an_earlier_schema_are_named(bench, monkeypatch):
     run_sync(bench.connection, outbox.name_strands())
     rows = bench.connection.execute("SELECT strands FROM events ORDER BY position").fetchall()
     assert [strands for (strands,) in rows] == ["+a", "a", "", "a", "a"]
+
+
+def test_what_was_promoted_on_an_earlier_connection_closes_the_gap_at_once(bench):
+    bench.commit(*[(lost,)] * 6, (session, None, "a"), (picked, "a"), (lost,))
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.commit((closed, "a"))
+    bench.puback()
+    assert bench.send()[:3] == [7, 8, 10]
+    bench.puback()
+    bench.disconnect()
+    bench.connect()
+    assert bench.deliver(rounds=2) == [1, 2, 3, 4, 5, 6]
+    assert bench.ack(8) == [], "the ninth was never sent"
+    assert bench.ack(7) == [Acknowledged(NOW, 7)], "all of that was sent by now"
+    assert bench.deliver() == [9, 10]
+    assert bench.ack(9) == [Acknowledged(NOW, 9)]
+
+
+@pytest.mark.parametrize("reconnects", [False, True])
+def test_a_notice_that_was_not_sent_is_acknowledged_by_nobody(bench, reconnects):
+    """It has the newest sequence and an old place, which was gone over before."""
+    bench.connect()
+    bench.commit(*[(lost,)] * 6)
+    assert bench.deliver() == [1, 2, 3, 4, 5, 6]
+    assert bench.commit((lost,), pending_max=5) == [7, 1]
+    if reconnects:
+        bench.disconnect()
+        bench.connect()
+        bench.commit((lost,))
+        assert bench.send(most=1) == [8]
+    else:
+        assert bench.send(most=1) == [7]
+        bench.commit((lost,))
+        assert bench.send(most=1) == [8]
+    assert bench.ack(8) == []
+    assert bench.ack(7) == [], "that is the notice"
+    assert bench.send(most=1) == [1], "which stands where the first stood"
+    bench.puback()
+    assert bench.ack(7) == ([] if reconnects else [Acknowledged(NOW, 7)])
+    bench.deliver()
+    assert bench.ack(8) == [Acknowledged(NOW, 8)]
+
+
+def test_what_was_given_up_before_it_was_sent_leaves_no_gap(bench):
+    bench.commit(*[(lost,)] * 4)
+    bench.commit((lost,), pending_max=4)
+    bench.connect()
+    assert bench.deliver() == [1, 2, 3, 4, 5], "the notice stands where the first stood"
+    assert bench.ack(5) == [Acknowledged(NOW, 5)]

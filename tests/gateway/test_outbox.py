@@ -279,7 +279,9 @@ class World(RuleBasedStateMachine):
     @rule(retained=st.booleans())
     def integrator_acknowledges(self, retained):
         claims = self.claim()
+        doubted = self.uplink.counters.unbelievable_acks
         news = self.hear(claims, retained=retained)
+        assert self.uplink.counters.unbelievable_acks == doubted, "it is true"
         if self.mode == "application":
             self.told |= claims
         self.record(news)
