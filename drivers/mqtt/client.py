@@ -274,8 +274,9 @@ class Connection:
         self._again = self._loop.call_soon(self._readable)
 
     def _pending(self) -> bool:
+        """Tell whether there is more to read that the socket does not show."""
         sock = self._socket()
-        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        return self._client.ahead or (isinstance(sock, ssl.SSLSocket) and sock.pending() > 0)
 
     def _writable(self) -> None:
         self._guard(self._client.loop_write)

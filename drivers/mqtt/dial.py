@@ -2,7 +2,6 @@
 """What blocks while connecting: name look-up, TCP, TLS."""
 
 import ssl
-from typing import Final
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -11,31 +10,18 @@ from paho.mqtt.properties import Properties
 
 from drivers.errors import DeviceGoneError
 from drivers.mqtt.config import MqttConfig
+from drivers.mqtt.packets import PACKET_BYTES_MAX, PacketClient
 from drivers.mqtt.tls import Context, TlsFileError
 
-PACKET_BYTES_MAX: Final = 1 << 20
-"""Of what the broker sends; neither contract needs a tenth of it."""
 
-
-class _Client(Client):
-    """A client that takes no memory for a packet beyond the limit."""
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        # Asked for all that the packet's head announces, before anything of it is kept.
-        if bufsize > PACKET_BYTES_MAX:
-            raise OverflowError(f"a packet of {bufsize} bytes, the limit is {PACKET_BYTES_MAX}")
-        return super()._sock_recv(bufsize)
-
-
-def new_client(config: MqttConfig) -> Client:
+def new_client(config: MqttConfig) -> PacketClient:
     """Return a paho client that neither queues nor reconnects by itself."""
-    client: Client
     if config.protocol == 5:
-        client = _Client(
+        client = PacketClient(
             CallbackAPIVersion.VERSION2, config.client_id, protocol=MQTTProtocolVersion.MQTTv5
         )
     else:
-        client = _Client(
+        client = PacketClient(
             CallbackAPIVersion.VERSION2,
             config.client_id,
             clean_session=config.clean,

@@ -17,9 +17,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from statistics import median
 
+import psutil
+
 from drivers.mqtt.client import connect
 from gateway.database import Batch, open_database
-from tests.bench.measures import percentile
+from tests.bench.measures import cpu_s, percentile
 from tests.brokers import MOSQUITTO, free_port, mosquitto
 from tests.e2e.upstream_parts import Gateway, mqtt, running
 from tests.made import closed, picked, session
@@ -74,12 +76,15 @@ async def fill(one, count):
 
 
 def _event(epoch, number):
-    """Return one of a visit of ten events."""
-    visit, nth = divmod(number, 10)
-    name = f"{visit:016x}"
-    if nth == 0:
-        return session(epoch, number, f"shopper-{visit}", name)
-    return closed(epoch, number, name) if nth == 9 else picked(epoch, number, name)
+    """Return one of the twenty events of two visits that go on side by side, and share a change."""
+    pair, nth = divmod(number, 20)
+    names = [f"{2 * pair + one:016x}" for one in (0, 1)]
+    name = names[nth % 2]
+    if nth < 2:
+        return session(epoch, number, f"shopper-{name}", name)
+    if nth >= 18:
+        return closed(epoch, number, name)
+    return picked(epoch, number, *(names if nth == 9 else [name]))
 
 
 @asynccontextmanager
@@ -91,7 +96,7 @@ async def integrating(folder, port):
         *("--database", str(folder / "integrator.db"), "--protocol", "5"),
     )
     try:
-        yield
+        yield psutil.Process(process.pid)
     finally:
         process.terminate()
         await process.wait()
@@ -115,14 +120,13 @@ async def shop(one, latencies):
             await asyncio.sleep(SHOPPER_EVERY_S / 3)
 
 
-async def drain(folder, count, *, window=WINDOW, every=None):
+async def drain(folder, count, *, window=WINDOW):
     """Drain a backlog; return rates and latencies.
 
     Args:
         folder: Where files go.
         count: Events in the backlog.
         window: Of the uplink.
-        every: Called each second with the backlog and the latencies so far.
     """
     async with AsyncExitStack() as stack:
         port = free_port()
@@ -138,32 +142,38 @@ async def drain(folder, count, *, window=WINDOW, every=None):
         log = folder / "mosquitto.log"
         told = (f"log_dest file {log}", "log_type subscribe")
         await stack.enter_async_context(mosquitto(folder, *LINES, *told, port=port))
-        await stack.enter_async_context(integrating(folder, port))
+        integrator = await stack.enter_async_context(integrating(folder, port))
         while not (log.exists() and "/events/" in log.read_text()):  # noqa: ASYNC110 - a file.
             await asyncio.sleep(0.05)
         await stack.enter_async_context(running(one.upstream.run()))
         await one.linked(True)
         began_s = time.monotonic()
+        before = _cpu(integrator)
         shopping = asyncio.create_task(shop(one, latencies))
         try:
-            while (first := await one.database.first_waiting()) and first[1] < count:
-                if every is not None:
-                    every(await one.database.backlog(), latencies.ms)
-                await asyncio.sleep(0.2)
+            while (first := await one.database.first_waiting()) and first[1] < count:  # noqa: ASYNC110 - the integrator is another process.
+                await asyncio.sleep(0.05)
         finally:
             shopping.cancel()
             with suppress(asyncio.CancelledError):
                 await shopping
         took_s = time.monotonic() - began_s
+        spent = {name: now - before[name] for name, now in _cpu(integrator).items()}
     late_ms = sorted(latencies.ms)
     return {
         "events": count,
         "commit_per_s": round(count / filled_s),
         "drain_s": round(took_s, 1),
         "per_s": round(count / took_s),
+        "cpu_us": {name: round(one / count * 1e6) for name, one in spent.items()},
         "live": len(late_ms),
         "live_ms": {f"p{share}": round(percentile(late_ms, share), 1) for share in (50, 99, 100)},
     }
+
+
+def _cpu(integrator):
+    """Return seconds of CPU that both ends have taken: gateway and shoppers, and integrator."""
+    return {"gateway": time.process_time(), "integrator": cpu_s(integrator)}
 
 
 async def bridge(folder, count, size, *, window=WINDOW):

@@ -27,8 +27,10 @@ from tests.made import closed, picked, session
 
 
 def stored(folder):
-    """Return ``(epoch, sequence)`` as the integrator has them."""
+    """Return ``(epoch, sequence)`` as the integrator has them, also before it began."""
     with closing(sqlite3.connect(folder / "integrator.db")) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone():
+            return []
         return connection.execute("SELECT epoch, sequence FROM events").fetchall()
 
 
@@ -291,6 +293,8 @@ def test_a_new_cart_does_not_wait_for_the_backlog(tmp_path):
                 await one.commit(100)
             async with mosquitto(tmp_path, port=port), integrator(tmp_path, mqtt(port, "in")):
                 await one.linked(True)
+                while not stored(tmp_path):  # noqa: ASYNC110 - the integrator may subscribe later.
+                    await asyncio.sleep(0.01)
                 epoch = one.database.epoch.epoch
                 visit = session(epoch, 10**6, "anna", "visit"), closed(epoch, 10**6 + 1, "visit")
                 batch = Batch(events=visit, online=True, utc_ns=time.time_ns())

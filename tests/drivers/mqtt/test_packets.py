@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done for many packets at once does what paho's own client does for each."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from drivers.mqtt.packets import AHEAD_BYTES, PacketClient
+
+CODES = (0x00, 0x10, 0x80, 0x87, 0x97)
+PROTOCOLS = (MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5)
+
+
+class Wire:
+    """A socket that gives what it has in pieces, and takes so many bytes at a time."""
+
+    def __init__(self, pieces=(), takes=1 << 30):
+        self._pieces = list(pieces)
+        self._takes = takes
+        self.calls = 0
+        self.sent = bytearray()
+
+    def recv(self, size):
+        if not self._pieces:
+            raise BlockingIOError
+        piece = self._pieces.pop(0)
+        if piece is None:
+            raise BlockingIOError
+        if len(piece) > size:
+            self._pieces.insert(0, piece[size:])
+        return piece[:size]
+
+    def send(self, data):
+        self.calls += 1
+        data = data[: self._takes]
+        self.sent += data
+        return len(data)
+
+    def close(self):
+        pass
+
+    @property
+    def empty(self):
+        return not self._pieces
+
+
+def rig(kind, protocol, wire):
+    """Return a client on that wire, and what it said."""
+    client = kind(CallbackAPIVersion.VERSION2, "one", protocol=protocol)
+    client._sock = wire
+    client.max_inflight_messages_set(0)
+    client.on_socket_register_write = lambda *_of: None  # A loop writes, not whoever publishes.
+    said = []
+    client.on_message = lambda _client, _data, of: said.append(
+        (of._topic, bytes(of.payload), of.qos, of.retain, of.dup, of.mid)
+    )
+    client.on_publish = lambda _client, _data, mid, code, _of: said.append((mid, code.value))
+    return client, said
+
+
+def read(client, wire):
+    """Read until nothing is left."""
+    while not wire.empty or getattr(client, "ahead", False):
+        client.loop_read()
+
+
+def length(size):
+    """Return a length as MQTT writes it."""
+    found = bytearray()
+    while True:
+        size, byte = divmod(size, 128)
+        found.append(byte | (0x80 if size else 0))
+        if not size:
+            return bytes(found)
+
+
+def text(data):
+    return len(data).to_bytes(2) + data
+
+
+def publish(protocol, message):
+    topic, payload, qos, flags, properties = message
+    body = text(topic) + ((7).to_bytes(2) if qos else b"")
+    if protocol == MQTTProtocolVersion.MQTTv5:
+        body += length(len(properties)) + properties
+    body += payload
+    return bytes([0x30 | flags | qos << 1]) + length(len(body)) + body
+
+
+def puback(protocol, mid, code):
+    body = mid.to_bytes(2)
+    if protocol == MQTTProtocolVersion.MQTTv5 and code is not None:
+        body += bytes([code])
+    return b"\x40" + length(len(body)) + body
+
+
+topics = st.one_of(st.sampled_from([b"a/b", b"\xff"]), st.binary(min_size=1, max_size=200))
+properties = st.sampled_from(
+    [b"", b"\x03" + text(b"application/json"), b"\x26" + text(b"k" * 90) + text(b"v" * 90)]
+)
+messages = st.tuples(
+    *(topics, st.binary(max_size=300), st.sampled_from([0, 1, 2]), st.sampled_from([0, 1, 8, 9])),
+    properties,
+)
+
+
+def cut(data, pieces, pauses):
+    """Cut bytes into pieces at these shares; between two there may be nothing to read."""
+    at, found = 0, []
+    for size in pieces:
+        found += [data[at : at + size], *([None] if pauses else [])]
+        at += size
+    return [one for one in [*found, data[at:]] if one is None or one]
+
+
+@given(
+    protocol=st.sampled_from(PROTOCOLS),
+    sent=st.lists(messages, max_size=6),
+    codes=st.lists(st.sampled_from([None, *CODES]), max_size=6),
+    cuts=st.tuples(st.lists(st.integers(1, 400), max_size=12), st.booleans()),
+    takes=st.integers(1, 500),
+)
+def test_packets_are_read_and_written_as_paho_does(protocol, sent, codes, cuts, takes):
+    stream = b"".join(publish(protocol, one) for one in sent)
+    stream += b"".join(puback(protocol, mid, code) for mid, code in enumerate(codes, start=1))
+    found = []
+    for kind in (Client, PacketClient):
+        wire = Wire(cut(stream, *cuts), takes)
+        client, said = rig(kind, protocol, wire)
+        for number in range(len(codes)):
+            client.publish("up", b"x" * number, qos=1)
+        client.publish("up", b"zero", qos=0)
+        read(client, wire)
+        while client.want_write():
+            client.loop_write()
+        found.append((said, bytes(wire.sent), client._inflight_messages))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_many_packets_leave_in_one_write(protocol):
+    wire = Wire()
+    client, _said = rig(PacketClient, protocol, wire)
+    for _ in range(50):
+        client.publish("up", b"x" * 900, qos=1)
+    client.loop_write()
+    assert wire.calls == 1
+    for _ in range(200):
+        client.publish("up", b"x" * 900, qos=1)
+    client.loop_write()
+    assert wire.calls <= 2 + 200 * 920 // AHEAD_BYTES
+
+
+def test_a_disconnect_ends_the_connection_once_all_before_it_is_written():
+    wire = Wire()
+    client, _said = rig(PacketClient, MQTTProtocolVersion.MQTTv5, wire)
+    client.publish("up", b"last", qos=1)
+    client.disconnect()
+    client.loop_write()
+    assert b"last" in wire.sent
+    assert wire.sent[-2:] == b"\xe0\x00"
+    assert client.socket() is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x00",
+        b"\x00\x09up",
+        b"\x00\x02up",  # No packet id.
+        b"\x00\x02up\x00\x07",  # No length of properties.
+        b"\x00\x02up\x00\x07\x05",
+        b"\x00\x02up\x00\x07\xff\xff\xff\xff\x01",
+        b"\x00\x00\x00\x07\x00payload",
+    ],
+)
+def test_a_publish_that_is_none_is_refused(body):
+    wire = Wire([b"\x32" + length(len(body)) + body])
+    client, said = rig(PacketClient, MQTTProtocolVersion.MQTTv5, wire)
+    with pytest.raises(ValueError, match="a PUBLISH"):
+        read(client, wire)
+    assert not said
+    assert not wire.sent
