@@ -94,7 +94,7 @@ class Database:
         self._position = 0  # The last that this process gave a row.
         self._waiting = 0  # Pending rows, kept because counting them costs with each commit.
         self._walk = trimming.Walk()
-        self._shortage = Shortage()
+        self._shortage = Shortage(path, limits.free_bytes_min)
         self.wear = Wear()
         """What was written, and for how many events."""
 
@@ -157,7 +157,9 @@ class Database:
         crowded = self._waiting + len(batch.events) > self._limits.pending_max
         if batch.events and (crowded or self._shortage.short_bytes):
             need = Need(
-                pending_max=self._limits.pending_max, short_bytes=self._shortage.short_bytes
+                pending_max=self._limits.pending_max,
+                short_bytes=self._shortage.short_bytes,
+                why=self._shortage.why,
             )
             program = giving_up.with_room(program, self.source, epoch, batch, need)
         if self._untold and batch.events:
@@ -166,7 +168,7 @@ class Database:
         self._untold = self._untold and not batch.events
         self._waiting += len(committed.rows) - committed.dropped
         self.wear.events += len(committed.rows)
-        self._shortage.gave_up(committed.classes, committed.freed_bytes, crowded=crowded)
+        self._shortage.gave_up(committed, crowded=crowded)
         if committed.rows:
             self._position = max(row.position for row in committed.rows)
             self._tails[epoch] = max(row.sequence for row in committed.rows)
@@ -242,19 +244,22 @@ class Database:
             await self._write(note_written(*self.wear.take(now)))
         size = await self._read(room.measure())
         with explaining(self.path):
-            limit = self._limits.limit_bytes(size, room.free_bytes(self.path))
+            free = room.free_bytes(self.path)
+        limit = self._limits.history_bytes(size, free)
         trimmed = 0
         for _ in range(TRIM_BITES):
             if limit is None or size.used_bytes <= limit or self._walk.exhausted:
                 break
             trimmed += (await self._look(0, 0)).gone
             size = await self._read(room.measure())
-        by_card = limit is not None and limit != self._limits.bytes_max
         self._shortage.measured(
-            size.used_bytes,
-            limit,
-            trimmed=trimmed > 0 and by_card,
-            history=not self._walk.exhausted,
+            room.Measured(
+                used_bytes=size.used_bytes,
+                bound=self._limits.bound(size, free),
+                free_bytes=free,
+                trimmed=trimmed > 0 and limit != self._limits.bytes_max,
+                history=not self._walk.exhausted,
+            )
         )
         pages = room.to_give_back(size, limit)
         if pages:

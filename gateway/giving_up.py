@@ -47,6 +47,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     """Events that may wait."""
     short_bytes: int = 0
     """What the database lacks beside that."""
+    why: str = ""
+    """Why it lacks it, for people."""
 
 
 def with_room(
@@ -78,7 +80,7 @@ def _make_room(
         [(position,) for _, _, position in victims],
         many=True,
     )
-    why = "the disk had no more room"
+    why = f"no more room for the database: {need.why}"
     if excess > 0:
         why = f"more than {need.pending_max} events waited for the uplink"
     notices = []

@@ -117,6 +117,7 @@ def standing(limits: Limits, free_bytes: int) -> Program[Standing]:
         " FROM (SELECT payload, committed_utc_ns FROM events ORDER BY position DESC LIMIT ?)",
         (SEEN,),
     )
+    bound = limits.bound(size, free_bytes)
     spanned_h = (last - first) / HOUR_NS if seen > 1 else 0.0
     return Standing(
         waiting=waiting,
@@ -124,7 +125,7 @@ def standing(limits: Limits, free_bytes: int) -> Program[Standing]:
         events=events,
         file_bytes=size.file_bytes,
         used_bytes=size.used_bytes,
-        limit_bytes=limits.limit_bytes(size, free_bytes),
+        limit_bytes=None if bound is None else bound.bytes,
         event_bytes=(payload or 0.0) + giving_up.ROW_BYTES,
         per_hour=(seen - 1) / spanned_h if spanned_h > 0 else None,
     )

@@ -127,7 +127,6 @@ class Upstream:
         """
         self.uplink.notify(newest)
         if given_up:
-            log.error("Gave up %d events that waited for the uplink", len(given_up))
             self.uplink.made_room(given_up)
         self._wake.set()
 

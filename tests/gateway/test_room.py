@@ -14,7 +14,8 @@ from gateway import classes, room, trimming
 from gateway.database import Batch, Limits, open_database
 from gateway.domain import events
 from gateway.domain.inputs import Stamp
-from gateway.room import Room, Shortage, Size
+from gateway.outbox import Committed
+from gateway.room import Measured, Room, Shortage, Size
 from gateway.uplink import Uplink, UplinkSettings
 from tests.made import closed, lost, picked, rows_waiting, session
 from tests.schema_check import check_event
@@ -152,7 +153,9 @@ def test_what_waits_gives_way_once_no_history_is_left_and_it_is_told(tmp_path):
             for row in rows:
                 if row.name == "events.dropped":
                     data = check_event(row.payload)["data"]
-                    assert data["reason"] == "the disk had no more room: devices"
+                    assert (
+                        data["reason"] == "no more room for the database: it may take 1 MB: devices"
+                    )
                     for one in data["ranges"]:
                         gone |= set(range(int(one["first"]), int(one["last"]) + 1))
             sequences = {row.sequence for row in rows}
@@ -232,7 +235,7 @@ def test_room_that_is_freed_is_given_back_to_the_card(tmp_path, monkeypatch):
             disk_with(monkeypatch, 2 * MB)
             for _ in range(10):
                 await database.keep_within(STAMP)
-            assert database.shortage == ("disk/history",)
+            assert database.shortage == ("disk/low", "disk/history")
             await database.close()
             return full, file_bytes(tmp_path)
 
@@ -242,19 +245,29 @@ def test_room_that_is_freed_is_given_back_to_the_card(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("bytes_max", "free_min", "free", "limit"),
+    ("bytes_max", "free_min", "free", "history", "waiting"),
     [
-        (None, 0, 0, None),
-        (50, 0, 0, 50),
-        (None, 30, 100, 110),
-        (50, 30, 100, 50),
-        (200, 30, 10, 20),
-        (200, 300, 10, 0),
+        (None, 0, 0, None, None),
+        (50, 0, 0, 50, 50),
+        (None, 30, 100, 80, 80),
+        (50, 30, 100, 50, 50),
+        (500, 200, 195, 5, 50),  # Something else took it: a quarter of 200 is for what waits.
+        (500, 200, 40, 0, 34),  # ... but 16 stay free.
+        (500, 200, 0, 0, 4),
+        (3, 200, 0, 0, 3),
+        (500, 30, 15, 0, 7),
     ],
 )
-def test_the_limit_is_the_smaller_of_the_settings_and_the_cards(bytes_max, free_min, free, limit):
-    size = Size(4, 1, 10)
-    assert Room(bytes_max=bytes_max, free_bytes_min=free_min).limit_bytes(size, free) == limit
+def test_the_limit_is_the_smaller_of_the_settings_and_the_cards(
+    bytes_max, free_min, free, history, waiting
+):
+    size = Size(4, 1, 2_500_000)
+    found = Room(
+        bytes_max=None if bytes_max is None else bytes_max * 10**6, free_bytes_min=free_min * 10**6
+    )
+    bound = found.bound(size, free * 10**6)
+    assert (found.history_bytes(size, free * 10**6) or 0) == (history or 0) * 10**6
+    assert (None if bound is None else bound.bytes // 10**6) == waiting
 
 
 @pytest.mark.parametrize(
@@ -274,18 +287,59 @@ def test_a_file_gives_back_what_is_too_much(pages, free, limit, given):
 
 def test_steps_are_told_once_and_end_when_there_is_room_again(caplog):
     caplog.set_level("INFO")
-    one = Shortage()
-    one.measured(100, 90, trimmed=True)
-    one.gave_up(("diagnostics",), 0, crowded=False)
-    one.gave_up(("diagnostics", "devices"), 0, crowded=False)
+    one = Shortage(Path("a.db"), 200)
+    bound = room.Bound(90, "it may take 90 B", "Raise it")
+
+    def gave_up(*names):
+        gone = frozenset(("e", number) for number in range(len(names)))
+        one.gave_up(Committed([], gone, names), crowded=False)
+
+    one.measured(Measured(used_bytes=100, bound=bound, free_bytes=300, trimmed=True))
+    gave_up("diagnostics")
+    gave_up("diagnostics", "devices")
     assert one.parts == ("disk/history", "disk/diagnostics", "disk/devices")
     assert one.short_bytes == 10
-    one.measured(89, 90, trimmed=False)
+    one.measured(Measured(used_bytes=89, bound=bound, free_bytes=300))
     assert one.parts, "not yet: it would begin again at once"
-    one.measured(80, 90, trimmed=False)
+    one.measured(Measured(used_bytes=80, bound=bound, free_bytes=300))
     assert one.parts == ()
-    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 3
-    assert caplog.records[-1].message == "There is room again for events"
+    assert [record.message for record in caplog.records] == [
+        "a.db: it may take 90 B; giving up history. Raise it",
+        "a.db: it may take 90 B; what waits for the uplink is given up. Raise it",
+        "a.db: it may take 90 B; giving up diagnostics. Raise it",
+        "a.db: it may take 90 B; giving up devices. Raise it",
+        "a.db: there is room again; 3 events were given up",
+    ]
+
+
+def test_a_card_that_runs_low_is_told_before_anything_that_waits_goes(caplog):
+    caplog.set_level("INFO")
+    one = Shortage(Path("a.db"), 200 * MB)
+    for free, parts in ((201, ()), (199, ("disk/low",)), (201, ("disk/low",)), (221, ())):
+        one.measured(Measured(used_bytes=1, free_bytes=free * MB))
+        assert one.parts == parts
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_card_that_others_fill_costs_no_event_of_a_small_backlog(tmp_path, monkeypatch):
+    """To give it up would free nothing worth having."""
+
+    async def main():
+        async with await opened(tmp_path, free_bytes_min=200 * 10**6) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            number = 0
+            for free in (195, 100, 20, 1):
+                disk_with(monkeypatch, free * 10**6)
+                for _ in range(3):
+                    number = await fill(database, 100, number)
+                    await database.commit(batch(closed(epoch, 10**6 + number, "cart")))
+                    await database.keep_within(STAMP)
+                    assert database.shortage == ("disk/low",)
+            return [row.name for row in await rows_waiting(database, 0, 10_000)]
+
+    names = asyncio.run(main())
+    assert (names.count("device.lost"), names.count("cart.closed")) == (1_200, 12)
+    assert "events.dropped" not in names
 
 
 def test_a_row_never_takes_the_place_of_one_that_was_given_up(tmp_path):
@@ -296,14 +350,15 @@ def test_a_row_never_takes_the_place_of_one_that_was_given_up(tmp_path):
             epoch = (await database.begin_epoch(NOW_NS)).epoch
             carts = [renamed(lost(epoch, number), "cart.adjusted") for number in range(1, 4)]
             await database.commit(batch(lost(epoch, 0), *carts))
-            database._shortage.measured(10_000, 9_000, trimmed=False)
+            bound = room.Bound(9_000, "it is full", "Make room")
+            database._shortage.measured(Measured(used_bytes=10_000, bound=bound))
             done = await database.commit(batch(lost(epoch, 4)))
             assert done.dropped >= 2, "the newest goes too"
             uplink = Uplink(UplinkSettings(acknowledge="broker"), lambda: 0.5)
             uplink.notify(max(row.position for row in done.rows))
             uplink.connected(0)
             await sent_of(uplink, database)
-            database._shortage.measured(9_000, 10_000, trimmed=False)
+            database._shortage.measured(Measured(used_bytes=8_000, bound=bound))
             done = await database.commit(batch(closed(epoch, 5, "cart")))
             uplink.notify(done.rows[-1].position)
             return await sent_of(uplink, database)
