@@ -2,7 +2,10 @@
 """The benches in short: they run, count right and tell everything. Limits are for ``make bench``:
 a test does not depend on the machine's speed."""
 
+import asyncio
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -10,7 +13,7 @@ from gateway.config import load_store
 from gateway.domain import changes, explanations
 from gateway.simulator.store_files import write_store
 from tests.bench import __main__ as bench
-from tests.bench import busy
+from tests.bench import busy, migration
 from tests.bench.measures import percentile
 from tests.bench.recording import recorded
 from tests.vision_bench import beside
@@ -106,3 +109,14 @@ def test_the_work_of_a_busy_store_is_bounded(monkeypatch):
     assert told >= 12
     assert len(spent_ms) > 300
     assert 1 < max(weighed) <= explanations.MOVES_MAX
+
+
+def test_a_migration_writes_what_waits_and_no_history(tmp_path):
+    path = tmp_path / "gateway.db"
+    migration.made(path, 900, 90)
+    seconds, _, log_bytes = asyncio.run(migration.opened(path))
+    assert seconds > 0
+    assert 0 < log_bytes < path.stat().st_size / 2
+    with closing(sqlite3.connect(path)) as connection:
+        [(named,)] = connection.execute("SELECT count(*) FROM events WHERE strands <> ''")
+    assert named == 90 - 90 // migration.VISIT, "but those of devices, which need none"
