@@ -32,8 +32,12 @@ OWN_SIGMA: Final = 0.004
 """How well a plate weighs a change that it alone felt, as a part of it, beside its noise."""
 LEAN_G: Final = 38.0
 LEAN_PLATES: Final = 4
-"""So many plates at once, some up and some down, or twice as many all one way, and none by more
-than ``LEAN_G``: somebody leant on the shelf."""
+"""So many plates at once, some up and some down, or more all one way than one act leans on, and
+none by more than ``LEAN_G``: somebody leant on the shelf."""
+LEAN_HIDDEN_G: Final = 12.0
+"""Standard deviation of what a plate feels of that, where a step of its own hides it."""
+LEAN_BACK_G: Final = 3.0
+"""The same where the other end of the lean tells it."""
 LEAN: Final = -4.0
 LEAN_PLATE: Final = -2.0
 """Logarithm of the prior of that, and for each plate that felt it."""
@@ -133,7 +137,7 @@ def read(changes: Sequence[PlateChange], shelf: ShelfPlaces, bound: Bound) -> li
     found = _Reader(_heard(changes), shelf, bound).readings()
     leaning = _leaning(changes)
     if leaning:
-        rest = _heard([one for one in changes if one not in leaning])
+        rest = _heard(_without(leaning, changes))
         cost = LEAN + LEAN_PLATE * len(leaning)
         found += [
             one._replace(loglik=one.loglik + cost) for one in _Reader(rest, shelf, bound).readings()
@@ -255,7 +259,32 @@ def _leaning(changes: Sequence[PlateChange]) -> list[PlateChange]:
         with_it = [other for other in small if abs(other.half_ns - one.half_ns) <= TOGETHER_NS]
         plates = {other.plate for other in with_it}
         both = any(other.delta_g * one.delta_g < 0 for other in with_it)
-        if len(plates) >= (LEAN_PLATES if both else 2 * LEAN_PLATES):
+        if len(plates) >= (LEAN_PLATES if both else UNDER_MAX + 1):
+            found.append(one)
+    return found
+
+
+def _without(leaning: Sequence[PlateChange], changes: Sequence[PlateChange]) -> list[PlateChange]:
+    """Return what else plates felt while somebody leant on the shelf.
+
+    A plate that was on the move at that instant felt both in one step. How much of it was the lean
+    is told by what the plate felt at the lean's other end, or not at all.
+    """
+    found = []
+    for one in changes:
+        if one in leaning:
+            continue
+        own = [other for other in leaning if other.plate == one.plate]
+        hides = any(
+            one.since_ns <= lean.half_ns <= one.stable_ns
+            and all(abs(other.half_ns - lean.half_ns) > TOGETHER_NS for other in own)
+            for lean in leaning
+        )
+        if hides:
+            back_g = sum(other.delta_g for other in own)
+            sigma_g = hypot(one.sigma_g, LEAN_BACK_G if own else LEAN_HIDDEN_G)
+            found.append(one._replace(delta_g=one.delta_g + back_g, sigma_g=sigma_g))
+        else:
             found.append(one)
     return found
 
@@ -372,8 +401,8 @@ def _move(
     total_g = sum(net[plate] for plate in side)
     under = [plate for plate in side if net[plate] * total_g > 0]
     loglik = ACT + sum(_noise(net[plate]) for plate in side if plate not in under)
-    if not under:
-        return None, 0.0
+    if not under or under[-1] - under[0] >= len(under):
+        return None, 0.0  # What stands on two plates stands on all between them.
     main = max(under, key=lambda plate: abs(net[plate]))
     felt_g = sum(net[plate] for plate in under)
     coupled = _coupled(under, net, felt_g)

@@ -1,16 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """What plates felt is cut into moves: by place, by time, and by what may be of no meaning."""
 
+import msgspec
 import pytest
 
-from gateway.domain.layout import Layout
-from gateway.domain.readings import MOMENTS_ALL, READINGS_MAX, TALK, TALK_USUAL, unread_g
+from gateway.domain.layout import Layout, ShelfPlaces
+from gateway.domain.readings import (
+    LEAN_HIDDEN_G,
+    MOMENTS_ALL,
+    READINGS_MAX,
+    TALK,
+    TALK_USUAL,
+    UNDER_MAX,
+    unread_g,
+)
 from gateway.domain.readings import read as ways_to_read
+from gateway.domain.store import Plate
 from gateway.domain.weighing import PlateChange
 from tests.gateway.domain.scene import corner_store
 
 S = 1_000_000_000
-SHELF = Layout(corner_store()).shelves["g1.s1"]
+STORE = corner_store()
+SHELF = Layout(STORE).shelves["g1.s1"]
+_PLATES = tuple(Plate(name=f"p{n}", offset_mm=100.0 * n, width_mm=100.0) for n in range(8))
+WIDE = ShelfPlaces(msgspec.structs.replace(STORE.shelves[0], plates=_PLATES))
 
 
 def felt(plate, delta_g, at_s=10.0):
@@ -152,3 +165,38 @@ def test_what_no_reading_has_is_known():
     many = [felt(n % 4, -100.0 - n, at_s=10.0 + n) for n in range(MOMENTS_ALL + 3)]
     assert unread_g(many) == 102.0
     assert unread_g(many[:MOMENTS_ALL]) == 0.0
+
+
+def heaviest(found):
+    """Return the likeliest reading's largest move."""
+    return max(found[0].moves, key=lambda move: abs(move.total_g))
+
+
+def test_what_stands_on_two_plates_stands_on_all_between_them():
+    """Two plates sank at the instant at which the one between them rose: no one thing does that."""
+    steps = [felt(0, -60.0), felt(1, -50.0), felt(1, 80.0, at_s=10.5), felt(2, -40.0)]
+    moves = [move for one in read(steps, SHELF) for move in one.moves]
+    assert any(move.plates == (0,) for move in moves)
+    assert all(move.plates != (0, 2) for move in moves)
+
+
+def test_who_leans_on_more_plates_than_a_thing_may_stand_on_took_none():
+    lean = [felt(plate, -12.0 - plate) for plate in range(UNDER_MAX + 1)]
+    taken = felt(6, -300.0, at_s=11.0)
+    assert [move.plates for move in read([*lean, taken], WIDE)[0].moves] == [(6,)]
+
+
+@pytest.mark.parametrize(("ends", "within_g"), [(True, 5.0), (False, 20.0)])
+def test_a_lean_that_a_step_hides_is_taken_off_or_left_open(ends, within_g):
+    """Plate 2 rose by 20 g when somebody leant on all; it was just losing 80 g, so that 60 show."""
+    leans_g = {0: 18.0, 1: -15.0, 3: -20.0, 4: 14.0, 5: 17.0}
+    steps = [felt(plate, leant_g) for plate, leant_g in leans_g.items()]
+    steps.append(felt(2, -60.0)._replace(half_ns=int(10.05 * S)))
+    if ends:
+        steps += [felt(plate, -leant_g, at_s=12.0) for plate, leant_g in leans_g.items()]
+        steps.append(felt(2, -20.0, at_s=12.0))
+    move = heaviest(read(steps, WIDE))
+    assert move.plates == (2,)
+    assert abs(move.total_g + 80.0) < within_g + 1.0
+    assert abs(move.total_g + 80.0) < 2.0 * move.sigma_g
+    assert (move.sigma_g < LEAN_HIDDEN_G / 2) == ends
