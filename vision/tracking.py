@@ -199,7 +199,15 @@ class Tracker:
                 for row, column in cheapest_pairs(costs)
                 if costs[row][column] < NEVER
             ]
-        return pairs
+        seen_on = [
+            floor_mm[index] for index, track in pairs if track.told and not self._away(track)
+        ]
+        # Who was out of sight is not back in an echo of somebody who was not.
+        return [
+            (index, track)
+            for index, track in pairs
+            if not self._away(track) or _clear(floor_mm[index], seen_on)
+        ]
 
     def _leaps(
         self,
@@ -326,6 +334,10 @@ class Tracker:
                 del self._doubts[pair]
             elif doubt.score < -EXCHANGED and at_s > doubt.near_s:
                 del self._doubts[pair]
+
+
+def _clear(place: FloatArray, others: Sequence[FloatArray]) -> bool:
+    return all(hypot(*(place - other)) >= APART_MM for other in others)
 
 
 def _alive(track: _Track, at_s: float) -> bool:

@@ -6,6 +6,7 @@ other go on with each other's body is watched (:class:`TrackDoubt`) and mended o
 """
 
 from collections.abc import Container, Iterable, Sequence
+from math import hypot
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from gateway.domain.identity import assign, spread_density, usable
 from gateway.domain.inputs import PersonSeen
 from gateway.domain.persons import Here, Person, Sighting, Trail
-from gateway.domain.recognition import BLINK_NS, DOUBTS_MAX, Newborn, Recognition
+from gateway.domain.recognition import BLINK_NS, DOUBTS_MAX, SETTLED, Newborn, Recognition
 from gateway.domain.store import Zone
 
 __all__ = ["People", "Person"]
@@ -49,6 +50,12 @@ NEWBORN: Final = -6.0
 NEVER: Final = -1e9
 APPEAR_UNKNOWN: Final = -1_000.0
 """The same where no appearance could tell: who can be joined is."""
+ASTRAY: Final = -8.0
+ASTRAY_MAX: Final = -2.0
+"""Logarithm of how often a track leaves its body for another, which then looks like somebody new,
+and what place and time say of it at most."""
+ASTRAY_NS_MAX: Final = 3_000_000_000
+"""It did so no longer than this before that body has a track again."""
 RIVAL: Final = 12.0
 """Somebody who fits a new track worse than this by a logarithm of a likelihood is not doubted."""
 
@@ -179,6 +186,7 @@ class People(Recognition, kw_only=True):
                 if new_one is not None:
                     self._take(here, new_one, track, one, frame.at_ns)
                     self._bear(new_one, absent, anew[number], frame)
+                    self._doubt_present(here, new_one, one, frame)
 
     def _add(self, one: PersonSeen, frame: Frame) -> Person | None:
         """Return somebody new; None if there are too many."""
@@ -276,6 +284,20 @@ class People(Recognition, kw_only=True):
         if scores and len(self.newborns) < DOUBTS_MAX:
             self.newborns.append(Newborn(person.id, frame.camera, frame.at_ns, scores))
 
+    def _doubt_present(self, here: Here, person: Person, one: PersonSeen, frame: Frame) -> None:
+        """Watch whether somebody new is rather somebody in view, whose track left that body."""
+        anew = self._appears(one, frame.doors, looks=True)
+        for name in here:
+            other = self.persons[name]
+            if other is person or not other.looks:
+                continue
+            left = _left_here(other, person.floor_mm, frame.at_ns) - anew
+            score = min(left + ASTRAY, ASTRAY_MAX)
+            if score > SETTLED:
+                doubt = self._open(frame.camera, name, person.id, frame.at_ns, score)
+                if doubt is not None:
+                    doubt.born = person.id
+
     def _strayed(self, person: Person, track: str, one: PersonSeen, at_ns: int) -> bool:
         """Tell whether a known track has jumped to another body: its person is elsewhere."""
         if one.floor_mm is None:
@@ -357,6 +379,18 @@ def _nearness(person: Person, at_mm: tuple[float, float], at_ns: int) -> float:
     """Return how likely a person was to walk to a place since last seen: log, per square metre."""
     away_s = max(at_ns - person.seen_ns, 0) / 1e9
     return spread_density(person.distance_mm(at_mm), JOIN_SIGMA_MM + STRAY_MM_PER_S * away_s)
+
+
+def _left_here(person: Person, at_mm: tuple[float, float], at_ns: int) -> float:
+    """Return the same where a person's track may have left the body on the way, long before."""
+    best = NEVER
+    for seen_ns, x_mm, y_mm in reversed(person.places):
+        if at_ns - seen_ns > ASTRAY_NS_MAX:
+            break
+        sigma_mm = JOIN_SIGMA_MM + STRAY_MM_PER_S * max(at_ns - seen_ns, 0) / 1e9
+        gap_mm = hypot(x_mm - at_mm[0], y_mm - at_mm[1])
+        best = max(best, spread_density(gap_mm, sigma_mm))
+    return best
 
 
 def _faceless(seen: PersonSeen) -> PersonSeen:

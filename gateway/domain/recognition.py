@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Persons who turn out to be others: exchanged by a tracker, or lost and taken for somebody new."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from math import hypot
 from typing import Final
 
@@ -52,6 +52,9 @@ class TrackDoubt(msgspec.Struct):
     near_ns: int
     since_ns: int
     score: float
+    born: str = ""
+    """Which of them is new since then: if the two are exchanged, the looks learned of this one are
+    the other's, and this one's body is one that nobody knew."""
 
 
 class Newborn(msgspec.Struct):
@@ -79,6 +82,8 @@ class Recognition(msgspec.Struct):
 
     def _know_again(self, here: Here, camera: str, at_ns: int, bound: Container[str]) -> None:
         """Let somebody new be somebody lost, where more looks tell so."""
+        # Whoever scans after somebody else did is another body.
+        self.doubts = [doubt for doubt in self.doubts if doubt.born not in bound]
         left = []
         for newborn in self.newborns:
             if newborn.person in bound or at_ns - newborn.born_ns > NEWBORN_NS_MAX:
@@ -198,14 +203,18 @@ class Recognition(msgspec.Struct):
             if sighting is None:
                 continue
             seen = sighting.seen.appearance
-            straight = self.scatter.fit(mine.looks, doubt.camera, seen)
-            crossed = self.scatter.fit(theirs.looks, doubt.camera, seen)
+            straight, crossed = (self._fit(doubt, who, seen) for who in (mine, theirs))
             gain = 0.0
             if straight is not None and crossed is not None:
                 gain = crossed - straight
             gain += self._other_views(doubt.camera, sighting, mine, theirs, at_ns)
             total += gain * part(sighting.trail)
         return total
+
+    def _fit(self, doubt: TrackDoubt, person: Person, seen: Sequence[float] | None) -> float | None:
+        """Return how well a look fits a body; whatever it is, it fits one that is not known."""
+        fit = self.scatter.fit(person.looks, doubt.camera, seen)
+        return 0.0 if person.id == doubt.born and seen else fit
 
     def _other_views(
         self, camera: str, sighting: Sighting, mine: Person, theirs: Person, at_ns: int

@@ -74,6 +74,16 @@ def test_an_echo_beside_a_tracked_body_becomes_no_track():
     assert names == ["1", None]
 
 
+def test_who_has_gone_is_not_back_in_an_echo_of_somebody_else():
+    tracker = Tracker()
+    for frame in range(10):
+        update(tracker, frame, (0.0, 0.0), (800.0, 0.0))
+    for frame in range(10, 20):
+        update(tracker, frame, (0.0, 0.0))
+    assert update(tracker, 20, (0.0, 0.0), (350.0, 0.0)) == ["1", None]
+    assert update(tracker, 21, (0.0, 0.0), (800.0, 0.0)) == ["1", "2"]
+
+
 def test_a_body_without_a_place_has_no_track():
     nowhere = (float("nan"), float("nan"))
     assert update(Tracker(), 0, nowhere) == [None]

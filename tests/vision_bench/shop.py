@@ -272,6 +272,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--first", type=int, default=20_001, help="seed (%(default)s)")
     parser.add_argument("--cases", type=int, default=60, help="how many (%(default)s)")
+    parser.add_argument("--kind", help="only this script, as mixed or group")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no case after these")
     parser.add_argument("--results", type=Path, default=RESULTS, help="(%(default)s)")
     parser.add_argument("--through", action="store_true", help="bodies walk through one another")
@@ -286,7 +287,7 @@ def main():
     recipe = Recipe(sources_hash(ROOT), not options.through, options.seen, options.score_min)
     done = played(options.results, recipe)
     began_s, detector, cases = time.monotonic(), shop_detector(options.score_min), []
-    plan = Plan(conditions=("typical",), first_seed=options.first, cases=options.cases)
+    plan = Plan(("typical",), options.first, options.cases, options.kind)
     for kind, _, seed in plan.names():
         if (kind, seed) not in done:
             if time.monotonic() - began_s > options.seconds:

@@ -379,3 +379,38 @@ def test_doubts_and_trails_go_with_their_persons():
     people.forget("p-1")
     assert people.doubts == []
     assert list(people.trails) == ["c1/b1/t2"]
+
+
+def left_behind(people, new_look, bound=()):
+    """Another body takes a track over; who had it is seen 900 mm from there, under a new one."""
+    for tenth in range(30, 70):
+        back = {"t8": (900.0, 0.0, new_look)} if tenth > 35 else {}
+        tracks = {"t1": (0.0, 0.0, CARL), "t2": (3_000.0, 0.0, BERT)}
+        watch(people, tenth / 10, bound=bound, **tracks, **back)
+
+
+def test_whose_track_another_body_took_is_known_under_a_new_one():
+    people = two_far_apart()
+    left_behind(people, ANNA)
+    assert people.by_track == {"c1/b1/t1": "p-3", "c1/b1/t2": "p-2", "c1/b1/t8": "p-1"}
+    assert people.exchanged == [("p-1", "p-3", round((BEGAN_S + 3.6) * S))]
+    assert people.persons["p-1"].floor_mm == (900.0, 0.0)
+    assert people.persons["p-1"].looks["c1"].mean == pytest.approx(ANNA, abs=0.1)
+    assert people.persons["p-3"].looks["c1"].mean == pytest.approx(CARL, abs=0.1)
+
+
+@pytest.mark.parametrize(("new_look", "bound"), [(BERT, ()), (ANNA, {"p-3"})])
+def test_who_looks_otherwise_or_has_scanned_since_has_left_no_track(new_look, bound):
+    people = two_far_apart()
+    left_behind(people, new_look, bound)
+    assert people.by_track == {"c1/b1/t1": "p-1", "c1/b1/t2": "p-2", "c1/b1/t8": "p-3"}
+    assert people.exchanged == []
+
+
+def test_who_comes_in_through_a_door_is_rarely_somebody_who_left_it():
+    people = two_far_apart()
+    for tenth in range(30, 70):
+        # The track's look changes where the light is another, as it does behind a door.
+        tracks = {"t1": (0.0, 0.0, CARL), "t8": (-1_500.0, 0.0, ANNA)}
+        watch(people, tenth / 10, **tracks, t2=(3_000.0, 0.0, BERT))
+    assert people.by_track["c1/b1/t1"] == "p-1"
