@@ -4,15 +4,17 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from gateway.damage import damage
 from gateway.database_errors import DatabaseError, explaining, is_damage
 from gateway.mending import APPLICATION_ID, sync_directory
 from gateway.recovery import COPY
+from gateway.side_files import doubt
 
 BUSY_MS: Final = 10_000
 
@@ -29,7 +31,7 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 def back_up(path: Path, target: Path) -> Copied:
-    """Copy a database in one read transaction, check the copy, and give it its name.
+    """Copy a database in one read transaction, check the copy as a start does, and name it.
 
     Writers go on meanwhile; only their write-ahead log grows until this is done. The copy says that
     it is one, so that a daemon which starts on it tells that it was restored.
@@ -40,6 +42,9 @@ def back_up(path: Path, target: Path) -> Copied:
     """
     if not path.is_file():
         raise DatabaseError(f"{path}: no such database. Name the settings of a daemon that has run")
+    if target.is_dir():
+        remedy = f"Name a file in it, such as {target / path.name}"
+        raise DatabaseError(f"{target}: is a folder. {remedy}")
     if target.exists():
         raise DatabaseError(f"{target}: is there already. Name another file, or remove it")
     if not target.parent.is_dir():
@@ -74,6 +79,9 @@ def _making(path: Path, target: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, why: str) -> DatabaseError:
+    """Say that the original is damaged, for what its copy lacks; the next start reads all of it."""
+    with suppress(OSError):  # Where it may not be noted, the check in the background finds it.
+        doubt(path)
     remedy = "Restart the daemon, which mends it as it starts: systemctl restart shelfgate"
     return DatabaseError(f"{path}: {why}; no backup was made. {remedy}")
 
@@ -98,10 +106,10 @@ def _copy(path: Path, draft: Path) -> None:
 
 
 def _look(path: Path, draft: Path) -> Copied:
+    why = damage(draft)
+    if why is not None:  # So is the original then.
+        raise _damaged(path, why)
     with closing(sqlite3.connect(f"{draft.absolute().as_uri()}?mode=ro", uri=True)) as copy:
-        for (found,) in copy.execute("PRAGMA quick_check(1)"):
-            if found != "ok":  # So is the original then.
-                raise _damaged(path, " ".join(str(found).split()))
         newest = copy.execute("SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1").fetchall()
         epoch = newest[0][0] if newest else None
         query = "SELECT max(sequence) FROM events WHERE epoch = ?"
