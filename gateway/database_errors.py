@@ -14,6 +14,8 @@ CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY: Final = 0xFF
 """An extended result code holds the primary one in its lowest byte."""
 
+_NO_TEXT: Final = "Could not decode to UTF-8"
+"""What sqlite3 says, without a code, of a text that it was never given to write."""
 _REMEDIES: Final = {
     sqlite3.SQLITE_FULL: "Make room on the disk; nothing that was committed is lost",
     sqlite3.SQLITE_READONLY: "Make the file and its directory writable; a file system that turned"
@@ -39,8 +41,10 @@ class DatabaseError(Exception):
 
 
 def is_damage(error: BaseException) -> bool:
-    """Tell whether SQLite says that a file is not what it wrote."""
-    return isinstance(error, sqlite3.DatabaseError) and _code(error) in CORRUPT
+    """Tell whether SQLite, or Python of a text, says that a file is not what it wrote."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    return _code(error) in CORRUPT or str(error).startswith(_NO_TEXT)
 
 
 def damaged(why: str) -> sqlite3.DatabaseError:
@@ -66,7 +70,8 @@ def explaining(path: Path | str) -> Iterator[None]:
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise
     except sqlite3.DatabaseError as error:
-        remedy = _REMEDIES.get(_code(error), "Look at the disk's space and health")
+        code = sqlite3.SQLITE_CORRUPT if is_damage(error) else _code(error)
+        remedy = _REMEDIES.get(code, "Look at the disk's space and health")
         raise DatabaseError(f"{path}: {error}. {remedy}") from error
     except OSError as error:
         remedy = _OS_REMEDIES.get(error.errno or 0, _REMEDIES[sqlite3.SQLITE_PERM])

@@ -18,6 +18,8 @@ from gateway.outbox import Batch, Committed, Program, Row, Statement
 
 LOST: Final = "lost"
 """Key in ``meta``: the ranges that are not told yet, a JSON list of ``Lost``."""
+NOTES: Final = "lost/*"
+"""Keys in ``meta``, likewise, one for each bite of a purge: each would write all anew else."""
 RECOVERY: Final = "recovery"
 """Key in ``meta``: the ``Recovery`` that is not told yet, JSON."""
 RANGES_MAX: Final = 200
@@ -40,13 +42,15 @@ def note(gone: Sequence[tuple[str, int]], reason: str) -> Program[None]:
         gone: Epoch and sequence of each, sorted.
         reason: Why, for people.
     """
-    lost = yield from _noted()
+    lost: list[Lost] = []
     for epoch, group in groupby(gone, key=lambda one: one[0]):
         ranges = giving_up.ranges_of([sequence for _, sequence in group])
         lost += [Lost(epoch, first, last, reason) for first, last in ranges]
+    [(newest,)] = yield Statement("SELECT max(key) FROM meta WHERE key GLOB ?", (NOTES,))
+    number = 0 if newest is None else int(newest.rpartition("/")[2])
     yield Statement(
-        "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
-        (LOST, msgspec.json.encode(lost).decode()),
+        "INSERT INTO meta (key, value) VALUES (?, ?)",
+        (f"{LOST}/{number + 1:09d}", msgspec.json.encode(lost).decode()),
     )
 
 
@@ -56,7 +60,9 @@ def untold() -> Program[bool]:
 
 
 def _noted() -> Program[list[Lost]]:
-    kept = yield Statement("SELECT value FROM meta WHERE key = ?", (LOST,))
+    kept = yield Statement(
+        "SELECT value FROM meta WHERE key = ? OR key GLOB ? ORDER BY key", (LOST, NOTES)
+    )
     return [one for (value,) in kept for one in msgspec.json.decode(value, type=list[Lost])]
 
 
@@ -87,7 +93,7 @@ def tell(source: Source, epoch: str, batch: Batch) -> Program[list[Row]]:
         The rows, as they will be published.
     """
     lost = yield from _noted()
-    yield Statement("DELETE FROM meta WHERE key IN (?, ?)", (LOST, RECOVERY))
+    yield Statement("DELETE FROM meta WHERE key IN (?, ?) OR key GLOB ?", (LOST, RECOVERY, NOTES))
     if not lost:
         return []
     [(position, sequence)] = yield Statement(

@@ -20,14 +20,14 @@ from gateway import giving_up, losses, room, wear
 from gateway.classes import CONTAINED, EARLY
 from gateway.config import load_settings
 from gateway.config_settings import Settings
-from gateway.damage import damage
+from gateway.damage import damage, log_kept
 from gateway.database_errors import DatabaseError, explaining
 from gateway.database_lock import locked
 from gateway.envelope import with_shopper
 from gateway.mending import APPLICATION_ID, owners_alone
 from gateway.outbox import MIGRATIONS, Program, Statement, backlog, run_sync
 from gateway.room import Limits, limits_of
-from gateway.side_files import doubt
+from gateway.side_files import doubt, doubted
 
 HOUR_NS: Final = 3_600_000_000_000
 SEEN: Final = 5_000
@@ -204,9 +204,12 @@ def _purge(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
     with (
         locked(path),
         explaining(path),
+        log_kept(path, kept=doubted(path)),
         closing(sqlite3.connect(path, isolation_level=None)) as connection,
     ):
         connection.execute("PRAGMA synchronous = FULL")
+        if doubted(path):  # Its file stays as it is until the check is done.
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
         count = 0
         while gone := run_sync(connection, purge(args.kind, f"given up by hand: {reason}")):
             count += gone
@@ -214,13 +217,13 @@ def _purge(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
     return 0
 
 
-def purge(kind: str, reason: str) -> Program[int]:
+def purge(kind: str, reason: str, *, bite: int = PURGE_BITE) -> Program[int]:
     """Give up a bite of the pending events of a class, to be told by the next start.
 
     Returns:
         How many went.
     """
-    positions = yield from giving_up.waiting_of(kind, PURGE_BITE, contained=kind == CONTAINED)
+    positions = yield from giving_up.waiting_of(kind, bite, contained=kind == CONTAINED)
     # Where the newest epoch ends has to stay known.
     [(newest,)] = yield Statement("SELECT max(position) FROM events")
     gone: list[tuple[str, int]] = []

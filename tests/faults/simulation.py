@@ -34,6 +34,7 @@ from gateway.config import Settings
 from gateway.config_settings import Broker as BrokerTable
 from gateway.config_settings import Uplink as UplinkTable
 from gateway.database import DatabaseError, Limits
+from gateway.database_errors import is_damage
 from gateway.domain.effects import OpenDoor
 from gateway.domain.inputs import AnyInput, Stamp
 from gateway.domain.store import Store
@@ -123,6 +124,8 @@ class Day:
         self.down_s = 0.0
         self.over = False
         self.started_since_hurt = True
+        self.rotten = False
+        """Whether sectors of a large database were altered, and no daemon has ended for it yet."""
         self.broker_counts = rng.random() < 0.08
         """Whether the broker's word is enough; then it keeps what it has."""
         line = random.Random(f"line-{seed}")  # Apart, so that all else of a seed stays.
@@ -221,6 +224,7 @@ class Day:
             self.disk.revive()
             if not self.over:
                 self.promises.reopened()
+            self.rotten = self.rotten or (self.large and self.disk.damage)
             if self.disk.suffer():
                 self.promises.hurt, self.started_since_hurt = True, False
             await asyncio.sleep(RESTART_S + self.down_s)
@@ -230,12 +234,25 @@ class Day:
         """A daemon ends when it is killed, when it is asked to, and when the disk fails."""
         for error in _leaves(problem):
             expected = isinstance(error, KilledError) and died
-            unwell = self.disk.was_full or (self.large and self.promises.hurt)
-            expected |= isinstance(error, DatabaseError) and unwell
-            if not expected:
+            if not (expected or self._is_trouble(error)):
                 raise error
             if not died:
                 self.tell(f"the daemon ended: {error}".replace(f"{self.disk.folder}/", ""))
+
+    def _is_trouble(self, error: BaseException) -> bool:
+        """Tell whether the disk did to the daemon what it was to do, and nothing else happened.
+
+        A disk that refuses says so. Damage that a start did not look for ends the daemon once:
+        the start after that mends it.
+        """
+        if not isinstance(error, DatabaseError):
+            return False
+        if self.disk.was_full and str(error.__cause__) in mishaps.DISK_REFUSALS:
+            return True
+        damaged = error.__cause__ is not None and is_damage(error.__cause__)
+        excused = damaged and self.rotten and self.promises.hurt
+        self.rotten = self.rotten and not excused
+        return excused
 
 
 def _leaves(error: BaseException | None) -> Iterator[BaseException]:

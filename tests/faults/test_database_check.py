@@ -2,6 +2,8 @@
 """A database too large to be read before the start: it is checked while the daemon runs."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -99,6 +101,22 @@ def test_damage_met_after_the_check_is_remembered(tmp_path):
             await database.check()
             alter(path)
             with pytest.raises(DatabaseError, match="has changed"):
+                await rows_waiting(database)
+            assert doubted(path)
+
+    run(main())
+
+
+def test_a_text_that_cannot_be_read_any_more_is_damage_too(tmp_path):
+    path = tmp_path / "a.db"
+
+    async def main():
+        await filled(path)
+        async with await opened(path) as database:
+            await database.check()
+            with closing(sqlite3.connect(path, isolation_level=None)) as other:
+                other.execute("UPDATE events SET name = CAST(x'ff' AS TEXT) WHERE position = 4")
+            with pytest.raises(DatabaseError, match=r"UTF-8 .*\. The next start sets it aside"):
                 await rows_waiting(database)
             assert doubted(path)
 

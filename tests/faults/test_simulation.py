@@ -3,6 +3,7 @@
 
 import itertools
 import re
+import sqlite3
 import time
 from contextlib import nullcontext
 from unittest.mock import patch
@@ -10,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from gateway import salvage
+from gateway.database_errors import DatabaseError, damaged
 from tests.faults import mishaps, mutations
 from tests.faults.simulation import Day, simulate
 from tests.soak import attempt, examine, soak
@@ -79,6 +81,27 @@ def test_damage_is_met_and_mended():
             assert not outcome.broken, examine(outcome)
             mended += outcome.counts["mended"]
     assert mended > 3
+
+
+def test_no_end_is_excused_but_by_the_disks_own_trouble():
+    def error(cause):
+        one = DatabaseError("it ended")
+        one.__cause__ = cause
+        return one
+
+    days: list[Day] = []
+    simulate(7, change=days.append)
+    [day] = days
+    refused, other = error(sqlite3.OperationalError(mishaps.DISK_REFUSALS[0])), error(None)
+    assert not day._is_trouble(refused)
+    day.disk.was_full = True
+    assert day._is_trouble(refused)
+    assert not any(day._is_trouble(one) for one in (other, ValueError(), error(damaged("bad"))))
+    day.disk.was_full, day.promises.hurt, day.rotten = False, True, True
+    assert not day._is_trouble(other)
+    assert not day._is_trouble(error(sqlite3.OperationalError("no such table: events")))
+    assert day._is_trouble(error(damaged("bad")))
+    assert not day._is_trouble(error(damaged("bad"))), "the start after that mends"
 
 
 def test_every_seed_is_run():

@@ -3,13 +3,17 @@
 
 import asyncio
 import shutil
+import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 
 from gateway.cli import main
 from gateway.database import Batch, open_database
-from gateway.outbox_tool import SEEN, Standing
+from gateway.outbox import Statement, run_sync
+from gateway.outbox_tool import SEEN, Standing, purge
+from gateway.side_files import doubt
 from gateway.wear import note_written
 from tests.databases import FOLDER
 from tests.made import closed, lost, picked, rows_waiting, session, started
@@ -135,6 +139,59 @@ def test_what_is_purged_is_told_by_the_next_start_with_its_reason(settings, caps
     assert data["reason"] == "given up by hand: a loose plug"
     assert data["epoch"] == epoch
     assert [int(one["first"]) for one in data["ranges"]] == gone
+
+
+def test_a_purge_writes_no_more_for_what_is_gone_already(settings):
+    """Of a class whose events stand alone, each a range of its own."""
+    made(settings.parent)
+    written = []
+
+    async def fill():
+        async with await opened(settings.parent) as database:
+            epoch = (await database.begin_epoch(1)).epoch
+            events = [(lost, closed)[n % 2](epoch, n, *["a"] * (n % 2)) for n in range(200)]
+            await database.commit(Batch(events=events, online=True, utc_ns=1))
+
+    def traced(sql):
+        if "INTO meta" in sql:
+            written.append(len(sql))
+
+    asyncio.run(fill())
+    with closing(sqlite3.connect(settings.parent / "gateway.db", isolation_level=None)) as one:
+        one.set_trace_callback(traced)
+        for _ in range(8):
+            assert run_sync(one, purge("devices", "by hand", bite=10)) == 10
+    assert len(written) == 8
+    assert max(written) < 1.5 * min(written)
+
+
+def test_a_purge_leaves_the_file_of_an_unchecked_database_as_it_is(settings, monkeypatch):
+    made(settings.parent)
+    path = settings.parent / "gateway.db"
+    doubt(path)
+    before = path.read_bytes()
+    seen = []
+
+    def counted(*arguments):
+        program = purge(*arguments)
+        gone = yield from program
+        [(pages,)] = yield Statement("PRAGMA wal_autocheckpoint")
+        seen.append(pages)
+        return gone
+
+    monkeypatch.setattr("gateway.outbox_tool.purge", counted)
+    assert run(settings, "purge", "devices", "--reason", "a loose plug") == 0
+    assert path.read_bytes() == before
+    assert path.with_name("gateway.db-wal").stat().st_size > 0
+    assert set(seen) == {0}, "nor meanwhile"
+
+    async def start():
+        async with await opened(settings.parent) as database:
+            begun = await database.begin_epoch(1)
+            await database.commit(Batch(events=[started(begun, 0)], online=False, utc_ns=1))
+            return [row.sequence for row in await rows_waiting(database)]
+
+    assert asyncio.run(start()) == [2, 4, 5, 6, 0, 1], "the start, and what it tells of the rest"
 
 
 def test_nothing_is_purged_under_a_running_daemon_or_without_a_reason(settings, capsys):
