@@ -12,7 +12,8 @@ import msgspec
 
 from gateway.damage import damage
 from gateway.database_errors import DatabaseError, explaining, is_damage
-from gateway.mending import APPLICATION_ID, sync_directory
+from gateway.mending import APPLICATION_ID
+from gateway.new_file import new_file
 from gateway.recovery import COPY
 from gateway.side_files import doubt
 
@@ -42,26 +43,9 @@ def back_up(path: Path, target: Path) -> Copied:
     """
     if not path.is_file():
         raise DatabaseError(f"{path}: no such database. Name the settings of a daemon that has run")
-    if target.is_dir():
-        remedy = f"Name a file in it, such as {target / path.name}"
-        raise DatabaseError(f"{target}: is a folder. {remedy}")
-    if target.exists():
-        raise DatabaseError(f"{target}: is there already. Name another file, or remove it")
-    if not target.parent.is_dir():
-        raise DatabaseError(f"{target}: its folder does not exist. Create it")
-    draft = target.with_name(f"{target.name}.part")
-    if draft.exists():
-        raise DatabaseError(f"{draft}: left over, or still written. Remove it if nobody writes it")
-    with _making(path, target):
-        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        try:
-            _copy(path, draft)
-            done = _look(path, draft)
-            _name(draft, target)
-        finally:
-            for part in ("", "-journal"):
-                draft.with_name(draft.name + part).unlink(missing_ok=True)
-    return done
+    with _making(path, target), new_file(target, path.name) as draft:
+        _copy(path, draft)
+        return _look(path, draft)
 
 
 @contextmanager
@@ -115,14 +99,3 @@ def _look(path: Path, draft: Path) -> Copied:
         query = "SELECT max(sequence) FROM events WHERE epoch = ?"
         [(sequence,)] = copy.execute(query, (epoch,))
     return Copied(draft.stat().st_size, epoch, sequence)
-
-
-def _name(draft: Path, target: Path) -> None:
-    """Give a finished copy its name, durably; never that of another file."""
-    try:
-        os.link(draft, target)
-    except OSError:
-        if target.exists():
-            raise
-        draft.rename(target)  # A file system without links, such as that of a USB stick.
-    sync_directory(target.parent)

@@ -131,7 +131,9 @@ async def _nothing(_effect):
 
 async def lived(folder, *, minutes, shoppers, seed=1):
     """Return the day of a store that lived so long."""
-    async with await open_database(folder / "gateway.db", store="nano", gateway="bench") as database:
+    async with await open_database(
+        folder / "gateway.db", store="nano", gateway="bench"
+    ) as database:
         epoch = (await database.begin_epoch(time.time_ns())).epoch
         day = Day(database, epoch, shoppers=shoppers, seed=seed)
         await day.live(minutes)
@@ -147,7 +149,8 @@ def told(day, minutes):
     for kind in kinds:
         each = day.bytes[kind] / max(1, day.count[kind])
         an_event = day.bytes[kind] / events
-        yield f"{day.count[kind]} {kind}, {each / 1e3:.1f} kB each: {an_event / 1e3:.1f} kB an event"
+        cost = f"{each / 1e3:.1f} kB each, {an_event / 1e3:.1f} kB an event"
+        yield f"{day.count[kind]} {kind}: {cost}"
     hour = written * 60 / minutes
     yield f"{written / events / 1e3:.1f} kB written an event, {hour / 1e6:.0f} MB an hour"
 
