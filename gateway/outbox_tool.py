@@ -183,8 +183,8 @@ def _purge(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
         while gone := run_sync(connection, purge(args.kind, f"given up by hand: {reason}")):
             count += gone
     if count:
-        gone = f"{many(count, 'event')} of the class {args.kind} given up"
-        sys.stdout.write(f"{gone}, which the next start tells\n")
+        done = f"{many(count, 'event')} of the class {args.kind} given up"
+        sys.stdout.write(f"{done}, which the next start tells\n")
     else:
         sys.stdout.write(f"{args.kind}: none of this class waits. Nothing was given up\n")
     return 0
