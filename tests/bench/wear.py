@@ -142,7 +142,7 @@ async def lived(folder, *, minutes, shoppers, seed=1):
 
 def told(day, minutes):
     """Return what a store's day cost, as lines."""
-    events = day.count["events"]
+    events = max(1, day.count["events"])
     kinds = ("commits with events", "commits of state alone", "acknowledgements")
     written = sum(day.bytes[kind] for kind in kinds)
     yield f"{events} events of {day.bytes['payload'] / events:.0f} bytes in {minutes:g} minutes"
