@@ -93,7 +93,7 @@ def _salvaged(path: Path, source: Source, name: str, begun: str | None, draft: P
         new.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (RECOVERY, value))
         new.execute("COMMIT")
         if version >= STRANDS_SINCE:
-            run_sync(new, outbox.name_strands())
+            run_sync(new, outbox.name_strands(history=True))
     return done
 
 

@@ -168,7 +168,7 @@ def migrate_2() -> Program[None]:
 
 
 def migrate_3() -> Program[None]:
-    """Name the strands of each event."""
+    """Name the strands of each event that waits."""
     for sql in schema.SCHEMA_3:
         yield Statement(sql)
     yield from name_strands()
@@ -234,13 +234,19 @@ def commit(source: Source, epoch: str, batch: Batch, *, above: int = 0) -> Progr
     return Committed([row_of(insert) for insert in inserts])
 
 
-def name_strands() -> Program[None]:
-    """Name the strands of rows that came without them: of an earlier schema, or mended."""
+def name_strands(*, history: bool = False) -> Program[None]:
+    """Name the strands of rows that came without them: of an earlier schema, or mended.
+
+    Args:
+        history: Whether of more than what waits, to which alone they matter. To write a million
+            rows of history anew takes as much room again as the database has.
+    """
+    which = "WHERE" if history else "INDEXED BY events_waiting WHERE acknowledged = 0 AND"
     after = 0
     while True:
         rows = yield Statement(
-            "SELECT position, name, payload FROM events"
-            " WHERE strands = '' AND position > ? ORDER BY position LIMIT ?",
+            f"SELECT position, name, payload FROM events {which}"  # noqa: S608
+            " strands = '' AND position > ? ORDER BY position LIMIT ?",
             (after, STRANDS_BITE),
         )
         if not rows:

@@ -14,7 +14,7 @@ from gateway.config import load_store
 from gateway.domain import changes, explanations
 from gateway.simulator.store_files import write_store
 from tests.bench import __main__ as bench
-from tests.bench import busy, wear
+from tests.bench import busy, migration, wear
 from tests.bench.measures import percentile
 from tests.bench.recording import recorded
 from tests.vision_bench import beside
@@ -131,3 +131,14 @@ def test_a_folder_that_is_missing_is_told(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         wear.main()
     assert "/nonexistent: no such folder. Name one on the disk" in capsys.readouterr().err
+
+
+def test_a_migration_writes_what_waits_and_no_history(tmp_path):
+    path = tmp_path / "gateway.db"
+    migration.made(path, 900, 90)
+    seconds, _, log_bytes = asyncio.run(migration.opened(path))
+    assert seconds > 0
+    assert 0 < log_bytes < path.stat().st_size / 2
+    with closing(sqlite3.connect(path)) as connection:
+        [(named,)] = connection.execute("SELECT count(*) FROM events WHERE strands <> ''")
+    assert named == 90 - 90 // migration.VISIT, "but those of devices, which need none"
