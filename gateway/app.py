@@ -226,6 +226,7 @@ class Daemon:
             await asyncio.wait([pipeline])
             if self._upstream is not None and not await self._upstream.drain(DRAIN_S):
                 log.info("The uplink did not take everything. The next start sends the rest")
+            await self._database.note_wear(self._clock.stamp())
             for service in services:
                 service.cancel()
 
@@ -249,8 +250,7 @@ class Daemon:
                 recovery=self._database.recovery,
             )
         ]
-        since = last_alive(rows)
-        if since is not None:
+        if (since := last_alive(rows)) is not None:
             items.append(
                 GatewayGap(
                     at=now,

@@ -4,15 +4,18 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from gateway.damage import damage
 from gateway.database_errors import DatabaseError, explaining, is_damage
-from gateway.mending import APPLICATION_ID, sync_directory
+from gateway.mending import APPLICATION_ID
+from gateway.new_file import new_file
 from gateway.recovery import COPY
+from gateway.side_files import doubt
 
 BUSY_MS: Final = 10_000
 
@@ -29,7 +32,7 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 def back_up(path: Path, target: Path) -> Copied:
-    """Copy a database in one read transaction, check the copy, and give it its name.
+    """Copy a database in one read transaction, check the copy as a start does, and name it.
 
     Writers go on meanwhile; only their write-ahead log grows until this is done. The copy says that
     it is one, so that a daemon which starts on it tells that it was restored.
@@ -40,23 +43,9 @@ def back_up(path: Path, target: Path) -> Copied:
     """
     if not path.is_file():
         raise DatabaseError(f"{path}: no such database. Name the settings of a daemon that has run")
-    if target.exists():
-        raise DatabaseError(f"{target}: is there already. Name another file, or remove it")
-    if not target.parent.is_dir():
-        raise DatabaseError(f"{target}: its folder does not exist. Create it")
-    draft = target.with_name(f"{target.name}.part")
-    if draft.exists():
-        raise DatabaseError(f"{draft}: left over, or still written. Remove it if nobody writes it")
-    with _making(path, target):
-        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        try:
-            _copy(path, draft)
-            done = _look(path, draft)
-            _name(draft, target)
-        finally:
-            for part in ("", "-journal"):
-                draft.with_name(draft.name + part).unlink(missing_ok=True)
-    return done
+    with _making(path, target), new_file(target, path.name) as draft:
+        _copy(path, draft)
+        return _look(path, draft)
 
 
 @contextmanager
@@ -74,6 +63,9 @@ def _making(path: Path, target: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, why: str) -> DatabaseError:
+    """Say that the original is damaged, for what its copy lacks; the next start reads all of it."""
+    with suppress(OSError):  # Where it may not be noted, the check in the background finds it.
+        doubt(path)
     remedy = "Restart the daemon, which mends it as it starts: systemctl restart shelfgate"
     return DatabaseError(f"{path}: {why}; no backup was made. {remedy}")
 
@@ -98,23 +90,12 @@ def _copy(path: Path, draft: Path) -> None:
 
 
 def _look(path: Path, draft: Path) -> Copied:
+    why = damage(draft)
+    if why is not None:  # So is the original then.
+        raise _damaged(path, why)
     with closing(sqlite3.connect(f"{draft.absolute().as_uri()}?mode=ro", uri=True)) as copy:
-        for (found,) in copy.execute("PRAGMA quick_check(1)"):
-            if found != "ok":  # So is the original then.
-                raise _damaged(path, " ".join(str(found).split()))
         newest = copy.execute("SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1").fetchall()
         epoch = newest[0][0] if newest else None
         query = "SELECT max(sequence) FROM events WHERE epoch = ?"
         [(sequence,)] = copy.execute(query, (epoch,))
     return Copied(draft.stat().st_size, epoch, sequence)
-
-
-def _name(draft: Path, target: Path) -> None:
-    """Give a finished copy its name, durably; never that of another file."""
-    try:
-        os.link(draft, target)
-    except OSError:
-        if target.exists():
-            raise
-        draft.rename(target)  # A file system without links, such as that of a USB stick.
-    sync_directory(target.parent)

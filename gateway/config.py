@@ -7,6 +7,7 @@ The operator writes the settings (brokers, serial ports, limits), the installer 
 
 import json
 import os
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,10 +234,10 @@ def _check_files(document: Document, tables: list[Decoded], problems: Problems) 
                     for found in file_problems(mqtt.Tls(ca=table.ca)):
                         problems.add(where.at("ca"), found.problem, found.remedy)
                 _check_keys(where.at("jwks"), table, problems)
-    _check_database(document, problems)
+    _check_database(document, tables, problems)
 
 
-def _check_database(document: Document, problems: Problems) -> None:
+def _check_database(document: Document, tables: list[Decoded], problems: Problems) -> None:
     name = document.data.get("database")
     if not isinstance(name, str) or not name:
         return
@@ -245,8 +246,25 @@ def _check_database(document: Document, problems: Problems) -> None:
     if not database.parent.is_dir():
         remedy = f"Create the folder {database.parent}"
         problems.add(place, "its folder does not exist", remedy)
-    elif database.is_dir():
+        return
+    if database.is_dir():
         problems.add(place, "is a folder", "Name a file in it")
+    given = next((table for _, table in tables if isinstance(table, History)), None)
+    if given is not None or "history" not in document.data:
+        _check_room(Where(document), database.parent, given or History(), problems)
+
+
+def _check_room(document: Where, folder: Path, history: History, problems: Problems) -> None:
+    """Look whether events would give way from the start on."""
+    try:
+        free = shutil.disk_usage(folder).free // 1_000_000
+    except OSError:  # That it cannot be used is told where it is used.
+        return
+    if free < history.free_megabytes:
+        problem = f"{folder} has {free} MB free, less than {history.free_megabytes}"
+        remedy = "Make room there, or history is given up, and then events that wait"
+        place = document.at("history", "free_megabytes")
+        problems.add(place, problem, remedy, severity="warning")
 
 
 def _check_url(where: Where, url: str, problems: Problems) -> None:

@@ -139,7 +139,10 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=16, le=1_000_000, description="most megabytes of the database, 16 or more")
     ] = 2_000
     free_megabytes: Annotated[
-        int, Meta(ge=0, le=1_000_000, description="megabytes that stay free on its file system")
+        int,
+        Meta(
+            ge=0, le=1_000_000, description="megabytes that stay free on its file system, 0 or more"
+        ),
     ] = 200
 
 

@@ -328,6 +328,11 @@ class Database:
             with self._explaining():
                 return await log_emptied(self._writer)
 
+    async def note_wear(self, now: Stamp) -> None:
+        """Note what was written to the card until now: the daemon is about to stop."""
+        await self.empty_log()  # That is written too.
+        await self._write(note_written(*self.wear.take(now)))
+
     async def close(self) -> None:
         """Move the log into the file, if that is known to be whole, and close; safe to repeat."""
         if self._lock_fd < 0:

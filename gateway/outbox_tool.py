@@ -9,56 +9,31 @@ import argparse
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
-from gateway import giving_up, losses, room, wear
-from gateway.classes import CONTAINED, EARLY
+from gateway import giving_up, losses, outbox_standing, room
+from gateway.classes import CLASSES, CONTAINED, EARLY
 from gateway.config import load_settings
 from gateway.config_settings import Settings
 from gateway.damage import damage, log_kept
 from gateway.database_errors import DatabaseError, explaining
 from gateway.database_lock import locked
 from gateway.envelope import with_shopper
-from gateway.mending import APPLICATION_ID, owners_alone
-from gateway.outbox import MIGRATIONS, Program, Statement, backlog, run_sync
-from gateway.room import Limits, limits_of
+from gateway.mending import APPLICATION_ID
+from gateway.new_file import new_file
+from gateway.outbox import MIGRATIONS, Program, Statement, is_sound, run_sync
+from gateway.outbox_standing import many
+from gateway.room import limits_of
 from gateway.side_files import doubt, doubted
 
-HOUR_NS: Final = 3_600_000_000_000
-SEEN: Final = 5_000
-"""Events, the newest, whose rate and size are taken for those to come."""
 PURGE_BITE: Final = 1_000
 REASON_MAX: Final = 200
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How an outbox stands."""
-
-    waiting: int
-    oldest_utc_ns: int | None
-    events: int
-    file_bytes: int
-    used_bytes: int
-    limit_bytes: int | None
-    event_bytes: float
-    """What an event takes, of the newest."""
-    per_hour: float | None
-    """Events, of the newest; None: too few to tell."""
-
-    def forecast_h(self, pending_max: int) -> float | None:
-        """Return how many hours of outage still fit, at the rate seen; None: nobody can tell."""
-        if not self.per_hour:
-            return None
-        events = float(pending_max - self.waiting)
-        if self.limit_bytes is not None:  # History gives way.
-            fit = (self.limit_bytes - self.used_bytes) / self.event_bytes
-            events = min(events, fit + self.events - self.waiting)
-        return max(0.0, events / self.per_hour)
+MENDS: Final = "Restart the daemon, which mends it as it starts"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,18 +44,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     chosen = parser.add_subparsers(metavar="WHAT", required=True)
     show = chosen.add_parser("show", parents=[common], help="depth, age, bytes and forecast")
+    show.add_argument("--json", action="store_true", help="for a program")
     show.set_defaults(what=_show)
     export = chosen.add_parser(
         "export", parents=[common], help="write what waits as CloudEvents, one JSON a line"
     )
-    export.add_argument("target", type=Path, metavar="TARGET", help="the file to make")
+    export.add_argument(
+        "target", type=Path, metavar="TARGET", help="the file to make; -: standard output"
+    )
     export.set_defaults(what=_export)
     purge = chosen.add_parser(
         "purge",
         parents=[common],
         help="give up a class of what waits; the daemon has to be stopped",
     )
-    purge.add_argument("kind", choices=EARLY, metavar="CLASS", help=", ".join(EARLY))
+    purge.add_argument("kind", type=_class, metavar="CLASS", help=", ".join(EARLY))
     purge.add_argument("--reason", required=True, help="why; it is told upstream")
     purge.set_defaults(what=_purge)
     check = chosen.add_parser("check", parents=[common], help="compare every event's checksum")
@@ -102,33 +80,14 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def standing(limits: Limits, free_bytes: int) -> Program[Standing]:
-    """Return how an outbox stands.
-
-    Args:
-        limits: Of the database.
-        free_bytes: On its file system.
-    """
-    waiting, oldest = yield from backlog()
-    size = yield from room.measure()
-    [(events,)] = yield Statement("SELECT count(*) FROM events")
-    [(seen, payload, first, last)] = yield Statement(
-        "SELECT count(*), avg(length(payload)), min(committed_utc_ns), max(committed_utc_ns)"
-        " FROM (SELECT payload, committed_utc_ns FROM events ORDER BY position DESC LIMIT ?)",
-        (SEEN,),
-    )
-    bound = limits.bound(size, free_bytes)
-    spanned_h = (last - first) / HOUR_NS if seen > 1 else 0.0
-    return Standing(
-        waiting=waiting,
-        oldest_utc_ns=oldest,
-        events=events,
-        file_bytes=size.file_bytes,
-        used_bytes=size.used_bytes,
-        limit_bytes=None if bound is None else bound.bytes,
-        event_bytes=(payload or 0.0) + giving_up.ROW_BYTES,
-        per_hour=(seen - 1) / spanned_h if spanned_h > 0 else None,
-    )
+def _class(text: str) -> str:
+    """Return a class that may be given up by hand."""
+    if text in EARLY:
+        return text
+    why = "is no class"
+    if text in CLASSES:
+        why = "is not given up by hand: what is left would not be true without it"
+    raise argparse.ArgumentTypeError(f"{text} {why}. Name one of {', '.join(EARLY)}")
 
 
 @contextmanager
@@ -142,54 +101,63 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield found
 
 
-def _show(_args: argparse.Namespace, settings: Settings, path: Path) -> int:
-    limits = limits_of(settings.history)
-    disk = os.statvfs(path.parent)
+def _show(args: argparse.Namespace, settings: Settings, path: Path) -> int:
     with _reading(path) as connection:
-        program = standing(limits, disk.f_bavail * disk.f_frsize)
+        program = outbox_standing.standing(limits_of(settings.history), room.free_bytes(path))
         found = run_sync(connection, program, write=False)
-        days = run_sync(connection, wear.days(), write=False)
         [(now_ns,)] = connection.execute("SELECT unixepoch() * 1000000000").fetchall()
-    lines = [f"{found.waiting} events wait"]
-    if found.oldest_utc_ns is not None:
-        lines[0] += f", the oldest for {max(0, now_ns - found.oldest_utc_ns) / HOUR_NS:.1f} h"
-    lines.append(f"{found.events - found.waiting} events are kept as history")
-    limit = "" if found.limit_bytes is None else f" of {found.limit_bytes / 1e6:.0f} MB at most"
-    lines.append(
-        f"{found.used_bytes / 1e6:.1f} MB used{limit}, file {found.file_bytes / 1e6:.1f} MB"
-    )
-    hours = found.forecast_h(limits.pending_max)
-    if hours is None or found.per_hour is None:
-        lines.append("too few events to tell how long an outage may last")
+    if args.json:
+        told = {**msgspec.to_builtins(found), "forecast": msgspec.to_builtins(found.forecast())}
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told)).decode() + "\n")
     else:
-        lines.append(
-            f"room for {hours:.0f} h of outage at {found.per_hour:.0f} events an hour"
-            f" of {found.event_bytes:.0f} bytes"
-        )
-    for day in days:
-        an_event = f", {day.bytes / day.events / 1e3:.1f} kB an event" if day.events else ""
-        lines.append(f"{day.day}: {day.bytes / 1e6:.1f} MB written{an_event}")
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.writelines(f"{line}\n" for line in outbox_standing.lines(found, now_ns))
     return 0
 
 
 def _export(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
-    if args.target.exists():
-        raise DatabaseError(f"{args.target}: is there already. Name another file, or remove it")
+    to_file = str(args.target) != "-"
     count = 0
-    with (
-        _reading(path) as connection,
-        explaining(args.target),
-        open(args.target, "xb", opener=owners_alone) as file,
-    ):
-        for payload, shopper in connection.execute(
-            "SELECT payload, shopper FROM events WHERE acknowledged = 0 ORDER BY position"
-        ):
-            whole = payload if shopper is None else with_shopper(payload, shopper)
-            file.write(whole + b"\n")
-            count += 1
-    sys.stdout.write(f"{args.target}: {count} events\n")
+    try:
+        with ExitStack() as stack:
+            file: BinaryIO = sys.stdout.buffer
+            if to_file:
+                draft = stack.enter_context(new_file(args.target, "waiting.jsonl"))
+                file = stack.enter_context(draft.open("wb"))
+            for payload in stack.enter_context(closing(_payloads(path))):
+                file.write(payload + b"\n")
+                count += 1
+            file.flush()
+            if to_file:
+                os.fsync(file.fileno())
+    except BrokenPipeError:
+        raise
+    except OSError:
+        with explaining(args.target if to_file else "standard output"):
+            raise
+    said = sys.stdout if to_file else sys.stderr
+    said.write(f"{args.target}: {many(count, 'event')}\n")
     return 0
+
+
+def _payloads(path: Path) -> Generator[bytes]:
+    """Yield what waits, whole.
+
+    Raises:
+        DatabaseError: An event is not what was written, or the database cannot be read.
+    """
+    with _reading(path) as connection:
+        columns = connection.execute("SELECT name FROM pragma_table_info('events')").fetchall()
+        checksum = "crc" if ("crc",) in columns else "NULL"  # Of the first version.
+        for epoch, sequence, payload, shopper, crc in connection.execute(
+            f"SELECT epoch, sequence, payload, shopper, {checksum} FROM events"  # noqa: S608
+            " WHERE acknowledged = 0 ORDER BY position"
+        ):
+            if crc is not None and not is_sound(payload, crc):
+                with suppress(OSError):  # Where it may not be noted, the daemon's check finds it.
+                    doubt(path)
+                problem = f"event {sequence} of epoch {epoch} has changed; no whole export"
+                raise DatabaseError(f"{path}: {problem} can be made. {MENDS}")
+            yield payload if shopper is None else with_shopper(payload, shopper)
 
 
 def _purge(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
@@ -214,7 +182,11 @@ def _purge(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
         count = 0
         while gone := run_sync(connection, purge(args.kind, f"given up by hand: {reason}")):
             count += gone
-    sys.stdout.write(f"{count} events of the class {args.kind} are given up; the start tells it\n")
+    if count:
+        done = f"{many(count, 'event')} of the class {args.kind} given up"
+        sys.stdout.write(f"{done}, which the next start tells\n")
+    else:
+        sys.stdout.write(f"{args.kind}: none of this class waits. Nothing was given up\n")
     return 0
 
 
@@ -247,11 +219,11 @@ def _check(_args: argparse.Namespace, _settings: Settings, path: Path) -> int:
     if why is not None:
         with explaining(path):
             doubt(path)
-        sys.stderr.write(f"{path}: {why}. Restart the daemon, which mends it as it starts\n")
+        sys.stderr.write(f"{path}: {why}. {MENDS}\n")
         return 1
     with _reading(path) as connection:
         [(events, epochs)] = connection.execute(
             "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM epochs)"
         )
-    sys.stdout.write(f"{path}: whole, {events} events of {epochs} epochs\n")
+    sys.stdout.write(f"{path}: whole, {many(events, 'event')} of {many(epochs, 'epoch')}\n")
     return 0

@@ -20,6 +20,9 @@ from gateway.outbox import Number
 log = logging.getLogger(__name__)
 
 BATCH_MAX: Final = 256
+STATE_EVERY_NS: Final = 1_000_000_000
+"""State that changes without an event or effect shares a commit: where each shopper stands alone
+would be written to the card several times a second."""
 ALIVE: Final = "alive"
 """Kind of the durable row that says when this gateway last committed."""
 
@@ -60,6 +63,7 @@ class Pipeline:
         self._committed = committed
         self._beat = beat
         self._number = 0
+        self._state_due_ns = 0
 
     async def begin(self, items: Sequence[AnyInput]) -> None:
         """Step and commit the inputs that begin an epoch, before any other."""
@@ -90,8 +94,11 @@ class Pipeline:
             stepped = self._engine.step(self._number, item)
             events += stepped.events
             effects += stepped.effects
-        rows = self._engine.changed_rows()
+        now_ns = items[-1].at.mono_ns
+        due = bool(events or effects) or now_ns >= self._state_due_ns
+        rows = self._engine.changed_rows() if due else []
         if events or rows:
+            self._state_due_ns = now_ns + STATE_EVERY_NS
             now = self._clock.stamp()
             done = await self._database.commit(
                 Batch(

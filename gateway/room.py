@@ -90,22 +90,28 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
             limits.append(max(0, size.file_bytes + free_bytes - self.free_bytes_min))
         return min(limits, default=None)
 
-    def bound(self, size: Size, free_bytes: int) -> Bound | None:
-        """Return what it may hold before what waits gives way; None: no limit.
+    def card_bytes(self, file_bytes: int, free_bytes: int) -> int | None:
+        """Return the same as far as the card bounds what waits.
 
         Where something else filled the card, giving up a small database would free nothing worth
         having. So some of what is to stay free is for what waits, and a little it may always hold.
         """
+        if not self.free_bytes_min:
+            return None
+        both = file_bytes + free_bytes
+        kept = min(self.free_bytes_min // KEPT_SHARE, both - TIGHT_BYTES)
+        return max(both - self.free_bytes_min, kept, ALWAYS_BYTES)
+
+    def bound(self, size: Size, free_bytes: int) -> Bound | None:
+        """Return what it may hold before what waits gives way; None: no limit."""
         bounds = []
         if self.bytes_max is not None:
             why = f"it may take {self.bytes_max / 1e6:.0f} MB"
             bounds.append(Bound(self.bytes_max, why, "Bring the uplink back, or raise megabytes"))
-        if self.free_bytes_min:
-            both = size.file_bytes + free_bytes
-            kept = min(self.free_bytes_min // KEPT_SHARE, both - TIGHT_BYTES)
-            limit = max(both - self.free_bytes_min, kept, ALWAYS_BYTES)
+        card = self.card_bytes(size.file_bytes, free_bytes)
+        if card is not None:
             why = f"its disk has {free_bytes / 1e6:.0f} MB left"
-            bounds.append(Bound(limit, why, "Make room on that disk"))
+            bounds.append(Bound(card, why, "Make room on that disk"))
         return min(bounds, key=lambda one: one.bytes, default=None)
 
 

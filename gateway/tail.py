@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 SHORT: Final = 6
+RANGES_SHOWN: Final = 8
 COLOURS: Final = {
     "session": "36",
     "item": "32",
@@ -77,8 +78,8 @@ def _what(name: str, data: dict[str, Any], names: Mapping[str, str]) -> str:
             text += "" if data["drifted"] else ": no drift any more"
         case "product.scanned" | "scan.rejected":
             text = f"{data['scanner']}: {_scanned(data, names)}"
-        case "plate.noise-changed":
-            text = _trembling(data)
+        case "events.dropped" | "plate.noise-changed":
+            text = _BY_NAME[name](data)
         case _:
             hidden = {"store_version", "clock"}
             text = " ".join(f"{key}={value}" for key, value in data.items() if key not in hidden)
@@ -103,10 +104,24 @@ def _scanned(data: dict[str, Any], names: Mapping[str, str]) -> str:
     return ", ".join([names.get(data["gtin"], data["code"]), *beside])
 
 
+def _gone(data: dict[str, Any]) -> str:
+    """Return which events are gone, and why."""
+    ends = [(int(one["first"]), int(one["last"])) for one in data["ranges"]]
+    parts = [str(first) if first == last else f"{first}-{last}" for first, last in ends]
+    if len(parts) > RANGES_SHOWN:
+        parts[RANGES_SHOWN:] = [f"and {len(parts) - RANGES_SHOWN} more ranges"]
+    plural = "" if data["count"] == 1 else "s"
+    epoch = f"{data['epoch'][:SHORT]}\N{HORIZONTAL ELLIPSIS}"
+    return f"{data['count']} event{plural} of epoch {epoch}: {', '.join(parts)}; {data['reason']}"
+
+
 def _trembling(data: dict[str, Any]) -> str:
     more = "more than usual" if data["restless"] else "as usual again"
     felt = f"{data['noise_g']:g} g, usually {data['usual_g']:g} g"
     return f"{data['plate']} trembles {more}: {felt}"
+
+
+_BY_NAME: Final = {"events.dropped": _gone, "plate.noise-changed": _trembling}
 
 
 def _session(name: str) -> str:

@@ -52,7 +52,10 @@ class Wear:
         return {"events": self.events, "written_bytes": self.written_bytes()}
 
     def due(self, now_ns: int) -> bool:
-        """Tell whether to note it: every ten minutes in which something happened."""
+        """Tell whether to note it: every ten minutes in which something happened.
+
+        A stop notes the rest; after a kill it is not known.
+        """
         if self._due_ns is None:
             self._due_ns = now_ns + NOTE_EVERY_NS
         return now_ns >= self._due_ns and self.events > self._noted_events

@@ -22,6 +22,7 @@ import msgspec
 from drivers.mqtt.config import MqttConfig
 from drivers.ports import Clock
 from gateway.clock import OsClock
+from gateway.config import History
 from gateway.database import Batch, Database, DatabaseError, open_database
 from gateway.database_errors import explaining
 from gateway.domain.effects import Reply
@@ -30,6 +31,7 @@ from gateway.domain.events import Event, GatewayStartedData, event_id
 from gateway.domain.output import rfc3339
 from gateway.envelope import sequence_text
 from gateway.outbox import Epoch
+from gateway.room import Limits, limits_of
 from gateway.simulator.until_stopped import leaves, say
 from gateway.simulator.visits import STORE_VERSION, Moment, Told, Visits
 from gateway.uplink import UplinkSettings
@@ -64,6 +66,8 @@ class FleetConfig(msgspec.Struct, frozen=True, kw_only=True):
     visits_per_hour: float = 30.0
     bandwidth_kbit_s: int | None = None
     """Of each gateway's line, as in the settings; None: no limit."""
+    limits: Limits = limits_of(History())
+    """Of each database: those of settings that say nothing."""
 
 
 class LightGateway:
@@ -116,7 +120,12 @@ class LightGateway:
         folder = self._config.folder / self.store
         with explaining(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        work = open_database(folder / "gateway.db", store=self.store, gateway=GATEWAY)
+        work = open_database(
+            folder / "gateway.db",
+            store=self.store,
+            gateway=GATEWAY,
+            limits=self._config.limits,
+        )
         async with asyncio.TaskGroup() as group:
             opening = group.create_task(work, name=f"{self.store}.open")
             try:

@@ -40,8 +40,10 @@ BATCH_MAX: Final = 500
 QUEUE_MAX: Final = 20_000
 BIRTHS_MAX: Final = 100
 RETRY_S: Final = 0.5
+NO_BOOKS: Final = 2
+"""Exit status of a report on what an integrator did not make."""
 UNPROVABLE: Final = 3
-"""Exit status when the end of an epoch, or any gateway, is known to nobody."""
+"""Exit status when the end of an epoch, or any gateway, is known to nobody, or nobody answers."""
 
 _TOPIC: Final = re.compile(r"shelfgate/v1/([^/]+)/([^/]+)/(events|status|replies)(?:/.*)?")
 
@@ -92,13 +94,19 @@ async def keep_books(
         core = IntegratorCore(ledger, prove=prove, look_s=look_s)
         integrator = _Integrator(core, executor, share)
         told = ""
+
+        def came_up() -> None:
+            nonlocal told
+            told = ""  # The next outage is told again.
+            sys.stderr.write(f"integrator: connected to {config.host}:{config.port}\n")
+
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pass_on(stop, integrator.wake), name="integrator.stop")
                 while not stop.is_set():
                     try:
                         await loop.run_in_executor(executor, ledger.ready)
-                        await integrator.connection(config, stop)
+                        await integrator.connection(config, stop, came_up)
                     except DriverError as error:  # An outage is what this is for.
                         if told != str(error):
                             told = str(error)
@@ -135,13 +143,16 @@ class _Integrator:
         self._births: dict[str, list[bytes]] = {}
         self._replies: list[tuple[str, bytes]] = []
 
-    async def connection(self, config: MqttConfig, stop: asyncio.Event) -> None:
+    async def connection(
+        self, config: MqttConfig, stop: asyncio.Event, came_up: Callable[[], None]
+    ) -> None:
         async with connect(
             config,
             subscriptions=self._subscriptions,
             on_message=self._on_message,
         ) as connection:
             connection.when_gone(self.wake.set)
+            came_up()
             while not stop.is_set():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self.core.wait_s(time.monotonic())):
@@ -194,8 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 after SIGTERM or SIGINT, 1 when the books cannot be kept, 2 for wrong
-        arguments; with ``--report`` 0 when everything is there, 1 when something is missing, 3 when
-        it cannot be proved or there is no gateway.
+        arguments; with ``--report`` 0 when everything is there, 1 when something is missing, 2 when
+        there are no books, 3 when it cannot be proved, nobody answers or there is no gateway.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -207,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         kept = _in_postgres(parser, options)
     if options.report:
-        return _report(parser, kept, options.database or "postgresql")
+        return _report(kept, options.database or "postgresql")
     status = 0
     work = _until_signal(_client(parser, options), kept, options)
     try:
@@ -324,22 +335,29 @@ def _client(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Mqt
     return msgspec.structs.replace(config, clean=True, session_expiry_s=0)
 
 
-def _report(parser: argparse.ArgumentParser, kept: _Kept, where: object) -> int:
+def _report(kept: _Kept, where: object) -> int:
     try:
         proofs = kept.prove()
     except sqlite3.Error as error:
-        _refuse(parser, f"{where}: {error}. Name the database of an integrator")
-    except (DriverError, BooksError) as error:
-        _refuse(parser, str(error))
+        return _told(f"{where}: {error}. Name the database of an integrator", NO_BOOKS)
+    except BooksError as error:
+        return _told(str(error), NO_BOOKS)
+    except DriverError as error:
+        return _told(str(error), UNPROVABLE)
     if not proofs:
-        sys.stderr.write(f"{where}: no gateway is known here. Name the database of an integrator\n")
-        return UNPROVABLE
+        problem = f"{where}: no gateway is known here. Name the database of an integrator"
+        return _told(problem, UNPROVABLE)
     for line in report(proofs):
         sys.stdout.write(line + "\n")
     verdicts = {proof.verdict for proof in proofs}
     if "missing" in verdicts:
         return 1
     return UNPROVABLE if "unprovable" in verdicts else 0
+
+
+def _told(problem: str, status: int) -> int:
+    sys.stderr.write(f"integrator: {problem}\n")
+    return status
 
 
 async def _until_signal(config: MqttConfig, kept: _Kept, options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ a test does not depend on the machine's speed."""
 import asyncio
 import json
 import sqlite3
+import sys
 from contextlib import closing
 
 import pytest
@@ -13,7 +14,7 @@ from gateway.config import load_store
 from gateway.domain import changes, explanations
 from gateway.simulator.store_files import write_store
 from tests.bench import __main__ as bench
-from tests.bench import busy, migration
+from tests.bench import busy, migration, wear
 from tests.bench.measures import percentile
 from tests.bench.recording import recorded
 from tests.vision_bench import beside
@@ -109,6 +110,27 @@ def test_the_work_of_a_busy_store_is_bounded(monkeypatch):
     assert told >= 12
     assert len(spent_ms) > 300
     assert 1 < max(weighed) <= explanations.MOVES_MAX
+
+
+def test_what_a_store_writes_is_told_by_kind_of_transaction(tmp_path):
+    day = asyncio.run(wear.lived(tmp_path, minutes=0.25, shoppers=4))
+    lines = list(wear.told(day, 0.25))
+    with closing(sqlite3.connect(tmp_path / "gateway.db")) as connection:
+        query = "SELECT count(*), sum(acknowledged) FROM events"
+        [(events, acknowledged)] = connection.execute(query)
+    assert lines[0].startswith(f"{events} events of ")
+    assert day.count["commits with events"] <= events
+    # What happened in the last 200 ms waits for its acknowledgement.
+    assert 0 < acknowledged <= events
+    assert 0 < day.count["commits of state alone"] <= 0.25 * 60 + 1, "one a second at most"
+    assert len(lines) == 5
+
+
+def test_a_folder_that_is_missing_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["wear", "/nonexistent"])
+    with pytest.raises(SystemExit):
+        wear.main()
+    assert "/nonexistent: no such folder. Name one on the disk" in capsys.readouterr().err
 
 
 def test_a_migration_writes_what_waits_and_no_history(tmp_path):

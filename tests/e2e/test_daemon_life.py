@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From start to end: what systemd hears, and an end in time whatever the uplink does."""
 
+import json
 import os
 import signal
 import socket
@@ -87,6 +88,10 @@ def test_ctrl_c_ends_it_too_and_without_uplink_events_stay(file, tmp_path):
             "planogram.ambiguous",
             "gateway.stopped",
         ]
+        # In no ten minutes, but what it wrote is noted all the same.
+        [(noted,)] = one.rows("SELECT value FROM meta WHERE key = 'written'")
+        [[_, _, events]] = json.loads(noted)
+        assert events == 3
 
 
 @contextmanager

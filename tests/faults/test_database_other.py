@@ -14,7 +14,7 @@ from gateway.backup import back_up
 from gateway.database import Batch, DatabaseError, open_database
 from gateway.domain.inputs import Recovery
 from gateway.outbox import run_sync
-from gateway.side_files import read_side
+from gateway.side_files import doubted, read_side
 from tests.brokers import run
 from tests.databases import FOLDER, SOURCE, make
 from tests.faults.children import limited
@@ -322,6 +322,25 @@ def test_a_backup_of_a_damaged_database_names_that_and_what_mends_it(here, at):
 
 
 MENDS = "Restart the daemon, which mends it as it starts: systemctl restart shelfgate"
+
+
+def test_a_backup_is_none_where_a_single_letter_has_changed(here):
+    life(here, events=5)
+    whole = (here / "a.db").read_bytes()
+    changed = whole.replace(b'"device":"shelf/1"', b'"device":"shelf/9"', 1)
+    assert changed != whole
+    (here / "a.db").write_bytes(changed)
+    with pytest.raises(DatabaseError, match=r"a\.db: holds an event \d of epoch .* changed") as no:
+        back_up(here / "a.db", here / "copy.db")
+    assert str(no.value).endswith("no backup was made. " + MENDS)
+    assert not [path for path in here.iterdir() if path.name.startswith("copy")]
+    assert doubted(here / "a.db"), "a start reads all of a large one then"
+
+
+def test_a_backup_into_a_folder_says_to_name_a_file_in_it(here):
+    life(here)
+    with pytest.raises(DatabaseError, match=r"is a folder\. Name a file in it, such as .*/a\.db$"):
+        back_up(here / "a.db", here)
 
 
 def test_a_backup_without_room_says_that_there_is_none(here):

@@ -2,18 +2,27 @@
 """``shelfgate outbox``: what it says, what it writes, and what the next start tells of a purge."""
 
 import asyncio
+import json
+import re
+import resource
 import shutil
+import signal
 import sqlite3
 import stat
+import time
 from contextlib import closing
 
+import msgspec
 import pytest
 
+from gateway.classes import EARLY
 from gateway.cli import main
 from gateway.database import Batch, open_database
 from gateway.outbox import Statement, run_sync
-from gateway.outbox_tool import SEEN, Standing, purge
-from gateway.side_files import doubt
+from gateway.outbox_standing import Standing
+from gateway.outbox_tool import purge
+from gateway.room import Limits
+from gateway.side_files import doubt, doubted
 from gateway.wear import note_written
 from tests.databases import FOLDER
 from tests.made import closed, lost, picked, rows_waiting, session, started
@@ -67,41 +76,99 @@ def test_it_shows_depth_age_bytes_and_how_long_an_outage_may_last(settings, caps
     assert run(settings, "show") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("6 events wait, the oldest for ")
-    assert lines[1] == "1 events are kept as history"
-    assert "MB used of 2000 MB at most" in lines[2]
-    assert lines[3].startswith("room for ")
-    assert "at 1 events an hour" in lines[3]
-    assert lines[4] == "2026-11-28: 3.0 MB written, 15.0 kB an event"
+    waits = [
+        re.fullmatch(r"  (\w+): (\d) events?, \d\.\d kB", line).groups() for line in lines[1:5]
+    ]
+    # The pick of an open cart goes with what is left of a visit.
+    assert waits == [("devices", "3"), ("items", "1"), ("visits", "1"), ("receipts", "1")]
+    assert lines[5] == "1 event kept as history"
+    assert "MB used of 2000 MB at most" in lines[6]
+    assert lines[6].endswith(" MB free on the card")
+    assert lines[7].startswith("room for ")
+    assert "at 1 event an hour" in lines[7]
+    assert lines[8] == "2026-11-28: 3.0 MB written, 15.0 kB an event"
+
+
+def test_what_a_purge_gives_up_is_what_was_shown(settings, capsys):
+    made(settings.parent)
+    assert run(settings, "show", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)["classes"]
+    for kind in EARLY:
+        assert run(settings, "purge", kind, "--reason", "x") == 0
+        said = capsys.readouterr().out
+        gone = shown.get(kind, {"events": 0})["events"]
+        # The newest event stays: where the epoch ends has to stay known.
+        newest = kind == "devices"
+        assert said.startswith(f"{gone - newest} event" if gone else f"{kind}: none")
+    assert sum(one["events"] for one in shown.values()) == 6
+
+
+def test_it_says_what_was_given_up_and_is_not_told_yet(settings, capsys):
+    made(settings.parent)
+    assert run(settings, "purge", "devices", "--reason", "a fan") == 0
+
+    async def start():
+        async with await opened(settings.parent) as database:
+            begun = await database.begin_epoch(1)
+            await database.commit(Batch(events=[started(begun, 0)], online=False, utc_ns=1))
+
+    asyncio.run(start())
+    assert run(settings, "show") == 0
+    said = capsys.readouterr().out
+    assert "  notices: 1 event, " in said
+    assert "2 events given up, which is not told upstream yet\n" in said
+
+
+def test_a_fresh_daemon_has_noted_nothing_yet(settings, capsys):
+    async def start():
+        async with await opened(settings.parent) as database:
+            begun = await database.begin_epoch(1)
+            batch = Batch(events=[started(begun, 0)], online=False, utc_ns=time.time_ns())
+            await database.commit(batch)
+
+    asyncio.run(start())
+    assert run(settings, "show") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 event waits, the oldest for 0 min"
+    assert lines[-1].startswith("written to the card: not noted yet")
+
+
+OTHERS = {"free_bytes_min": 200 * 10**6, "pending_max": 10**6}
 
 
 @pytest.mark.parametrize(
-    ("waiting", "used", "limit", "per_hour", "hours"),
+    ("waiting", "used", "limits", "free", "expected"),
     [
-        (0, 0, 10_000, 10.0, 1.0),
-        (5, 5_000, 10_000, 10.0, 0.5),
-        (5, 6_000, 10_000, 10.0, 0.5),
-        (10, 10_000, 10_000, 10.0, 0.0),
-        (10, 20_000, 10_000, 10.0, 0.0),
-        (40, 0, None, 10.0, 6.0),
-        (0, 0, 10_000, None, None),
+        (0, 0, {"bytes_max": 10_000}, 10**6, (1.0, "megabytes")),
+        (5, 5_000, {"bytes_max": 10_000}, 10**6, (0.5, "megabytes")),
+        (5, 6_000, {"bytes_max": 10_000}, 10**6, (0.5, "megabytes")),
+        (10, 20_000, {"bytes_max": 10_000}, 10**6, (0.0, "megabytes")),
+        (40, 0, {}, 10**6, (6.0, "100 events wait")),
+        (0, 0, {}, 10_000, (1.0, "the card is full")),
+        (0, 5_000, {}, 10_000, (1.0, "the card is full")),
+        (0, 0, OTHERS, 195 * 10**6, (5_000.0, "the card has too little free")),
+        (0, 0, OTHERS, 300 * 10**6, (10_000.0, "the card has too little free")),
+        (0, 0, OTHERS, 10_000, (1.0, "the card has too little free")),
     ],
 )
-def test_the_forecast_is_what_fits_once_history_has_given_way(
-    waiting, used, limit, per_hour, hours
+def test_the_forecast_is_what_fits_and_says_what_is_full_then(
+    waiting, used, limits, free, expected
 ):
-    events = used // 1_000
     found = Standing(
         waiting=waiting,
         oldest_utc_ns=None,
-        events=max(events, waiting),
-        file_bytes=used,
+        events=max(used // 1_000, waiting),
+        file_bytes=max(used, 1_000 * waiting),
         used_bytes=max(used, 1_000 * waiting),
-        limit_bytes=limit,
+        free_bytes=free,
+        limits=Limits(**{"pending_max": 100, **limits}),
         event_bytes=1_000.0,
-        per_hour=per_hour,
+        per_hour=10.0,
     )
-    assert found.forecast_h(100) == hours
-    assert SEEN > 1
+    hours, bound = expected
+    assert found.forecast().hours == hours
+    assert bound in found.forecast().bound
+    assert msgspec.structs.replace(found, per_hour=None).forecast() is None
 
 
 def test_an_export_holds_what_waits_whole_and_for_its_owner_alone(settings, capsys):
@@ -113,14 +180,72 @@ def test_an_export_holds_what_waits_whole_and_for_its_owner_alone(settings, caps
     assert [int(check_event(line)["sequence"]) for line in lines] == [1, 2, 3, 4, 5, 6]
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert run(settings, "export", str(target)) == 1, "it overwrites nothing"
+    assert "is there already" in capsys.readouterr().err
+    assert run(settings, "export", str(settings.parent)) == 1
+    assert "is a folder. Name a file in it" in capsys.readouterr().err
+    assert run(settings, "export", str(target / "no" / "e.jsonl")) == 1
+    assert "e.jsonl: its folder does not exist. Create it\n" in capsys.readouterr().err
+
+
+def test_an_export_to_standard_output_is_the_events_alone(settings, capsysbinary, monkeypatch):
+    made(settings.parent)
+    monkeypatch.chdir(settings.parent)
+    assert run(settings, "export", "-") == 0
+    told, said = capsysbinary.readouterr()
+    assert [int(check_event(line)["sequence"]) for line in told.splitlines()] == [1, 2, 3, 4, 5, 6]
+    assert said == b"-: 6 events\n"
+    assert not (settings.parent / "-").exists()
+
+
+def test_an_export_of_what_has_changed_is_none(settings, capsys):
+    made(settings.parent)
+    path = settings.parent / "gateway.db"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"device":"shelf/1"', b'"device":"shelf/9"'))
+    assert run(settings, "export", str(settings.parent / "waiting.jsonl")) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"gateway\.db: event \d of epoch \w+ has changed; no whole export", said)
+    assert said.endswith("Restart the daemon, which mends it as it starts\n")
+    assert not list(settings.parent.glob("waiting*"))
+    assert doubted(path), "a start reads all of a large one then"
+    assert run(settings, "export", "-") == 1
+
+
+def test_an_export_that_fails_leaves_nothing(settings, capsys):
+    made(settings.parent)
+
+    async def fill():
+        async with await opened(settings.parent) as database:
+            epoch = (await database.begin_epoch(1)).epoch
+            events = [lost(epoch, number) for number in range(500)]
+            await database.commit(Batch(events=events, online=True, utc_ns=1))
+
+    asyncio.run(fill())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        assert run(settings, "export", str(settings.parent / "waiting.jsonl")) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "waiting.jsonl: File too large. Make room on the disk" in capsys.readouterr().err
+    assert not list(settings.parent.glob("waiting*"))
+
+
+def test_an_export_of_the_first_version_has_no_checksums_to_compare(settings, capsys):
+    shutil.copyfile(FOLDER / "schema-1.db", settings.parent / "gateway.db")
+    assert run(settings, "export", str(settings.parent / "waiting.jsonl")) == 0
+    assert " events\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("kind", "gone"), [("devices", [1, 3]), ("items", [2])])
 def test_what_is_purged_is_told_by_the_next_start_with_its_reason(settings, capsys, kind, gone):
     epoch = made(settings.parent)
     assert run(settings, "purge", kind, "--reason", "a loose plug") == 0
-    assert f"{len(gone)} events of the class {kind}" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(f"{len(gone)} event")
     assert run(settings, "purge", kind, "--reason", "again") == 0
+    assert f"{kind}: none of this class waits" in capsys.readouterr().out
 
     async def start():
         async with await opened(settings.parent) as database:
@@ -205,7 +330,12 @@ def test_nothing_is_purged_under_a_running_daemon_or_without_a_reason(settings, 
     assert "another daemon uses it" in capsys.readouterr().err
     assert run(settings, "purge", "devices", "--reason", " ") == 2
     with pytest.raises(SystemExit):
-        run(settings, "purge", "receipts", "--reason", "x")
+        run(settings, "purge", "visits", "--reason", "x")
+    told = "visits is not given up by hand: what is left would not be true without it. Name one"
+    assert told in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(settings, "purge", "x", "--reason", "x")
+    assert "x is no class. Name one of diagnostics" in capsys.readouterr().err
 
 
 def test_nothing_is_purged_of_a_database_that_is_not_migrated(settings, capsys):
@@ -218,7 +348,7 @@ def test_nothing_is_purged_of_a_database_that_is_not_migrated(settings, capsys):
 def test_a_check_finds_what_has_changed(settings, capsys):
     made(settings.parent)
     assert run(settings, "check") == 0
-    assert "whole, 7 events of 1 epochs" in capsys.readouterr().out
+    assert "whole, 7 events of 1 epoch\n" in capsys.readouterr().out
     path = settings.parent / "gateway.db"
     data = path.read_bytes()
     path.write_bytes(data.replace(b'"device":"shelf/1"', b'"device":"shelf/9"'))

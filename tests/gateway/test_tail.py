@@ -44,6 +44,19 @@ def test_scans_of_products_read_as_what_was_scanned():
     assert line("scan.rejected", wrong).endswith("counter: a scan: check-digit, should be 1")
 
 
+def test_dropped_events_read_as_which_and_why():
+    def gone(*ranges):
+        named = [{"first": f"{first:020}", "last": f"{last:020}"} for first, last in ranges]
+        count = sum(last - first + 1 for first, last in ranges)
+        data = {"epoch": "0123456789abcdef", "ranges": named, "count": count, "reason": "a fan"}
+        return line("events.dropped", data)
+
+    assert gone((2, 5), (9, 9)).endswith("5 events of epoch 012345…: 2-5, 9; a fan")
+    assert gone((0, 0)).endswith("1 event of epoch 012345…: 0; a fan")
+    many = gone(*((number, number) for number in range(0, 40, 2)))
+    assert many.endswith(": 0, 2, 4, 6, 8, 10, 12, 14, and 12 more ranges; a fan")
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [

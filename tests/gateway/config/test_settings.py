@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings files: what they mean, alone and beside a store file, and their mistakes."""
 
+import shutil
+
 import pytest
 
 from gateway.cli import main
@@ -40,6 +42,20 @@ def test_doors_may_share_a_relay_board(folder):
     (folder / "settings.toml").write_text(SETTINGS + both)
     _, first, second = load_settings(folder / "settings.toml").device
     assert (first.url, second.url, second.channel) == ("/y", "/y", 2)
+
+
+@pytest.mark.parametrize("table", ["", "[history]\nfree_megabytes = 100\n"])
+def test_a_disk_with_too_little_room_is_a_warning(folder, capsys, monkeypatch, table):
+    usage = shutil.disk_usage(folder)._replace(free=150_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    warned = not table  # 200 is the default.
+    (folder / "settings.toml").write_text(f'gateway = "gw"\ndatabase = "gateway.db"\n{table}')
+    words = ("--settings", str(folder / "settings.toml"), "--store", str(folder / "store.toml"))
+    assert main(["check", *words]) == 0
+    told = f"history.free_megabytes: {folder} has 150 MB free, less than 200. Make room there, or"
+    assert (told in capsys.readouterr().out) is warned
+    _, _, warnings = load(folder / "settings.toml", folder / "store.toml")
+    assert any(told in item.text and item.severity == "warning" for item in warnings) is warned
 
 
 # Mistakes.

@@ -14,8 +14,10 @@ import pytest
 
 from drivers.mqtt.client import MqttConfig
 from gateway import damage
+from gateway.config import History
 from gateway.database import Database
 from gateway.domain.events import Clock
+from gateway.room import Limits, limits_of
 from gateway.simulator import fleet, simulate
 from gateway.simulator.fleet import Fleet, FleetConfig, fleet_config, open_more_files
 from gateway.simulator.integrator import run_integrator
@@ -147,6 +149,37 @@ def test_databases_are_read_as_a_whole_and_kept_within_their_bounds(tmp_path, mo
     monkeypatch.setattr(damage, "AT_ONCE_BYTES_MAX", 0)  # As if they were large.
     caplog.set_level(logging.INFO)
     run(scene(lambda: caplog.text.count("the check in the background found nothing wrong") == 2))
+
+
+def test_a_database_that_is_too_large_gives_events_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(fleet, "UPKEEP_S", 0.05)
+    monkeypatch.setattr(fleet, "LAST_S", 0.0)
+    nowhere = MqttConfig(host="127.0.0.1", port=free_port(), client_id="x", protocol=5)
+    daemons = FleetConfig(gateways=1, broker=nowhere, folder=tmp_path, visits_per_hour=36_000.0)
+    assert daemons.limits == limits_of(History())
+    path = tmp_path / "store-00001" / "gateway.db"
+    config = msgspec.structs.replace(daemons, limits=Limits(bytes_max=400_000))
+
+    async def scene():
+        enough = asyncio.Event()
+        running = asyncio.create_task(Fleet(config).run(enough))
+        async with asyncio.timeout(120):
+            while not path.exists() or not dropped():  # noqa: ASYNC110 - it tells nobody.
+                await asyncio.sleep(0.05)
+        enough.set()
+        await running
+
+    def dropped():
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("PRAGMA busy_timeout = 5000")
+            try:
+                query = "SELECT count(*) FROM events WHERE name = 'events.dropped'"
+                return connection.execute(query).fetchone()[0]
+            except sqlite3.OperationalError:  # It is being made.
+                return 0
+
+    run(scene())
+    assert dropped()
 
 
 def parsed(*words):

@@ -254,9 +254,7 @@ def asked(conninfo, sql):
 
 def test_a_report_makes_no_books_and_says_where_there_are_none(server, capsys):
     with another_database(server) as empty:
-        with pytest.raises(SystemExit) as end:
-            integrator.main(["--postgres", empty, "--report"])
-        assert end.value.code == 2
+        assert integrator.main(["--postgres", empty, "--report"]) == 2
         assert "Name the database of an integrator" in capsys.readouterr().err
         assert asked(empty, "SELECT to_regclass('epochs')") == [(None,)]
         with closing(PostgresLedger(empty, "one")) as books:
@@ -267,6 +265,15 @@ def test_a_report_makes_no_books_and_says_where_there_are_none(server, capsys):
             books.store([event("a", 0)])
         assert integrator.main(["--postgres", empty, "--report"]) in (0, 3)
         assert "1 event of 1 epoch" in capsys.readouterr().out
+
+
+def test_a_report_of_a_server_that_is_down_says_so_and_ends_with_3(capsys):
+    nowhere = f"host=127.0.0.1 port={free_port()} dbname=events"
+    assert integrator.main(["--postgres", nowhere, "--report"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("integrator: postgresql: ")
+    assert "usage:" not in said
+    assert said.count("\n") == 1
 
 
 def test_what_another_version_made_becomes_what_this_one_makes(server):
