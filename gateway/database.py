@@ -38,7 +38,8 @@ from gateway.giving_up import Need
 from gateway.mending import APPLICATION_ID
 from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row
 from gateway.recovery import MACHINE_ID
-from gateway.room import Limits, Shortage
+from gateway.room import Limits
+from gateway.shortage import Measured, Shortage
 from gateway.side_files import doubt, doubted, read_side, trust, write_side
 from gateway.transactions import BUSY_MS, LOG_PAGES, log_emptied, transaction
 from gateway.wear import Wear, note_written
@@ -245,7 +246,8 @@ class Database:
         size = await self._read(room.measure())
         with explaining(self.path):
             free = room.free_bytes(self.path)
-        limit = self._limits.history_bytes(size, free)
+        bound = self._limits.for_history(size.file_bytes, free)
+        limit = None if bound is None else bound.bytes
         trimmed = 0
         for _ in range(TRIM_BITES):
             if limit is None or size.used_bytes <= limit or self._walk.exhausted:
@@ -253,11 +255,12 @@ class Database:
             trimmed += (await self._look(0, 0)).gone
             size = await self._read(room.measure())
         self._shortage.measured(
-            room.Measured(
+            Measured(
                 used_bytes=size.used_bytes,
-                bound=self._limits.bound(size, free),
+                for_history=bound,
+                for_waiting=self._limits.for_waiting(size.file_bytes, free),
                 free_bytes=free,
-                trimmed=trimmed > 0 and limit != self._limits.bytes_max,
+                trimmed=trimmed > 0,
                 history=not self._walk.exhausted,
             )
         )

@@ -83,11 +83,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
             left = (limits.bytes_max - self.used_bytes) / self.event_bytes
             fit["[history] megabytes are used"] = left + history
         all_bytes = self.file_bytes + self.free_bytes
-        card = limits.card_bytes(self.file_bytes, self.free_bytes)
+        card = msgspec.structs.replace(limits, bytes_max=None).for_waiting(
+            self.file_bytes, self.free_bytes
+        )
         if card is None:
             fit["the card is full"] = (all_bytes - self.used_bytes) / self.event_bytes
         else:
-            left = (min(card, all_bytes) - self.used_bytes) / self.event_bytes
+            left = (min(card.bytes, all_bytes) - self.used_bytes) / self.event_bytes
             fit["the card has too little free"] = left + history
         bound = min(fit, key=lambda one: fit[one])
         return Forecast(max(0.0, fit[bound] / self.per_hour), bound)

@@ -37,23 +37,21 @@ class Walk:
     def __init__(self) -> None:
         """Begin at the oldest row."""
         self.exhausted = False
-        """Whether no history is left that could go, until something is acknowledged."""
+        """Whether a whole walk found no history that may go, and nothing was acknowledged since."""
         self._after = 0
-        self._untouched = False
 
     def begin(self) -> int:
         """Begin a look; return the position behind which."""
-        self._untouched = self._untouched or not self._after
         return self._after
 
     def looked(self, look: Look) -> None:
         """Take what a look did."""
         self._after = look.after
-        self.exhausted = look.through and not look.kept and self._untouched
+        self.exhausted = look.through and not look.kept
 
     def acknowledged(self) -> None:
-        """Note that rows were acknowledged, maybe before where the next look begins."""
-        self.exhausted = self._untouched = False
+        """Note that rows were acknowledged: there is history again."""
+        self.exhausted = False
 
 
 def trim(

@@ -14,8 +14,9 @@ from gateway import classes, room, trimming
 from gateway.database import Batch, Limits, open_database
 from gateway.domain import events
 from gateway.domain.inputs import Stamp
-from gateway.outbox import Committed
-from gateway.room import Measured, Room, Shortage, Size
+from gateway.outbox import Committed, Statement
+from gateway.room import Bound, Size
+from gateway.shortage import Measured, Shortage
 from gateway.uplink import Uplink, UplinkSettings
 from tests.made import closed, lost, picked, rows_waiting, session
 from tests.schema_check import check_event
@@ -252,22 +253,23 @@ def test_room_that_is_freed_is_given_back_to_the_card(tmp_path, monkeypatch):
         (None, 30, 100, 80, 80),
         (50, 30, 100, 50, 50),
         (500, 200, 195, 5, 50),  # Something else took it: a quarter of 200 is for what waits.
-        (500, 200, 40, 0, 34),  # ... but 16 stay free.
-        (500, 200, 0, 0, 4),
-        (3, 200, 0, 0, 3),
-        (500, 30, 15, 0, 7),
+        (500, 200, 40, 4, 34),  # ... but 16 stay free.
+        (500, 200, 0, 4, 4),
+        (3, 200, 0, 3, 3),
+        (500, 30, 15, 4, 7.5),
     ],
 )
 def test_the_limit_is_the_smaller_of_the_settings_and_the_cards(
     bytes_max, free_min, free, history, waiting
 ):
-    size = Size(4, 1, 2_500_000)
-    found = Room(
+    limits = Limits(
         bytes_max=None if bytes_max is None else bytes_max * 10**6, free_bytes_min=free_min * 10**6
     )
-    bound = found.bound(size, free * 10**6)
-    assert (found.history_bytes(size, free * 10**6) or 0) == (history or 0) * 10**6
-    assert (None if bound is None else bound.bytes // 10**6) == waiting
+    sizes = 10 * 10**6, free * 10**6
+    found = [limits.for_history(*sizes), limits.for_waiting(*sizes)]
+    assert [one and one.bytes / 1e6 for one in found] == [history, waiting]
+    if bytes_max is not None:
+        assert [one.card for one in found] == [history < bytes_max, waiting < bytes_max]
 
 
 @pytest.mark.parametrize(
@@ -285,31 +287,93 @@ def test_a_file_gives_back_what_is_too_much(pages, free, limit, given):
     assert room.to_give_back(Size(pages, free, 4096), limit) == given
 
 
+CARD = Bound(90, "its disk has 90 B left", "Make room", card=True)
+SET = Bound(90, "it may take 90 B", "Raise it")
+
+
+def gave_up(shortage, *names, crowded=False):
+    gone = frozenset(("e", number) for number in range(len(names)))
+    shortage.gave_up(Committed([], gone, names), crowded=crowded)
+
+
 def test_steps_are_told_once_and_end_when_there_is_room_again(caplog):
     caplog.set_level("INFO")
     one = Shortage(Path("a.db"), 200)
-    bound = room.Bound(90, "it may take 90 B", "Raise it")
-
-    def gave_up(*names):
-        gone = frozenset(("e", number) for number in range(len(names)))
-        one.gave_up(Committed([], gone, names), crowded=False)
-
-    one.measured(Measured(used_bytes=100, bound=bound, free_bytes=300, trimmed=True))
-    gave_up("diagnostics")
-    gave_up("diagnostics", "devices")
+    bounds = {"for_history": CARD, "for_waiting": SET, "free_bytes": 300}
+    one.measured(Measured(used_bytes=100, trimmed=True, **bounds))
+    gave_up(one, "diagnostics")
+    gave_up(one, "diagnostics", "devices")
     assert one.parts == ("disk/history", "disk/diagnostics", "disk/devices")
     assert one.short_bytes == 10
-    one.measured(Measured(used_bytes=89, bound=bound, free_bytes=300))
-    assert one.parts, "not yet: it would begin again at once"
-    one.measured(Measured(used_bytes=80, bound=bound, free_bytes=300))
+    one.measured(Measured(used_bytes=89, **bounds))
+    assert len(one.parts) == 3, "not yet: it would begin again at once"
+    one.measured(Measured(used_bytes=80, **bounds))
     assert one.parts == ()
+    one.measured(Measured(used_bytes=100, **bounds))
+    gave_up(one, "devices")
+    one.measured(Measured(used_bytes=80, **bounds))
     assert [record.message for record in caplog.records] == [
-        "a.db: it may take 90 B; giving up history. Raise it",
+        "a.db: its disk has 90 B left; giving up history. Make room",
         "a.db: it may take 90 B; what waits for the uplink is given up. Raise it",
         "a.db: it may take 90 B; giving up diagnostics. Raise it",
         "a.db: it may take 90 B; giving up devices. Raise it",
+        "a.db: there is room for history again",
         "a.db: there is room again; 3 events were given up",
+        "a.db: it may take 90 B; what waits for the uplink is given up. Raise it",
+        "a.db: it may take 90 B; giving up devices. Raise it",
+        "a.db: there is room again; 1 events were given up",
     ]
+
+
+def test_too_many_that_wait_are_told_until_a_look_finds_no_more_of_it(caplog):
+    caplog.set_level("INFO")
+    one = Shortage(Path("a.db"))
+    gave_up(one, "devices", crowded=True)
+    one.measured(Measured(used_bytes=1, for_waiting=SET))
+    assert one.parts == ("disk/devices",)
+    one.measured(Measured(used_bytes=1, for_waiting=SET))
+    assert one.parts == ()
+    assert caplog.records[0].message == (
+        "a.db: more events wait than may; giving up devices. Bring the uplink back"
+    )
+
+
+def test_a_small_history_stays_on_a_full_card(tmp_path, monkeypatch, caplog):
+    async def main():
+        async with await opened(tmp_path, free_bytes_min=200 * 10**6) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            number = await fill(database, 500)
+            await database.acknowledge(epoch, number - 1)
+            disk_with(monkeypatch, 20 * 10**6)
+            for _ in range(5):
+                await database.keep_within(STAMP)
+            assert database.shortage == ("disk/low",)
+            return len(await database._read(all_rows()))
+
+    assert asyncio.run(main()) == 500
+    assert len(caplog.records) == 1
+
+
+def all_rows():
+    return (yield Statement("SELECT position FROM events"))
+
+
+def test_acknowledgements_that_trickle_in_keep_nothing_from_giving_way(tmp_path, monkeypatch):
+    """A walk over a long backlog takes several looks, and something is acknowledged in each."""
+    monkeypatch.setattr(trimming, "LOOK", 50)
+
+    async def main():
+        async with await opened(tmp_path, bytes_max=2 * MB) as database:
+            epoch = (await database.begin_epoch(NOW_NS)).epoch
+            number = 0
+            for turn in range(40):
+                number = await fill(database, 100, number)
+                await database.acknowledge(epoch, turn)
+                await database.keep_within(STAMP)
+            assert database.shortage == ("disk/devices",)
+            return (await database._read(room.measure())).used_bytes
+
+    assert asyncio.run(main()) < 2.5 * MB
 
 
 def test_a_card_that_runs_low_is_told_before_anything_that_waits_goes(caplog):
@@ -350,15 +414,15 @@ def test_a_row_never_takes_the_place_of_one_that_was_given_up(tmp_path):
             epoch = (await database.begin_epoch(NOW_NS)).epoch
             carts = [renamed(lost(epoch, number), "cart.adjusted") for number in range(1, 4)]
             await database.commit(batch(lost(epoch, 0), *carts))
-            bound = room.Bound(9_000, "it is full", "Make room")
-            database._shortage.measured(Measured(used_bytes=10_000, bound=bound))
+            bound = Bound(9_000, "it is full", "Make room")
+            database._shortage.measured(Measured(used_bytes=10_000, for_waiting=bound))
             done = await database.commit(batch(lost(epoch, 4)))
             assert done.dropped >= 2, "the newest goes too"
             uplink = Uplink(UplinkSettings(acknowledge="broker"), lambda: 0.5)
             uplink.notify(max(row.position for row in done.rows))
             uplink.connected(0)
             await sent_of(uplink, database)
-            database._shortage.measured(Measured(used_bytes=8_000, bound=bound))
+            database._shortage.measured(Measured(used_bytes=8_000, for_waiting=bound))
             done = await database.commit(batch(closed(epoch, 5, "cart")))
             uplink.notify(done.rows[-1].position)
             return await sent_of(uplink, database)
