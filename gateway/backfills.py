@@ -70,6 +70,11 @@ class Backfills:
         self._more = True
         self._notified += 1
 
+    def erase(self, shopper: str) -> None:
+        """Forget a shopper in what was read; what is being read is read again."""
+        self._generation += 1
+        self._ready = deque(row.without(shopper) for row in self._ready)
+
     def begin(self) -> None:
         """Begin anew on a fresh connection: what was in flight is sent again."""
         if self._job is not None:

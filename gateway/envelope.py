@@ -96,3 +96,11 @@ def with_shopper(payload: bytes, shopper: str) -> bytes:
     assert payload.endswith(b"}}"), "data is an object and the last member"
     separator = b"" if payload.endswith(b"{}}") else b","
     return payload[:-2] + separator + b'"shopper":' + msgspec.json.encode(shopper) + b"}}"
+
+
+def without_shopper(payload: bytes, shopper: str) -> bytes:
+    """Return what ``with_shopper`` was given, if it put this shopper in; else the same."""
+    named = b'"shopper":' + msgspec.json.encode(shopper) + b"}}"
+    if not payload.endswith(named):
+        return payload
+    return payload.removesuffix(named).removesuffix(b",") + b"}}"

@@ -37,6 +37,8 @@ class Erasures:
     async def erase(self, effect: EraseShopper) -> None:
         """Forget a shopper; the answer comes when no file holds the name any more."""
         count = await self._database.erase_shopper(effect.shopper)
+        if self._upstream is not None:
+            self._upstream.erase(effect.shopper)
         answer = f"{count} events no longer name the shopper"
         self._pending.append(Reply(effect.command, "ok", answer))
         await self.settle()

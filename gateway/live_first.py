@@ -82,6 +82,12 @@ class LiveFirst:
         self._live.clear()
         self._backlog.clear()
 
+    def erase(self, shopper: str) -> None:
+        """Forget a shopper in what was read; what is being read is read again."""
+        self._generation += 1
+        self._live = deque(row.without(shopper) for row in self._live)
+        self._backlog = deque(row.without(shopper) for row in self._backlog)
+
     def _rewind(self, end: int, left: int | None) -> None:
         self._generation += 1
         self.stop()

@@ -11,7 +11,7 @@ that a sequence can always be continued.
 
 import sqlite3
 from collections.abc import Generator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -20,7 +20,7 @@ from gateway import schema
 from gateway.database_errors import damaged
 from gateway.domain.events import Event
 from gateway.domain.inputs import StateRow
-from gateway.envelope import Source, event_payload, with_shopper
+from gateway.envelope import Source, event_payload, with_shopper, without_shopper
 from gateway.strands import strands_of
 
 T = TypeVar("T")
@@ -92,6 +92,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     def number(self) -> Number:
         """Return epoch and sequence."""
         return self.epoch, self.sequence
+
+    def without(self, shopper: str) -> Self:
+        """Return the same row once a shopper was erased."""
+        payload = without_shopper(self.payload, shopper)
+        return self if payload is self.payload else msgspec.structs.replace(self, payload=payload)
 
 
 class Committed(msgspec.Struct, frozen=True):

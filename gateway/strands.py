@@ -46,7 +46,9 @@ def strands_of(name: str, data: bytes | msgspec.Raw) -> str:
     named = msgspec.json.decode(data, type=_Named)
     told_before = name == "review.requested" and named.reason in UNATTENDED
     begins = getattr(named, BEGINS[name]) if name in BEGINS and not told_before else None
-    own = (named.session, *(act.session for act in named.acts), named.review)
+    own = [named.session, *(act.session for act in named.acts), named.review]
+    if name == "attribution.revised":  # It changes the carts, too, that it takes something from.
+        own += named.sessions
     marked = {one: f"+{one}" if one == begins else one for one in own if one}
     return " ".join(({one: f"~{one}" for one in named.sessions} | marked).values())
 

@@ -188,6 +188,15 @@ class Uplink:
         self._no_longer_refused(given_up)
         self._rows.again()
 
+    def erase(self, shopper: str) -> None:
+        """Forget a shopper in all that may be sent yet; nobody named is sent after that."""
+        self._rows.erase(shopper)
+        self.backfills.erase(shopper)
+        self._flight = {
+            mid: msgspec.structs.replace(flight, row=flight.row.without(shopper))
+            for mid, flight in self._flight.items()
+        }
+
     def fetch(self) -> Fetch | None:
         """Return which rows to read next, None when none are needed."""
         return self._rows.fetch(self._window) if self._connected else None

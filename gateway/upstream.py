@@ -130,6 +130,11 @@ class Upstream:
             self.uplink.made_room(given_up)
         self._wake.set()
 
+    def erase(self, shopper: str) -> None:
+        """Forget a shopper in what was read to be sent, once the database has."""
+        self.uplink.erase(shopper)
+        self._wake.set()
+
     def set_degraded(self, parts: Sequence[str]) -> None:
         """Say which parts do not work as they should; told upstream when it changes."""
         if self._board.set_degraded(parts):

@@ -347,6 +347,7 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
     told = state.decided.pop(review.change, None)
     step.touch("decided", review.change)
     before = list(told.acts) if told else []
+    thought = beliefs.open.get(review.change)
     step.emit(
         events.AttributionRevised,
         f"change/{review.change}",
@@ -357,8 +358,8 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         started=review.started,
         ended=review.ended,
         reason=f"review {review.id}",
+        sessions=events.sessions_of(before, thought.acts if thought else [], acts),
     )
-    thought = beliefs.open.get(review.change)
     facings, taken = _counts_decided(step, thought, before, acts)
     if thought is None and told is None:
         facings = set()  # What was never explained was counted by weight.

@@ -32,6 +32,7 @@ def _tell_one(step: Step, one: Attribution, best: int) -> None:
     known = identified(one.options[best])
     if one.revision >= 0 and plain(known) == plain(one.acts):
         return  # By another plate, or in another way: nothing that anybody was told.
+    before = one.acts
     one.acts = acts = [act_of(act, _act_probability(step, one, act)) for act in known]
     for act in acts:
         products.use(step, act.gtin)
@@ -47,7 +48,8 @@ def _tell_one(step: Step, one: Attribution, best: int) -> None:
         "ended": one.ended,
     }
     if one.revision > 0:
-        step.emit(events.AttributionRevised, f"change/{one.change}", reason=LATER, **fields)
+        fields |= {"reason": LATER, "sessions": events.sessions_of(before, acts)}
+        step.emit(events.AttributionRevised, f"change/{one.change}", **fields)
     else:
         for direction, kind in (("pick", events.ItemPicked), ("put-back", events.ItemPutBack)):
             if any(act.direction == direction for act in acts):

@@ -52,4 +52,6 @@ def _read(payload: bytes) -> tuple[Key, list[str]]:
     data = event["data"]
     acts = data.get("acts") or []
     named = [data.get("session"), data.get("review"), *(act.get("session") for act in acts)]
+    if event["type"].endswith("attribution.revised.v1"):
+        named += data["sessions"]
     return (event["epoch"], int(event["sequence"])), sorted({one for one in named if one})

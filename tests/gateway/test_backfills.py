@@ -13,7 +13,7 @@ from gateway.envelope import Source
 from gateway.outbox import Batch, run_sync
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
 from gateway.waiting import Found
-from tests.made import lost
+from tests.made import lost, session
 
 NOW = "1" * 32
 
@@ -292,3 +292,19 @@ def test_acknowledgements_and_repeats_know_nothing_of_history():
         assert hear(b"2") == [outbox.Acknowledged(NOW, 2)]
         assert hear(b"42") == [], "a backfill does not make believe what was never sent"
         assert [one.sequence for one in hear(b"41")] == [41]
+
+
+def test_what_was_read_of_the_history_names_nobody_who_was_erased_meanwhile(bench):
+    name = "pseudonym-4711"
+    bench.connect()
+    assert bench.turn() == ([], [])
+    batch = Batch(events=[session(NOW, 100, name, "visit")], online=True, utc_ns=0)
+    bench.run(outbox.commit(Source("store", "gw"), NOW, batch))
+    bench.run(outbox.acknowledge([outbox.Acknowledged(NOW, 40)]))
+    bench.ask(40)
+    wanted = bench.uplink.fetch_history()
+    bench.uplink.backfills.offer(wanted, bench.run(history.read(wanted)))
+    bench.uplink.erase(name)
+    row = bench.uplink.take(bench.now_ns)
+    assert row.sequence == 40
+    assert name.encode() not in row.payload

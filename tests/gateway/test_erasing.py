@@ -7,11 +7,15 @@ import sqlite3
 from contextlib import closing, contextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway import trimming
 from gateway.database import Batch, open_database
 from gateway.domain.effects import EraseShopper, Reply
+from gateway.envelope import with_shopper, without_shopper
 from gateway.erasing import Erasures
+from gateway.uplink import Uplink, UplinkSettings
 from tests.made import lost, session
 
 NOW_NS = 10**18
@@ -27,6 +31,9 @@ class Replies:
 
     def publish_reply(self, reply):
         self.sent.append(reply)
+
+    def erase(self, shopper):
+        pass
 
 
 async def begun(path):
@@ -122,5 +129,54 @@ def test_no_name_is_left_in_pages_that_became_free(tmp_path):
             assert await database.empty_log()
             assert (await database._writer.execute_fetchall("PRAGMA freelist_count"))[0][0] > 0
             assert [name for name in names if holding(tmp_path, name)] == []
+
+    asyncio.run(main())
+
+
+@given(st.sampled_from([b'{"data":{}}', b'{"data":{"a":"x,"}}']), st.text(), st.text())
+def test_a_payload_without_a_shopper_is_as_it_was_stored(payload, shopper, another):
+    named = with_shopper(payload, shopper)
+    assert without_shopper(named, shopper) == payload
+    if another != shopper:
+        assert without_shopper(named, another) == named
+
+
+def test_what_was_read_to_be_sent_names_nobody_who_was_erased_meanwhile(tmp_path):
+    async def main():
+        database, epoch = await begun(tmp_path / "a.db")
+        async with database:
+            visits = [session(epoch, number, NAME, f"v{number}") for number in range(4)]
+            done = await database.commit(batch(*visits))
+            uplink = Uplink(UplinkSettings(window=4), lambda: 0.5)
+            uplink.notify(done.rows[-1].position)
+            uplink.connected(0)
+            now_ns = 3 * 10**9
+            uplink.tick(now_ns)
+            while (fetch := uplink.fetch()) is not None:
+                uplink.offer(fetch, await database.waiting(fetch))
+            refused = uplink.take(now_ns)
+            uplink.published(1, refused, now_ns)
+            done = await database.commit(batch(session(epoch, 4, NAME, "v4")))
+            uplink.notify(done.rows[-1].position)
+            fetch = uplink.fetch()
+            late = await database.waiting(fetch)
+
+            assert await database.erase_shopper(NAME) == 5
+            uplink.erase(NAME)
+            uplink.offer(fetch, late)
+            uplink.puback(1, failure=True, now_ns=now_ns)
+            sent = []
+            for second in range(4, 100):
+                now_ns = second * 10**9
+                uplink.tick(now_ns)
+                while (fetch := uplink.fetch()) is not None:
+                    uplink.offer(fetch, await database.waiting(fetch))
+                while (row := uplink.take(now_ns)) is not None:
+                    uplink.published(100 + len(sent), row, now_ns)
+                    uplink.puback(100 + len(sent), failure=False, now_ns=now_ns)
+                    sent.append(row)
+            assert NAME.encode() in refused.payload
+            assert {row.sequence for row in sent} == {0, 1, 2, 3, 4}
+            assert not [row for row in sent if NAME.encode() in row.payload]
 
     asyncio.run(main())

@@ -263,4 +263,5 @@ def test_what_forgetting_a_load_makes_likelier_is_told(shopping):
     shopping.leave(wait_s=DOUBT_S)
     told = shopping.named("attribution.revised")[-1]
     assert (told["change"], told["acts"]) == (change, [])
+    assert told["sessions"] == [shopping.anna], "her cart is another by it"
     assert shopping.receipt(shopping.anna) == {TEA: 1}

@@ -365,6 +365,7 @@ def test_nobody_took_it_is_a_decision_too(doubt):
     _, made = doubt.command("review", decision(doubt))
     assert names(made) == ["review.resolved", "attribution.revised"]
     assert made[1].data["acts"] == []
+    assert doubt.anna in made[1].data["sessions"], "it was told, or likeliest, to be hers"
     doubt.leave("anna", DOUBT_S)
     assert doubt.receipt(doubt.anna) == {}
 
