@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -56,6 +56,10 @@ DAY_NS: Final = 86_400_000_000_000
 TRIM_BITES: Final = 10
 RECORD_BITE: Final = 1_000
 """Sequences acknowledged in one transaction."""
+
+
+async def _nothing() -> None:
+    pass
 
 
 class Database:
@@ -189,10 +193,13 @@ class Database:
         upto: Sequence[Acknowledged],
         ids: Sequence[str],
         progress: Sequence[history.Progress],
+        *,
+        between: Callable[[], Awaitable[None]] = _nothing,
     ) -> tuple[int, list[history.Done]]:
         """Record acknowledgements, and how far backfills have come, as ``history.record`` does.
 
-        Many at once are recorded in several transactions, between which commits find their turn.
+        Many at once are recorded in several transactions, between which commits find their turn,
+        and ``between`` is done.
         """
         ends = {one.epoch: one.sequence for one in upto}
         count = 0
@@ -209,6 +216,7 @@ class Database:
             self._recorded.update({one.epoch: max(one.after, one.sequence) for one in news})
             if last:
                 return count, done
+            await between()
 
     async def note_cut(self, epochs: Sequence[str]) -> None:
         """Note finished epochs that were acknowledged beyond their end here."""

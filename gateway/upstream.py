@@ -10,6 +10,7 @@ import logging
 import random as chance
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Literal, NoReturn
 
 import msgspec
@@ -253,11 +254,10 @@ class Upstream:
         self._tell_link()
         await self._refresh_status(connection)
         self._answer(connection)
-        await self._read()
-        self._publish(connection)
+        await self._send(connection)
         if self.uplink.fetch() is not None:  # Also where nothing of what was read is to be sent.
             self._wake.set()
-        await self._record()
+        await self._record(connection)
         await self._doubts.record(self.uplink, self._database)
         if self._draining and self._farewell is None and self.uplink.idle:
             self._farewell = await self._publish_status(connection, "offline")
@@ -285,6 +285,10 @@ class Upstream:
 
     # Rows.
 
+    async def _send(self, connection: Connection) -> None:
+        await self._read()
+        self._publish(connection)
+
     async def _read(self) -> None:
         fetch = self.uplink.fetch()
         if fetch is not None:
@@ -310,8 +314,8 @@ class Upstream:
                 return
             self.uplink.published(mid, row, now_ns)
 
-    async def _record(self) -> None:
-        """Write acknowledgements, several at a time."""
+    async def _record(self, connection: Connection) -> None:
+        """Write acknowledgements, several at a time; what is live need not wait for many."""
         landed = self.uplink.landed()
         backfills = self.uplink.backfills
         now_ns = self._now_ns()
@@ -324,7 +328,9 @@ class Upstream:
         self._recorded_ns = now_ns
         news = [Acknowledged(epoch, sequence) for epoch, sequence in self._news.items()]
         progress = backfills.progress()
-        _, done = await self._database.record(news, landed, progress)
+        _, done = await self._database.record(
+            news, landed, progress, between=partial(self._send, connection)
+        )
         if self._database.all_stored:
             self._board.nothing_waits()
         for one in news:
