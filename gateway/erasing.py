@@ -6,7 +6,6 @@ that waits for whoever reads the database: an export, a backup, a check. No even
 """
 
 import logging
-from collections import deque
 from typing import Final
 
 from gateway.database import Database
@@ -16,7 +15,7 @@ from gateway.upstream import Upstream
 log = logging.getLogger(__name__)
 
 PENDING_MAX: Final = 1_000
-"""Erasures that may wait for the log; the oldest of more are not answered."""
+"""Erasures that may wait for the log; more are refused, to be sent again."""
 
 
 class Erasures:
@@ -31,11 +30,15 @@ class Erasures:
         """
         self._database = database
         self._upstream = upstream
-        self._pending: deque[Reply] = deque(maxlen=PENDING_MAX)
+        self._pending: list[Reply] = []
         self._told = False
 
     async def erase(self, effect: EraseShopper) -> None:
         """Forget a shopper; the answer comes when no file holds the name any more."""
+        if len(self._pending) >= PENDING_MAX:
+            if self._upstream is not None:
+                self._upstream.refuse_as_busy(effect.command)
+            return
         count = await self._database.erase_shopper(effect.shopper)
         answer = f"{count} events no longer name the shopper"
         self._pending.append(Reply(effect.command, "ok", answer))
