@@ -14,6 +14,7 @@ from gateway.clock import OsClock
 from gateway.database import Batch, open_database
 from gateway.domain.effects import EraseShopper, Reply
 from gateway.erasing import Erasures
+from gateway.transactions import BUSY_MS
 from gateway.upstream import Upstream, UpstreamConfig
 from gateway.upstream_desk import BUSY
 from tests.made import lost, session
@@ -74,6 +75,9 @@ def test_a_reader_neither_stalls_the_daemon_nor_gets_an_erasure_answered(tmp_pat
                     await erasures.settle()
                 assert replies.sent == []
                 assert holding(tmp_path, NAME) == ["a.db-wal"]
+                assert await database._writer.execute_fetchall("PRAGMA busy_timeout") == [
+                    (BUSY_MS,)
+                ]
             await asyncio.gather(erasures.settle(), erasures.settle())
             assert replies.sent == [ANSWER], "once"
             assert holding(tmp_path, NAME) == []

@@ -264,6 +264,7 @@ def test_what_is_purged_is_told_by_the_next_start_with_its_reason(settings, caps
     assert data["reason"] == "given up by hand: a loose plug"
     assert data["epoch"] == epoch
     assert [int(one["first"]) for one in data["ranges"]] == gone
+    assert len(told(settings.parent)) == 1, "and by none after that"
 
 
 def told(folder):
