@@ -28,7 +28,7 @@ from gateway import (
     trimming,
     waiting,
 )
-from gateway.damage import log_kept, look, text, unreadable
+from gateway.damage import examine, log_kept, text, unreadable
 from gateway.database_errors import DatabaseError, damaged, explaining, is_damage
 from gateway.database_lock import lock
 from gateway.domain.effects import Backfill, BackfillAnswer
@@ -40,7 +40,7 @@ from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row
 from gateway.recovery import MACHINE_ID
 from gateway.room import Limits, Shortage
 from gateway.side_files import doubt, doubted, read_side, trust, write_side
-from gateway.transactions import BUSY_MS, LOG_PAGES, log_emptied, transaction
+from gateway.transactions import BUSY_MS, LOG_PAGES, transaction, truncate_log
 from gateway.wear import Wear, note_written
 
 __all__ = ["Acknowledged", "Batch", "Committed", "Database", "DatabaseError", "Epoch", "Limits"]
@@ -279,8 +279,8 @@ class Database:
                 checker.text_factory = text
                 for pragma in ("query_only = ON", "cache_size = -256"):  # It reads all once.
                     await checker.execute_fetchall(f"PRAGMA {pragma}")
-                looking = look(self.path.stat().st_size)
-                wrong = await transaction(checker, looking, "BEGIN", interrupt=True)
+                examining = examine(self.path.stat().st_size)
+                wrong = await transaction(checker, examining, "BEGIN", interrupt=True)
                 if wrong is not None:
                     raise damaged(wrong)
                 trust(self.path)
@@ -326,7 +326,7 @@ class Database:
             return False
         async with self._reading, self._writing:
             with self._explaining():
-                return await log_emptied(self._writer)
+                return await truncate_log(self._writer)
 
     async def note_wear(self, now: Stamp) -> None:
         """Note what was written to the card until now: the daemon is about to stop."""
