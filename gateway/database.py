@@ -321,6 +321,9 @@ class Database:
         """Move the write-ahead log into the file; return whether nothing of it is left.
 
         Something is while the check runs, or another program reads what the log holds.
+
+        Raises:
+            DatabaseError: The disk refused, or the database is damaged.
         """
         if self._unchecked:
             return False

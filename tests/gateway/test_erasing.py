@@ -87,6 +87,7 @@ def test_a_reader_neither_stalls_the_daemon_nor_gets_an_erasure_answered(tmp_pat
 
     asyncio.run(main())
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "End the program that reads it" in caplog.text
 
 
 def test_an_erasure_that_was_not_answered_before_a_kill_is_done_when_it_is_asked_for_again(
