@@ -57,7 +57,7 @@ def damage_at_start(path: Path) -> str | None:
     """
     if _size(path) > AT_ONCE_BYTES_MAX and not doubted(path):
         doubt(path)
-        return _damage(path, look(_size(path), newest=NEWEST))
+        return _damage(path, examine(_size(path), newest=NEWEST))
     why = damage(path)
     if why is None:
         trust(path)
@@ -71,10 +71,10 @@ def damage(path: Path) -> str | None:
         sqlite3.Error: The disk refused.
         OSError: Likewise.
     """
-    return _damage(path, look(_size(path)))
+    return _damage(path, examine(_size(path)))
 
 
-def look(size: int, *, newest: int | None = None) -> Program[str | None]:
+def examine(size: int, *, newest: int | None = None) -> Program[str | None]:
     """Return what is wrong with a database; None: nothing.
 
     Args:
@@ -101,7 +101,7 @@ def look(size: int, *, newest: int | None = None) -> Program[str | None]:
         return wrong
     current = len(versions) == len(outbox.MIGRATIONS)
     if newest is not None and not current:
-        return (yield from look(size))  # A migration reads and writes all of it.
+        return (yield from examine(size))  # A migration reads and writes all of it.
     return (yield from _misread(newest, current=current))
 
 

@@ -28,20 +28,20 @@ from gateway import (
     trimming,
     waiting,
 )
-from gateway.damage import log_kept, look, text, unreadable
+from gateway.damage import examine, log_kept, text, unreadable
 from gateway.database_errors import DatabaseError, damaged, explaining, is_damage
 from gateway.database_lock import lock
+from gateway.database_setup import prepare
 from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.inputs import Recovery, Stamp, StateRow
 from gateway.envelope import Source
 from gateway.giving_up import Need
-from gateway.mending import APPLICATION_ID
 from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row
 from gateway.recovery import MACHINE_ID
 from gateway.room import Limits
 from gateway.shortage import Measured, Shortage
 from gateway.side_files import doubt, doubted, read_side, trust, write_side
-from gateway.transactions import BUSY_MS, LOG_PAGES, log_emptied, transaction
+from gateway.transactions import BUSY_MS, transaction, truncate_log
 from gateway.wear import Wear, note_written
 
 __all__ = ["Acknowledged", "Batch", "Committed", "Database", "DatabaseError", "Epoch", "Limits"]
@@ -51,7 +51,6 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-JOURNAL_BYTES_MAX: Final = 16 * 2**20
 DAY_NS: Final = 86_400_000_000_000
 TRIM_BITES: Final = 10
 RECORD_BITE: Final = 1_000
@@ -290,8 +289,8 @@ class Database:
                 checker.text_factory = text
                 for pragma in ("query_only = ON", "cache_size = -256"):  # It reads all once.
                     await checker.execute_fetchall(f"PRAGMA {pragma}")
-                looking = look(self.path.stat().st_size)
-                wrong = await transaction(checker, looking, "BEGIN", interrupt=True)
+                examining = examine(self.path.stat().st_size)
+                wrong = await transaction(checker, examining, "BEGIN", interrupt=True)
                 if wrong is not None:
                     raise damaged(wrong)
                 trust(self.path)
@@ -332,12 +331,15 @@ class Database:
         """Move the write-ahead log into the file; return whether nothing of it is left.
 
         Something is while the check runs, or another program reads what the log holds.
+
+        Raises:
+            DatabaseError: The disk refused, or the database is damaged.
         """
         if self._unchecked:
             return False
         async with self._reading, self._writing:
             with self._explaining():
-                return await log_emptied(self._writer)
+                return await truncate_log(self._writer)
 
     async def note_wear(self, now: Stamp) -> None:
         """Note what was written to the card until now: the daemon is about to stop."""
@@ -436,7 +438,7 @@ async def open_database(
             path.chmod(0o600)
             connections.append(await aiosqlite.connect(path, isolation_level=None))
             writer = connections[0]
-            await _prepare(writer, path, source)
+            await prepare(writer, path, source)
             recognise = recovery.recognise(read_side(path), machine)
             found = await transaction(writer, recognise, "BEGIN IMMEDIATE")
             if found is not None:
@@ -463,39 +465,3 @@ async def open_database(
         untold=untold,
         unchecked=doubted(path),
     )
-
-
-async def _prepare(writer: aiosqlite.Connection, path: Path, source: Source) -> None:
-    """Check whose database it is, set it up, and migrate it."""
-    [(application_id,)] = await writer.execute_fetchall("PRAGMA application_id")
-    [(tables,)] = await writer.execute_fetchall("SELECT count(*) FROM sqlite_schema")
-    if application_id != APPLICATION_ID and tables:
-        raise DatabaseError(f"{path}: a database of another program. Name another file")
-    if not tables:
-        await writer.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
-    for pragma in (
-        f"busy_timeout = {BUSY_MS}",
-        f"application_id = {APPLICATION_ID}",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        "secure_delete = ON",  # FAST leaves names in pages that are free.
-        f"journal_size_limit = {JOURNAL_BYTES_MAX}",
-        f"wal_autocheckpoint = {0 if doubted(path) else LOG_PAGES}",
-    ):
-        await writer.execute_fetchall(f"PRAGMA {pragma}")
-    await writer.execute_fetchall(
-        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY) STRICT"
-    )
-    [(version,)] = await writer.execute_fetchall(
-        "SELECT coalesce(max(version), 0) FROM schema_version"
-    )
-    known = len(outbox.MIGRATIONS)
-    if version > known:
-        raise DatabaseError(
-            f"{path}: made by a newer version (schema {version}, this one knows {known}). "
-            "Install that version again"
-        )
-    for number in range(version, known):
-        await transaction(writer, outbox.migration(number), "BEGIN IMMEDIATE")
-    await transaction(writer, recovery.claim(path, source), "BEGIN IMMEDIATE")

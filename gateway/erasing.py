@@ -2,11 +2,11 @@
 """Erasures of shoppers, answered once the name is off the disk.
 
 A name is gone from the events at once, but the write-ahead log holds it until it is emptied, and
-that waits for whoever reads the database: an export, a backup, a check. No event waits for them.
+that waits for whoever reads the database: an export, a backup, a check. Commits do not wait for
+them: each try to empty the log takes what moving it takes, and ends where somebody reads.
 """
 
 import logging
-from collections import deque
 from typing import Final
 
 from gateway.database import Database
@@ -16,7 +16,7 @@ from gateway.upstream import Upstream
 log = logging.getLogger(__name__)
 
 PENDING_MAX: Final = 1_000
-"""Erasures that may wait for the log; the oldest of more are not answered."""
+"""Erasures that may wait for the log; more are refused, to be sent again."""
 
 
 class Erasures:
@@ -31,11 +31,19 @@ class Erasures:
         """
         self._database = database
         self._upstream = upstream
-        self._pending: deque[Reply] = deque(maxlen=PENDING_MAX)
+        self._pending: list[Reply] = []
         self._told = False
 
     async def erase(self, effect: EraseShopper) -> None:
-        """Forget a shopper; the answer comes when no file holds the name any more."""
+        """Forget a shopper; the answer comes when no file holds the name any more.
+
+        Raises:
+            DatabaseError: The disk refused, or the database is damaged; nothing is answered.
+        """
+        if len(self._pending) >= PENDING_MAX:
+            if self._upstream is not None:
+                self._upstream.refuse_as_busy(effect.command)
+            return
         count = await self._database.erase_shopper(effect.shopper)
         if self._upstream is not None:
             self._upstream.erase(effect.shopper)
@@ -44,15 +52,20 @@ class Erasures:
         await self.settle()
 
     async def settle(self) -> None:
-        """Empty the log and answer, if something waits for that; else it is tried again later."""
+        """Empty the log and answer, if something waits for that; else it is tried again later.
+
+        Raises:
+            DatabaseError: As for ``erase``.
+        """
         done = list(self._pending)  # What comes meanwhile may be in the log again.
         if not done:
             return
         if not await self._database.empty_log():
             if not self._told:
                 log.warning(
-                    "%s: what was erased is still in its log while another program, or the check,"
-                    " reads it. It is tried again until it is gone",
+                    "%s: what was erased is still in its log, which another program, or the check,"
+                    " reads. End the program that reads it, unless it ends by itself; the erasure"
+                    " is answered then",
                     self._database.path,
                 )
             self._told = True

@@ -54,6 +54,11 @@ def note(gone: Sequence[tuple[str, int]], reason: str) -> Program[None]:
     )
 
 
+def is_note(key: str) -> bool:
+    """Tell whether a row of ``meta`` notes what is not told yet."""
+    return key == LOST or key.startswith(f"{LOST}/")
+
+
 def untold() -> Program[bool]:
     """Return whether something is noted that the next start has to tell."""
     return bool((yield from _noted()))

@@ -8,7 +8,7 @@ and in the bytes of the files too, so that what is lost can be named.
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from gateway.domain.events import SequenceRange
 from gateway.domain.inputs import Stamp
 from gateway.domain.state import ROW_TYPES
 from gateway.envelope import Source, sequence_text
-from gateway.losses import LOST, Lost, missing
+from gateway.losses import LOST, Lost, is_note, missing
 
 __all__ = ["Salvaged", "decodes", "salvage", "seen_in"]
 
@@ -149,8 +149,15 @@ class _Salvage:
 
     def meta(self) -> None:
         for _, key, value in self._walk("meta", "rowid", "key, value", FEW):
-            if isinstance(key, str) and isinstance(value, str):
-                self._insert("meta", "key, value", (key, value))
+            if not (isinstance(key, str) and isinstance(value, str)):
+                continue
+            if is_note(key):
+                try:
+                    self._explain(msgspec.json.decode(value, type=list[Lost]))
+                except (ValueError, RecursionError):
+                    self.done.complete = False
+                    continue  # What it names lacks, and is found as that.
+            self._insert("meta", "key, value", (key, value))
 
     def epochs(self, begun: str | None) -> None:
         for _, epoch, started, previous, last in self._walk(
@@ -207,8 +214,7 @@ class _Salvage:
             older = older or bool(have)
         if lost:
             self.done.complete = False
-            value = msgspec.json.encode(lost).decode()
-            self._insert("meta", "key, value", (LOST, value))
+            self._note_lost(lost)
 
     def state(self) -> None:
         try:
@@ -347,14 +353,14 @@ class _Salvage:
         if envelope.type != f"org.shelfgate.{name}.v1":
             return False
         if name == "events.dropped":
-            self._note(envelope.data)
+            found = msgspec.json.decode(envelope.data, type=_Dropped)
+            self._explain(Lost(found.epoch, int(one.first), int(one.last)) for one in found.ranges)
         return True
 
-    def _note(self, data: msgspec.Raw) -> None:
-        """Remember what was given up before: it is explained."""
-        found = msgspec.json.decode(data, type=_Dropped)
-        ranges = self._explained.setdefault(found.epoch, [])
-        ranges += [(int(one.first), int(one.last)) for one in found.ranges]
+    def _explain(self, gone: Iterable[Lost]) -> None:
+        """Remember what was given up or lost before: it is told, or noted to be told."""
+        for one in gone:
+            self._explained.setdefault(one.epoch, []).append((one.first, one.last))
 
     def _is_state(self, kind: Any, value: Any) -> bool:  # noqa: ANN401
         return decodes(kind if self._current or not isinstance(kind, str) else "", value)
@@ -373,6 +379,13 @@ class _Salvage:
             self.done.complete = False
             return False
         return done.rowcount == 1
+
+    def _note_lost(self, lost: Sequence[Lost]) -> None:
+        """Note what is to be told, behind what an earlier mending noted and no start has told."""
+        rows = self._new.execute("SELECT value FROM meta WHERE key = ?", (LOST,)).fetchall()
+        before = [one for (value,) in rows for one in msgspec.json.decode(value, type=list[Lost])]
+        value = msgspec.json.encode([*before, *lost]).decode()
+        self._new.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (LOST, value))
 
     def _newest(self) -> str | None:
         return self._chain[-1][0] if self._chain else None

@@ -29,14 +29,17 @@ class Sent:
     def add(self, epoch: str, sequence: int) -> bool:
         """Note that an event went out; return whether for the first time."""
         self._most[epoch] = max(sequence, self._most.get(epoch, -1))
-        return self.gone(epoch, sequence)
+        return self.cover(epoch, sequence)
 
-    def gone(self, epoch: str, sequence: int) -> bool:
-        """Note that an event will never be sent: it was given up."""
+    def cover(self, epoch: str, sequence: int) -> bool:
+        """Note that an event leaves no gap: it went out, or never will, since it was given up.
+
+        Returns:
+            Whether it left one until now.
+        """
         firsts = self._firsts.setdefault(epoch, [])
         lasts = self._lasts.setdefault(epoch, [])
-        at = bisect_right(firsts, sequence)
-        """How many ranges begin at or before it."""
+        at = bisect_right(firsts, sequence)  # How many ranges begin at or before it.
         if at and sequence <= lasts[at - 1]:
             return False
         joins_left = at > 0 and lasts[at - 1] == sequence - 1

@@ -31,8 +31,14 @@ class Connection(Protocol):
         """Undo the transaction, if there is one."""
 
 
-async def log_emptied(writer: Connection) -> bool:
-    """Move the log into the file, now and from now on, as far as nobody reads what it holds."""
+async def truncate_log(writer: Connection) -> bool:
+    """Move the log into the file, as far as nobody reads what it holds, without a wait for them.
+
+    From now on SQLite does so by itself too, as it grows: while a check ran it did not.
+
+    Returns:
+        Whether all of it was moved, and nothing is left of it.
+    """
     for pragma in (f"wal_autocheckpoint = {LOG_PAGES}", "busy_timeout = 0"):
         await writer.execute_fetchall(f"PRAGMA {pragma}")  # To wait would hold up every commit.
     try:

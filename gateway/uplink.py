@@ -182,7 +182,7 @@ class Uplink:
             given_up: Which.
         """
         for epoch, sequence in given_up:
-            self._sent.gone(epoch, sequence)
+            self._sent.cover(epoch, sequence)
         flying = {flight.row.number for flight in self._flight.values()}
         self._given_up |= flying.intersection(given_up)
         self._no_longer_refused(given_up)

@@ -149,6 +149,11 @@ class Upstream:
         self.desk.answer(reply)
         self._wake.set()
 
+    def refuse_as_busy(self, command: str) -> None:
+        """Answer a command that there is no room for it now: it may come again."""
+        self.desk.refuse_as_busy(command)
+        self._wake.set()
+
     async def backfill(self, wish: Backfill) -> None:
         """Begin to send events again, beside the live ones, and answer the command."""
         answer = await self._database.backfill(wish)

@@ -82,8 +82,7 @@ class Desk:
         if len(self._commands) > COMMANDS_REMEMBERED:
             self._commands.popitem(last=False)
         if not self._on_command(command, name, data):
-            self.counters.commands_without_room += 1
-            self.refuse(command, BUSY)
+            self.refuse_as_busy(command)
 
     def answer(self, reply: Reply) -> None:
         """Answer a command, now or after the reconnect; the oldest of too many are dropped."""
@@ -99,6 +98,11 @@ class Desk:
         """Answer that there is no room now, and forget the id: it may come again."""
         self._commands.pop(command, None)
         self.answer(Reply(command, "error", why))
+
+    def refuse_as_busy(self, command: str) -> None:
+        """Refuse a command for which the gateway has no room now."""
+        self.counters.commands_without_room += 1
+        self.refuse(command, BUSY)
 
     def waiting(self) -> Reply | None:
         """Return the oldest answer that may go out now."""

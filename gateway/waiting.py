@@ -101,8 +101,8 @@ def _earlier(wanted: set[str], known: frozenset[str], after: int, last: int) -> 
     )
     while wanted and first <= last:
         stretch = (max(first, last - SCAN + 1), last)
+        # Under which position rows of each strand are wanted.
         below: dict[str, int] = dict.fromkeys(wanted, last + 1)
-        """Under which position rows of each strand are wanted."""
         rows = yield Statement(
             f"{_WAITING} AND instr(strands, ' ') ORDER BY position DESC", stretch
         )

@@ -21,6 +21,7 @@ from gateway.domain.telling import (
     doubtful,
     forget_doubt,
     remember_told,
+    sessions_of,
     tell,
     unexplained,
 )
@@ -358,7 +359,7 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         started=review.started,
         ended=review.ended,
         reason=f"review {review.id}",
-        sessions=events.sessions_of(before, thought.acts if thought else [], acts),
+        sessions=sessions_of(before, thought.acts if thought else [], acts),
     )
     facings, taken = _counts_decided(step, thought, before, acts)
     if thought is None and told is None:

@@ -5,7 +5,6 @@ Each class here is the ``data`` of one event type; its JSON Schema is generated 
 ``NAME`` is the event's name: type ``org.shelfgate.<NAME>.v1``, topic ``…/events/<NAME>``.
 """
 
-from collections.abc import Sequence
 from hashlib import blake2b
 from typing import ClassVar, Literal
 
@@ -95,11 +94,6 @@ class Change(Data, frozen=True, kw_only=True):
     """RFC 3339: the plates began to move."""
     ended: str
     """RFC 3339: they were stable again."""
-
-
-def sessions_of(*acts: Sequence[Act]) -> list[str]:
-    """Return whose acts they are, in order, each once."""
-    return sorted({act.session for some in acts for act in some if act.session is not None})
 
 
 class ItemPicked(Change, frozen=True, kw_only=True):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is told of changes, and what of it is written down: acts, doubts, carts."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway.domain import events, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.choices import Sketch, identified, plain
 from gateway.domain.closing import write_carts
+from gateway.domain.events import Act
 from gateway.domain.holdings import remember_misplaced
 from gateway.domain.output import Step
 from gateway.domain.reviews import act_of, candidates_of, in_question, taken_unseen
@@ -25,6 +27,11 @@ def tell(step: Step, reason: str = LATER, review: Review | None = None) -> None:
     remember_misplaced(step)
     _remember_doubts(step)
     write_carts(step, reason, review)
+
+
+def sessions_of(*acts: Sequence[Act]) -> list[str]:
+    """Return whose acts they are, in order, each once."""
+    return sorted({act.session for some in acts for act in some if act.session is not None})
 
 
 def _tell_one(step: Step, one: Attribution, best: int) -> None:
@@ -48,7 +55,7 @@ def _tell_one(step: Step, one: Attribution, best: int) -> None:
         "ended": one.ended,
     }
     if one.revision > 0:
-        fields |= {"reason": LATER, "sessions": events.sessions_of(before, acts)}
+        fields |= {"reason": LATER, "sessions": sessions_of(before, acts)}
         step.emit(events.AttributionRevised, f"change/{one.change}", **fields)
     else:
         for direction, kind in (("pick", events.ItemPicked), ("put-back", events.ItemPutBack)):

@@ -192,7 +192,7 @@ def endless(monkeypatch):
     """Let the check run until it is cancelled; return what begins it and waits until it runs."""
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
 
-    def look(_size):
+    def examine(_size):
         yield damage.Statement("SELECT count(*) FROM events")
         yield damage.Statement(f"{numbers} SELECT 'begun' UNION ALL SELECT max(i) FROM n")
 
@@ -208,7 +208,7 @@ def endless(monkeypatch):
         await begun.wait()
         return check
 
-    monkeypatch.setattr("gateway.database.look", look)
+    monkeypatch.setattr("gateway.database.examine", examine)
     return begin
 
 

@@ -10,16 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import trimming
+from drivers.mqtt.client import Message, MqttConfig
+from gateway import erasing, trimming
+from gateway.clock import OsClock
 from gateway.database import Batch, open_database
 from gateway.domain.effects import EraseShopper, Reply
 from gateway.envelope import with_shopper, without_shopper
 from gateway.erasing import Erasures
+from gateway.transactions import BUSY_MS
 from gateway.uplink import Uplink, UplinkSettings
+from gateway.upstream import Upstream, UpstreamConfig
+from gateway.upstream_desk import BUSY
 from tests.made import lost, session
 
 NOW_NS = 10**18
-NAME = "pseudonym-4711"
+NAME, OTHER = "pseudonym-4711", "pseudonym-4712"
+MQTT = MqttConfig(host="127.0.0.1", port=1, client_id="c")
 ANSWER = Reply("e-1", "ok", "1 events no longer name the shopper")
 
 
@@ -76,6 +82,9 @@ def test_a_reader_neither_stalls_the_daemon_nor_gets_an_erasure_answered(tmp_pat
                     await erasures.settle()
                 assert replies.sent == []
                 assert holding(tmp_path, NAME) == ["a.db-wal"]
+                assert await database._writer.execute_fetchall("PRAGMA busy_timeout") == [
+                    (BUSY_MS,)
+                ]
             await asyncio.gather(erasures.settle(), erasures.settle())
             assert replies.sent == [ANSWER], "once"
             assert holding(tmp_path, NAME) == []
@@ -85,6 +94,7 @@ def test_a_reader_neither_stalls_the_daemon_nor_gets_an_erasure_answered(tmp_pat
 
     asyncio.run(main())
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "End the program that reads it" in caplog.text
 
 
 def test_an_erasure_that_was_not_answered_before_a_kill_is_done_when_it_is_asked_for_again(
@@ -111,6 +121,51 @@ def test_an_erasure_that_was_not_answered_before_a_kill_is_done_when_it_is_asked
 
     asyncio.run(killed())
     asyncio.run(again())
+
+
+def test_an_erasure_too_many_is_refused_and_may_come_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(erasing, "PENDING_MAX", 1)
+    path, taken = tmp_path / "a.db", []
+
+    async def main():
+        database, epoch = await begun(path)
+        async with database:
+            upstream = Upstream(
+                UpstreamConfig(mqtt=MQTT, store="s", gateway="g", version="1"),
+                database,
+                clock=OsClock(),
+                on_link=lambda _online: None,
+                on_command=lambda command, *_of: taken.append(command) or True,
+            )
+
+            async def ask(command, shopper):
+                """Send it as often as you like; it is carried out where the desk lets it in."""
+                before = len(taken)
+                payload = f'{{"id": "{command}"}}'.encode()
+                upstream.desk.take("erase-shopper", Message("", payload, False, 1, 1))
+                if len(taken) > before:
+                    await erasures.erase(EraseShopper(command, shopper))
+
+            erasures = Erasures(database, upstream)
+            await database.commit(batch(session(epoch, 1, NAME), session(epoch, 2, OTHER)))
+            with reading(path):
+                await ask("e-1", NAME)
+                await ask("e-2", OTHER)
+                assert list(upstream.desk._replies) == [Reply("e-2", "error", BUSY)]
+                assert upstream.desk.counters.commands_without_room == 1
+                await ask("e-1", NAME)
+                assert taken == ["e-1", "e-2"], "the first waits for its answer"
+            await erasures.settle()
+            await ask("e-2", OTHER)
+            assert taken == ["e-1", "e-2", "e-2"]
+            good = "1 events no longer name the shopper"
+            assert list(upstream.desk._replies)[1:] == [
+                Reply("e-1", "ok", good),
+                Reply("e-2", "ok", good),
+            ]
+            assert holding(tmp_path, OTHER) == []
+
+    asyncio.run(main())
 
 
 def test_no_name_is_left_in_pages_that_became_free(tmp_path):

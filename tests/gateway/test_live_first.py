@@ -381,7 +381,7 @@ def test_what_is_remembered_is_bounded_and_what_is_forgotten_comes_twice(bench, 
     assert bench.ack(16) == [Acknowledged(NOW, 16)]
 
 
-def test_many_short_connections_are_told_apart_as_far_as_there_is_room(bench, monkeypatch):
+def test_gaps_of_many_short_connections_are_remembered_as_far_as_there_is_room(bench, monkeypatch):
     monkeypatch.setattr("gateway.sent.RANGES_MAX", 2)
     bench.commit((lost,))
     for _ in range(5):

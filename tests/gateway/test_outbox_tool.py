@@ -264,6 +264,66 @@ def test_what_is_purged_is_told_by_the_next_start_with_its_reason(settings, caps
     assert data["reason"] == "given up by hand: a loose plug"
     assert data["epoch"] == epoch
     assert [int(one["first"]) for one in data["ranges"]] == gone
+    assert len(told(settings.parent)) == 1, "and by none after that"
+
+
+def told(folder):
+    """Start, let what is not told yet be told, and return it: reason, epoch, ranges."""
+
+    async def start():
+        async with await opened(folder) as database:
+            begun = await database.begin_epoch(1)
+            await database.commit(Batch(events=[started(begun, 0)], online=False, utc_ns=1))
+            return await rows_waiting(database)
+
+    found = []
+    for row in asyncio.run(start()):
+        if row.name == "events.dropped":
+            data = check_event(row.payload)["data"]
+            ranges = [(int(one["first"]), int(one["last"])) for one in data["ranges"]]
+            found.append((data["reason"], data["epoch"], ranges))
+    return found
+
+
+def test_what_was_purged_is_told_once_with_its_reason_whatever_is_damaged_after_that(
+    settings, caplog
+):
+    epoch, path = made(settings.parent), settings.parent / "gateway.db"
+
+    def rot(sequence):
+        with closing(sqlite3.connect(path, isolation_level=None)) as one:
+            of = "WHERE epoch = ? AND sequence = ?"
+            one.execute(f"UPDATE events SET payload = x'00' {of}", (epoch, sequence))
+
+    async def mended():
+        async with await opened(settings.parent) as database:
+            return database.recovery
+
+    assert run(settings, "purge", "items", "--reason", "a loose plug") == 0
+    rot(3)
+    assert asyncio.run(mended()).events_kept == 5
+    rot(5)
+    assert asyncio.run(mended()).events_kept == 4, "which nobody has told yet"
+    caplog.clear()
+    damage = "could not be read from a damaged database"
+    assert sorted(told(settings.parent)) == [
+        (damage, epoch, [(3, 3), (5, 5)]),
+        ("given up by hand: a loose plug", epoch, [(2, 2)]),
+    ]
+    assert "2 events are lost with the damage: " in caplog.text
+    rot(0)
+    assert (damage, epoch, [(0, 0)]) in told(settings.parent), "and nothing else anew"
+    assert len(told(settings.parent)) == 3
+
+
+def test_what_a_note_that_cannot_be_read_names_is_told_as_lost(settings):
+    epoch, path = made(settings.parent), settings.parent / "gateway.db"
+    assert run(settings, "purge", "items", "--reason", "a loose plug") == 0
+    with closing(sqlite3.connect(path, isolation_level=None)) as one:
+        one.execute("UPDATE meta SET value = '[[' WHERE key GLOB 'lost/*'")
+        one.execute("UPDATE events SET payload = x'00' WHERE sequence = 4")
+    damage = "could not be read from a damaged database"
+    assert told(settings.parent) == [(damage, epoch, [(2, 2), (4, 4)])]
 
 
 def test_a_purge_writes_no_more_for_what_is_gone_already(settings):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gateway.sent import Sent
 
 EPOCH, OTHER = "1" * 32, "2" * 32
-STEPS = st.lists(st.tuples(st.sampled_from(["add", "gone", "undo"]), st.integers(0, 12)))
+STEPS = st.lists(st.tuples(st.sampled_from(["add", "cover", "undo"]), st.integers(0, 12)))
 
 
 @given(steps=STEPS)
@@ -18,8 +18,8 @@ def test_the_limit_is_the_last_before_a_gap(steps):
         if what == "add":
             assert one.add(EPOCH, sequence) == (sequence not in plain)
             most = max(most, sequence)
-        elif what == "gone":
-            assert one.gone(EPOCH, sequence) == (sequence not in plain)
+        elif what == "cover":
+            assert one.cover(EPOCH, sequence) == (sequence not in plain)
         elif sequence in plain:
             one.undo(EPOCH, sequence)
         (plain.discard if what == "undo" else plain.add)(sequence)

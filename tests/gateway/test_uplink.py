@@ -157,6 +157,21 @@ def test_what_is_given_up_in_flight_is_not_sent_again_when_it_is_refused():
     assert bench.send() == [2], "what is there is"
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_was_given_up_in_flight_is_forgotten_once_it_flies_no_more(taken):
+    bench = broker_bench(2)
+    assert bench.send() == [1, 2]
+    bench.rows = bench.rows[1:]
+    bench.uplink.made_room({(NOW, 0)})
+    assert bench.uplink._given_up == {(NOW, 0)}
+    if taken:
+        bench.puback(1)
+    else:
+        bench.uplink.disconnected()
+        bench.connect()
+    assert bench.uplink._given_up == set()
+
+
 def test_what_was_refused_and_is_acknowledged_is_no_trouble_any_more():
     bench = Bench(2)
     bench.connect()

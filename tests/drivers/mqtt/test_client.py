@@ -369,6 +369,23 @@ def test_a_topic_that_is_no_text_is_counted_and_handed_on_as_none_that_there_is(
     run(main())
 
 
+def test_what_came_in_one_read_behind_a_packet_that_counts_as_none_is_taken_at_once():
+    """The socket shows nothing of it any more, and the broker may be silent from then on."""
+    message = b"\x30\x06" + b"\x00\x01a" + b"\x00" + b"hi"
+
+    async def main():
+        got = asyncio.Event()
+        async with (
+            Misbehaving.running({CONNECT: ACCEPTED, PUBLISH: b"\xd0\x00" + message}) as server,
+            connect(config(server.port), on_message=lambda _of: got.set()) as connection,
+            asyncio.timeout(5),
+        ):
+            connection.publish("up", b"", qos=0)
+            await got.wait()
+
+    run(main())
+
+
 def test_a_flood_takes_no_more_of_each_turn_the_longer_it_goes_on():
     async def main():
         async with linked({}) as connection:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is done for many packets at once does what paho's own client does for each."""
 
+import inspect
+
+import paho.mqtt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +14,24 @@ from drivers.mqtt.packets import AHEAD_BYTES, PacketClient
 
 CODES = (0x00, 0x10, 0x80, 0x87, 0x97)
 PROTOCOLS = (MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5)
+
+
+METHODS = {
+    "_sock_recv": ["self", "bufsize"],
+    "_packet_write": ["self"],
+    "_handle_publish": ["self"],
+    "_handle_pubackcomp": ["self", "cmd"],
+    "_handle_on_message": ["self", "message"],
+    "_send_puback": ["self", "mid"],
+    "_do_on_publish": ["self", "mid", "reason_code", "properties"],
+}
+"""What the driver overrides or calls, with parameters."""
+ATTRIBUTES = {"_in_packet", "_out_packet", "_protocol", "_out_message_mutex", "_out_messages"}
+PACKETS = {
+    "_in_packet": {"command", "packet"},
+    "_out_packet": {"command", "packet", "pos", "to_process", "qos"},
+}
+READ_ANEW = "Read it, mend drivers/mqtt/packets.py, then name the version in pyproject.toml"
 
 
 class Wire:
@@ -113,6 +134,22 @@ def cut(data, pieces, pauses):
         found += [data[at : at + size], *([None] if pauses else [])]
         at += size
     return [one for one in [*found, data[at:]] if one is None or one]
+
+
+def test_paho_has_what_is_used_of_it_though_it_is_private():
+    version = f"paho {paho.mqtt.__version__}"
+    for name, parameters in METHODS.items():
+        method = getattr(Client, name, None)
+        assert method is not None, f"{version}: has no method Client.{name}. {READ_ANEW}"
+        found = [*inspect.signature(method).parameters]
+        assert found == parameters, f"{version}: Client.{name} takes {found}. {READ_ANEW}"
+    lacking = ATTRIBUTES - vars(Client(CallbackAPIVersion.VERSION2)).keys()
+    assert not lacking, f"{version}: a Client has no {lacking}. {READ_ANEW}"
+    client, _said = rig(Client, MQTTProtocolVersion.MQTTv5, Wire())
+    client.publish("up", b"x", qos=1)
+    for name, packet in (("_in_packet", client._in_packet), ("_out_packet", client._out_packet[0])):
+        lacking = PACKETS[name] - packet.keys()
+        assert not lacking, f"{version}: what is in {name} has no {lacking}. {READ_ANEW}"
 
 
 @given(
