@@ -108,7 +108,10 @@ class Connection:
         self._client.on_disconnect = self._disconnected
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._received
-        self._client.on_publish = self._published
+        self._client.on_publish = lambda _client, _data, mid, code, _properties: self._published(
+            mid, code
+        )
+        self._client.on_puback = self._published
 
     # What users call.
 
@@ -147,15 +150,18 @@ class Connection:
         properties = None
         if self._config.protocol == 5:
             properties = _publish_properties(content_type, expiry_s, tuple(user_properties))
-        info = self._client.publish(topic, payload, qos, retain, properties)
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+        if qos:
+            mid = self._client.send(topic, payload, retain=retain, properties=properties)
+        else:
+            mid = self._client.publish(topic, payload, 0, retain, properties).mid
+        if self._client.socket() is None:
             self._lost("the connection closed")
             self.raise_if_gone()
-        self._outgoing[info.mid] = (size, qos)
+        self._outgoing[mid] = (size, qos)
         self._outgoing_bytes += size
         if len(self._outgoing) > OUTGOING_MAX // 2:
             self._room.clear()
-        return info.mid
+        return mid
 
     async def room(self) -> None:
         """Wait until at most half of the outgoing limit is used, or the link is gone."""
@@ -360,14 +366,7 @@ class Connection:
             )
         )
 
-    def _published(
-        self,
-        _client: Client,
-        _data: object,
-        mid: int,
-        code: ReasonCode,
-        _properties: Properties | None,
-    ) -> None:
+    def _published(self, mid: int, code: ReasonCode) -> None:
         self._packets += 1
         size, qos = self._outgoing.pop(mid, (0, 0))
         self._outgoing_bytes -= size

@@ -9,8 +9,9 @@ paho, as it was read in version 2.2.0. ``pyproject.toml`` names the versions, an
 """
 
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import MessageType, MQTTErrorCode, MQTTProtocolVersion
@@ -25,7 +26,6 @@ PACKET_BYTES_MAX: Final = 1 << 20
 """Of what the broker sends; neither contract needs a tenth of it."""
 AHEAD_BYTES: Final = 1 << 16
 """What is read at once, and about what is written at once."""
-_NO_PROPERTIES: Final = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call] # paho leaves it untyped.
 
 
 class PacketClient(Client):
@@ -33,6 +33,13 @@ class PacketClient(Client):
 
     _ahead = b""
     _at = 0
+    on_puback: Callable[[int, ReasonCode], None]
+    """Called with the packet id and the reason of each PUBACK of what ``send`` queued."""
+
+    def __init__(self, *of: Any, **options: Any) -> None:  # noqa: ANN401 - as paho's.
+        """Take what paho's client takes."""
+        super().__init__(*of, **options)
+        self._unacknowledged: set[int] = set()
 
     @property
     def ahead(self) -> bool:
@@ -76,14 +83,36 @@ class PacketClient(Client):
         self._handle_on_message(message)
         return self._send_puback(mid) if qos else MQTTErrorCode.MQTT_ERR_SUCCESS
 
+    def send(
+        self, topic: str, payload: bytes, *, retain: bool, properties: Properties | None
+    ) -> int:
+        """Queue a PUBLISH of QoS 1, and keep nothing of it: nobody sends it again by itself.
+
+        Returns:
+            Its packet id; 0: there is no connection.
+
+        Raises:
+            ValueError: No such topic may be published to.
+        """
+        if self._sock is None:
+            return 0
+        encoded = topic.encode()
+        self._raise_for_invalid_topic(encoded)
+        mid = self._mid_generate()
+        while mid in self._unacknowledged:
+            mid = self._mid_generate()
+        self._send_publish(mid, encoded, payload, 1, retain, properties=properties)
+        self._unacknowledged.add(mid)
+        return mid
+
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
         packet = self._in_packet["packet"]
         if cmd != "PUBACK" or len(packet) < 2:
             return super()._handle_pubackcomp(cmd)
         mid = int.from_bytes(packet[:2])
-        with self._out_message_mutex:
-            if mid in self._out_messages:
-                return self._do_on_publish(mid, _reason(bytes(packet[2:3])), _NO_PROPERTIES)
+        if mid in self._unacknowledged:
+            self._unacknowledged.remove(mid)
+            self.on_puback(mid, _reason(bytes(packet[2:3])))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 

@@ -23,10 +23,14 @@ METHODS = {
     "_handle_pubackcomp": ["self", "cmd"],
     "_handle_on_message": ["self", "message"],
     "_send_puback": ["self", "mid"],
-    "_do_on_publish": ["self", "mid", "reason_code", "properties"],
+    "_send_publish": [
+        *("self", "mid", "topic", "payload", "qos", "retain", "dup", "info", "properties"),
+    ],
+    "_mid_generate": ["self"],
+    "_raise_for_invalid_topic": ["topic"],
 }
 """What the driver overrides or calls, with parameters."""
-ATTRIBUTES = {"_in_packet", "_out_packet", "_protocol", "_out_message_mutex", "_out_messages"}
+ATTRIBUTES = {"_in_packet", "_out_packet", "_protocol", "_sock"}
 PACKETS = {
     "_in_packet": {"command", "packet"},
     "_out_packet": {"command", "packet", "pos", "to_process", "qos"},
@@ -78,7 +82,16 @@ def rig(kind, protocol, wire):
         (of._topic, bytes(of.payload), of.qos, of.retain, of.dup, of.mid)
     )
     client.on_publish = lambda _client, _data, mid, code, _of: said.append((mid, code.value))
+    client.on_puback = lambda mid, code: said.append((mid, code.value))
     return client, said
+
+
+def put(client, topic, payload):
+    """Publish with QoS 1."""
+    if isinstance(client, PacketClient):
+        assert client.send(topic, payload, retain=False, properties=None)
+    else:
+        client.publish(topic, payload, qos=1)
 
 
 def read(client, wire):
@@ -167,12 +180,13 @@ def test_packets_are_read_and_written_as_paho_does(protocol, sent, codes, cuts, 
         wire = Wire(cut(stream, *cuts), takes)
         client, said = rig(kind, protocol, wire)
         for number in range(len(codes)):
-            client.publish("up", b"x" * number, qos=1)
+            put(client, "up", b"x" * number)
         client.publish("up", b"zero", qos=0)
         read(client, wire)
         while client.want_write():
             client.loop_write()
-        found.append((said, bytes(wire.sent), client._inflight_messages))
+        waits = client._unacknowledged if kind is PacketClient else client._out_messages
+        found.append((said, bytes(wire.sent), len(waits)))
     assert found[0] == found[1]
 
 
@@ -181,11 +195,11 @@ def test_many_packets_leave_in_one_write(protocol):
     wire = Wire()
     client, _said = rig(PacketClient, protocol, wire)
     for _ in range(50):
-        client.publish("up", b"x" * 900, qos=1)
+        put(client, "up", b"x" * 900)
     client.loop_write()
     assert wire.calls == 1
     for _ in range(200):
-        client.publish("up", b"x" * 900, qos=1)
+        put(client, "up", b"x" * 900)
     client.loop_write()
     assert wire.calls <= 2 + 200 * 920 // AHEAD_BYTES
 
@@ -193,7 +207,7 @@ def test_many_packets_leave_in_one_write(protocol):
 def test_a_disconnect_ends_the_connection_once_all_before_it_is_written():
     wire = Wire()
     client, _said = rig(PacketClient, MQTTProtocolVersion.MQTTv5, wire)
-    client.publish("up", b"last", qos=1)
+    put(client, "up", b"last")
     client.disconnect()
     client.loop_write()
     assert b"last" in wire.sent
@@ -221,3 +235,24 @@ def test_a_publish_that_is_none_is_refused(body):
         read(client, wire)
     assert not said
     assert not wire.sent
+
+
+def test_a_packet_id_is_not_used_again_before_its_puback():
+    wire = Wire()
+    client, said = rig(PacketClient, MQTTProtocolVersion.MQTTv311, wire)
+    put(client, "up", b"")
+    client._last_mid = 65_534
+    assert [client.send("up", b"", retain=False, properties=None) for _ in range(2)] == [65_535, 2]
+    wire._pieces.append(puback(MQTTProtocolVersion.MQTTv311, 1, None) * 2)
+    read(client, wire)
+    assert said == [(1, 0)], "once"
+    client._last_mid = 65_535
+    assert client.send("up", b"", retain=False, properties=None) == 1
+
+
+def test_nothing_is_published_without_a_connection_or_to_a_wildcard():
+    client, _said = rig(PacketClient, MQTTProtocolVersion.MQTTv5, Wire())
+    with pytest.raises(ValueError, match="wildcards"):
+        client.send("a/#", b"", retain=False, properties=None)
+    client._sock = None
+    assert client.send("up", b"", retain=False, properties=None) == 0
