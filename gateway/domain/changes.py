@@ -335,7 +335,8 @@ def _settle(step: Step, change: str) -> None:
     one = beliefs.open[change]
     facings = holdings.touched_by(step, one)
     holdings.count(step, facings)
-    holdings.settle(step, facings, one.taken(beliefs.best.chosen[change]), closing=one)
+    ways = [(share, holdings.takes(step, acts)) for share, acts in beliefs.options(change)]
+    holdings.settle(step, facings, ways, closing=one)
     beliefs.settle(change)
     forget_doubt(step, change)
     tell(step)
@@ -375,7 +376,7 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         [_sketch(step, act) for act in acts],
         unit_g,
     )
-    holdings.settle(step, facings, taken)
+    holdings.settle(step, facings, [(1.0, taken)])
     holdings.weigh(step)
     for cart in state.closed.values():
         if cart.closed_ns is None:  # No explanation holds it any more.

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts that are doubtful or wrong say nothing: what the plates weigh has to agree with them."""
+
+import msgspec
+import pytest
+
+from gateway.domain.layout import Layout
+from gateway.domain.store import Facing
+from tests.gateway.domain.scene import AISLE_MM, CRISPS, JAM, OIL, TEA, Body
+from tests.gateway.domain.test_holdings import (
+    JAMS,
+    TEAS,
+    alike_store,
+    know,
+    settle,
+    shop_with,
+    standing,
+)
+
+LEFT = "g1.s1.p0"
+LEANING = {TEAS: -150.0, JAMS: -90.0}
+"""A tea that leans over to the jam."""
+
+
+def planned(*facings):
+    return msgspec.structs.replace(
+        alike_store(), facings=tuple(Facing(gtin=gtin, plates=plates) for gtin, plates in facings)
+    )
+
+
+SHARED = planned(
+    (CRISPS, (LEFT,)), (TEA, (LEFT,)), (TEA, (TEAS,)), (JAM, (JAMS,)), (OIL, ("g2.s1.p0",))
+)
+"""Tea stands on a plate of its own, and on one that it shares with crisps, where none is counted."""
+WIDE = planned((TEA, ("g1.s1.p1", TEAS)), (JAM, (JAMS,)), (OIL, ("g2.s1.p0",)))
+
+
+def bring(scene, changes_g):
+    """Staff fill a shelf, and go."""
+    scene.bodies["staff"] = Body(AISLE_MM)
+    scene.act("staff", changes_g)
+    scene.leave("staff", wait_s=16.0)
+
+
+def test_picks_from_a_facing_that_is_not_counted_leave_the_count_of_another():
+    scene = shop_with(720.0, 2_400.0, store=SHARED)
+    know(scene, 3)
+    scene.enter()
+    for _ in range(2):
+        scene.act("anna", {LEFT: -240.0})
+    settle(scene)
+    assert standing(scene) == (3, 3)
+
+
+def test_a_pick_belongs_to_the_facing_with_the_nearest_plate():
+    teas = tuple(f"g1.s1.p{number}" for number in range(2))
+    layout = Layout(planned((TEA, teas), (JAM, (TEAS,)), (TEA, (JAMS,))))
+    nearest = [layout.facing_of(TEA, f"g1.s1.p{number}") for number in range(4)]
+    assert nearest == [LEFT, LEFT, LEFT, JAMS]
+    assert layout.facing_of(TEA, "g2.s1.p0") is None
+    assert layout.facing_of(TEA, "gone") is None
+
+
+@pytest.mark.parametrize("units", [6, 8, 12])
+def test_a_tray_that_is_put_at_once_is_counted_by_weight(units):
+    scene = shop_with(240.0, 2_400.0)
+    know(scene, 1)
+    bring(scene, {TEAS: 240.0 * units})
+    scene.run(100.0)
+    assert not scene.state.beliefs.open
+    low, high = standing(scene)
+    assert low < high >= 1 + units
+
+
+def test_a_full_plate_is_not_taken_for_an_empty_one():
+    scene = shop_with(0.0, 2_400.0)
+    know(scene, 0)
+    bring(scene, {TEAS: 240.0 * 8})
+    scene.run(100.0)
+    assert scene.state.holdings[TEAS].empty_g == pytest.approx(0.0, abs=5.0)
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 100.0])
+@pytest.mark.parametrize(("store", "first"), [(alike_store(), TEAS), (WIDE, "g1.s1.p1")])
+def test_after_a_tray_its_picks_are_not_the_neighbours(store, first, wait_s):
+    """Right after it, while it is still open, and once it is settled."""
+    scene = shop_with(240.0, 2_400.0, store=store)
+    know(scene, 1, first)
+    know(scene, 10, JAMS)
+    bring(scene, {first: 240.0 * 8} | {TEAS: 240.0 * 8})
+    scene.run(wait_s)
+    bert = scene.enter("bert")
+    scene.act("bert", {TEAS: -240.0})
+    scene.act("bert", LEANING)
+    scene.leave("bert", wait_s=16.0)
+    assert scene.receipt(bert) == {TEA: 2}
+
+
+def test_a_doubtful_act_leaves_a_doubtful_count():
+    """A jam that leans over is told as a tea, with some 60 %."""
+    scene = shop_with(480.0, 1_315.0)
+    know(scene, 2)
+    know(scene, 10, JAMS)
+    scene.enter()
+    scene.act("anna", {TEAS: -130.0, JAMS: -110.0})
+    settle(scene)
+    assert standing(scene) == (1, 2)
+    bert = scene.enter("bert")
+    scene.act("bert", {TEAS: -240.0})
+    scene.act("bert", LEANING)
+    scene.leave("bert", wait_s=16.0)
+    assert scene.receipt(bert) == {TEA: 2}
