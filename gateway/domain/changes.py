@@ -63,7 +63,10 @@ def settled(step: Step, shelf: str, change: ShelfChange) -> None:
 
 
 def decide_due(step: Step) -> None:
-    """Decide every change whose evidence is complete, oldest first."""
+    """Decide every change whose evidence is complete, oldest first, and a shelf's in their order.
+
+    What a plate weighed before and after holds only where what came first is decided first.
+    """
     state = step.state
     if not state.changes:
         return
@@ -71,13 +74,19 @@ def decide_due(step: Step) -> None:
     looked_ns = min(frames) if frames else step.now_ns
     waiting: list[OpenChange] = []
     due: list[OpenChange] = []
-    for change in state.changes:
+    held: set[str] = set()
+    hands: dict[str, KnownHands] = {}
+    for change in sorted(state.changes, key=lambda one: one.change.since_ns):
         complete = change.reason != "attended" or looked_ns >= change.change.stable_ns
         complete = complete and not change.looks
-        (due if complete or step.now_ns >= change.due_ns else waiting).append(change)
+        ready = complete or step.now_ns >= change.due_ns
+        if not ready or _looks_again(step, change, hands) or change.shelf in held:
+            waiting.append(change)
+            held.add(change.shelf)
+        else:
+            due.append(change)
     state.changes = waiting
-    hands: dict[str, KnownHands] = {}
-    _decide_all(step, [one for one in due if not _looks_again(step, one, hands)], hands)
+    _decide_all(step, due, hands)
 
 
 def _looks_again(step: Step, change: OpenChange, hands: dict[str, KnownHands]) -> bool:
@@ -85,10 +94,7 @@ def _looks_again(step: Step, change: OpenChange, hands: dict[str, KnownHands]) -
     if not looking.worth(step, change):
         return False
     watching = Watching(step, change.shelf, hands.setdefault(change.id, {}))
-    if not looking.ask(step, change, readings_of(step, change, watching)[0], watching):
-        return False
-    step.state.changes.append(change)
-    return True
+    return looking.ask(step, change, readings_of(step, change, watching)[0], watching)
 
 
 def decide_shelves(step: Step, shelves: Container[str]) -> None:

@@ -31,7 +31,7 @@ def planned(*facings):
 SHARED = planned(
     (CRISPS, (LEFT,)), (TEA, (LEFT,)), (TEA, (TEAS,)), (JAM, (JAMS,)), (OIL, ("g2.s1.p0",))
 )
-"""Tea stands on a plate of its own, and on one that it shares with crisps, where none is counted."""
+"""Tea stands on a plate of its own, and on one that it shares with crisps: not counted."""
 WIDE = planned((TEA, ("g1.s1.p1", TEAS)), (JAM, (JAMS,)), (OIL, ("g2.s1.p0",)))
 
 
