@@ -70,6 +70,7 @@ def weighed(step: Step, plate: str, weight_g: float, *, drifted: bool = False) -
     holding = step.state.holdings.setdefault(plate, Holding(weighed_g=None))
     before_g, holding.weighed_g = holding.weighed_g, weight_g
     holding.calibration = step.layout.plates[plate].calibration
+    holding.scale = step.layout.plates[plate].scale
     if holding.calibration is not None and holding.empty_g is None:
         holding.empty_g = 0.0
     elif drifted and holding.empty_g is not None and before_g is not None:

@@ -25,6 +25,8 @@ class PlatePlace:
     """In its shelf's order."""
     calibration: str | None
     """Id of its calibration."""
+    scale: tuple[float, float] | None
+    """Its numbers, zero and counts per gram: they may be mended under the same id."""
     low_mm: float
     high_mm: float
     """Its ends along the shelf's front edge, from its start."""
@@ -66,7 +68,8 @@ class ShelfPlaces:
         return PlatePlace(
             name=plate.name,
             index=index,
-            calibration=plate.calibration.id if plate.calibration else None,
+            calibration=of.id if (of := plate.calibration) else None,
+            scale=(of.zero_raw, of.counts_per_g) if of else None,
             low_mm=plate.offset_mm,
             high_mm=plate.offset_mm + plate.width_mm,
             front_mm=self.front_point(plate.offset_mm + plate.width_mm / 2),

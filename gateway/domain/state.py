@@ -88,6 +88,8 @@ class Holding(msgspec.Struct):
     """None: not since its calibration or its zero changed."""
     calibration: str | msgspec.UnsetType | None = msgspec.UNSET
     """By which it was weighed; grams of another compare with nothing."""
+    scale: tuple[float, float] | None = None
+    """Numbers of that calibration; None: of a version that did not write them down, or none."""
     misplaced: dict[str, int] = {}
     """Units of products that do not belong here, by GTIN."""
     usual_g: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)] | None = None
