@@ -44,6 +44,8 @@ WORTH_MAX: Final = 4.0
 
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Grams = Annotated[float, msgspec.Meta(ge=-1e10, le=1e10)]
+"""What plates weigh in a row that can be true: a store file allows 64 times 1e7 on a shelf."""
 
 
 class Stock(msgspec.Struct, frozen=True):
@@ -52,7 +54,7 @@ class Stock(msgspec.Struct, frozen=True):
     shares: Annotated[tuple[Share, ...], msgspec.Meta(min_length=1, max_length=MANY + 1)]
     """Probabilities of none, one, two, …; of those that are left out: 0. The last of all stands for
     ``MANY`` or more."""
-    carried_g: float
+    carried_g: Grams
     """What its plates carried when that was last settled, without what changes still open moved."""
     at_ns: int = 0
     """When that was, in this start of the daemon."""
