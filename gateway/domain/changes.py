@@ -324,6 +324,16 @@ def give_up_loads(step: Step) -> None:
         tell(step)
 
 
+def settle_at(step: Step, plates: Container[str]) -> None:
+    """Hold for true what is told of plates that are to be counted otherwise."""
+    for name, one in list(step.state.beliefs.open.items()):
+        felt = {weight.plate for weight in one.weights}
+        felt |= {first for option in one.takes for first, _ in option}
+        if any(plate in plates for plate in felt):
+            ask_if_doubtful(step, one)
+            _settle(step, name)
+
+
 def forget_cart(step: Step, session: str) -> None:
     """Hold for true what was told of a cart that no later change can touch, and forget it."""
     beliefs = step.state.beliefs

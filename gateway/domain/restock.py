@@ -31,6 +31,7 @@ def leave(step: Step, layout: Layout) -> set[str]:
             changes.settled(step, name, change)
     changes.decide_shelves(step, done)
     changes.give_up_loads(step)  # They name plates by their place.
+    changes.settle_at(step, _recounted(before, layout))
     products.refresh(step)
     _tell_unfinished(step, layout, set(before.shelves) - kept)
     return kept
@@ -93,6 +94,17 @@ def check_holdings(step: Step) -> None:
             step.touch("holding", plate)
     for one in step.state.beliefs.beam:
         one.lying = tuple(item for item in one.lying if item.plate in plates)
+
+
+def _recounted(before: Layout, after: Layout) -> set[str]:
+    """Return the plates on which another facing is counted than before, or by another scale."""
+
+    def counted(layout: Layout, plate: str) -> object:
+        place, first = layout.plates.get(plate), layout.counted_on.get(plate, "")
+        return layout.counted.get(first), place and (place.calibration, place.scale)
+
+    plates = {*before.counted_on, *after.counted_on}
+    return {plate for plate in plates if counted(before, plate) != counted(after, plate)}
 
 
 def _weighed_by_another(holding: Holding, place: PlatePlace) -> bool:

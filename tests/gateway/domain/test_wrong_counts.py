@@ -4,6 +4,7 @@
 import msgspec
 import pytest
 
+from gateway.domain.inputs import StoreChanged
 from gateway.domain.layout import Layout
 from gateway.domain.store import Facing
 from tests.gateway.domain.scene import AISLE_MM, CRISPS, JAM, OIL, TEA, Body
@@ -110,3 +111,26 @@ def test_a_doubtful_act_leaves_a_doubtful_count():
     scene.act("bert", LEANING)
     scene.leave("bert", wait_s=16.0)
     assert scene.receipt(bert) == {TEA: 2}
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+def test_what_was_taken_under_another_planogram_is_off_no_new_count(swapped):
+    scene = shop_with(1_800.0, 1_200.0)
+    know(scene, 7)
+    anna = scene.enter()
+    scene.act("anna", {TEAS: -240.0}, wait_s=2.0)
+    [name] = scene.state.beliefs.open
+    other = {TEA: OIL, OIL: TEA} if swapped else {}
+    facings = tuple(
+        msgspec.structs.replace(facing, gtin=other.get(facing.gtin, facing.gtin))
+        for facing in scene.store.facings
+    )
+    store = msgspec.structs.replace(scene.store, facings=facings, prices_version="p2")
+    scene.give(StoreChanged(at=scene.stamp(), store=store))
+    assert (name in scene.state.beliefs.open) is not swapped
+    scene.run(62.0)
+    if swapped:
+        know(scene, 2)
+    settle(scene)
+    assert standing(scene) == ((2, 2) if swapped else (6, 6))
+    assert scene.receipt(anna) == {TEA: 1}
