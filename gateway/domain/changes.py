@@ -34,6 +34,9 @@ OPEN_MAX: Final = 48
 """Changes that may still be revised; of more, the oldest is settled as it stands."""
 AGREED_NS: Final = 15_000_000_000
 """A change of which all explanations say the same is settled after this long."""
+UNNAMED_NS: Final = 90_000_000_000
+"""One that is no session's, whatever it was, is settled after this long: no cart depends on it, and
+it has been asked about if it is doubtful."""
 REVIEW_NS: Final = 10_000_000_000
 """How long later changes may tell what a doubtful one was, before a person is asked."""
 LOAD_NS: Final = 30_000_000_000
@@ -307,7 +310,9 @@ def tidy(step: Step) -> None:
         if age_ns > LOAD_NS and beliefs.forget_loads(name):  # No hand rests for so long.
             tell(step)
         best = beliefs.best.chosen[name]
-        if age_ns > AGREED_NS and all(other.chosen[name] == best for other in beliefs.beam):
+        agreed = all(other.chosen[name] == best for other in beliefs.beam)
+        named = any(act.session for option in one.options for act in option)
+        if (agreed and age_ns > AGREED_NS) or (not named and age_ns > UNNAMED_NS):
             _settle(step, name)
     while len(beliefs.open) > OPEN_MAX:
         oldest = next(iter(beliefs.open))

@@ -62,7 +62,7 @@ def test_a_pick_belongs_to_the_facing_with_the_nearest_plate():
     assert layout.facing_of(TEA, "gone") is None
 
 
-@pytest.mark.parametrize("units", [6, 8, 12])
+@pytest.mark.parametrize("units", [5, 6, 8, 12])
 def test_a_tray_that_is_put_at_once_is_counted_by_weight(units):
     scene = shop_with(240.0, 2_400.0)
     know(scene, 1)
