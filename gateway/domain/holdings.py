@@ -248,34 +248,38 @@ def _open_g(step: Step, closing: Attribution | None = None) -> dict[str, float]:
 
 
 def weigh(step: Step) -> None:
-    """Let every explanation count for what facings could give and now weigh."""
+    """Let every explanation count for what facings could give and now weigh.
+
+    A count says nothing where clearly more is left than any explanation has it.
+    """
     beliefs = step.state.beliefs
     found = _in_question(step)
     if not found and not any(one.counted for one in beliefs.beam):
         return
-    known: dict[tuple[str, Taken, float], float] = {}
-    lying: dict[tuple[int, str], float] = {}
-    for one in beliefs.beam:
-        taken = _taken(step, one)
-        total = 0.0
-        for first, few in found.items():
-            place = (id(one.lying), first)  # Most explanations share it.
-            if place not in lying:
-                lying[place] = sum(it.unit_g for it in one.lying if it.plate in few.plates)
-            key = (first, taken.get(first, (0, 0)), few.carried_g - lying[place])
-            if key not in known:
-                known[key] = _worth(few, key[2], key[1])
-            total += known[key]
+    beam = [(one, _taken(step, one)) for one in beliefs.beam]
+    totals = [0.0] * len(beam)
+    for first, few in found.items():
+        lying_g: dict[int, float] = {}
+        cases: list[tuple[Taken, float]] = []
+        for one, taken in beam:
+            place = id(one.lying)  # Most explanations share it.
+            if place not in lying_g:
+                lying_g[place] = sum(it.unit_g for it in one.lying if it.plate in few.plates)
+            cases.append((taken.get(first, (0, 0)), few.carried_g - lying_g[place]))
+        known = {case: worth(few.shares, case[1], few.unit_g, case[0]) for case in {*cases}}
+        if all(_belied(few, *case) for case in known):
+            continue
+        for number, case in enumerate(cases):
+            totals[number] += known[case]
+    for (one, _), total in zip(beam, totals, strict=True):
         one.logp += total - one.counted
         one.counted = total
     beliefs.beam = normalised(beliefs.beam)
 
 
-def _worth(few: _Few, carried_g: float, taken: Taken) -> float:
-    """Return what a count says of what was taken: nothing where clearly more is left by weight."""
-    if beyond(max(few.units - taken[0], 0), carried_g, few.unit_g):
-        return 0.0
-    return worth(few.shares, carried_g, few.unit_g, taken)
+def _belied(few: _Few, taken: Taken, carried_g: float) -> bool:
+    """Tell whether clearly more is left than was counted, less what was taken by now."""
+    return beyond(max(few.units - taken[0], 0), carried_g, few.unit_g)
 
 
 def standing(step: Step, gtin: str, plate: str) -> tuple[int, int] | None:

@@ -84,6 +84,14 @@ def test_hands_on_most_plates_of_another_shelf_hide_no_pick(sway_g):
     assert felt.delta_g == pytest.approx(-20.0, abs=3.0)
 
 
+def test_a_shelf_that_trembles_alone_counts_by_itself():
+    gondola = Gondola((4, 6))
+    gondola.run(40)
+    gondola.run(3, noise_g=(SHAKEN_G, CALM_G))
+    assert gondola.shaken(0).mean() > 0.2 * SHAKEN_G**2
+    assert gondola.shaken(1).max() < CALM_G**2
+
+
 def test_a_shelf_that_has_said_nothing_yet_changes_nothing(small):
     small.run(3, noise_g=SHAKEN_G, deaf=(1, 2))
     late = small.shaken(0)

@@ -4,7 +4,7 @@
 import msgspec
 import pytest
 
-from gateway.domain.inputs import StoreChanged
+from gateway.domain.inputs import GatewayStopping, StoreChanged
 from gateway.domain.layout import Layout
 from gateway.domain.store import Facing
 from tests.gateway.domain.scene import AISLE_MM, CRISPS, JAM, OIL, TEA, Body
@@ -134,3 +134,81 @@ def test_what_was_taken_under_another_planogram_is_off_no_new_count(swapped):
     settle(scene)
     assert standing(scene) == ((2, 2) if swapped else (6, 6))
     assert scene.receipt(anna) == {TEA: 1}
+
+
+def test_a_count_by_weight_alone_is_no_evidence():
+    scene = shop_with(365.0, 1_315.0)
+    low, high = standing(scene)
+    assert low < high
+    scene.enter()
+    for changes_g in ({TEAS: -240.0}, {TEAS: -125.0, JAMS: -115.0}):
+        scene.act("anna", changes_g)
+        assert [one.counted for one in scene.state.beliefs.beam if one.counted] == []
+
+
+def test_what_was_put_back_since_had_to_be_there_when_it_was_taken():
+    """Two of one tea: that one came back does not make it likelier that there were two."""
+    scene = shop_with(365.0, 1_315.0)
+    know(scene, 1)
+    know(scene, 5, JAMS)
+    scene.enter()
+    for changes_g in ({TEAS: -240.0}, {TEAS: -125.0, JAMS: -115.0}, {TEAS: 240.0}):
+        scene.act("anna", changes_g)
+    beliefs = scene.state.beliefs
+    twice = [one for one in beliefs.beam if len(_taken(beliefs, one, TEA)) == 2]
+    once = [one for one in beliefs.beam if len(_taken(beliefs, one, TEA)) == 1]
+    assert twice
+    assert once
+    assert max(one.counted for one in twice) < min(one.counted for one in once) - 2.0
+
+
+def _taken(beliefs, one, gtin):
+    """Return an explanation's picks of a product in open changes."""
+    return [
+        act
+        for name, index in one.chosen.items()
+        for act in beliefs.open[name].options[index]
+        if act.gtin == gtin and act.direction == "pick"
+    ]
+
+
+def test_a_plate_with_something_misplaced_on_it_does_not_tell_what_it_weighs_empty():
+    scene = shop_with(240.0, 2_400.0)
+    know(scene, 1)
+    scene.enter()
+    scene.act("anna", {"g2.s1.p0": -900.0})
+    scene.act("anna", {TEAS: 900.0})
+    scene.act("anna", {TEAS: -240.0})
+    settle(scene)
+    holding = scene.state.holdings[TEAS]
+    assert holding.misplaced == {OIL: 1}
+    assert holding.empty_g == pytest.approx(0.0, abs=5.0)
+    assert standing(scene) == (0, 0)
+
+
+def test_what_went_while_nobody_looked_is_off_the_count_at_once():
+    scene = shop_with(720.0, 2_400.0)
+    know(scene, 3)
+    scene.state.uncounted[TEAS] = None
+    scene.give(GatewayStopping(at=scene.stamp(), reason="test"))
+    scene.weights_g[TEAS] -= 240.0
+    scene.restart()
+    scene.run(0.9)
+    assert scene.named("shelf.changed-unattended")
+    assert standing(scene) == (2, 2)
+
+
+def test_a_decision_on_what_was_settled_moves_both_counts():
+    """A person says that it was a jam: the tea is there still, and a jam is gone."""
+    scene = shop_with(480.0, 1_315.0)
+    anna = scene.enter()
+    scene.act("anna", {TEAS: -125.0, JAMS: -115.0})
+    settle(scene)
+    [review] = scene.named("review.requested")
+    know(scene, 1)
+    know(scene, 5, JAMS)
+    act = {"session": anna, "gtin": JAM, "quantity": 1, "direction": "pick"}
+    act |= {"plate": JAMS, "probability": 1.0}
+    scene.command("review", {"review": review["review"], "acts": [act], "by": "x"})
+    assert scene.receipt(anna) == {JAM: 1}
+    assert (standing(scene), standing(scene, JAMS)) == ((2, 2), (4, 4))
