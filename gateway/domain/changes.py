@@ -35,6 +35,9 @@ OPEN_MAX: Final = 48
 """Changes that may still be revised; of more, the oldest is settled as it stands."""
 AGREED_NS: Final = 15_000_000_000
 """A change of which all explanations say the same is settled after this long."""
+UNNAMED_NS: Final = 90_000_000_000
+"""One that is no session's, whatever it was, is settled after this long: no cart depends on it, and
+it has been asked about if it is doubtful."""
 REVIEW_NS: Final = 10_000_000_000
 """How long later changes may tell what a doubtful one was, before a person is asked."""
 LOAD_NS: Final = 30_000_000_000
@@ -64,7 +67,10 @@ def settled(step: Step, shelf: str, change: ShelfChange) -> None:
 
 
 def decide_due(step: Step) -> None:
-    """Decide every change whose evidence is complete, oldest first."""
+    """Decide every change whose evidence is complete, oldest first, and a shelf's in their order.
+
+    What a plate weighed before and after holds only where what came first is decided first.
+    """
     state = step.state
     if not state.changes:
         return
@@ -72,13 +78,19 @@ def decide_due(step: Step) -> None:
     looked_ns = min(frames) if frames else step.now_ns
     waiting: list[OpenChange] = []
     due: list[OpenChange] = []
-    for change in state.changes:
+    held: set[str] = set()
+    hands: dict[str, KnownHands] = {}
+    for change in sorted(state.changes, key=lambda one: one.change.since_ns):
         complete = change.reason != "attended" or looked_ns >= change.change.stable_ns
         complete = complete and not change.looks
-        (due if complete or step.now_ns >= change.due_ns else waiting).append(change)
+        ready = complete or step.now_ns >= change.due_ns
+        if not ready or _looks_again(step, change, hands) or change.shelf in held:
+            waiting.append(change)
+            held.add(change.shelf)
+        else:
+            due.append(change)
     state.changes = waiting
-    hands: dict[str, KnownHands] = {}
-    _decide_all(step, [one for one in due if not _looks_again(step, one, hands)], hands)
+    _decide_all(step, due, hands)
 
 
 def _looks_again(step: Step, change: OpenChange, hands: dict[str, KnownHands]) -> bool:
@@ -86,10 +98,7 @@ def _looks_again(step: Step, change: OpenChange, hands: dict[str, KnownHands]) -
     if not looking.worth(step, change):
         return False
     watching = Watching(step, change.shelf, hands.setdefault(change.id, {}))
-    if not looking.ask(step, change, readings_of(step, change, watching)[0], watching):
-        return False
-    step.state.changes.append(change)
-    return True
+    return looking.ask(step, change, readings_of(step, change, watching)[0], watching)
 
 
 def decide_shelves(step: Step, shelves: Container[str]) -> None:
@@ -302,7 +311,9 @@ def tidy(step: Step) -> None:
         if age_ns > LOAD_NS and beliefs.forget_loads(name):  # No hand rests for so long.
             tell(step)
         best = beliefs.best.chosen[name]
-        if age_ns > AGREED_NS and all(other.chosen[name] == best for other in beliefs.beam):
+        agreed = all(other.chosen[name] == best for other in beliefs.beam)
+        named = any(act.session for option in one.options for act in option)
+        if (agreed and age_ns > AGREED_NS) or (not named and age_ns > UNNAMED_NS):
             _settle(step, name)
     while len(beliefs.open) > OPEN_MAX:
         oldest = next(iter(beliefs.open))
@@ -317,6 +328,16 @@ def give_up_loads(step: Step) -> None:
             ask_if_doubtful(step, one)
     if step.state.beliefs.forget_loads():
         tell(step)
+
+
+def settle_at(step: Step, plates: Container[str]) -> None:
+    """Hold for true what is told of plates that are to be counted otherwise."""
+    for name, one in list(step.state.beliefs.open.items()):
+        felt = {weight.plate for weight in one.weights}
+        felt |= {first for option in one.takes for first, _ in option}
+        if any(plate in plates for plate in felt):
+            ask_if_doubtful(step, one)
+            _settle(step, name)
 
 
 def forget_cart(step: Step, session: str) -> None:
@@ -336,7 +357,8 @@ def _settle(step: Step, change: str) -> None:
     one = beliefs.open[change]
     facings = holdings.touched_by(step, one)
     holdings.count(step, facings)
-    holdings.settle(step, facings, one.taken(beliefs.best.chosen[change]), closing=one)
+    ways = [(share, holdings.takes(step, acts)) for share, acts in beliefs.options(change)]
+    holdings.settle(step, facings, ways, closing=one)
     beliefs.settle(change)
     forget_doubt(step, change)
     tell(step)
@@ -377,7 +399,7 @@ def decide(step: Step, review: Review, acts: list[Act]) -> None:
         [_sketch(step, act) for act in acts],
         unit_g,
     )
-    holdings.settle(step, facings, taken)
+    holdings.settle(step, facings, [(1.0, taken)])
     holdings.weigh(step)
     for cart in state.closed.values():
         if cart.closed_ns is None:  # No explanation holds it any more.

@@ -19,13 +19,16 @@ from gateway.domain.output import Step
 from gateway.domain.state import Holding
 from gateway.domain.stock import (
     MANY,
+    STRAYED,
     Floats,
     Stock,
     at_most,
     between,
+    beyond,
     changed,
     counted,
     kept,
+    mixed,
     worth,
 )
 from gateway.domain.store import Facing
@@ -46,6 +49,7 @@ Taken = tuple[int, int]
 class _Few(NamedTuple):
     """A counted facing, as changes that are open find it."""
 
+    units: int
     shares: list[float]
     plates: frozenset[str]
     carried_g: float
@@ -66,6 +70,7 @@ def weighed(step: Step, plate: str, weight_g: float, *, drifted: bool = False) -
     holding = step.state.holdings.setdefault(plate, Holding(weighed_g=None))
     before_g, holding.weighed_g = holding.weighed_g, weight_g
     holding.calibration = step.layout.plates[plate].calibration
+    holding.scale = step.layout.plates[plate].scale
     if holding.calibration is not None and holding.empty_g is None:
         holding.empty_g = 0.0
     elif drifted and holding.empty_g is not None and before_g is not None:
@@ -171,38 +176,53 @@ def touched_by(step: Step, one: Attribution) -> set[str]:
 def settle(
     step: Step,
     facings: Iterable[str],
-    taken: Iterable[tuple[str, int]],
+    ways: Iterable[tuple[float, Iterable[tuple[str, int]]]],
     closing: Attribution | None = None,
 ) -> None:
-    """Take into the counts what was taken from facings for sure, and what they carry by now.
+    """Take into the counts what was taken from facings, and what they carry by now.
+
+    Where they carry clearly more than is counted then, or more came or went than was taken, the
+    count is wrong: it begins anew by weight.
 
     Args:
         step: The step; what came or went there without a change is counted already.
         facings: All that felt it.
-        taken: Units by facing; below 0: they were put there.
+        ways: What may have been taken, and how likely: units by facing; below 0: put there.
         closing: A change that is still among the open ones, and no more from here on.
     """
     others = [one for one in step.state.beliefs.open.values() if one is not closing]
-    known, open_g = step.known_weights(), _open_g(step, closing)
-    gone: dict[str, int] = {}
-    for first, units in taken:
-        gone[first] = gone.get(first, 0) + units
+    known, open_g, likely = step.known_weights(), _open_g(step, closing), list(ways)
     for first in sorted(facings):
         facing, stock = step.layout.counted[first], _stock(step, first)
         carried_g = _carried_g(step, facing)
         if stock is None:
             continue
-        shares, units = stock.array(step.now_ns), gone.get(first, 0)
-        if units:
-            shares = changed(shares, -units)
+        unit, gone = known[facing.gtin], _gone(likely, first)
+        shares = mixed(stock.array(step.now_ns), gone)
+        units = max(gone, key=lambda one: gone[one])
         if carried_g is None:  # Since its zero was set anew. It carries less by what went.
-            _keep(step, facing, shares, stock.carried_g - units * known[facing.gtin].unit_g)
+            _keep(step, facing, shares, stock.carried_g - units * unit.unit_g)
             continue
+        settled_g = carried_g - open_g.get(first, 0.0)
+        felt_g = 0.0 if closing is None else settled_g - stock.carried_g
+        if units and abs(felt_g) > (abs(units) + STRAYED) * unit.unit_g:
+            shares = counted(settled_g, _beside_g(step, facing), unit)
         if not any(first in touched_by(step, other) for other in others):
-            shares = shares * at_most(carried_g, known[facing.gtin].unit_g)
+            shares = shares * at_most(carried_g, unit.unit_g)
+            if beyond(between(shares)[1], carried_g, unit.unit_g):
+                shares = counted(carried_g, _beside_g(step, facing), unit)
             _reset_empty(step, facing, float(shares[0] / shares.sum()))
-            carried_g = _carried_g(step, facing) or 0.0
-        _keep(step, facing, shares, carried_g - open_g.get(first, 0.0))
+            settled_g = _carried_g(step, facing) or 0.0
+        _keep(step, facing, shares, settled_g)
+
+
+def _gone(ways: Iterable[tuple[float, Iterable[tuple[str, int]]]], first: str) -> dict[int, float]:
+    """Return how likely so many units of one facing were taken."""
+    found: dict[int, float] = {}
+    for share, taken in ways:
+        units = sum(number for name, number in taken if name == first)
+        found[units] = found.get(units, 0.0) + share
+    return found
 
 
 def _open_g(step: Step, closing: Attribution | None = None) -> dict[str, float]:
@@ -228,27 +248,38 @@ def _open_g(step: Step, closing: Attribution | None = None) -> dict[str, float]:
 
 
 def weigh(step: Step) -> None:
-    """Let every explanation count for what facings could give and now weigh."""
+    """Let every explanation count for what facings could give and now weigh.
+
+    A count says nothing where clearly more is left than any explanation has it.
+    """
     beliefs = step.state.beliefs
     found = _in_question(step)
     if not found and not any(one.counted for one in beliefs.beam):
         return
-    known: dict[tuple[str, Taken, float], float] = {}
-    lying: dict[tuple[int, str], float] = {}
-    for one in beliefs.beam:
-        taken = _taken(step, one)
-        total = 0.0
-        for first, few in found.items():
-            place = (id(one.lying), first)  # Most explanations share it.
-            if place not in lying:
-                lying[place] = sum(it.unit_g for it in one.lying if it.plate in few.plates)
-            key = (first, taken.get(first, (0, 0)), few.carried_g - lying[place])
-            if key not in known:
-                known[key] = worth(few.shares, key[2], few.unit_g, key[1])
-            total += known[key]
+    beam = [(one, _taken(step, one)) for one in beliefs.beam]
+    totals = [0.0] * len(beam)
+    for first, few in found.items():
+        lying_g: dict[int, float] = {}
+        cases: list[tuple[Taken, float]] = []
+        for one, taken in beam:
+            place = id(one.lying)  # Most explanations share it.
+            if place not in lying_g:
+                lying_g[place] = sum(it.unit_g for it in one.lying if it.plate in few.plates)
+            cases.append((taken.get(first, (0, 0)), few.carried_g - lying_g[place]))
+        known = {case: worth(few.shares, case[1], few.unit_g, case[0]) for case in {*cases}}
+        if all(_belied(few, *case) for case in known):
+            continue
+        for number, case in enumerate(cases):
+            totals[number] += known[case]
+    for (one, _), total in zip(beam, totals, strict=True):
         one.logp += total - one.counted
         one.counted = total
     beliefs.beam = normalised(beliefs.beam)
+
+
+def _belied(few: _Few, taken: Taken, carried_g: float) -> bool:
+    """Tell whether clearly more is left than was counted, less what was taken by now."""
+    return beyond(max(few.units - taken[0], 0), carried_g, few.unit_g)
 
 
 def standing(step: Step, gtin: str, plate: str) -> tuple[int, int] | None:
@@ -284,7 +315,7 @@ def _in_question(step: Step) -> dict[str, _Few]:
             # in the same way as what it would be held against.
             if low == high:
                 plates = frozenset(facing.plates)
-                found[first] = _Few(shares.tolist(), plates, carried_g, unit_g)
+                found[first] = _Few(low, shares.tolist(), plates, carried_g, unit_g)
     return found
 
 

@@ -25,6 +25,8 @@ class PlatePlace:
     """In its shelf's order."""
     calibration: str | None
     """Id of its calibration."""
+    scale: tuple[float, float] | None
+    """Its numbers, zero and counts per gram: they may be mended under the same id."""
     low_mm: float
     high_mm: float
     """Its ends along the shelf's front edge, from its start."""
@@ -66,7 +68,8 @@ class ShelfPlaces:
         return PlatePlace(
             name=plate.name,
             index=index,
-            calibration=plate.calibration.id if plate.calibration else None,
+            calibration=of.id if (of := plate.calibration) else None,
+            scale=(of.zero_raw, of.counts_per_g) if of else None,
             low_mm=plate.offset_mm,
             high_mm=plate.offset_mm + plate.width_mm,
             front_mm=self.front_point(plate.offset_mm + plate.width_mm / 2),
@@ -142,9 +145,10 @@ class Layout:
         self.counted_on = {
             plate: first for first, facing in self.counted.items() for plate in facing.plates
         }
-        self._counted_as: dict[tuple[str, str], list[str]] = {}
-        for first, facing in self.counted.items():
-            self._counted_as.setdefault((self.shelf_of[first], facing.gtin), []).append(first)
+        self._facings_of: dict[tuple[str, str], list[Facing]] = {}
+        for facing in store.facings:
+            at = (self.shelf_of[facing.plates[0]], facing.gtin)
+            self._facings_of.setdefault(at, []).append(facing)
         self.entry = [zone for zone in store.zones if zone.kind == "entry"]
         self.exit = [zone for zone in store.zones if zone.kind == "exit"]
         self.zones = {zone.name: zone for zone in store.zones}
@@ -172,14 +176,20 @@ class Layout:
         ]
 
     def facing_of(self, gtin: str, plate: str) -> str | None:
-        """Return the counted facing, by its first plate, that a product at a plate belongs to."""
+        """Return the counted facing, by its first plate, that a product at a plate belongs to.
+
+        None: the nearest facing of it on that shelf is not counted, or there is none.
+        """
         at = self.plates.get(plate)
         if at is None:
             return None
-        beside = self._counted_as.get((self.shelf_of[plate], gtin), ())
-        return min(
-            beside, key=lambda first: abs(self.plates[first].middle_mm - at.middle_mm), default=None
-        )
+
+        def far_mm(facing: Facing) -> float:
+            return min(abs(self.plates[one].middle_mm - at.middle_mm) for one in facing.plates)
+
+        beside = self._facings_of.get((self.shelf_of[plate], gtin), ())
+        nearest = min(beside, key=far_mm, default=None)
+        return None if nearest is None else self.counted_on.get(nearest.plates[0])
 
     def facing_problems(self, facings: tuple[Facing, ...]) -> list[str]:
         """Return why a planogram does not fit this store; empty when it does."""

@@ -80,7 +80,7 @@ def _weigh_again(step: Step, gtin: str, now: Known) -> bool:
             continue
         one.known[gtin] = now
         gains = [
-            _gain(acts, moved_g, gtin, (before, now))
+            gain_of(acts, moved_g, gtin, (before, now))
             for acts, moved_g in zip(one.options, one.moved_g, strict=True)
         ]
         if any(gain != gains[0] for gain in gains):
@@ -88,7 +88,7 @@ def _weigh_again(step: Step, gtin: str, now: Known) -> bool:
     return beliefs.best.chosen != best
 
 
-def _gain(
+def gain_of(
     acts: Sequence[Sketch],
     moved_g: Sequence[tuple[float, float]],
     gtin: str,

@@ -5,9 +5,10 @@ from collections.abc import Collection
 
 from gateway.domain import changes, events, lessons, presence, products
 from gateway.domain.drops import drop
-from gateway.domain.layout import Layout
+from gateway.domain.layout import Layout, PlatePlace
 from gateway.domain.output import Step
 from gateway.domain.planogram import TOLD_MAX, alike
+from gateway.domain.state import Holding
 from gateway.domain.weighing import complete
 
 
@@ -30,6 +31,7 @@ def leave(step: Step, layout: Layout) -> set[str]:
             changes.settled(step, name, change)
     changes.decide_shelves(step, done)
     changes.give_up_loads(step)  # They name plates by their place.
+    changes.settle_at(step, _recounted(before, layout))
     products.refresh(step)
     _tell_unfinished(step, layout, set(before.shelves) - kept)
     return kept
@@ -73,12 +75,15 @@ def check_holdings(step: Step) -> None:
         # Where none was written down, it is of a version that forgot it with the calibration.
         known = isinstance(holding.calibration, str | None)
         weighed = known or holding.weighed_g is not None
-        if weighed and holding.calibration != plates[plate].calibration:
+        if weighed and _weighed_by_another(holding, plates[plate]):
             holding.weighed_g = None if known else holding.weighed_g
             holding.calibration = plates[plate].calibration
             holding.usual_g = holding.usual_saved_g = None  # Grams of another scale.
             holding.empty_g = None
             anew.add(plate)
+            step.touch("holding", plate)
+        if weighed and holding.scale != plates[plate].scale:
+            holding.scale = plates[plate].scale
             step.touch("holding", plate)
     for plate, holding in holdings.items():
         if holding.stock is None:
@@ -89,6 +94,24 @@ def check_holdings(step: Step) -> None:
             step.touch("holding", plate)
     for one in step.state.beliefs.beam:
         one.lying = tuple(item for item in one.lying if item.plate in plates)
+
+
+def _recounted(before: Layout, after: Layout) -> set[str]:
+    """Return the plates on which another facing is counted than before, or by another scale."""
+
+    def counted(layout: Layout, plate: str) -> object:
+        place, first = layout.plates.get(plate), layout.counted_on.get(plate, "")
+        return layout.counted.get(first), place and (place.calibration, place.scale)
+
+    plates = {*before.counted_on, *after.counted_on}
+    return {plate for plate in plates if counted(before, plate) != counted(after, plate)}
+
+
+def _weighed_by_another(holding: Holding, place: PlatePlace) -> bool:
+    """Tell whether a plate was weighed by another calibration, or by other numbers under its id."""
+    if holding.calibration != place.calibration:
+        return True
+    return holding.scale is not None and holding.scale != place.scale
 
 
 def _planogram(layout: Layout) -> object:
@@ -105,7 +128,7 @@ def _tell_unfinished(step: Step, layout: Layout, shelves: Collection[str]) -> No
             continue
         for place in step.layout.shelves[name].plates:
             new = layout.plates.get(place.name)
-            lost = new is None or new.calibration != place.calibration
+            lost = new is None or (new.calibration, new.scale) != (place.calibration, place.scale)
             known = shelf.reference_g[place.index] == shelf.reference_g[place.index]
             if lost and known and shelf.moving[place.index]:
                 drop(step, f"shelf/{name}", "moving-when-replaced")

@@ -17,7 +17,7 @@ from gateway.domain.inputs import EngineSettings, GatewayStarted, StateRow
 from gateway.domain.layout import Layout
 from gateway.domain.learning import Learned, Trust
 from gateway.domain.people import JOIN_NS_MAX, People, Person
-from gateway.domain.stock import Stock
+from gateway.domain.stock import Grams, Stock
 from gateway.domain.store import Facing, Product, Store
 from gateway.domain.weighing import ShelfChange, ShelfState
 
@@ -84,19 +84,21 @@ class Review(msgspec.Struct, frozen=True):
 class Holding(msgspec.Struct):
     """What a plate holds and weighed; a row of kind ``holding``."""
 
-    weighed_g: float | None
+    weighed_g: Grams | None
     """None: not since its calibration or its zero changed."""
     calibration: str | msgspec.UnsetType | None = msgspec.UNSET
     """By which it was weighed; grams of another compare with nothing."""
+    scale: tuple[float, float] | None = None
+    """Numbers of that calibration; None: of a version that did not write them down, or none."""
     misplaced: dict[str, int] = {}
     """Units of products that do not belong here, by GTIN."""
     usual_g: Annotated[float, msgspec.Meta(gt=0.0, le=100.0)] | None = None
     """How much it usually trembles: standard deviation of a sample."""
-    usual_saved_g: float | None = None
+    usual_saved_g: Grams | None = None
     """The same as it was last written down."""
     restless: bool = False
     """It was told to tremble more than usual."""
-    empty_g: float | None = None
+    empty_g: Grams | None = None
     """What it weighs empty; None: without a calibration that cannot be known."""
     stock: Stock | None = None
     """Units of the facing that begins with it, where they are counted."""

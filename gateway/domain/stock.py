@@ -5,7 +5,7 @@ What is picked and put back shifts the count; what its plates carry at most boun
 it, for not everything that happens to a shelf is seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import exp, log
 from typing import Annotated, Final
 
@@ -29,6 +29,8 @@ OVERHANG: Final = 0.2
 deviation."""
 OWN_PART: Final = 0.6
 """At least so much of a unit stands on the plates of its own facing."""
+STRAYED: Final = 0.6
+"""So much of a unit of neighbours' goods may stand on a facing's plates, and no count is wrong."""
 ASTRAY: Final = 0.02
 """How likely a count is wrong altogether."""
 BLUR_NS: Final = 400 * 3_600_000_000_000
@@ -42,6 +44,8 @@ WORTH_MAX: Final = 4.0
 
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Grams = Annotated[float, msgspec.Meta(ge=-1e10, le=1e10)]
+"""What plates weigh in a row that can be true: a store file allows 64 times 1e7 on a shelf."""
 
 
 class Stock(msgspec.Struct, frozen=True):
@@ -50,7 +54,7 @@ class Stock(msgspec.Struct, frozen=True):
     shares: Annotated[tuple[Share, ...], msgspec.Meta(min_length=1, max_length=MANY + 1)]
     """Probabilities of none, one, two, …; of those that are left out: 0. The last of all stands for
     ``MANY`` or more."""
-    carried_g: float
+    carried_g: Grams
     """What its plates carried when that was last settled, without what changes still open moved."""
     at_ns: int = 0
     """When that was, in this start of the daemon."""
@@ -128,6 +132,25 @@ def changed(shares: Floats, units: int) -> Floats:
     found[MANY - gone :] += known[MANY] * left
     shifted: Floats = found / found.sum()
     return shifted
+
+
+def mixed(shares: Floats, gone: Mapping[int, float]) -> Floats:
+    """Return the count after a change of which it is not certain what it was.
+
+    Args:
+        shares: The count before.
+        gone: How likely so many units went; below 0: came.
+    """
+    total = sum(gone.values())
+    found = np.zeros(MANY + 1)
+    for units, share in gone.items():
+        found += share / total * (changed(shares, -units) if units else shares)
+    return found
+
+
+def beyond(units: int, carried_g: float, unit_g: float) -> bool:
+    """Tell whether plates carry clearly more than so many units: then there are not so many."""
+    return units < MANY and carried_g > unit_g * (STRAYED + (1.0 + OVERHANG) * units)
 
 
 def at_most(carried_g: float, unit_g: float) -> Floats:

@@ -325,6 +325,7 @@ def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool
     noise = Noise(2.0 * float(state.sigma_g[plate]) ** 2, float(state.slow_g[plate]) ** 2)
     before = Level(0, 0, float(state.reference_g[plate]), float(state.reference_var_g2[plate]))
     shake_g2 = shaken_g2(state, beside, first, rows, len(rows_g) // rows)
+    np.minimum(shake_g2, SHAKE_MAX_G2, out=shake_g2)  # Hands on most plates are no tremble.
     steps = find_steps(rows_g, shake_g2, noise, before, rows=rows, period_ns=state.period_ns)
     for step in steps:
         begin_ns, stable_ns = int(at_ns[max(step.before.stop - 1, 0)]), int(at_ns[step.after.first])

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # Drawing needs a library that is not always there.
     from gateway.simulator.exam.plots import Plots
 
 JOBS_MAX = 256
+SEED_MAX = 2**31
 TOLD_S = 10.0
 """Without a terminal, progress is told this often."""
 
@@ -49,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sit the exam instead, on these seeds (%(const)s): figures are reported of the others",
     )
     parser.add_argument("--cases", type=int, default=CASES, help="of each condition (%(default)s)")
+    parser.add_argument(
+        "--first-seed", type=int, metavar="N", help="of the suite's cases; default its first"
+    )
     parser.add_argument(
         "--condition", action="append", choices=list(CONDITIONS), help="may repeat; default all"
     )
@@ -104,9 +108,11 @@ def _misused(args: argparse.Namespace) -> str | None:
 
 
 def _misused_choice(args: argparse.Namespace) -> str | None:
-    for name in ("condition", "kind", "who", "without"):
-        if args.suite is None and getattr(args, name) is not None:
+    for name in ("first-seed", "condition", "kind", "who", "without"):
+        if args.suite is None and getattr(args, name.replace("-", "_")) is not None:
             return f"--{name}: is of the suite. Leave it out, or give --suite"
+    if args.first_seed is not None and not 1 <= args.first_seed <= SEED_MAX:
+        return f"--first-seed {args.first_seed}: out of range. Give 1 to {SEED_MAX}"
     if args.without and args.who and "engine" not in args.who:
         return "--without: is of the engine, which does not sit. Leave it out, or give --who engine"
     for name, most in (("cases", CASES_MAX), ("jobs", JOBS_MAX)):
@@ -118,7 +124,7 @@ def _misused_choice(args: argparse.Namespace) -> str | None:
 def _suite(args: argparse.Namespace, draw: "Plots | None") -> None:
     plan = Plan(
         conditions=tuple(name for name in CONDITIONS if name in (args.condition or CONDITIONS)),
-        first_seed=SEEDS[args.suite],
+        first_seed=args.first_seed or SEEDS[args.suite],
         cases=args.cases,
         kind=args.kind,
         examinees=tuple(name for name in EXAMINEES if name in (args.who or EXAMINEES)),
@@ -132,7 +138,8 @@ def _suite(args: argparse.Namespace, draw: "Plots | None") -> None:
         sys.stdout.write("\n")
     else:
         sys.stdout.write(f"{table(plan, results)}\n\n{_worst_lines(plan, results)}")
-        sys.stdout.write(f"{plan.total} cases, seeds of {args.suite}, in {took_s:.0f} s\n")
+        seeds = f"{plan.first_seed} to {plan.first_seed + plan.cases - 1}"
+        sys.stdout.write(f"{plan.total} cases, seeds {seeds}, in {took_s:.0f} s\n")
     if draw is not None:
         draw.suite(plan, results)
         _told_drawn(draw)

@@ -122,6 +122,7 @@ def document(plan: Plan, results: Sequence[Results]) -> dict[str, Any]:
             kinds = {one.kind for one in mine}
             conditions[condition][who] = {
                 "all": msgspec.to_builtins(figures(mine)),
+                "wrong": sum(one.wrong for one in mine),
                 "kinds": {
                     kind: msgspec.to_builtins(figures([one for one in mine if one.kind == kind]))
                     for kind in ALL_KINDS

@@ -5,7 +5,7 @@ import pytest
 
 from gateway.domain.carts import CartLine
 from gateway.domain.choices import Sketch
-from gateway.domain.explanations import probability
+from gateway.domain.explanations import Explanation, Way, known_now, probability
 from tests.gateway.domain.joint import PLATE_OF, UNIT_G, Story
 
 EVEN = {"anna": 0.5, "bert": 0.5}
@@ -126,3 +126,10 @@ def test_whoever_leaves_is_forgotten_and_settles_what_concerns_them():
     assert all("anna" not in one.carts for one in story.beliefs.beam)
     assert story.cart("bert") == {"jam": 1}
     assert "anna" not in story.beliefs.sure
+
+
+def test_what_counts_have_said_is_kept_when_a_change_is_settled():
+    one = Explanation(0.0, {}, (), [Way(1.0, {"a": 0, "b": 1})], (), -2.5)
+    [kept] = known_now([one], "a", {0})
+    assert kept.counted == -2.5
+    assert kept.chosen == {"b": 1}

@@ -16,6 +16,8 @@ from gateway.domain.events import made_line
 from gateway.domain.inputs import AnyInput
 from tests.gateway.domain.eventful import eventful
 from tests.gateway.domain.runs import Books, Run, restarted, run
+from tests.gateway.domain.scene import Scene
+from tests.gateway.domain.test_promises import together
 
 SEED = 100
 LIMITS = {"shoppers": 4, "duration_s": 40.0}
@@ -113,6 +115,32 @@ def test_an_eventful_scene_may_be_cut_at_every_other_input():
             events = again.step(other, scene.inputs[other - 1][1]).events
             assert lines(events) == made[other], (number, other)
         assert again.snapshot() == taken[far + 1], number
+
+
+def test_counts_and_trembles_go_on_alike_from_any_snapshot():
+    scene = Scene(store=together())
+    scene.weights_g |= {"g1.s1.p2": 480.0, "g1.s1.p3": 1_170.0}
+    scene.run(2.0)
+    for name in ("anna", "bert"):
+        scene.enter(name)
+    for who, changes_g, noise_g in (
+        ("anna", {"g1.s1.p2": -240.0}, 0.6),
+        ("bert", {"g1.s1.p2": -130.0, "g1.s1.p3": -110.0}, 4.0),
+        ("anna", {"g1.s1.p3": 700.0}, 0.6),
+        ("bert", {"g2.s1.p0": -900.0}, 4.0),
+    ):
+        scene.noise_g = noise_g
+        scene.act(who, changes_g, wait_s=1.0)
+    scene.leave("anna", wait_s=1.0)
+    scene.leave("bert", wait_s=40.0)
+    assert scene.state.holdings["g1.s1.p2"].stock is not None
+    whole, cut = Engine(), Engine()
+    for number, item in scene.inputs:
+        assert cut.step(number, item) == whole.step(number, item), number
+        assert cut.changed_rows() == whole.changed_rows()
+        if number % 53 == 0:
+            cut = Engine.restore(cut.snapshot())
+    assert cut.snapshot() == whole.snapshot()
 
 
 def test_the_order_of_hashes_does_not_matter(lived):

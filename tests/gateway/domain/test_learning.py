@@ -54,6 +54,12 @@ def picks(mean_g, count, seed=1, spread_g=4.0):
 # The estimate
 
 
+def test_the_further_a_pick_is_from_what_is_expected_the_less_it_counts():
+    near, far = (taught(JUICE, [538.0 + away_g]) for away_g in (4.0, 55.0))
+    assert near.precision > 1.2 * far.precision
+    assert far.astray == 0
+
+
 def test_without_a_pick_the_catalogue_is_believed():
     assert alone(JUICE, None) == alone(JUICE, begin(JUICE)) == (538.0, 16.0)
 

@@ -150,3 +150,25 @@ def test_whoever_was_weighed_for_a_look_is_not_weighed_again_for_the_decision(mo
     assert "item.picked" in [one.name for one in made]
     assert not [effect for effect in scene.effects if isinstance(effect, Look)]
     assert len(weighed) == len(set(weighed)) > 0
+
+
+def test_what_is_felt_while_a_change_waits_for_a_look_is_decided_after_it():
+    scene = crowded()
+    before_g = scene.weights_g[PLATE]
+    assert asked(scene) is not None
+    scene.reach("anna", PLATE)
+    scene.weights_g[PLATE] -= 390.0
+    weighed_g = []
+    for _ in range(60):
+        scene.run(0.1)
+        weighed_g.append(scene.state.holdings[PLATE].weighed_g)
+    assert weighed_g == sorted(weighed_g, reverse=True)
+    assert weighed_g[-1] == pytest.approx(before_g - 390.0, abs=2.0)
+    began = [made["started"] for made in scene.named("item.picked")]
+    assert len(began) == 2
+    assert began == sorted(began)
+    scene.run(15.0)
+    told = len(scene.events)
+    scene.restart()
+    scene.run(5.0)
+    assert [one for one in scene.events[told:] if one.name == "review.requested"] == []

@@ -10,11 +10,46 @@ from hypothesis import strategies as st
 
 from gateway.domain.engine import Engine, fold
 from gateway.domain.inputs import People, Samples
-from tests.gateway.domain.scene import BLOCK, DOUBT_S, JAM, OIL, STEP_NS, TEA, UNIT_G, Scene
+from gateway.domain.store import Calibration
+from tests.gateway.domain.scene import (
+    BLOCK,
+    DOUBT_S,
+    JAM,
+    OIL,
+    STEP_NS,
+    TEA,
+    UNIT_G,
+    Scene,
+    corner_store,
+)
 
 PLATES = {TEA: "g1.s1.p2", JAM: "g1.s1.p3", OIL: "g2.s1.p0"}
 BYSTANDER_MM = (-400.0, -1_700.0)
 
+
+def together():
+    """Return the store with both shelves in one gondola and all plates calibrated.
+
+    They tremble together, and units on them are counted.
+    """
+    store = corner_store()
+    calibration = Calibration(id="zeroed", zero_raw=0.0, counts_per_g=1.0)
+    return corner_store(
+        shelves=tuple(
+            msgspec.structs.replace(
+                shelf,
+                gondola="g1",
+                plates=tuple(
+                    msgspec.structs.replace(plate, calibration=calibration)
+                    for plate in shelf.plates
+                ),
+            )
+            for shelf in store.shelves
+        )
+    )
+
+
+stores = st.sampled_from([corner_store(), together()])
 goods = st.sampled_from(list(PLATES))
 wishes = st.lists(
     st.tuples(
@@ -30,8 +65,8 @@ wishes = st.lists(
 class Shop:
     """Two shoppers who do as they are told, and what they truly hold."""
 
-    def __init__(self, *, bystander=False):
-        self.scene = Scene()
+    def __init__(self, store, *, bystander=False):
+        self.scene = Scene(store=store)
         self.scene.run(2.0)
         if bystander:
             self.scene.enter("carl")
@@ -84,10 +119,10 @@ def carts_of(scene):
 
 
 @settings(max_examples=60)
-@given(wishes)
-def test_what_left_the_shelves_is_on_the_carts(wanted):
+@given(stores, wishes)
+def test_what_left_the_shelves_is_on_the_carts(store, wanted):
     """Also where nobody can tell whose it is: it is on one cart, not on none or on two."""
-    shop = Shop()
+    shop = Shop(store)
     for one in wanted:
         shop.do(*one)
         told = carts_of(shop.scene)
@@ -108,9 +143,9 @@ def test_what_left_the_shelves_is_on_the_carts(wanted):
 
 
 @settings(max_examples=60)
-@given(wishes)
-def test_somebody_far_away_changes_no_receipt(wanted):
-    alone, watched = Shop(), Shop(bystander=True)
+@given(stores, wishes)
+def test_somebody_far_away_changes_no_receipt(store, wanted):
+    alone, watched = Shop(store), Shop(store, bystander=True)
     for shop in (alone, watched):
         for one in wanted:
             if one[2] != "crowd":
@@ -135,6 +170,7 @@ def closed(events, inputs):
 
 @settings(max_examples=60)
 @given(
+    stores,
     st.lists(
         st.tuples(st.sampled_from(["anna", "bert"]), goods, st.sampled_from(["take", "put back"])),
         min_size=1,
@@ -143,9 +179,9 @@ def closed(events, inputs):
     st.integers(0, 2**32),
     st.sampled_from([50, 150, 300, 600]),
 )
-def test_messages_that_are_late_against_each_other_change_no_receipt(wanted, seed, late_ms):
+def test_messages_that_are_late_against_each_other_change_no_receipt(store, wanted, seed, late_ms):
     """Shelves' blocks are late, in order; cameras' frames are late and overtake each other."""
-    shop = Shop()
+    shop = Shop(store)
     settled_ns = shop.scene.now_ns
     for one in wanted:
         shop.do(*one)

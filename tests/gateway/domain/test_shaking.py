@@ -30,7 +30,8 @@ class Gondola:
                 if number in deaf:
                     continue
                 still = self.weight_g[number]
-                block_g = still + self.rng.normal(0.0, noise_g, (BLOCK, len(still)))
+                own_g = noise_g[number] if isinstance(noise_g, tuple) else noise_g
+                block_g = still + self.rng.normal(0.0, own_g, (BLOCK, len(still)))
                 beside = [one for one in self.shelves if one is not shelf] if together else []
                 self.changes[number] += weigh(shelf, block_g, self.at_ns, PERIOD_NS, beside)
             self.at_ns += BLOCK * PERIOD_NS
@@ -68,6 +69,27 @@ def test_a_hand_on_one_small_shelf_is_no_tremble(small):
     small.run(1)
     small.shelves[0].window[-30:] += small.rng.normal(0.0, 20.0, (30, 2))
     assert small.shaken(0).max() < 1.0
+
+
+@pytest.mark.parametrize("sway_g", [30.0, 200.0])
+def test_hands_on_most_plates_of_another_shelf_hide_no_pick(sway_g):
+    gondola = Gondola((2, 3))
+    gondola.run(40)
+    gondola.run(12, noise_g=(CALM_G, sway_g))
+    gondola.weight_g[0][0] -= 20.0
+    gondola.run(18, noise_g=(CALM_G, sway_g))
+    gondola.run(60)
+    [change] = gondola.changes[0]
+    [felt] = change.plates
+    assert felt.delta_g == pytest.approx(-20.0, abs=3.0)
+
+
+def test_a_shelf_that_trembles_alone_counts_by_itself():
+    gondola = Gondola((4, 6))
+    gondola.run(40)
+    gondola.run(3, noise_g=(SHAKEN_G, CALM_G))
+    assert gondola.shaken(0).mean() > 0.2 * SHAKEN_G**2
+    assert gondola.shaken(1).max() < CALM_G**2
 
 
 def test_a_shelf_that_has_said_nothing_yet_changes_nothing(small):

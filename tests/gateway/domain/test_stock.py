@@ -16,9 +16,11 @@ from gateway.domain.stock import (
     anything,
     at_most,
     between,
+    beyond,
     changed,
     counted,
     kept,
+    mixed,
     worth,
 )
 from gateway.domain.store import Facing
@@ -120,3 +122,22 @@ def test_an_empty_plate_holds_none():
     assert known[0] / known.sum() > 0.75
     assert worth(surely(1), 4.0, TEA.unit_g, (0, 0)) == pytest.approx(-WORTH_MAX)
     assert worth(surely(1), 4.0, TEA.unit_g, (1, 1)) == pytest.approx(0.0)
+
+
+def test_a_count_may_be_wrong_altogether_once_something_is_taken():
+    left = changed(surely(3), -1)
+    assert 0.95 < left[2] < 0.99
+
+
+def test_a_doubtful_pick_leaves_each_count_as_likely_as_it_is():
+    left = mixed(surely(3), {1: 0.3, 0: 0.1})
+    assert left[3] == pytest.approx(0.25, abs=0.01)
+    assert left[2] == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize("units", [0, 1, 5])
+def test_plates_may_carry_a_little_more_than_is_counted(units):
+    assert not beyond(units, units * 240.0, 240.0)
+    assert not beyond(units, units * 240.0 + 130.0, 240.0)
+    assert beyond(units, (2 * units + 1) * 240.0, 240.0)
+    assert not beyond(MANY, 1e6, 240.0)

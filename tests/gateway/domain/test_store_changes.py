@@ -12,6 +12,7 @@ from tests.gateway.domain.scene import (
     OIL,
     STEP_NS,
     TEA,
+    Scene,
     corner_store,
     names,
 )
@@ -149,6 +150,48 @@ def test_a_plate_weighed_under_another_calibration_has_not_changed(shopping):
         shopping.give(shopping.block("g1.s1", w=w, unit="raw"))
     assert shopping.named("shelf.changed-unattended") == []
     assert shopping.named("review.requested") == []
+
+
+def in_raw_counts(zero_raw):
+    """Return a store all of whose plates have a calibration of one id."""
+    store = corner_store()
+    calibration = Calibration(id="cal-1", zero_raw=zero_raw, counts_per_g=10.0)
+    return corner_store(
+        shelves=tuple(
+            msgspec.structs.replace(
+                shelf,
+                plates=tuple(
+                    msgspec.structs.replace(plate, calibration=calibration)
+                    for plate in shelf.plates
+                ),
+            )
+            for shelf in store.shelves
+        )
+    )
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_numbers_mended_under_the_id_of_a_calibration_are_no_change(down):
+    """Whether the store file is read by a daemon that runs, or by the next one."""
+    scene = Scene(store=in_raw_counts(0.0))
+    told = scene.block
+
+    def in_counts(shelf):
+        grams = told(shelf)
+        counts = [[10.0 * one for one in row] for row in grams.w]
+        return msgspec.structs.replace(grams, unit="raw", w=counts)
+
+    scene.block = in_counts
+    scene.run(65.0)
+    if down:
+        scene.store = in_raw_counts(-2_400.0)
+        scene.restart()
+    else:
+        change_store(scene, in_raw_counts(-2_400.0))
+    scene.run(65.0)
+    assert scene.named("shelf.changed-unattended") == []
+    assert scene.named("review.requested") == []
+    assert scene.state.holdings["g1.s1.p2"].weighed_g == pytest.approx(3_240.0, abs=2.0)
 
 
 def test_a_reload_long_after_a_restart_blames_no_downtime(shopping):

@@ -6,9 +6,12 @@ from math import log
 import msgspec
 import pytest
 
+from gateway.domain.choices import Sketch
 from gateway.domain.engine import Engine
 from gateway.domain.explanations import probability
+from gateway.domain.goods import Known
 from gateway.domain.inputs import EngineSettings
+from gateway.domain.lessons import GAIN_MAX, gain_of
 from tests.gateway.domain.joint import Story
 from tests.gateway.domain.scene import JAM, TEA, Scene, corner_store, names
 from tests.gateway.domain.test_holdings import JAMS, TEAS, zeroed
@@ -24,6 +27,10 @@ def shop(*without):
     scene.run(2.0)
     scene.enter()
     return scene
+
+
+def picked(session="anna", gtin=TEA, direction="pick", *, misplaced=False):
+    return Sketch(session, gtin, 1, direction, TEAS, misplaced)
 
 
 def taken_between(scene):
@@ -84,3 +91,20 @@ def test_gains_make_explanations_and_their_ways_likelier_and_sum_to_1():
     assert sum(map(probability, beliefs.beam)) == pytest.approx(1.0)
     ratio = before["bert"] / before["anna"]
     assert after["bert"] / after["anna"] == pytest.approx(3.0 * ratio, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("act", "gain"),
+    [
+        (picked(), GAIN_MAX),
+        (picked(misplaced=True), 0.0),
+        (picked(direction="put-back"), 0.0),
+        (picked(session=None, direction="put-back"), GAIN_MAX),
+        (picked(gtin=JAM), 0.0),
+    ],
+)
+def test_what_has_a_weight_of_its_own_is_not_weighed_again_and_a_lesson_is_bounded(act, gain):
+    """Tea is learned to weigh 300 g, and 300 g is what was felt."""
+    before, now = Known(240.0, 3.0), Known(300.0, 3.0)
+    assert gain_of([act], [(-300.0, 2.0)], TEA, (before, now)) == gain
+    assert gain_of([act], [(-240.0, 2.0)], TEA, (before, now)) == -gain

@@ -87,6 +87,11 @@ def test_a_suite_is_one_document(capsys):
     assert found["cases"] == 2
     assert found["seeds"] == [1, 2]
     assert found["without"] == []
+    assert found["conditions"]["calm"]["engine"]["wrong"] == sum(
+        one["wrong"] for one in found["worst"]
+    )
+    assert main([*arguments, "--who", "baseline", "--first-seed", "2001"]) == 0
+    assert "2 cases, seeds 2001 to 2002, in " in capsys.readouterr().out
     assert found["conditions"]["calm"]["engine"]["all"]["cases"] == 2
     assert main([*arguments, "--kind", "bag", "--who", "baseline"]) == 0
     assert "bag" in capsys.readouterr().out
@@ -121,6 +126,8 @@ def test_plots_show_reliability_and_the_worst_cases(tmp_path, capsys):
         (["--suite", "tuning", "--truth", "t.json"], "Leave the journal"),
         (["--suite", "--cases", "0"], "--cases 0"),
         (["--suite", "--jobs", "0"], "--jobs 0"),
+        (["--suite", "--first-seed", "0"], "--first-seed 0"),
+        (["j.jsonl", "--truth", "t.json", "--first-seed", "1"], "--first-seed: is of the suite"),
         (["j.jsonl", "--truth", "t.json", "--kind", "bag"], "--kind"),
         (["j.jsonl", "--truth", "t.json", "--without", "carts"], "--without: is of the suite"),
         (["--suite", "--without", "carts", "--who", "baseline"], "give --who engine"),
