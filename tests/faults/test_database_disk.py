@@ -17,7 +17,9 @@ import pytest
 from gateway.database import Batch, DatabaseError, open_database
 from gateway.database_errors import explaining
 from gateway.domain.inputs import StateRow
+from gateway.outbox import MIGRATIONS
 from tests.brokers import run
+from tests.databases import FOLDER, SOURCE
 from tests.faults.children import limited
 from tests.faults.database_parts import dump
 from tests.faults.power import Images, lay, take
@@ -161,6 +163,43 @@ def test_a_start_without_room_says_so_and_harms_nothing(tmp_path, room):
         name: before[name] for name in ("events", "state")
     }
     run(committed())
+
+
+@pytest.mark.parametrize("old", sorted(FOLDER.glob("schema-*.db")), ids=lambda old: old.stem)
+@pytest.mark.parametrize(("room", "changed"), [(0, False), (20_000, False), (60_000, True)])
+def test_a_new_version_without_room_changes_all_or_nothing(tmp_path, old, room, changed):
+    """Where the room is enough for the change and not for what follows, the change stays."""
+    path = tmp_path / "a.db"
+    shutil.copyfile(old, path)
+    before = dump(path)
+
+    def start():
+        return open_database(path, store=SOURCE.store, gateway=SOURCE.gateway)
+
+    async def main():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        try:
+            async with await start():
+                return "started"
+        except DatabaseError as error:
+            return str(error)
+
+    said = limited(main, 2**30)
+    assert said.startswith(f"{path}: ")
+    assert ". " in said, "a remedy follows"
+    after = dump(path)
+    if changed:
+        assert len(after["schema_version"]) == len(MIGRATIONS)
+    else:
+        assert after == before, "which the version before made, and runs on"
+
+    async def again():
+        async with await start() as database:
+            assert database.recovery is None
+
+    run(again())
+    ids = [sorted(row[3] for row in rows["events"]) for rows in (before, dump(path))]
+    assert ids[0] == ids[1]
 
 
 @pytest.fixture
