@@ -166,11 +166,24 @@ def test_a_start_without_room_says_so_and_harms_nothing(tmp_path, room):
 
 
 @pytest.mark.parametrize("old", sorted(FOLDER.glob("schema-*.db")), ids=lambda old: old.stem)
-@pytest.mark.parametrize(("room", "changed"), [(0, False), (20_000, False), (60_000, True)])
-def test_a_new_version_without_room_changes_all_or_nothing(tmp_path, old, room, changed):
-    """Where the room is enough for the change and not for what follows, the change stays."""
+@pytest.mark.parametrize(
+    ("room", "copies", "reached"),
+    [(0, 0, 0), (40_000, 20, 2), (60_000, 0, len(MIGRATIONS))],
+    ids=["none", "not for all that waits", "not for what follows"],
+)
+def test_a_new_version_without_room_makes_each_change_whole_or_not_at_all(
+    tmp_path, old, room, copies, reached
+):
     path = tmp_path / "a.db"
     shutil.copyfile(old, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as one:
+        columns = "epoch, name, payload, committed_utc_ns, acknowledged"
+        for nth in range(1, copies + 1):
+            one.execute(
+                f"INSERT INTO events (position, sequence, id, {columns}) SELECT"
+                f" position + 1000 * {nth}, sequence + 1000 * {nth}, id || {nth}, {columns}"
+                " FROM events WHERE position < 1000"
+            )
     before = dump(path)
 
     def start():
@@ -188,9 +201,10 @@ def test_a_new_version_without_room_changes_all_or_nothing(tmp_path, old, room, 
     assert said.startswith(f"{path}: ")
     assert ". " in said, "a remedy follows"
     after = dump(path)
-    if changed:
-        assert len(after["schema_version"]) == len(MIGRATIONS)
-    else:
+    versions = len(before["schema_version"])
+    assert len(after["schema_version"]) == max(versions, reached)
+    assert after["state"] == before["state"]
+    if reached <= versions:
         assert after == before, "which the version before made, and runs on"
 
     async def again():
