@@ -17,7 +17,9 @@ import pytest
 from gateway.database import Batch, DatabaseError, open_database
 from gateway.database_errors import explaining
 from gateway.domain.inputs import StateRow
+from gateway.outbox import MIGRATIONS
 from tests.brokers import run
+from tests.databases import FOLDER, SOURCE
 from tests.faults.children import limited
 from tests.faults.database_parts import dump
 from tests.faults.power import Images, lay, take
@@ -161,6 +163,57 @@ def test_a_start_without_room_says_so_and_harms_nothing(tmp_path, room):
         name: before[name] for name in ("events", "state")
     }
     run(committed())
+
+
+@pytest.mark.parametrize("old", sorted(FOLDER.glob("schema-*.db")), ids=lambda old: old.stem)
+@pytest.mark.parametrize(
+    ("room", "copies", "reached"),
+    [(0, 0, 0), (40_000, 20, 2), (60_000, 0, len(MIGRATIONS))],
+    ids=["none", "not for all that waits", "not for what follows"],
+)
+def test_a_new_version_without_room_makes_each_change_whole_or_not_at_all(
+    tmp_path, old, room, copies, reached
+):
+    path = tmp_path / "a.db"
+    shutil.copyfile(old, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as one:
+        columns = "epoch, name, payload, committed_utc_ns, acknowledged"
+        for nth in range(1, copies + 1):
+            one.execute(
+                f"INSERT INTO events (position, sequence, id, {columns}) SELECT"
+                f" position + 1000 * {nth}, sequence + 1000 * {nth}, id || {nth}, {columns}"
+                " FROM events WHERE position < 1000"
+            )
+    before = dump(path)
+
+    def start():
+        return open_database(path, store=SOURCE.store, gateway=SOURCE.gateway)
+
+    async def main():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        try:
+            async with await start():
+                return "started"
+        except DatabaseError as error:
+            return str(error)
+
+    said = limited(main, 2**30)
+    assert said.startswith(f"{path}: ")
+    assert ". " in said, "a remedy follows"
+    after = dump(path)
+    versions = len(before["schema_version"])
+    assert len(after["schema_version"]) == max(versions, reached)
+    assert after["state"] == before["state"]
+    if reached <= versions:
+        assert after == before, "which the version before made, and runs on"
+
+    async def again():
+        async with await start() as database:
+            assert database.recovery is None
+
+    run(again())
+    ids = [sorted(row[3] for row in rows["events"]) for rows in (before, dump(path))]
+    assert ids[0] == ids[1]
 
 
 @pytest.fixture
