@@ -34,7 +34,6 @@ from gateway.database_lock import lock
 from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.inputs import Recovery, Stamp, StateRow
 from gateway.envelope import Source
-from gateway.giving_up import Need
 from gateway.mending import APPLICATION_ID
 from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row
 from gateway.recovery import MACHINE_ID
@@ -130,6 +129,7 @@ class Database:
         epoch = secrets.token_hex(16) if epoch is None else epoch
         self._tails = await self._read(outbox.tails())
         self._waiting, _ = await self.backlog()
+        self._shortage.holes_bytes = await self._read(giving_up.holes())
         side = read_side(self.path)
         begun = await self._write(recovery.begin_epoch(epoch, utc_ns, side, self._machine))
         # After the commit and before any event: a kill in between leaves the epoch before noted.
@@ -157,11 +157,7 @@ class Database:
         program = outbox.commit(self.source, epoch, batch, above=self._position)
         crowded = self._waiting + len(batch.events) > self._limits.pending_max
         if batch.events and (crowded or self._shortage.short_bytes):
-            need = Need(
-                pending_max=self._limits.pending_max,
-                short_bytes=self._shortage.short_bytes,
-                why=self._shortage.why,
-            )
+            need = self._shortage.need(self._limits.pending_max)
             program = giving_up.with_room(program, self.source, epoch, batch, need)
         if self._untold and batch.events:
             program = losses.told_with(program, self.source, epoch, batch)
@@ -248,7 +244,7 @@ class Database:
             free = room.free_bytes(self.path)
         bound = self._limits.for_history(size.file_bytes, free)
         limit = None if bound is None else bound.bytes
-        trimmed = 0
+        trimmed, before = 0, size
         for _ in range(TRIM_BITES):
             if limit is None or size.used_bytes <= limit or self._walk.exhausted:
                 break
@@ -261,6 +257,7 @@ class Database:
                 for_waiting=self._limits.for_waiting(size.file_bytes, free),
                 free_bytes=free,
                 trimmed=trimmed > 0,
+                trimmed_bytes=max(0, before.used_bytes - size.used_bytes),
                 history=not self._walk.exhausted,
             )
         )

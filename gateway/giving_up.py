@@ -31,6 +31,11 @@ LOOK: Final = 1_000  # Rows of the index, or names of sessions, looked at in one
 LOOKS_MAX: Final = 50
 ROW_BYTES: Final = 300
 """What a row takes beside its payload: columns, and its places in the indexes."""
+FILLED_BYTES: Final = 100
+"""Of that, what leaves no hole: new rows take its place in the index of ids; and the rest is so
+little that an estimate on the high side does not add up to holes that are none."""
+HOLES: Final = "holes"
+"""Key in ``meta``: bytes given up that lie in pages still in use, so that a start knows of them."""
 
 
 class _Common(msgspec.Struct, frozen=True):
@@ -49,6 +54,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     """What the database lacks beside that."""
     why: str = ""
     """Why it lacks it, for people."""
+    holes_bytes: int = 0
+    """What lies in pages still in use since it was given up."""
 
 
 def with_room(
@@ -75,6 +82,7 @@ def _make_room(
     victims, classes, freed = yield from _victims(min(DROP_BITE, wanted), need.short_bytes)
     if not victims:
         return Committed([])
+    before = yield from _used_bytes()
     yield Statement(
         "DELETE FROM events WHERE position = ?",
         [(position,) for _, _, position in victims],
@@ -97,8 +105,31 @@ def _make_room(
         first = min(position for _, _, position in rows)
         notices.append(insert_of(Place(source, epoch, first, sequence + nth), batch, event))
     yield insertion(notices)
+    told = [row_of(notice) for notice in notices]
+    freed -= sum(len(row.payload) + ROW_BYTES for row in told)
+    after = yield from _used_bytes()
+    left = freed - len(victims) * FILLED_BYTES - (before - after)
+    yield Statement(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+        (HOLES, str(max(0, need.holes_bytes + left))),
+    )
     given_up = frozenset((gone, number) for gone, number, _ in victims)
-    return Committed([row_of(notice) for notice in notices], given_up, classes, freed)
+    return Committed(told, given_up, classes, freed, left)
+
+
+def _used_bytes() -> Program[int]:
+    """Return what the pages in use take."""
+    [(pages, free_pages, page_bytes)] = yield Statement(
+        "SELECT (SELECT * FROM pragma_page_count), (SELECT * FROM pragma_freelist_count),"
+        " (SELECT * FROM pragma_page_size)"
+    )
+    return int(pages - free_pages) * int(page_bytes)
+
+
+def holes() -> Program[int]:
+    """Return how many bytes that were given up lie in pages still in use, as was noted last."""
+    rows = yield Statement("SELECT value FROM meta WHERE key = ?", (HOLES,))
+    return int(rows[0][0]) if rows and rows[0][0].isdecimal() else 0
 
 
 def _victims(

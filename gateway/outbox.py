@@ -103,7 +103,9 @@ class Committed(msgspec.Struct, frozen=True):
     classes: tuple[str, ...] = ()
     """Of which classes they were."""
     freed_bytes: int = 0
-    """What they took."""
+    """What they took, less what tells of them."""
+    holes_bytes: int = 0
+    """How much of that was, and is, in pages of the file that hold something else too."""
 
     @property
     def dropped(self) -> int:
