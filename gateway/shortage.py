@@ -126,8 +126,10 @@ class Shortage:
         """Take what a commit gave up, and whether too many waited.
 
         What it freed lacks no more, so that the commits until the next look do not free it again.
+        Where it found nothing that would free anything, they do not look for it again either.
         """
-        self.short_bytes = max(0, self.short_bytes - made.freed_bytes)
+        futile = made.rows and not made.dropped
+        self.short_bytes = 0 if futile else max(0, self.short_bytes - made.freed_bytes)
         self.holes_bytes = max(0, self.holes_bytes + made.holes_bytes)
         self._crowded = self._crowded or crowded
         self._gone += made.dropped

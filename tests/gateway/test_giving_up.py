@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway import room
+from gateway import giving_up, room
 from gateway.database import Batch, Limits, open_database
 from gateway.domain.inputs import Stamp
 from gateway.outbox import Committed
@@ -132,3 +132,81 @@ def test_where_whole_pages_are_freed_there_are_no_gaps(tmp_path):
         return most
 
     assert limit < asyncio.run(main()) < 1.1 * limit
+
+
+async def starts_of(database, count, *, each=1):
+    """Begin so many epochs of so many events of a device."""
+    for _ in range(count):
+        epoch = (await database.begin_epoch(NOW_NS)).epoch
+        await database.commit(batch(*(lost(epoch, one) for one in range(each))))
+
+
+def short_of(database, short_bytes):
+    bound = Bound(10**6, "it is full", "Make room")
+    database._shortage.measured(Measured(used_bytes=10**6 + short_bytes, for_waiting=bound))
+
+
+def test_nothing_is_given_up_that_its_notice_outweighs(tmp_path):
+    async def main():
+        async with await opened(tmp_path) as database:
+            await starts_of(database, 50)
+            await database.begin_epoch(NOW_NS)
+            short_of(database, 30_000)
+            done = await database.commit(batch(lost(database.epoch.epoch, 0)))
+            assert (done.dropped, len(done.rows)) == (0, 1)
+            assert not database._shortage.short_bytes, "the next look decides anew"
+            short_of(database, 30_000)
+            done = await database.commit(
+                batch(*(lost(database.epoch.epoch, n) for n in range(1, 20)))
+            )
+            assert {epoch for epoch, _ in done.given_up} == {database.epoch.epoch}
+            assert (done.dropped, len(done.rows)) == (20, 20)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("each", [1, 2, 3, 5])
+def test_what_is_given_up_always_frees_more_than_its_notices_take(tmp_path, each):
+    async def main():
+        async with await opened(tmp_path) as database:
+            await starts_of(database, 100, each=each)
+            before = sum(len(row.payload) + 300 for row in await rows_waiting(database, 0, 10_000))
+            await database.begin_epoch(NOW_NS)
+            short_of(database, 10_000)
+            done = await database.commit(batch(closed(database.epoch.epoch, 0, "cart")))
+            left = sum(len(row.payload) + 300 for row in await rows_waiting(database, 0, 10_000))
+            left -= len(done.rows[0].payload) + 300
+            assert before - left == done.freed_bytes
+            assert (done.freed_bytes > 0) == (done.dropped > 0) == (each > 1)
+            if each > 1:
+                assert 20_000 <= done.freed_bytes < 27_000, (
+                    "a hundredth of the limit is freed beside"
+                )
+
+    asyncio.run(main())
+
+
+def test_small_starts_do_not_hide_what_is_worth_its_notice(tmp_path, monkeypatch):
+    """They stand before it; a bite of them is passed over."""
+    monkeypatch.setattr(giving_up, "DROP_BITE", 20)
+
+    async def main():
+        async with await opened(tmp_path) as database:
+            await starts_of(database, 70)
+            await starts_of(database, 1, each=30)
+            short_of(database, 10_000)
+            done = await database.commit(batch(closed(database.epoch.epoch, 30, "cart")))
+            assert {epoch for epoch, _ in done.given_up} == {database.epoch.epoch}
+            assert done.classes == ("devices",)
+            assert done.dropped == 20
+
+    asyncio.run(main())
+
+
+def test_too_many_starts_give_way_though_their_notices_take_more(tmp_path):
+    async def main():
+        async with await opened(tmp_path, pending_max=50) as database:
+            await starts_of(database, 51)
+            return [row.name for row in await rows_waiting(database)]
+
+    assert "events.dropped" in asyncio.run(main())
