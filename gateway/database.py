@@ -223,8 +223,9 @@ class Database:
         return await self._read(outbox.backlog())
 
     async def first_waiting(self) -> tuple[str, int] | None:
-        """Return epoch and sequence of the oldest event that waits; None: none does."""
-        return await self._read(waiting.first())
+        """Return epoch and sequence of what waits longest; None: nothing does."""
+        oldest = await self._read(outbox.oldest())
+        return None if oldest is None else (oldest.epoch, oldest.sequence)
 
     @property
     def shortage(self) -> tuple[str, ...]:
