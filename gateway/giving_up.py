@@ -29,7 +29,7 @@ from gateway.strands import names_in
 DROP_BITE: Final = 500  # Pending rows given up at once; their ranges fit into one event.
 LOOK: Final = 1_000  # Rows of the index, or names of sessions, looked at in one statement.
 LOOKS_MAX: Final = 50
-BITES_LOOKED_AT: Final = 20  # Of a class, where the first are not worth their notices.
+BITES_LOOKED_AT: Final = 5  # Of a class, where the first are not worth their notices.
 ROW_BYTES: Final = 300
 """What a row takes beside its payload: columns, and its places in the indexes."""
 FILLED_BYTES: Final = 100
