@@ -35,7 +35,6 @@ from gateway.database_setup import prepare
 from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.inputs import Recovery, Stamp, StateRow
 from gateway.envelope import Source
-from gateway.giving_up import Need
 from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row
 from gateway.recovery import MACHINE_ID
 from gateway.room import Limits
@@ -133,6 +132,7 @@ class Database:
         epoch = secrets.token_hex(16) if epoch is None else epoch
         self._tails = await self._read(outbox.tails())
         self._waiting, _ = await self.backlog()
+        self._shortage.holes_bytes = await self._read(giving_up.holes())
         side = read_side(self.path)
         begun = await self._write(recovery.begin_epoch(epoch, utc_ns, side, self._machine))
         # After the commit and before any event: a kill in between leaves the epoch before noted.
@@ -160,11 +160,7 @@ class Database:
         program = outbox.commit(self.source, epoch, batch, above=self._position)
         crowded = self._waiting + len(batch.events) > self._limits.pending_max
         if batch.events and (crowded or self._shortage.short_bytes):
-            need = Need(
-                pending_max=self._limits.pending_max,
-                short_bytes=self._shortage.short_bytes,
-                why=self._shortage.why,
-            )
+            need = self._shortage.need(self._limits.pending_max)
             program = giving_up.with_room(program, self.source, epoch, batch, need)
         if self._untold and batch.events:
             program = losses.told_with(program, self.source, epoch, batch)
@@ -234,8 +230,9 @@ class Database:
         return await self._read(outbox.backlog())
 
     async def first_waiting(self) -> tuple[str, int] | None:
-        """Return epoch and sequence of the oldest event that waits; None: none does."""
-        return await self._read(waiting.first())
+        """Return epoch and sequence of what waits longest; None: nothing does."""
+        oldest = await self._read(outbox.oldest())
+        return None if oldest is None else (oldest.epoch, oldest.sequence)
 
     @property
     def shortage(self) -> tuple[str, ...]:
@@ -255,7 +252,7 @@ class Database:
             free = room.free_bytes(self.path)
         bound = self._limits.for_history(size.file_bytes, free)
         limit = None if bound is None else bound.bytes
-        trimmed = 0
+        trimmed, before = 0, size
         for _ in range(TRIM_BITES):
             if limit is None or size.used_bytes <= limit or self._walk.exhausted:
                 break
@@ -268,6 +265,7 @@ class Database:
                 for_waiting=self._limits.for_waiting(size.file_bytes, free),
                 free_bytes=free,
                 trimmed=trimmed > 0,
+                trimmed_bytes=max(0, before.used_bytes - size.used_bytes),
                 history=not self._walk.exhausted,
             )
         )

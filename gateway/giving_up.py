@@ -29,8 +29,17 @@ from gateway.strands import names_in
 DROP_BITE: Final = 500  # Pending rows given up at once; their ranges fit into one event.
 LOOK: Final = 1_000  # Rows of the index, or names of sessions, looked at in one statement.
 LOOKS_MAX: Final = 50
+BITES_LOOKED_AT: Final = 5  # Of a class, where the first are not worth their notices.
 ROW_BYTES: Final = 300
 """What a row takes beside its payload: columns, and its places in the indexes."""
+FILLED_BYTES: Final = 100
+"""Of that, what leaves no hole: new rows take its place in the index of ids; and the rest is so
+little that an estimate on the high side does not add up to holes that are none."""
+NOTICE_BYTES: Final = 1_100
+"""What a notice takes beside its ranges, on the high side."""
+RANGE_BYTES: Final = 63
+HOLES: Final = "holes"
+"""Key in ``meta``: bytes given up that lie in pages still in use, so that a start knows of them."""
 
 
 class _Common(msgspec.Struct, frozen=True):
@@ -38,6 +47,65 @@ class _Common(msgspec.Struct, frozen=True):
 
     store_version: str
     clock: Clock
+
+
+class _Victim(msgspec.Struct, frozen=True):
+    """An event that may be given up."""
+
+    epoch: str
+    sequence: int
+    position: int
+    kind: str
+    bytes: int
+
+
+class _Chosen:
+    """What is to be given up, by epochs: each has a notice of its own, which takes room too."""
+
+    def __init__(self, count: int, short_bytes: int) -> None:
+        """Begin with nothing.
+
+        Args:
+            count: How many events, if too many wait: what they take does not matter then.
+            short_bytes: Else what they are to free, less their notices.
+        """
+        self._count = count
+        self._short_bytes = short_bytes
+        self._epochs: dict[str, list[_Victim]] = {}
+        self._gains: dict[str, int] = {}
+        self._freed = 0
+        self._events = 0
+
+    @property
+    def enough(self) -> bool:
+        """Tell whether to look for no more in this commit."""
+        if self._count:
+            return self._events >= self._count
+        return self._freed >= self._short_bytes or self._events >= DROP_BITE
+
+    def add(self, one: _Victim) -> None:
+        """Take an event, the next of its class."""
+        of_it = self._epochs.setdefault(one.epoch, [])
+        follows = bool(of_it) and of_it[-1].sequence + 1 == one.sequence
+        before = self._gains.get(one.epoch, -NOTICE_BYTES)
+        gain = before + one.bytes - (0 if follows else RANGE_BYTES)
+        of_it.append(one)
+        self._gains[one.epoch] = gain
+        self._freed += max(0, gain) - max(0, before)
+        if self._count or before > 0:
+            self._events += 1
+        elif gain > 0:
+            self._events += len(of_it)
+
+    def victims(self) -> list[_Victim]:
+        """Return the events of those epochs where giving them up frees something, in order."""
+        worth = [
+            one
+            for epoch, of_it in self._epochs.items()
+            if self._count or self._gains[epoch] > 0
+            for one in of_it
+        ]
+        return sorted(worth, key=lambda one: (one.epoch, one.sequence))
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +117,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     """What the database lacks beside that."""
     why: str = ""
     """Why it lacks it, for people."""
+    holes_bytes: int = 0
+    """What lies in pages still in use since it was given up."""
 
 
 def with_room(
@@ -72,76 +142,109 @@ def _make_room(
     [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
     excess = count - need.pending_max
     wanted = excess + need.pending_max // 100 if excess > 0 else 0
-    victims, classes, freed = yield from _victims(min(DROP_BITE, wanted), need.short_bytes)
+    victims = yield from _victims(min(DROP_BITE, wanted), need.short_bytes)
     if not victims:
         return Committed([])
+    before = yield from _used_bytes()
     yield Statement(
-        "DELETE FROM events WHERE position = ?",
-        [(position,) for _, _, position in victims],
-        many=True,
+        "DELETE FROM events WHERE position = ?", [(one.position,) for one in victims], many=True
     )
     why = f"no more room for the database: {need.why}"
     if excess > 0:
         why = f"more than {need.pending_max} events waited for the uplink"
+    kinds = {one.kind for one in victims}
+    classes = tuple(kind for kind in CLASSES if kind in kinds)
     notices = []
-    for nth, (gone, group) in enumerate(groupby(victims, key=lambda victim: victim[0]), 1):
-        rows = list(group)
+    for nth, (gone, group) in enumerate(groupby(victims, key=lambda victim: victim.epoch), 1):
+        of_it = list(group)
         event = dropped_event(
             source,
             batch,
             f"{epoch}/{sequence + nth}",
             epoch=gone,
-            ranges=ranges_of([number for _, number, _ in rows]),
+            ranges=ranges_of([one.sequence for one in of_it]),
             reason=f"{why}: {', '.join(classes)}",
         )
-        first = min(position for _, _, position in rows)
+        first = min(one.position for one in of_it)
         notices.append(insert_of(Place(source, epoch, first, sequence + nth), batch, event))
     yield insertion(notices)
-    given_up = frozenset((gone, number) for gone, number, _ in victims)
-    return Committed([row_of(notice) for notice in notices], given_up, classes, freed)
+    told = [row_of(notice) for notice in notices]
+    freed = sum(one.bytes for one in victims)
+    freed -= sum(len(row.payload) + ROW_BYTES for row in told)
+    after = yield from _used_bytes()
+    left = freed - len(victims) * FILLED_BYTES - (before - after)
+    yield Statement(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+        (HOLES, str(max(0, need.holes_bytes + left))),
+    )
+    given_up = frozenset((one.epoch, one.sequence) for one in victims)
+    return Committed(told, given_up, classes, max(0, freed), left)
 
 
-def _victims(
-    count: int, short_bytes: int
-) -> Program[tuple[list[tuple[str, int, int]], tuple[str, ...], int]]:
-    """Return epoch, sequence and position of what is given up, in this order; classes and bytes."""
-    found: list[tuple[str, int, int]] = []
-    classes: list[str] = []
+def _used_bytes() -> Program[int]:
+    """Return what the pages in use take."""
+    [(pages, free_pages, page_bytes)] = yield Statement(
+        "SELECT (SELECT * FROM pragma_page_count), (SELECT * FROM pragma_freelist_count),"
+        " (SELECT * FROM pragma_page_size)"
+    )
+    return int(pages - free_pages) * int(page_bytes)
+
+
+def holes() -> Program[int]:
+    """Return how many bytes that were given up lie in pages still in use, as was noted last."""
+    rows = yield Statement("SELECT value FROM meta WHERE key = ?", (HOLES,))
+    return int(rows[0][0]) if rows and rows[0][0].isdecimal() else 0
+
+
+def _victims(count: int, short_bytes: int) -> Program[list[_Victim]]:
+    """Return what is given up, by epoch and sequence."""
+    chosen = _Chosen(count, short_bytes)
     taken: set[int] = set()
-    freed = 0
-    for name in CLASSES:
-        most = (count if freed >= short_bytes else DROP_BITE) - len(found)
-        if most <= 0:
-            break
-        positions = yield from waiting_of(name, most, contained=name == CONTAINED)
-        before = len(found)
-        for position in positions:
-            if (len(found) >= count and freed >= short_bytes) or position in taken:
-                continue
-            [(epoch, sequence, size)] = yield Statement(
-                "SELECT epoch, sequence, length(payload) FROM events WHERE position = ?",
-                (position,),
+    for kind in CLASSES:
+        after = 0
+        for _ in range(BITES_LOOKED_AT):
+            if chosen.enough:
+                return chosen.victims()
+            positions = yield from waiting_of(
+                kind, DROP_BITE, contained=kind == CONTAINED, after=after
             )
-            taken.add(position)
-            found.append((epoch, sequence, position))
-            freed += size + ROW_BYTES
-        if len(found) > before:
-            classes.append(name)
-    return sorted(found), tuple(classes), freed
+            for one in (yield from _read(positions, kind)):
+                if not chosen.enough and one.position not in taken:
+                    taken.add(one.position)
+                    chosen.add(one)
+            if len(positions) < DROP_BITE:
+                break
+            after = positions[-1]
+    return chosen.victims()
 
 
-def waiting_of(name: str, most: int, *, contained: bool = False) -> Program[list[int]]:
+def _read(positions: list[int], kind: str) -> Program[list[_Victim]]:
+    marks = ", ".join("?" * len(positions))
+    rows = yield Statement(
+        "SELECT epoch, sequence, position, length(payload) FROM events"  # noqa: S608
+        f" WHERE position IN ({marks}) ORDER BY position",
+        positions,
+    )
+    return [
+        _Victim(epoch, sequence, position, kind, size + ROW_BYTES)
+        for epoch, sequence, position, size in rows
+    ]
+
+
+def waiting_of(
+    name: str, most: int, *, contained: bool = False, after: int = 0
+) -> Program[list[int]]:
     """Return positions of pending rows of a class, the oldest first.
 
     Args:
         name: Of the class.
         most: How many at most.
         contained: Whether only what the receipt of a closed cart contains.
+        after: Position behind which to look.
     """
     names = sorted(names_of(name))
     marks = ", ".join("?" * len(names))
     positions: list[int] = []
-    after = 0
     for _ in range(LOOKS_MAX):
         rows = yield Statement(
             "SELECT position, strands FROM events INDEXED BY events_waiting"  # noqa: S608

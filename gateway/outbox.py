@@ -63,6 +63,14 @@ class Epoch(msgspec.Struct, frozen=True):
     """Its last sequence; None when there is no previous epoch."""
 
 
+class Oldest(msgspec.Struct, frozen=True):
+    """Of the events that wait, the one that was committed first."""
+
+    epoch: str
+    sequence: int
+    committed_utc_ns: int
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """What one transaction commits."""
 
@@ -108,7 +116,9 @@ class Committed(msgspec.Struct, frozen=True):
     classes: tuple[str, ...] = ()
     """Of which classes they were."""
     freed_bytes: int = 0
-    """What they took."""
+    """What they took, less what tells of them."""
+    holes_bytes: int = 0
+    """How much of that was, and is, in pages of the file that hold something else too."""
 
     @property
     def dropped(self) -> int:
@@ -323,12 +333,27 @@ def tails() -> Program[dict[str, int]]:
 
 
 def backlog() -> Program[tuple[int, int | None]]:
-    """Return how many events wait, and when the first of them was committed (UTC, ns)."""
-    [(count, oldest)] = yield Statement(
-        "SELECT (SELECT count(*) FROM events WHERE acknowledged = 0),"
-        " (SELECT committed_utc_ns FROM events WHERE acknowledged = 0 ORDER BY position LIMIT 1)"
+    """Return how many events wait, and when the oldest of them was committed (UTC, ns)."""
+    [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
+    found = yield from oldest()
+    return int(count), None if found is None else found.committed_utc_ns
+
+
+def oldest() -> Program[Oldest | None]:
+    """Return which of the events that wait was committed first; None: none waits.
+
+    A notice of what was given up stands in a place that is older than it is. Behind the first event
+    that is none, nothing is older than that.
+    """
+    rows = yield Statement(
+        "SELECT events.epoch, sequence, committed_utc_ns"
+        " FROM events LEFT JOIN epochs ON epochs.epoch = events.epoch"
+        " WHERE acknowledged = 0 AND position <= coalesce((SELECT position FROM events"
+        " WHERE acknowledged = 0 AND name <> ? ORDER BY position LIMIT 1), ?)"
+        " ORDER BY ordinal, sequence LIMIT 1",
+        (DROPPED, 2**63 - 1),
     )
-    return int(count), oldest
+    return Oldest(*rows[0]) if rows else None
 
 
 def erase_shopper(shopper: str) -> Program[int]:

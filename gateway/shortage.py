@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.giving_up import Need
 from gateway.outbox import Committed
 from gateway.room import Bound
 
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 
 SLACK: Final = 100
 """Once room lacks, one in so many bytes of the limit is freed beside: few notices tell it."""
+HOLES_SHARE: Final = 4
+"""One in so many bytes of the limit, and of what the card has left, may be holes beside it."""
 EASED: Final = 0.9
 """Share of the limit below which a shortage is over."""
 LOW: Final = "low"
@@ -38,6 +41,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """On the card."""
     trimmed: bool = False
     """Whether history had to give way."""
+    trimmed_bytes: int = 0
+    """In whole pages that this freed."""
     history: bool = False
     """Whether some may be left, which goes before anything that waits."""
 
@@ -54,6 +59,12 @@ class Shortage:
         """
         self.short_bytes = 0
         """What is to be given up, since it lacks although no history is left."""
+        self.holes_bytes = 0
+        """What was given up and lies in pages that hold something else too.
+
+        It counts as free, or more would be given up for it, of what is to stay; but new events
+        stand behind the old ones and do not fill it, so it may be no more than a share.
+        """
         self._path = path
         self._free_bytes_min = free_bytes_min
         self._bound: Bound | None = None
@@ -73,19 +84,35 @@ class Shortage:
         """Return what bounds the database, for people."""
         return CROWDED.why if self._bound is None else self._bound.why
 
+    def need(self, pending_max: int) -> Need:
+        """Return why and how much is to be given up.
+
+        Args:
+            pending_max: Events that may wait.
+        """
+        return Need(
+            pending_max=pending_max,
+            short_bytes=self.short_bytes,
+            why=self.why,
+            holes_bytes=self.holes_bytes,
+        )
+
     def measured(self, now: Measured) -> None:
         """Take how much room there is."""
         self._watch_card(now.free_bytes)
         self._watch_history(now)
         self._bound = now.for_waiting
         limit = 0 if self._bound is None else self._bound.bytes
-        lacks = 0 if self._bound is None or now.history else max(0, now.used_bytes - limit)
+        eased = _eased(now.used_bytes, self._bound)
+        self.holes_bytes = 0 if eased else max(0, self.holes_bytes - now.trimmed_bytes)
+        holes = min(self.holes_bytes, limit // HOLES_SHARE, now.free_bytes // HOLES_SHARE)
+        lacks = 0 if self._bound is None or now.history else now.used_bytes - holes - limit
+        lacks = max(0, lacks)
         if lacks and self._bound is not None and not self._lacking:
             log.error(
                 "%s: %s; what waits for the uplink is given up. %s",
                 *(self._path, self._bound.why, self._bound.remedy),
             )
-        eased = _eased(now.used_bytes, self._bound)
         self._lacking = (self._lacking and not eased) or lacks > 0
         taken = self._steps.keys() - {LOW, HISTORY}
         if taken and eased and not (lacks or self._crowded):
@@ -99,8 +126,11 @@ class Shortage:
         """Take what a commit gave up, and whether too many waited.
 
         What it freed lacks no more, so that the commits until the next look do not free it again.
+        Where it found nothing that would free anything, they do not look for it again either.
         """
-        self.short_bytes = max(0, self.short_bytes - made.freed_bytes)
+        futile = made.rows and not made.dropped
+        self.short_bytes = 0 if futile else max(0, self.short_bytes - made.freed_bytes)
+        self.holes_bytes = max(0, self.holes_bytes + made.holes_bytes)
         self._crowded = self._crowded or crowded
         self._gone += made.dropped
         for name in made.classes:

@@ -22,9 +22,9 @@ class Status(msgspec.Struct, kw_only=True):
     backlog: int | msgspec.UnsetType = msgspec.UNSET
     """Events without acknowledgement; absent from the will, which is written beforehand."""
     oldest_age_s: float | msgspec.UnsetType | None = msgspec.UNSET
-    """Age of the oldest of them; None when there is none, absent from the will."""
+    """Age of the one committed first; None when there is none, absent from the will."""
     waiting_epoch: str | msgspec.UnsetType = msgspec.UNSET
-    """Of the oldest of them; absent where there is none, and from the will."""
+    """Of that one; absent where there is none, and from the will."""
     waiting_sequence: str | msgspec.UnsetType = msgspec.UNSET
     """Likewise: whatever lacks from there on comes by itself."""
     degraded: list[str]

@@ -74,14 +74,6 @@ def read(fetch: Fetch) -> Program[Found]:
     return Found(rows, promoted)
 
 
-def first() -> Program[tuple[str, int] | None]:
-    """Return epoch and sequence of the oldest row that waits; None: none does."""
-    rows = yield Statement(
-        "SELECT epoch, sequence FROM events WHERE acknowledged = 0 ORDER BY position LIMIT 1"
-    )
-    return (rows[0][0], rows[0][1]) if rows else None
-
-
 def _earlier(wanted: set[str], known: frozenset[str], after: int, last: int) -> Program[list[int]]:
     """Return positions of pending rows of some strands, looked for from the newest back.
 
