@@ -490,3 +490,14 @@ def test_what_was_given_up_before_it_was_sent_leaves_no_gap(bench):
     bench.connect()
     assert bench.deliver() == [1, 2, 3, 4, 5], "the notice stands where the first stood"
     assert bench.ack(5) == [Acknowledged(NOW, 5)]
+
+
+def test_what_was_given_up_in_flight_and_is_refused_leaves_no_gap(bench):
+    bench.commit(*[(lost,)] * 4)
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.commit((lost,), pending_max=4)
+    bench.puback(failing={1, 2, 3})
+    bench.wait(30)
+    bench.deliver()
+    assert bench.ack(5) == [Acknowledged(NOW, 5)], "the notice says what is gone"
