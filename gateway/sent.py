@@ -6,15 +6,15 @@ given up has a new sequence and an old place, so sequences go out with gaps. Wha
 have been stored by nobody: an integrator that acknowledges the last event that it saw, and not the
 last before a gap, takes nothing off the list. That holds for this process' epoch alone, since what
 was sent before a restart is known to nobody here.
+
+Nothing is forgotten, or what is true could be refused. It is bounded all the same: of this epoch at
+least one event waits between two ranges, and of earlier ones each range waited at the start. That
+are a million events at most each (``room.Limits``), and a range takes 16 bytes.
 """
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import Final
-
-RANGES_MAX: Final = 10_000
-"""Ranges remembered of an epoch. What is forgotten of more counts as not sent; the acknowledgement
-that is refused for it lets all be sent again, and closes the gaps."""
 
 
 class Sent:
@@ -23,8 +23,8 @@ class Sent:
     def __init__(self) -> None:
         """Begin with nothing sent."""
         self._most: dict[str, int] = {}
-        self._firsts: dict[str, list[int]] = {}
-        self._lasts: dict[str, list[int]] = {}
+        self._firsts: dict[str, array[int]] = {}
+        self._lasts: dict[str, array[int]] = {}
 
     def add(self, epoch: str, sequence: int) -> bool:
         """Note that an event went out; return whether for the first time."""
@@ -37,8 +37,8 @@ class Sent:
         Returns:
             Whether it left one until now.
         """
-        firsts = self._firsts.setdefault(epoch, [])
-        lasts = self._lasts.setdefault(epoch, [])
+        firsts = self._firsts.setdefault(epoch, array("q"))
+        lasts = self._lasts.setdefault(epoch, array("q"))
         at = bisect_right(firsts, sequence)  # How many ranges begin at or before it.
         if at and sequence <= lasts[at - 1]:
             return False
@@ -54,20 +54,18 @@ class Sent:
         else:
             firsts.insert(at, sequence)
             lasts.insert(at, sequence)
-            if len(firsts) > RANGES_MAX:
-                del firsts[-1], lasts[-1]
         return True
 
     def undo(self, epoch: str, sequence: int) -> None:
         """Note that an event did not go out after all: the broker refused it at its first time."""
         firsts, lasts = self._firsts[epoch], self._lasts[epoch]
         at = bisect_right(firsts, sequence) - 1
-        if at < 0 or sequence > lasts[at]:
-            return  # Forgotten.
+        assert at >= 0, "it was noted as sent"
+        assert sequence <= lasts[at], "it was noted as sent"
         parts = [(firsts[at], sequence - 1), (sequence + 1, lasts[at])]
         kept = [(first, last) for first, last in parts if first <= last]
-        firsts[at : at + 1] = [first for first, _ in kept]
-        lasts[at : at + 1] = [last for _, last in kept]
+        firsts[at : at + 1] = array("q", [first for first, _ in kept])
+        lasts[at : at + 1] = array("q", [last for _, last in kept])
 
     def limit(self, epoch: str, acknowledged: int) -> int:
         """Return the last sequence of an epoch up to which everything was sent.
@@ -76,7 +74,7 @@ class Sent:
             epoch: Which one.
             acknowledged: Up to there it is known to be stored.
         """
-        firsts = self._firsts.get(epoch, [])
+        firsts = self._firsts.get(epoch, ())
         at = bisect_right(firsts, acknowledged + 1)
         return max(acknowledged, self._lasts[epoch][at - 1]) if at else acknowledged
 

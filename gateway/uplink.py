@@ -248,7 +248,8 @@ class Uplink:
             return
         self._backlog_flying.discard(mid)
         if failure:
-            if flight.first:  # Else it may have arrived before.
+            gone = flight.row.number in self._given_up  # Then it leaves no gap, sent or not.
+            if flight.first and not gone:  # Else it may have arrived before.
                 self._sent.undo(*flight.row.number)
             self._refuse(flight.row, now_ns)
             return

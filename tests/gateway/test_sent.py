@@ -32,11 +32,12 @@ def test_the_limit_is_the_last_before_a_gap(steps):
     assert one.limit("3" * 32, -1) == -1
 
 
-def test_what_is_remembered_is_bounded(monkeypatch):
-    monkeypatch.setattr("gateway.sent.RANGES_MAX", 2)
-    one = Sent()
-    for sequence in (0, 5, 9, 7, 1):
+def test_nothing_is_forgotten_however_many_gaps_there_are():
+    one, count = Sent(), 20_000
+    for sequence in range(1, 2 * count, 2):
+        one.cover(EPOCH, sequence)
+    for sequence in range(0, 2 * count, 2):
+        assert one.limit(EPOCH, -1) == sequence - 1, "what is not sent is not believed"
         one.add(EPOCH, sequence)
-    assert one._firsts == {EPOCH: [0, 5]}
-    one.undo(EPOCH, 9)
-    assert one.limit(EPOCH, -1) == 1
+    assert one.limit(EPOCH, -1) == 2 * count - 1
+    assert len(one._firsts[EPOCH]) == 1, "what has no gap is one range"
