@@ -19,7 +19,6 @@ from gateway.domain.output import Step
 from gateway.domain.state import Holding
 from gateway.domain.stock import (
     MANY,
-    STRAYED,
     Floats,
     Stock,
     at_most,
@@ -181,8 +180,7 @@ def settle(
 ) -> None:
     """Take into the counts what was taken from facings, and what they carry by now.
 
-    Where they carry clearly more than is counted then, or more came or went than was taken, the
-    count is wrong: it begins anew by weight.
+    Where they carry clearly more than is counted then, it is wrong: it begins anew by weight.
 
     Args:
         step: The step; what came or went there without a change is counted already.
@@ -199,14 +197,11 @@ def settle(
             continue
         unit, gone = known[facing.gtin], _gone(likely, first)
         shares = mixed(stock.array(step.now_ns), gone)
-        units = max(gone, key=lambda one: gone[one])
         if carried_g is None:  # Since its zero was set anew. It carries less by what went.
+            units = max(gone, key=lambda one: gone[one])
             _keep(step, facing, shares, stock.carried_g - units * unit.unit_g)
             continue
         settled_g = carried_g - open_g.get(first, 0.0)
-        felt_g = 0.0 if closing is None else settled_g - stock.carried_g
-        if units and abs(felt_g) > (abs(units) + STRAYED) * unit.unit_g:
-            shares = counted(settled_g, _beside_g(step, facing), unit)
         if not any(first in touched_by(step, other) for other in others):
             shares = shares * at_most(carried_g, unit.unit_g)
             if beyond(between(shares)[1], carried_g, unit.unit_g):

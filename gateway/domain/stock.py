@@ -149,7 +149,7 @@ def mixed(shares: Floats, gone: Mapping[int, float]) -> Floats:
 
 
 def beyond(units: int, carried_g: float, unit_g: float) -> bool:
-    """Tell whether plates carry clearly more than so many units: then there are not so many."""
+    """Tell whether plates carry clearly more than so many units: then there are more."""
     return units < MANY and carried_g > unit_g * (STRAYED + (1.0 + OVERHANG) * units)
 
 
