@@ -22,6 +22,7 @@ from gateway import (
     history,
     losses,
     outbox,
+    pages,
     recovery,
     recovery_log,
     room,
@@ -247,7 +248,7 @@ class Database:
         """
         if self.wear.due(now.mono_ns):
             await self._write(note_written(*self.wear.take(now)))
-        size = await self._read(room.measure())
+        size = await self._read(pages.measure())
         with explaining(self.path):
             free = room.free_bytes(self.path)
         bound = self._limits.for_history(size.file_bytes, free)
@@ -257,7 +258,7 @@ class Database:
             if limit is None or size.used_bytes <= limit or self._walk.exhausted:
                 break
             trimmed += (await self._look(0, 0)).gone
-            size = await self._read(room.measure())
+            size = await self._read(pages.measure())
         self._shortage.measured(
             Measured(
                 used_bytes=size.used_bytes,
@@ -269,9 +270,9 @@ class Database:
                 history=not self._walk.exhausted,
             )
         )
-        pages = room.to_give_back(size, limit)
-        if pages:
-            await self._write(room.give_back(pages))
+        spare = pages.to_give_back(size, limit)
+        if spare:
+            await self._write(pages.give_back(spare))
 
     async def check(self) -> None:
         """Read all that the start left unread; return once it is known to be whole.
@@ -387,8 +388,7 @@ class Database:
     async def _look(
         self, before_utc_ns: int, keep_rows: int, now_utc_ns: int = 2**63 - 1
     ) -> trimming.Look:
-        after = self._walk.begin()
-        program = trimming.trim(before_utc_ns, keep_rows, now_utc_ns, after=after)
+        program = trimming.trim(before_utc_ns, keep_rows, now_utc_ns, after=self._walk.after)
         look = await self._write(program)
         self._walk.looked(look)
         return look

@@ -24,6 +24,7 @@ from gateway.outbox import (
     insertion,
     row_of,
 )
+from gateway.pages import measure
 from gateway.strands import names_in
 
 DROP_BITE: Final = 500  # Pending rows given up at once; their ranges fit into one event.
@@ -145,7 +146,7 @@ def _make_room(
     victims = yield from _victims(min(DROP_BITE, wanted), need.short_bytes)
     if not victims:
         return Committed([])
-    before = yield from _used_bytes()
+    before = yield from measure()
     yield Statement(
         "DELETE FROM events WHERE position = ?", [(one.position,) for one in victims], many=True
     )
@@ -171,23 +172,14 @@ def _make_room(
     told = [row_of(notice) for notice in notices]
     freed = sum(one.bytes for one in victims)
     freed -= sum(len(row.payload) + ROW_BYTES for row in told)
-    after = yield from _used_bytes()
-    left = freed - len(victims) * FILLED_BYTES - (before - after)
+    after = yield from measure()
+    left = freed - len(victims) * FILLED_BYTES - (before.used_bytes - after.used_bytes)
     yield Statement(
         "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
         (HOLES, str(max(0, need.holes_bytes + left))),
     )
     given_up = frozenset((one.epoch, one.sequence) for one in victims)
     return Committed(told, given_up, classes, max(0, freed), left)
-
-
-def _used_bytes() -> Program[int]:
-    """Return what the pages in use take."""
-    [(pages, free_pages, page_bytes)] = yield Statement(
-        "SELECT (SELECT * FROM pragma_page_count), (SELECT * FROM pragma_freelist_count),"
-        " (SELECT * FROM pragma_page_size)"
-    )
-    return int(pages - free_pages) * int(page_bytes)
 
 
 def holes() -> Program[int]:

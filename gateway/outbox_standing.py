@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from gateway import giving_up, room, wear
+from gateway import giving_up, pages, wear
 from gateway.classes import CLASSES, CONTAINED
 from gateway.outbox import DROPPED, Program, Statement, backlog
 from gateway.room import Limits
@@ -83,14 +83,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
             left = (limits.bytes_max - self.used_bytes) / self.event_bytes
             fit["[history] megabytes are used"] = left + history
         all_bytes = self.file_bytes + self.free_bytes
-        card = msgspec.structs.replace(limits, bytes_max=None).for_waiting(
-            self.file_bytes, self.free_bytes
-        )
-        if card is None:
-            fit["the card is full"] = (all_bytes - self.used_bytes) / self.event_bytes
+        if limits.free_bytes_min:
+            card = min(limits.on_card(self.file_bytes, self.free_bytes), all_bytes)
+            fit["the card has too little free"] = (
+                card - self.used_bytes
+            ) / self.event_bytes + history
         else:
-            left = (min(card.bytes, all_bytes) - self.used_bytes) / self.event_bytes
-            fit["the card has too little free"] = left + history
+            fit["the card is full"] = (all_bytes - self.used_bytes) / self.event_bytes
         bound = min(fit, key=lambda one: fit[one])
         return Forecast(max(0.0, fit[bound] / self.per_hour), bound)
 
@@ -103,7 +102,7 @@ def standing(limits: Limits, free_bytes: int) -> Program[Standing]:
         free_bytes: On its file system.
     """
     waiting, oldest = yield from backlog()
-    size = yield from room.measure()
+    size = yield from pages.measure()
     [(events,)] = yield Statement("SELECT count(*) FROM events")
     [(seen, payload, first, last)] = yield Statement(
         "SELECT count(*), avg(length(payload)), min(committed_utc_ns), max(committed_utc_ns)"

@@ -38,15 +38,12 @@ class Walk:
         """Begin at the oldest row."""
         self.exhausted = False
         """Whether a whole walk found no history that may go, and nothing was acknowledged since."""
-        self._after = 0
-
-    def begin(self) -> int:
-        """Begin a look; return the position behind which."""
-        return self._after
+        self.after = 0
+        """Position behind which the next look begins."""
 
     def looked(self, look: Look) -> None:
         """Take what a look did."""
-        self._after = look.after
+        self.after = look.after
         self.exhausted = look.through and not look.kept
 
     def acknowledged(self) -> None:

@@ -92,31 +92,25 @@ def test_what_has_changed_is_not_sent_before_the_check_gets_there(tmp_path):
     run(main())
 
 
-def test_damage_met_after_the_check_is_remembered(tmp_path):
+def no_text(path):
+    """Let a text be none that could be read."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE events SET name = CAST(x'ff' AS TEXT) WHERE position = 4")
+
+
+@pytest.mark.parametrize(
+    ("damaging", "words"),
+    [(alter, "has changed"), (no_text, r"UTF-8 .*\. The next start sets it aside")],
+)
+def test_damage_met_after_the_check_is_remembered(tmp_path, damaging, words):
     path = tmp_path / "a.db"
 
     async def main():
         await filled(path)
         async with await opened(path) as database:
             await database.check()
-            alter(path)
-            with pytest.raises(DatabaseError, match="has changed"):
-                await rows_waiting(database)
-            assert doubted(path)
-
-    run(main())
-
-
-def test_a_text_that_cannot_be_read_any_more_is_damage_too(tmp_path):
-    path = tmp_path / "a.db"
-
-    async def main():
-        await filled(path)
-        async with await opened(path) as database:
-            await database.check()
-            with closing(sqlite3.connect(path, isolation_level=None)) as other:
-                other.execute("UPDATE events SET name = CAST(x'ff' AS TEXT) WHERE position = 4")
-            with pytest.raises(DatabaseError, match=r"UTF-8 .*\. The next start sets it aside"):
+            damaging(path)
+            with pytest.raises(DatabaseError, match=words):
                 await rows_waiting(database)
             assert doubted(path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway import giving_up, room
+from gateway import giving_up, pages
 from gateway.database import Batch, Limits, open_database
 from gateway.domain.inputs import Stamp
 from gateway.outbox import Committed
@@ -29,7 +29,7 @@ def batch(*made):
 
 
 async def used_bytes(database):
-    return (await database._read(room.measure())).used_bytes
+    return (await database._read(pages.measure())).used_bytes
 
 
 async def fill_scattered(database, count, number=0):

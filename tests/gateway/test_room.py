@@ -10,12 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway import classes, room, trimming
+from gateway import classes, pages, trimming
 from gateway.database import Batch, Limits, open_database
 from gateway.domain import events
 from gateway.domain.inputs import Stamp
 from gateway.outbox import Committed, Statement
-from gateway.room import Bound, Size
+from gateway.pages import GIVE_BACK, Size, to_give_back
+from gateway.room import Bound
 from gateway.shortage import Measured, Shortage
 from gateway.uplink import Uplink, UplinkSettings
 from tests.made import closed, lost, picked, rows_waiting, session
@@ -128,7 +129,7 @@ def test_history_gives_way_first_and_the_file_keeps_within_its_limit(tmp_path):
                 await database.acknowledge(epoch, number - 1)
                 await database.keep_within(STAMP)
             assert database.shortage == (), "the limit of the history is no trouble"
-            size = await database._read(room.measure())
+            size = await database._read(pages.measure())
             assert size.used_bytes <= 2 * MB
             assert file_bytes(tmp_path) < 3 * MB
             return await rows_waiting(database)
@@ -146,7 +147,7 @@ def test_what_waits_gives_way_once_no_history_is_left_and_it_is_told(tmp_path):
                 number = await fill(database, 100, number)
                 await database.keep_within(STAMP)
             assert database.shortage == ("disk/devices",)
-            size = await database._read(room.measure())
+            size = await database._read(pages.measure())
             assert size.used_bytes < 1.5 * MB
             rows = await rows_waiting(database, 0, 10_000)
             assert "cart.closed" in {row.name for row in rows}
@@ -185,7 +186,7 @@ def test_history_behind_a_backlog_gives_way_before_what_waits(tmp_path, monkeypa
                 live = [row.id for row in await rows_waiting(database, backlog, 10_000)]
                 await database.record([], live, ())
                 await database.keep_within(STAMP)
-            while (await database._read(room.measure())).used_bytes > 2 * MB:
+            while (await database._read(pages.measure())).used_bytes > 2 * MB:
                 await database.keep_within(STAMP)
                 looks += 1
                 assert looks < 20
@@ -278,13 +279,13 @@ def test_the_limit_is_the_smaller_of_the_settings_and_the_cards(
         (100, 50, None, 0),
         (40_000, 10_000, None, 0),
         (40_000, 10_100, None, 100),
-        (40_000, 30_000, None, room.GIVE_BACK),
+        (40_000, 30_000, None, GIVE_BACK),
         (100, 50, 4096 * 90, 10),
         (100, 5, 4096 * 90, 5),
     ],
 )
 def test_a_file_gives_back_what_is_too_much(pages, free, limit, given):
-    assert room.to_give_back(Size(pages, free, 4096), limit) == given
+    assert to_give_back(Size(pages, free, 4096), limit) == given
 
 
 CARD = Bound(90, "its disk has 90 B left", "Make room", card=True)
@@ -371,7 +372,7 @@ def test_acknowledgements_that_trickle_in_keep_nothing_from_giving_way(tmp_path,
                 await database.acknowledge(epoch, turn)
                 await database.keep_within(STAMP)
             assert database.shortage == ("disk/devices",)
-            return (await database._read(room.measure())).used_bytes
+            return (await database._read(pages.measure())).used_bytes
 
     assert asyncio.run(main()) < 2.5 * MB
 
