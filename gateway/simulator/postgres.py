@@ -440,7 +440,7 @@ def _make(connection: psycopg.Connection[Any]) -> None:
 
 def _problem(error: psycopg.Error) -> str:
     problem = error.diag.message_primary or str(error)
-    return " ".join(problem.split()) or type(error).__name__
+    return " ".join(problem.split()).rstrip(".?") or type(error).__name__
 
 
 class _Asked:

@@ -203,7 +203,6 @@ def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, words
         (("--share", "a/b"), "--share a/b: give letters"),
         (("--share", "books"), "--share: --client-id is missing"),
         (("--share", "books", "--backfill"), "without --backfill"),
-        (("--report",), "postgresql: "),
         (("--postgres", "secret"), "--postgres: postgresql: this is no conninfo. Write host="),
     ],
 )
@@ -213,6 +212,12 @@ def test_wrong_options_beside_postgres_are_refused(tmp_path, capsys, options, wo
         main(["--broker", "127.0.0.1:1883", "--postgres", f"host={tmp_path}", *options])
     assert end.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_report_from_a_database_that_does_not_answer_says_so(tmp_path, capsys):
+    pytest.importorskip("psycopg")
+    assert main(["--postgres", f"host={tmp_path}", "--report"]) == 3
+    assert capsys.readouterr().err.startswith("integrator: postgresql: connection is bad")
 
 
 def test_consumers_share_without_a_session_to_come_back_to():
