@@ -5,7 +5,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -36,7 +36,7 @@ from gateway.clock import OsClock
 from gateway.config import ConfigError, Settings, load_store
 from gateway.config_settings import Broker, read_secret
 from gateway.config_settings import Uplink as UplinkTable
-from gateway.database import Database, Row, open_database
+from gateway.database import Database, open_database
 from gateway.device_meter import State, state_of
 from gateway.device_server import DeviceServer, socket_of
 from gateway.domain.effects import (
@@ -63,7 +63,7 @@ from gateway.erasing import Erasures
 from gateway.health import Notifier
 from gateway.intake import Intake
 from gateway.journal import JournalWriter
-from gateway.outbox import Number
+from gateway.outbox import Committed
 from gateway.pipeline import ALIVE, Pipeline, last_alive
 from gateway.recovery import longest_start_s
 from gateway.room import limits_of
@@ -396,12 +396,12 @@ class Daemon:
         else:
             answer(f"{effect.device} is no scale on a line. Press the key at the scale")
 
-    def _committed(self, rows: Sequence[Row], given_up: Collection[Number]) -> None:
+    def _committed(self, done: Committed) -> None:
         if self._upstream is not None:
-            self._upstream.notify(max(row.position for row in rows), given_up)
+            self._upstream.committed(done)
         if self._show_events:
             names = {product.gtin: product.name for product in self._store.products.values()}
-            for row in rows:
+            for row in done.rows:
                 line = readable(row.payload, names, colour=sys.stdout.isatty())
                 sys.stdout.write(line + "\n")
             sys.stdout.flush()

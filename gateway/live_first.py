@@ -11,10 +11,10 @@ Sequences then go out with gaps; ``gateway.sent`` knows them.
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
-from gateway.outbox import Row
+from gateway.outbox import Number, Row
 from gateway.strands import ties_in
 from gateway.waiting import Fetch, Found
 
@@ -39,6 +39,8 @@ class LiveFirst:
         self._live_at = 0
         self._live_more = True
         self._backlog: deque[Row] = deque()
+        self._notices: deque[Row] = deque()
+        """In places that were gone through before they were taken."""
         self._at = 0
         self._end = 0
         self._left: int | None = None
@@ -53,12 +55,12 @@ class LiveFirst:
     @property
     def ready(self) -> bool:
         """Whether rows are read and not sent."""
-        return bool(self._live or self._backlog)
+        return bool(self._live or self._notices or self._backlog)
 
     @property
     def backlog_ready(self) -> bool:
         """Whether nothing but backlog can be sent now."""
-        return bool(self._backlog) and not self._live
+        return bool(self._notices or self._backlog) and not self._live
 
     # Where it is.
 
@@ -80,6 +82,7 @@ class LiveFirst:
     def stop(self) -> None:
         """Forget what was read: the connection is gone."""
         self._live.clear()
+        self._notices.clear()
         self._backlog.clear()
 
     def erase(self, shopper: str) -> None:
@@ -87,6 +90,27 @@ class LiveFirst:
         self._generation += 1
         self._live = deque(row.without(shopper) for row in self._live)
         self._backlog = deque(row.without(shopper) for row in self._backlog)
+
+    def made_room(self, given_up: Container[Number], notices: Iterable[Row]) -> None:
+        """Forget rows that were given up, and send the notices about them, which took old places.
+
+        Args:
+            given_up: Which rows.
+            notices: All that were committed for them.
+        """
+        self._generation += 1  # What is being read may be among them.
+        for queue in (self._live, self._notices, self._backlog):
+            kept = [row for row in queue if row.number not in given_up]
+            queue.clear()
+            queue.extend(kept)
+        self._promoted.difference_update(row.position for row in notices)
+        self._notices.extend(row for row in notices if self._passed(row.position))
+
+    def _passed(self, position: int) -> bool:
+        """Tell whether a row there would not be read any more."""
+        if position > self._end:
+            return position <= self._live_at
+        return position <= self._at or self._left is not None
 
     def _rewind(self, end: int, left: int | None) -> None:
         self._generation += 1
@@ -165,6 +189,10 @@ class LiveFirst:
     def backlog(self) -> Row | None:
         """Return the next row of the backlog, once nothing live is ready."""
         assert not self._live, "what is live goes first"
+        while self._notices:
+            row = self._notices.popleft()
+            if self._wanted(row):
+                return row
         while self._backlog:
             row = self._backlog.popleft()
             if row.position not in self._promoted and self._wanted(row):

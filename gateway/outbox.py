@@ -112,13 +112,15 @@ class Committed(msgspec.Struct, frozen=True):
 
     rows: list[Row]
     given_up: frozenset[Number] = frozenset()
-    """Pending events that made room; an ``events.dropped`` among ``rows`` explains them."""
+    """Pending events that made room."""
     classes: tuple[str, ...] = ()
     """Of which classes they were."""
     freed_bytes: int = 0
     """What they took, less what tells of them."""
     holes_bytes: int = 0
     """How much of that was, and is, in pages of the file that hold something else too."""
+    notices: tuple[Row, ...] = ()
+    """Those of ``rows`` that tell of it: each an ``events.dropped`` in the place of one of them."""
 
     @property
     def dropped(self) -> int:

@@ -2,20 +2,20 @@
 """Intake, step, commit, and only then what follows from it: effects, the uplink, the watchdog."""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from drivers.ports import Clock
-from gateway.database import Batch, Database, Row
+from gateway.database import Batch, Database
 from gateway.domain.effects import AnyEffect
 from gateway.domain.engine import Engine
 from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput, GatewayStarted, GatewayStopping, Stamp, StateRow
 from gateway.intake import Intake
 from gateway.journal import JournalWriter
-from gateway.outbox import Number
+from gateway.outbox import Committed
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Pipeline:
         journal: JournalWriter | None,
         clock: Clock,
         carry_out: Callable[[AnyEffect], Awaitable[None]],
-        committed: Callable[[Sequence[Row], Collection[Number]], None],
+        committed: Callable[[Committed], None],
         beat: Callable[[], None],
     ) -> None:
         """Prepare; ``run`` does the work.
@@ -51,7 +51,7 @@ class Pipeline:
             journal: Where inputs are recorded, if asked for.
             clock: Labels commits.
             carry_out: Carries out an effect; called after the commit that holds its cause.
-            committed: Called with the rows committed and which older ones were given up for them.
+            committed: Called with the rows committed and what was given up for them.
             beat: Called each time round: what the watchdog sees.
         """
         self._engine = engine
@@ -109,7 +109,7 @@ class Pipeline:
                 )
             )
             if done.rows:
-                self._committed(done.rows, done.given_up)
+                self._committed(done)
         for effect in effects:
             await self._carry_out(effect)
         self._beat()

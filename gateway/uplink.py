@@ -175,18 +175,15 @@ class Uplink:
         """
         self._rows.notify(newest)
 
-    def made_room(self, given_up: Collection[Number]) -> None:
-        """Note that rows were given up: the notice about them took an old place, so start over.
-
-        Args:
-            given_up: Which.
-        """
+    def made_room(self, given_up: Collection[Number], notices: Sequence[Row]) -> None:
+        """Note that rows were given up, and with which notices about them, in old places."""
         for epoch, sequence in given_up:
             self._sent.cover(epoch, sequence)
         flying = {flight.row.number for flight in self._flight.values()}
         self._given_up |= flying.intersection(given_up)
         self._no_longer_refused(given_up)
-        self._rows.again()
+        if self._connected:
+            self._rows.made_room(given_up, notices)
 
     def erase(self, shopper: str) -> None:
         """Forget a shopper in all that may be sent yet; nobody named is sent after that."""

@@ -8,7 +8,7 @@ integrator says something, and when the protocol's next deadline comes. Nothing 
 import asyncio
 import logging
 import random as chance
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Literal, NoReturn
@@ -21,7 +21,7 @@ from drivers.ports import Clock
 from gateway.clock import SteadyClock
 from gateway.database import Database
 from gateway.domain.effects import Backfill, Reply
-from gateway.outbox import Acknowledged, Number
+from gateway.outbox import Acknowledged, Committed
 from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_desk import Desk, backfill_reply, message_of, short_message_of
 from gateway.upstream_doubts import Doubts
@@ -119,16 +119,11 @@ class Upstream:
 
     # What others call.
 
-    def notify(self, newest: int = 0, given_up: Collection[Number] = ()) -> None:
-        """Say that rows were committed.
-
-        Args:
-            newest: Position of the last of them.
-            given_up: Which pending ones were given up for them.
-        """
-        self.uplink.notify(newest)
-        if given_up:
-            self.uplink.made_room(given_up)
+    def committed(self, done: Committed) -> None:
+        """Say that rows were committed, and which pending ones were given up for them."""
+        self.uplink.notify(max(row.position for row in done.rows))
+        if done.given_up:
+            self.uplink.made_room(done.given_up, done.notices)
         self._wake.set()
 
     def erase(self, shopper: str) -> None:

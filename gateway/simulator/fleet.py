@@ -189,7 +189,7 @@ class LightGateway:
         events = [self._event(epoch, one, utc_ns) for one in told]
         batch = Batch(events=events, online=self.online, utc_ns=utc_ns)
         done = await database.commit(batch)
-        upstream.notify(max(row.position for row in done.rows), done.given_up)
+        upstream.committed(done)
         self.committed += len(events)
 
     def _event(self, epoch: str, told: Told, utc_ns: int) -> Event:

@@ -84,7 +84,7 @@ class Day:
             journal=None,
             clock=self,
             carry_out=_nothing,
-            committed=lambda rows, _given_up: self._tell(rows),
+            committed=lambda done: self._tell(done.rows),
             beat=lambda: None,
         )
         self._wear = Wear()

@@ -5,6 +5,8 @@ import asyncio
 import sqlite3
 from contextlib import asynccontextmanager, closing
 
+import msgspec
+
 from gateway import app
 from gateway.app import Daemon
 from gateway.config import load_settings
@@ -66,7 +68,7 @@ def test_the_uplink_learns_what_was_given_up(tmp_path):
             epoch = database.epoch.epoch
             batch = Batch(events=[lost(epoch, 101), lost(epoch, 102)], online=True, utc_ns=1)
             done = await database.commit(batch)
-            daemon._committed(done.rows, {(epoch, 0)})
+            daemon._committed(msgspec.structs.replace(done, given_up=frozenset({(epoch, 0)})))
             assert daemon._upstream.uplink._sent.limit(epoch, -1) == 0, "it leaves no gap"
 
     asyncio.run(main())

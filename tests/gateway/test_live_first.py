@@ -13,6 +13,7 @@ from gateway.giving_up import Need
 from gateway.outbox import Acknowledged, Batch, run_sync
 from gateway.strands import begun_in, names_in, strands_of, ties_in
 from gateway.uplink import SECOND_NS, Uplink, UplinkSettings
+from gateway.waiting import Fetch
 from tests.made import asked, closed, lost, picked, session
 
 NOW = "1" * 32
@@ -52,7 +53,7 @@ class Bench:
         self.number += len(done.rows) - len(events)
         self.uplink.notify(max(row.position for row in done.rows))
         if done.given_up:
-            self.uplink.made_room(done.given_up)
+            self.uplink.made_room(done.given_up, done.notices)
         return [row.position for row in done.rows]
 
     def connect(self):
@@ -471,6 +472,67 @@ def test_a_notice_that_was_not_sent_is_acknowledged_by_nobody(bench, reconnects)
     assert bench.ack(7) == ([] if reconnects else [Acknowledged(NOW, 7)])
     bench.deliver()
     assert bench.ack(8) == [Acknowledged(NOW, 8)]
+
+
+def test_giving_up_sends_its_notice_and_nothing_again(bench):
+    bench.commit(*[(lost,)] * 20)
+    bench.connect()
+    assert [*bench.deliver(rounds=4), *bench.send()] == [*range(1, 16)]
+    assert bench.commit((lost,), pending_max=16) == [21, 1]
+    assert bench.commit((lost,), pending_max=16) == [22, 6]
+    bench.puback()
+    assert bench.deliver() == [21, 22, 1, 6, *range(16, 21)]
+    assert bench.ack(23) == [Acknowledged(NOW, 23)]
+
+
+def test_a_notice_that_is_given_up_in_its_turn_is_not_sent(bench):
+    bench.commit(*[(lost,)] * 4)
+    bench.connect()
+    bench.deliver()
+    bench.commit((lost,), pending_max=4)
+    [notice] = bench.uplink._rows._notices
+    bench.uplink.made_room({notice.number}, [])
+    assert bench.deliver() == [5]
+
+
+def test_what_was_read_and_is_given_up_before_it_is_sent_is_not(bench):
+    bench.commit(*[(lost,)] * 10)
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.connection.execute("DELETE FROM events WHERE position = 5")
+    bench.uplink.made_room({(NOW, 4)}, [])
+    bench.puback()
+    assert bench.deliver() == [4, 6, 7, 8, 9, 10]
+
+
+def test_a_notice_behind_what_is_repeated_is_sent(bench):
+    bench.commit(*[(lost,)] * 10)
+    bench.connect()
+    bench.deliver()
+    bench.wait(1_000)
+    assert bench.deliver() == [*range(1, 11)], "all of it, once"
+    bench.wait(1_000)  # From now on the oldest only.
+    bench.connection.execute("UPDATE events SET id = 'notice', sequence = 99 WHERE position = 9")
+    [row] = bench.read(Fetch(after=8, limit=1, generation=0)).rows
+    bench.uplink.made_room({(NOW, 8)}, [row])
+    assert bench.deliver() == [9, 1, 2, 3, 4]
+
+
+def test_a_notice_in_the_place_of_what_was_promoted_is_sent(bench):
+    """What is promoted is left out in its turn; what takes its place is not."""
+    bench.commit(*[(lost,)] * 20, (session, None, "a"), (lost,))
+    bench.connect()
+    assert bench.send() == [1, 2, 3]
+    bench.commit((picked, "a"))
+    assert bench.send() == [21], "promoted"
+    [row] = [row for row in bench.flying.values() if row.position == 21]
+    bench.connection.execute(
+        "UPDATE events SET id = 'notice', sequence = 99, strands = '' WHERE position = 21"
+    )
+    notice = msgspec.structs.replace(row, id="notice", sequence=99, strands="")
+    bench.uplink.made_room({row.number}, [notice])
+    bench.puback()
+    assert bench.deliver() == [23, *range(4, 23)]
 
 
 def test_what_was_given_up_before_it_was_sent_leaves_no_gap(bench):

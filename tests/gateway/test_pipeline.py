@@ -35,7 +35,7 @@ async def begun(tmp_path, done):
             journal=None,
             clock=clock,
             carry_out=carry_out,
-            committed=lambda rows, _given_up: done.extend(row.name for row in rows),
+            committed=lambda made: done.extend(row.name for row in made.rows),
             beat=lambda: done.append("beat"),
         )
         await pipeline.begin([started()])

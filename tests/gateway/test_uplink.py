@@ -136,7 +136,7 @@ def test_what_was_refused_and_is_given_up_is_no_trouble_any_more(refused):
     bench.puback(*{2, 3}.difference(refused))
     assert bench.uplink.refusing
     bench.rows = bench.rows[1:]
-    bench.uplink.made_room({(NOW, 0)})
+    bench.uplink.made_room({(NOW, 0)}, [])
     assert bench.uplink.refusing == (2 in refused), "the other one is refused still"
     bench.wait(30)
     assert bench.deliver() == [one for one in refused if one > 1]
@@ -147,7 +147,7 @@ def test_what_is_given_up_in_flight_is_not_sent_again_when_it_is_refused():
     bench = broker_bench(2)
     assert bench.send() == [1, 2]
     bench.rows = bench.rows[1:]
-    bench.uplink.made_room({(NOW, 0)})
+    bench.uplink.made_room({(NOW, 0)}, [])
     bench.puback(1, failure=True)
     assert not bench.uplink.refusing
     bench.wait(30)
@@ -162,7 +162,7 @@ def test_what_was_given_up_in_flight_is_forgotten_once_it_flies_no_more(taken):
     bench = broker_bench(2)
     assert bench.send() == [1, 2]
     bench.rows = bench.rows[1:]
-    bench.uplink.made_room({(NOW, 0)})
+    bench.uplink.made_room({(NOW, 0)}, [])
     assert bench.uplink._given_up == {(NOW, 0)}
     if taken:
         bench.puback(1)
@@ -427,19 +427,19 @@ def test_a_notice_in_an_old_place_is_found():
     assert bench.send() == [1, 2, 3]
     bench.puback(1, 2, 3)
     bench.uplink.recorded(["1", "2", "3"])
-    bench.rows = [row(1)]
+    bench.rows = [notice := msgspec.structs.replace(row(1), id="notice", sequence=3)]
     bench.uplink.notify()
     assert bench.send() == []
-    bench.uplink.made_room(())
+    bench.uplink.made_room({row(1).number}, [notice])
     assert bench.send() == [1]
 
 
 def test_a_notice_in_the_place_of_what_is_under_way_is_sent_and_counts_by_itself():
     bench = broker_bench(3)
     assert bench.send() == [1, 2, 3]
-    bench.rows = [msgspec.structs.replace(row(1), id="notice", sequence=3)]
+    bench.rows = [notice := msgspec.structs.replace(row(1), id="notice", sequence=3)]
     bench.uplink.notify()
-    bench.uplink.made_room(())
+    bench.uplink.made_room({row(1).number}, [notice])
     bench.puback(1)
     assert bench.uplink.landed() == ["1"], "what was given up, and not what stands in its place"
     assert bench.send() == [1], "the notice goes out beside it"
