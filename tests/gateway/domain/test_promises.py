@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.engine import Engine, fold
 from gateway.domain.inputs import People, Samples
-from gateway.domain.store import Calibration
+from gateway.domain.store import Calibration, Facing, Plate, Product, Shelf
 from tests.gateway.domain.scene import (
     BLOCK,
     DOUBT_S,
@@ -25,6 +25,8 @@ from tests.gateway.domain.scene import (
 
 PLATES = {TEA: "g1.s1.p2", JAM: "g1.s1.p3", OIL: "g2.s1.p0"}
 BYSTANDER_MM = (-400.0, -1_700.0)
+FAR = {n: f"g9.s1.p{n}" for n in range(4)}
+FAR_UNIT_G = (200.0, 210.0, 320.0, 330.0)
 
 
 def together():
@@ -60,6 +62,36 @@ wishes = st.lists(
     min_size=1,
     max_size=6,
 )
+
+
+def with_far_shelf(store):
+    """Return a store with a shelf far off, whose neighbours are hard to tell apart by weight."""
+    [near, *_] = store.shelves
+    plates = tuple(Plate(name=name, offset_mm=n * 250.0, width_mm=250.0) for n, name in FAR.items())
+    shelf = Shelf(
+        name="g9.s1",
+        gondola="g9",
+        front_mm=(9_000.0, 1_000.0, 10_000.0, 1_000.0),
+        z_mm=near.z_mm,
+        depth_mm=near.depth_mm,
+        plates=plates,
+    )
+    goods = {
+        f"{2_000_000_000_000 + n:013}".zfill(14): (name, FAR_UNIT_G[n]) for n, name in FAR.items()
+    }
+    return msgspec.structs.replace(
+        store,
+        shelves=(*store.shelves, shelf),
+        products=store.products
+        | {
+            gtin: Product(gtin=gtin, name=name, unit_g=unit_g, tolerance_g=0.03 * unit_g)
+            for gtin, (name, unit_g) in goods.items()
+        },
+        facings=(
+            *store.facings,
+            *(Facing(gtin=gtin, plates=(name,)) for gtin, (name, _) in goods.items()),
+        ),
+    )
 
 
 class Shop:
@@ -152,6 +184,36 @@ def test_somebody_far_away_changes_no_receipt(store, wanted):
                 shop.do(*one)
         shop.close()
     assert alone.receipts() == watched.receipts()
+
+
+@settings(max_examples=15)
+@given(
+    stores,
+    wishes,
+    st.integers(1, 5),
+    st.lists(st.tuples(st.sampled_from(list(FAR)), st.sampled_from([-2, -1, 1])), min_size=2),
+)
+def test_a_crowd_far_away_that_nobody_can_tell_apart_changes_no_receipt(store, wanted, count, acts):
+    """Its members reach for the same at once, and share the explanations that are kept."""
+    alone, beside = Shop(with_far_shelf(store)), Shop(with_far_shelf(store))
+    crowd = [f"far-{number}" for number in range(count)]
+    for name in crowd:
+        alone.scene.run(0.8)
+        beside.scene.enter(name)
+    for shop in (alone, beside):
+        scene, others = shop.scene, iter(acts * len(wanted))
+        for one in wanted:
+            number, units = next(others)
+            if shop is beside:
+                for name in crowd:
+                    scene.reach(name, FAR[number])
+                scene.weights_g[FAR[number]] += units * FAR_UNIT_G[number]
+            scene.run(0.8)
+            if one[2] != "crowd":
+                shop.do(*one)
+        shop.close()
+    assert any(made.event.subject == "shelf/g9.s1" for made in beside.scene.events)
+    assert alone.receipts() == beside.receipts()
 
 
 def closed(events, inputs):
