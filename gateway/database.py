@@ -36,7 +36,7 @@ from gateway.database_setup import prepare
 from gateway.domain.effects import Backfill, BackfillAnswer
 from gateway.domain.inputs import Recovery, Stamp, StateRow
 from gateway.envelope import Source
-from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Program, Row
+from gateway.outbox import Acknowledged, Batch, Committed, Epoch, Oldest, Program, Row
 from gateway.recovery import MACHINE_ID
 from gateway.room import Limits
 from gateway.shortage import Measured, Shortage
@@ -226,14 +226,13 @@ class Database:
         """Read what a backfill sends next."""
         return await self._read(history.read(fetch))
 
-    async def backlog(self) -> tuple[int, int | None]:
-        """Return how many events wait, and when the oldest was committed (UTC, ns)."""
+    async def backlog(self) -> tuple[int, Oldest | None]:
+        """Return how many events wait, and the oldest of them."""
         return await self._read(outbox.backlog())
 
-    async def first_waiting(self) -> tuple[str, int] | None:
-        """Return epoch and sequence of what waits longest; None: nothing does."""
-        oldest = await self._read(outbox.oldest())
-        return None if oldest is None else (oldest.epoch, oldest.sequence)
+    async def oldest(self) -> Oldest | None:
+        """Return the oldest of the events that wait, without counting them."""
+        return await self._read(outbox.oldest())
 
     @property
     def shortage(self) -> tuple[str, ...]:

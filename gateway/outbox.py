@@ -334,11 +334,10 @@ def tails() -> Program[dict[str, int]]:
     return found
 
 
-def backlog() -> Program[tuple[int, int | None]]:
-    """Return how many events wait, and when the oldest of them was committed (UTC, ns)."""
+def backlog() -> Program[tuple[int, Oldest | None]]:
+    """Return how many events wait, and the oldest of them."""
     [(count,)] = yield Statement("SELECT count(*) FROM events WHERE acknowledged = 0")
-    found = yield from oldest()
-    return int(count), None if found is None else found.committed_utc_ns
+    return int(count), (yield from oldest())
 
 
 def oldest() -> Program[Oldest | None]:

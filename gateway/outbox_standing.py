@@ -112,7 +112,7 @@ def standing(limits: Limits, free_bytes: int) -> Program[Standing]:
     spanned_h = (last - first) / HOUR_NS if seen > 1 else 0.0
     return Standing(
         waiting=waiting,
-        oldest_utc_ns=oldest,
+        oldest_utc_ns=None if oldest is None else oldest.committed_utc_ns,
         classes=(yield from _by_class()),
         untold=(yield from _untold()),
         events=events,

@@ -422,8 +422,7 @@ class Upstream:
         self, connection: Connection, state: Literal["online", "offline"]
     ) -> int | None:
         backlog = await self._database.backlog()
-        first = await self._database.first_waiting()
-        payload = self._board.message(state, backlog, first, self._parts(), self._counts())
+        payload = self._board.message(state, backlog, self._parts(), self._counts())
         topic = f"{self._config.root}/status"
         return self._publish_other(connection, topic, payload, retain=True)
 

@@ -9,6 +9,7 @@ import msgspec
 from drivers.ports import Clock
 from gateway.database import Database
 from gateway.envelope import sequence_text
+from gateway.outbox import Oldest
 
 
 class Status(msgspec.Struct, kw_only=True):
@@ -85,8 +86,7 @@ class StatusBoard:
     def message(
         self,
         state: Literal["online", "offline"],
-        backlog: tuple[int, int | None],
-        first: tuple[str, int] | None,
+        backlog: tuple[int, Oldest | None],
         parts: Sequence[str],
         counts: Mapping[str, int],
     ) -> bytes:
@@ -94,22 +94,21 @@ class StatusBoard:
 
         Args:
             state: Whether the daemon goes on.
-            backlog: How many events wait, and when the oldest was committed.
-            first: Epoch and sequence of the oldest.
+            backlog: How many events wait, and the oldest of them.
             parts: Do not work either.
             counts: Since the start of the daemon; told where they are not 0.
         """
-        waiting, oldest_utc_ns = backlog
+        waiting, oldest = backlog
         status = self._status(state, parts)
         tail = self._database.tails.get(status.epoch)
         status.sequence = msgspec.UNSET if tail is None else sequence_text(tail)
         status.backlog, status.oldest_age_s = waiting, None
-        if oldest_utc_ns is not None:
-            age_s = (self._clock.stamp().utc_ns - oldest_utc_ns) / 1e9
+        self._told_waiting = oldest is not None
+        if oldest is not None:
+            age_s = (self._clock.stamp().utc_ns - oldest.committed_utc_ns) / 1e9
             status.oldest_age_s = round(max(0.0, age_s), 1)
-        self._told_waiting = first is not None
-        if first is not None:
-            status.waiting_epoch, status.waiting_sequence = first[0], sequence_text(first[1])
+            status.waiting_epoch = oldest.epoch
+            status.waiting_sequence = sequence_text(oldest.sequence)
         status.counters = {name: count for name, count in counts.items() if count}
         return msgspec.json.encode(status)
 

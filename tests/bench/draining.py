@@ -71,7 +71,7 @@ async def fill(one, count):
             one.number += 1
             events.append(_event(epoch, one.number))
         done = await one.database.commit(Batch(events=events, online=False, utc_ns=time.time_ns()))
-        one.upstream.notify(done.rows[-1].position)
+        one.upstream.committed(done)
         count -= len(events)
 
 
@@ -116,7 +116,7 @@ async def shop(one, latencies):
                 Batch(events=[event], online=True, utc_ns=time.time_ns())
             )
             latencies.committed(done.rows)
-            one.upstream.notify(done.rows[-1].position)
+            one.upstream.committed(done)
             await asyncio.sleep(SHOPPER_EVERY_S / 3)
 
 
@@ -151,7 +151,7 @@ async def drain(folder, count, *, window=WINDOW):
         before = _cpu(integrator)
         shopping = asyncio.create_task(shop(one, latencies))
         try:
-            while (first := await one.database.first_waiting()) and first[1] < count:  # noqa: ASYNC110 - the integrator is another process.
+            while (first := await one.database.oldest()) and first.sequence < count:  # noqa: ASYNC110 - the integrator is another process.
                 await asyncio.sleep(0.05)
         finally:
             shopping.cancel()

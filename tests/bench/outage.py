@@ -89,7 +89,7 @@ class Store:
             done = await self._one.database.commit(batch)
             if done.rows:
                 self.committed(done.rows)
-                self._one.upstream.notify(done.rows[-1].position)
+                self._one.upstream.committed(done)
 
 
 class Curves:
@@ -153,9 +153,9 @@ async def come_back(one, store, curves, count, *, after_s, limit_s):
                 store.committed = latencies.committed
             told = len(latencies.ms)
             if not curves.backlog or now_s() - curves.backlog[-1][0] >= SAMPLE_S:
-                curves.backlog.append((now_s(), (await one.database.backlog())[0]))
-                first = await one.database.first_waiting()
-                if ends_s is None and (first is None or first[1] > count):
+                waiting, first = await one.database.backlog()
+                curves.backlog.append((now_s(), waiting))
+                if ends_s is None and (first is None or first.sequence > count):
                     ends_s = now_s() + after_s
             await asyncio.sleep(0.02)
             curves.late_ms += [(now_s(), late_ms) for late_ms in latencies.ms[told:]]

@@ -298,9 +298,9 @@ def test_a_new_cart_does_not_wait_for_the_backlog(tmp_path):
                 epoch = one.database.epoch.epoch
                 visit = session(epoch, 10**6, "anna", "visit"), closed(epoch, 10**6 + 1, "visit")
                 batch = Batch(events=visit, online=True, utc_ns=time.time_ns())
-                rows = (await one.database.commit(batch)).rows
-                one.upstream.notify(rows[-1].position)
-                last = (rows[-1].epoch, rows[-1].sequence)
+                done = await one.database.commit(batch)
+                one.upstream.committed(done)
+                last = done.rows[-1].number
                 while last not in stored(tmp_path):  # noqa: ASYNC110 - a database tells nobody.
                     await asyncio.sleep(0.01)
                 behind = len(committed(tmp_path)) - len(stored(tmp_path))
@@ -325,14 +325,14 @@ def test_a_backlog_of_which_much_went_ahead_goes_on_by_itself(tmp_path):
                 *(picked(epoch, 10**6 + n, "a") for n in range(1, 100)),
             )
             batch = Batch(events=visit, online=False, utc_ns=time.time_ns())
-            one.upstream.notify((await one.database.commit(batch)).rows[-1].position)
+            one.upstream.committed(await one.database.commit(batch))
             await one.commit(5)
             async with mosquitto(tmp_path, port=port), integrator(tmp_path, mqtt(port, "in")):
                 await one.linked(True)
                 batch = Batch(
                     events=[closed(epoch, 10**7, "a")], online=True, utc_ns=time.time_ns()
                 )
-                one.upstream.notify((await one.database.commit(batch)).rows[-1].position)
+                one.upstream.committed(await one.database.commit(batch))
                 await one.delivered()
 
     run(main())

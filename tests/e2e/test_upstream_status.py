@@ -80,9 +80,11 @@ def test_history_is_trimmed_as_the_status_is_refreshed(tmp_path, monkeypatch, st
                 epoch = one.database.epoch.epoch
                 events = [lost(epoch, number) for number in range(1, 6)]
                 long_ago_ns = time.time_ns() - 40 * DAY_NS
-                await one.database.commit(Batch(events=events, online=True, utc_ns=long_ago_ns))
+                done = await one.database.commit(
+                    Batch(events=events, online=True, utc_ns=long_ago_ns)
+                )
                 assert count(tmp_path) == 6
-                one.upstream.notify()
+                one.upstream.committed(done)
                 await one.delivered()
                 # Trimming comes after a status, and before the next one.
                 for parts in (["camera/c1"], [], ["camera/c1"]):

@@ -77,7 +77,7 @@ class Gateway:
             events.append(lost(epoch, self.number))
         batch = Batch(events=events, online=bool(self.links[-1:]), utc_ns=time.time_ns())
         done = await self.database.commit(batch)
-        self.upstream.notify(max(row.position for row in done.rows), done.given_up)
+        self.upstream.committed(done)
         return done.rows
 
     async def linked(self, online):

@@ -21,6 +21,7 @@ from gateway.domain.events import made_line
 from gateway.domain.inputs import StateRow
 from gateway.domain.output import rfc3339
 from gateway.envelope import Source, event_payload, made_from_payload, with_shopper
+from gateway.outbox import Oldest
 from tests.brokers import run
 from tests.made import lost, rows_waiting, session, started
 from tests.schema_check import check_event
@@ -213,11 +214,11 @@ def test_acknowledging_is_cumulative_and_twice_is_harmless(tmp_path):
             epoch = (await database.begin_epoch(NOW_NS)).epoch
             for number in range(4):
                 await database.commit(batch(lost(epoch, number), utc_ns=NOW_NS + number))
-            assert await database.backlog() == (4, NOW_NS)
+            assert await database.backlog() == (4, Oldest(epoch, 0, NOW_NS))
             assert await database.acknowledge(epoch, 1) == 2
             assert await database.acknowledge(epoch, 1) == 0
             assert await database.acknowledge("f" * 32, 1) == 0
-            assert await database.backlog() == (2, NOW_NS + 2)
+            assert await database.backlog() == (2, Oldest(epoch, 2, NOW_NS + 2))
             ids = [None, None, *(row.id for row in await rows_waiting(database, 0, 9))]
             assert (await database.record([], [ids[3]], ()))[0] == 1
             assert [row.sequence for row in await rows_waiting(database, 0, 9)] == [2]

@@ -25,8 +25,7 @@ def batch(*made, age_s):
 async def told(database):
     """Return epoch and sequence of the oldest and its age in days, as the status says it."""
     board = StatusBoard(database, OsClock(), version="1", every_s=60)
-    backlog, first = await database.backlog(), await database.first_waiting()
-    status = msgspec.json.decode(board.message("online", backlog, first, [], {}))
+    status = msgspec.json.decode(board.message("online", await database.backlog(), [], {}))
     age_days = round(status["oldest_age_s"] / DAY_S)
     return status["waiting_epoch"], int(status["waiting_sequence"]), age_days
 

@@ -89,7 +89,7 @@ def test_what_is_live_goes_out_while_much_is_recorded(tmp_path, monkeypatch):
 
             async def commit(event):
                 done = await database.commit(Batch(events=[event], online=True, utc_ns=1))
-                one.notify(done.rows[-1].position)
+                one.committed(done)
 
             tasks, calls = [], []
             program = history.record
