@@ -116,7 +116,7 @@ def on(name, *more, label=""):
 every_broker = pytest.mark.parametrize(("kind", "protocol"), [on(name) for name in KINDS])
 
 
-def run(coroutine, limit_s=50):
+def run(coroutine, limit_s=240):
     """Run a test's coroutine with a limit of its own, so that what it opened is closed."""
 
     async def limited():

@@ -21,7 +21,6 @@ from tests.vision_bench import beside
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_short_form_measures_everything(tmp_path):
     results = bench.measure(
         tmp_path,

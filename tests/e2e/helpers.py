@@ -17,7 +17,7 @@ import paho.mqtt.client as paho
 from gateway.simulator.keys import ISSUER, JWKS_NAME
 from tests.brokers import MOSQUITTO, free_port
 
-PATIENCE_S = 40.0
+PATIENCE_S = 120.0
 """Longest wait for anything: generous, for machines that are busy."""
 GATEWAY = "gw-1"
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -9,8 +9,6 @@ import pytest
 from gateway.envelope import made_from_payload
 from tests.e2e.shop import CRISPS, JAM, ROOT, UNIT_G, bought, complete, open_shop, visit
 
-pytestmark = pytest.mark.timeout(120)
-
 LATE_MS = 5_000
 """No promise, a sanity check: the promise is measured by ``make bench``."""
 

@@ -33,8 +33,6 @@ from tests.e2e.shop import (
     visit,
 )
 
-pytestmark = pytest.mark.timeout(120)
-
 MORE = """
 [[scanner]]
 name = "side"

@@ -25,8 +25,6 @@ from tests.e2e.shop import (
     visit,
 )
 
-pytestmark = pytest.mark.timeout(120)
-
 COMMANDS = f"{ROOT}/{GATEWAY}/commands"
 COUNTER = """
 [[scanner]]

@@ -11,8 +11,6 @@ import pytest
 from tests.e2e.helpers import Peer, closed, outside_broker, until
 from tests.e2e.shop import BRIDGE, FILE, ROOT, complete, open_shop
 
-pytestmark = pytest.mark.timeout(150)
-
 STORE_FILE = FILE.replace(
     '[[door]]\nname = "gate"', '[[door]]\nname = "gate"\n[[door]]\nname = "back"'
 )

@@ -3,14 +3,10 @@
 
 import json
 
-import pytest
-
 from tests.certificates import certificate
 from tests.drivers.test_entry_renewal import SET, served
 from tests.e2e.helpers import Peer, closed, daemon, outside_broker, until
 from tests.e2e.shop import FILE, STORE
-
-pytestmark = pytest.mark.timeout(120)
 
 
 def test_keys_are_fetched_at_the_start_and_missed_until_then(tmp_path):

@@ -17,7 +17,7 @@ from tests.e2e.helpers import Program, Witness, closed, daemon, now_ns, outside_
 from tests.schema_check import check_event
 
 STORE = Path(__file__).parents[2] / "fixtures" / "stores" / "demo.toml"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 KILLS = 3
 SHOPPERS = 2

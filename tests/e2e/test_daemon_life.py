@@ -25,8 +25,6 @@ from tests.e2e.helpers import (
 )
 from tests.e2e.shop import FILE, STORE, Shop, complete, open_shop, settled
 
-pytestmark = pytest.mark.timeout(120)
-
 STOP_S = 5.0
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A restart in the middle of a visit: carts, tokens and weights are still known."""
 
-import pytest
-
 from gateway.simulator.keys import TokenMaker
 from tests.e2e.helpers import Witness, closed, daemon, outside_broker, until
 from tests.e2e.shop import (
@@ -18,8 +16,6 @@ from tests.e2e.shop import (
     open_shop,
     settled,
 )
-
-pytestmark = pytest.mark.timeout(120)
 
 
 def test_a_cart_outlives_a_restart_and_what_nobody_saw_is_never_guessed(tmp_path):

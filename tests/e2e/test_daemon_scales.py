@@ -9,8 +9,6 @@ from tests.brokers import free_port
 from tests.e2e.helpers import Program, accepts, until
 from tests.e2e.shop import FILE, open_shop
 
-pytestmark = pytest.mark.timeout(120)
-
 SHELF = """
 [[gondola]]
 name = "{gondola}"

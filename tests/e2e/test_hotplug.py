@@ -8,14 +8,10 @@ import threading
 import time
 from contextlib import contextmanager
 
-import pytest
-
 from gateway.simulator.keys import TokenMaker
 from gateway.simulator.lines import Line
 from tests.e2e.helpers import Program, daemon, until
 from tests.e2e.shop import FILE, JAM, STORE, UNIT_G, complete, open_shop, settled
-
-pytestmark = pytest.mark.timeout(120)
 
 SCALES = [f"g{n}.s1" for n in range(2, 10)]
 PERIOD_S = 0.1

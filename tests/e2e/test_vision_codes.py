@@ -14,7 +14,6 @@ from tests.vision.test_codes import SIZE_WH, drawn
 from tests.vision.test_vision_worker import POINTS
 
 pytest.importorskip("zxingcpp")
-pytestmark = pytest.mark.timeout(120)
 MODELS = Path(__file__).parents[2] / "fixtures" / "model"
 ROOT = "shelfgate/v1/demo"
 

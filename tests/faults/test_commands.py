@@ -14,7 +14,7 @@ from tests.e2e.helpers import GATEWAY, until
 from tests.e2e.shop import CRISPS, ROOT, open_shop
 from tests.faults.flood import Flood, rss_kb
 
-pytestmark = [needs_mosquitto, pytest.mark.timeout(240)]
+pytestmark = needs_mosquitto
 
 MANY = 10_000
 RSS_KB_MAX = 96 * 1_024

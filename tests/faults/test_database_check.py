@@ -206,7 +206,6 @@ def endless(monkeypatch):
     return begin
 
 
-@pytest.mark.timeout(60)
 def test_a_check_that_is_cancelled_ends_at_once_and_leaves_the_mark(tmp_path, endless):
     path = tmp_path / "a.db"
 
@@ -222,7 +221,6 @@ def test_a_check_that_is_cancelled_ends_at_once_and_leaves_the_mark(tmp_path, en
     run(main())
 
 
-@pytest.mark.timeout(60)
 def test_whoever_erases_a_name_does_not_wait_for_the_check(tmp_path, endless, monkeypatch):
     monkeypatch.setattr("gateway.transactions.BUSY_MS", 600_000)
     path = tmp_path / "a.db"

@@ -9,13 +9,9 @@ import subprocess
 import sys
 from contextlib import closing, contextmanager
 
-import pytest
-
 from tests.e2e.helpers import PATIENCE_S, outside_broker, until
 from tests.e2e.shop import TEA, bought, complete, open_shop, visit
 from tests.schema_check import check_event
-
-pytestmark = pytest.mark.timeout(120)
 
 
 @contextmanager

@@ -65,12 +65,16 @@ class Killer:
         return killing
 
 
-def kills():
-    """Yield killers for every statement, until the caller sends that the work came to its end."""
+def kills(sides=(False, True)):
+    """Yield killers for every statement, until the caller sends that the work came to its end.
+
+    Args:
+        sides: Whether before a statement, after it, or either.
+    """
     at = 0
     while True:
         at += 1
-        for after in (False, True):
+        for after in sides:
             if (yield Killer(at, after)):
                 return
 
@@ -226,7 +230,7 @@ def test_a_start_that_is_killed_anywhere_starts_the_next_time(tmp_path, version)
     fresh()
     assert in_child(start(Killer(10**6, after=False)))
     wanted = dump(path)
-    killing, count = kills(), 0
+    killing, count = kills((False,)), 0
     killer = next(killing)
     while True:
         fresh()

@@ -13,7 +13,7 @@ from tests.e2e.helpers import Program, closed, daemon, outside_broker, until
 from tests.e2e.shop import FILE, ROOT, STORE, Shop, settled
 from tests.endure import Outcome, Plan, endure, examine
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 def run_plan(folder, plan):

@@ -15,6 +15,7 @@ import pytest
 from drivers.mqtt.embedded import embedded_broker
 from gateway.domain.commands import BackfillCommand
 from gateway.domain.effects import Backfill
+from gateway.simulator import asking
 from gateway.simulator.delivery import compare
 from gateway.simulator.integrator import run_integrator
 from gateway.simulator.ledger import Ledger
@@ -24,6 +25,12 @@ from tests.e2e.upstream_parts import gateway, mqtt, running
 
 EVENTS = 30
 EPOCHS = 3
+
+
+@pytest.fixture(autouse=True)
+def _asks_again_soon(monkeypatch):
+    """Books that open faster than a gateway connects ask one that is not there."""
+    monkeypatch.setattr(asking, "REPEAT_S", 2.0)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from tests.faults.network_scene import complete, scene
 from tests.faults.proxy import Fault
 from tests.faults.quick_time import run_quick
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 QUICKLY = {"retry_first_s": 0.001, "retry_cap_s": 0.001, "answer_s": 0.05}
 

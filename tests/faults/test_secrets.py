@@ -99,7 +99,6 @@ def hold_no(words, places):
 
 
 @needs_mosquitto
-@pytest.mark.timeout(120)
 def test_passwords_and_tokens_are_found_nowhere(tmp_path):
     with guarded_broker(tmp_path) as (asks, open_port):
         root = f"{ROOT}/gw-1"
@@ -153,7 +152,6 @@ def token_id(token):
 
 
 @needs_mosquitto
-@pytest.mark.timeout(120)
 def test_a_password_that_is_refused_is_told_without_being_shown(tmp_path):
     with guarded_broker(tmp_path) as (asks, _), guarded_daemon(tmp_path, asks, WRONG) as one:
         one.start()

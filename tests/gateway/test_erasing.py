@@ -6,7 +6,6 @@ import logging
 import sqlite3
 from contextlib import closing, contextmanager
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,7 +64,6 @@ def holding(folder, name):
     return [path.name for path in folder.iterdir() if name.encode() in path.read_bytes()]
 
 
-@pytest.mark.timeout(60)
 def test_a_reader_neither_stalls_the_daemon_nor_gets_an_erasure_answered(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     path, replies = tmp_path / "a.db", Replies()

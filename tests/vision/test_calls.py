@@ -17,7 +17,7 @@ from vision.calls import Calls
 from vision.detectors import Detections, ModelError
 from vision.worker import Worker
 
-WAIT_S = 20
+WAIT_S = 120
 
 
 class Hanging:

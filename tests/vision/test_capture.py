@@ -13,7 +13,7 @@ from vision.capture import BROKEN_FRAMES_MAX, Capture
 from vision.framing import Framing
 from vision.timeline import Stamp
 
-WAIT_S = 20
+WAIT_S = 120
 
 
 class Camera:

@@ -11,7 +11,7 @@ from vision.capture import Capture
 from vision.sources import CameraSource
 from vision.timeline import Backlog
 
-WAIT_S = 25
+WAIT_S = 120
 
 
 @pytest.fixture(scope="module")

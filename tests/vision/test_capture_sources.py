@@ -13,7 +13,7 @@ import pytest
 from vision.capture import Capture
 from vision.sources import CameraSource, device_path, driver_time_ns, shown, without_logins
 
-WAIT_S = 20
+WAIT_S = 120
 
 
 def film(path, count=10, fps=100.0, codec="MJPG"):

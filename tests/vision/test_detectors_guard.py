@@ -118,7 +118,7 @@ def test_a_worker_whose_detector_fails_ends_with_that_error_alone(caplog):
         )
         for _ in range(2):
             frames.left.put(frames.blank)
-        async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(240), asyncio.TaskGroup() as group:
             group.create_task(worker.run(asyncio.Event()))
             await broker.until(lambda: broker.of("people"))
             frames.left.put(frames.blank)

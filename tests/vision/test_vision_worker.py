@@ -75,7 +75,7 @@ class Broker:
 @contextlib.asynccontextmanager
 async def running(worker):
     stop = asyncio.Event()
-    async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(240), asyncio.TaskGroup() as group:
         group.create_task(worker.run(stop))
         try:
             yield

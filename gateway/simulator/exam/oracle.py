@@ -8,11 +8,12 @@ the whole act and knows what carts hold: what it misses, hardly any observer cou
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
 
+from gateway.domain.inputs import AnyInput
 from gateway.simulator.exam.answers import Answer, Billed, Claim, Decision
 from gateway.simulator.exam.baseline import LOOK_NS, WRIST_ABOVE_MM, nearest_shopper
 from gateway.simulator.exam.cases import Case
@@ -32,9 +33,9 @@ HAND_ERROR_MM: Final = 110.0
 FAR_MM: Final = 999.0
 
 
-def nearest(case: Case) -> Answer:
+def nearest(case: Case, inputs: Iterable[AnyInput]) -> Answer:
     """Return what an oracle makes of a case that takes the nearest wrist at each act."""
-    recording = record(case.store, case.inputs())
+    recording = record(case.store, inputs)
 
     def who(act: TrueAct, _carts: dict[str, Counter[str]]) -> str | None:
         at_ns = ((act.lift_ns or act.start_ns) + act.end_ns) // 2

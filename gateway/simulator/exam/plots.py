@@ -59,7 +59,7 @@ class Plots:
     def case(self, result: Result, who: str, settings: EngineSettings) -> Path:
         """Draw what the scales read in one case, the truth, and what was decided."""
         case = make_case(result.kind, CONDITIONS[result.condition], result.seed)
-        answer = EXAMINEES[who](case, settings)
+        answer = EXAMINEES[who](case, case.inputs(), settings)
         figure = Figure(figsize=(15, 9), layout="constrained")
         axes = figure.subplots(len(case.store.shelves), 1, sharex=True)
         for number, one in enumerate(np.atleast_1d(axes)):

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.inputs import EngineSettings, EvidencePart
+from gateway.domain.inputs import AnyInput, EngineSettings, EvidencePart
 from gateway.simulator.exam import baseline, oracle
 from gateway.simulator.exam.answers import Answer
 from gateway.simulator.exam.cases import Case, make_case
@@ -27,13 +27,16 @@ SEEDS: Final = {"tuning": 1, "reporting": 10_001}
 CASES: Final = 200
 CASES_MAX: Final = 10_000
 """Of a condition: one more would be a case of the other set."""
-EXAMINEES: Final[dict[str, Callable[[Case, EngineSettings], Answer]]] = {
-    "engine": lambda case, settings: sit(case.store, case.inputs(), settings),
-    "baseline": lambda case, _: baseline.decide(case.store, case.inputs()),
-    "nearest-wrist": lambda case, _: oracle.nearest(case),
-    "attentive": lambda case, _: oracle.attentive(case),
+EXAMINEES: Final[dict[str, Callable[[Case, list[AnyInput], EngineSettings], Answer]]] = {
+    "engine": lambda case, inputs, settings: sit(case.store, inputs, settings),
+    "baseline": lambda case, inputs, _: baseline.decide(case.store, inputs),
+    "nearest-wrist": lambda case, inputs, _: oracle.nearest(case, inputs),
+    "attentive": lambda case, _inputs, _: oracle.attentive(case),
 }
-"""Who sits the exam: shelfgate, which alone has settings, the published way, and two oracles."""
+"""Who sits the exam: shelfgate, which alone has settings, the published way, and two oracles.
+
+Each is given a case and its inputs, which take a while to make.
+"""
 BITE: Final = 5
 """Cases that a process takes at a time."""
 
@@ -134,10 +137,11 @@ def sit_some(
     found = []
     for kind, condition, seed in names:
         case = make_case(kind, CONDITIONS[condition], seed)
+        inputs = case.inputs()
         found.append(
             {
                 name: judge(
-                    EXAMINEES[name](case, settings),
+                    EXAMINEES[name](case, inputs, settings),
                     case.truth,
                     kind=kind,
                     condition=condition,

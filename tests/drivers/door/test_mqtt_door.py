@@ -19,7 +19,6 @@ from gateway.simulator.mqtt_device import Plug
 from gateway.supervise import status_reporter, supervise
 from tests.brokers import broker_of, on, run
 
-pytestmark = pytest.mark.timeout(90)
 EFFECT = OpenDoor(id="e1", door="front", session="s1")
 
 

@@ -22,8 +22,6 @@ from tests.brokers import broker_of, on, run
 from tests.drivers.mqtt_shelf.test_driver import CONFIGS
 from tests.small_store import small_store
 
-pytestmark = pytest.mark.timeout(90)
-
 
 class Store:
     """Drivers of a shelf of each firmware on one in-store connection, and what they say."""

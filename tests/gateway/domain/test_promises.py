@@ -150,7 +150,7 @@ def carts_of(scene):
     return carts
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(stores, wishes)
 def test_what_left_the_shelves_is_on_the_carts(store, wanted):
     """Also where nobody can tell whose it is: it is on one cart, not on none or on two."""
@@ -174,7 +174,7 @@ def test_what_left_the_shelves_is_on_the_carts(store, wanted):
         assert receipts == {name: dict(+held) for name, held in shop.held.items()}
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(stores, wishes)
 def test_somebody_far_away_changes_no_receipt(store, wanted):
     alone, watched = Shop(store), Shop(store, bystander=True)
@@ -230,7 +230,7 @@ def closed(events, inputs):
     return carts
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     stores,
     st.lists(
@@ -291,7 +291,7 @@ class Restless(Scene):
         return item
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.floats(-0.3, 0.3),
     st.lists(

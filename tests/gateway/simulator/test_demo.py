@@ -50,7 +50,6 @@ def read_until(process, words):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
 def test_receipts_are_right_and_no_event_is_lost_over_an_outage(tmp_path):
     with demo(tmp_path, "--seed", "4", "--shoppers", "2", "--outage", "6") as process:
         output = process.communicate()[0]
@@ -72,7 +71,6 @@ def test_receipts_are_right_and_no_event_is_lost_over_an_outage(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_whole_store_with_camera_and_model_ends_right_and_its_journal_replays(tmp_path):
     for package in ("cv2", "onnxruntime"):
         pytest.importorskip(package)
@@ -92,7 +90,6 @@ def test_the_whole_store_with_camera_and_model_ends_right_and_its_journal_replay
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
 def test_an_interrupt_ends_everything(tmp_path):
     with demo(tmp_path, "--seed", "4") as process:
         read_until(process, "the store opens")
@@ -104,7 +101,6 @@ def test_an_interrupt_ends_everything(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
 def test_a_killed_demo_takes_its_processes_along(tmp_path):
     with demo(tmp_path, "--seed", "4") as process:
         read_until(process, "the store opens")
@@ -118,7 +114,6 @@ def test_a_killed_demo_takes_its_processes_along(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
 def test_a_part_that_fails_ends_the_demo_with_its_last_words(tmp_path):
     with demo(tmp_path, "--seed", "4") as process:
         read_until(process, "the store opens")
@@ -176,7 +171,6 @@ def test_files_of_an_earlier_run_are_told_of(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_who_keeps_it_going_sees_the_backlog_go_and_who_is_still_inside(tmp_path):
     words = ("--seed", "4", "--keep-going", "--outage", "3")
     with demo(tmp_path, *words) as process:

@@ -13,8 +13,6 @@ from drivers.registry import AnyDriverConfig
 from gateway.simulator.mqtt_shelves import FIRMWARES, SETTINGS
 from tests.e2e.helpers import Peer, closed, outside_broker, until
 
-pytestmark = pytest.mark.timeout(90)
-
 
 @contextmanager
 def emulated(folder, device, port):
