@@ -62,6 +62,19 @@ def test_the_target_peaks_where_the_hand_is_and_decodes_to_it():
     assert np.allclose(found.heads_px, hand[:, 2:], atol=1e-3)
 
 
+def test_a_head_that_no_camera_sees_is_nothing_to_learn_from():
+    """Of who stands right below it: its place is none, and would make every weight none."""
+    from vision.yolo.hands_net import HandsNet, _loss, make_targets
+
+    hands = np.array([[100.0, 60.0, np.nan, np.nan], [200.0, 90.0, 210.0, 60.0]], dtype=np.float32)
+    targets = make_targets([hands], (256, 192))
+    assert np.isfinite(targets).all()
+    [target] = targets
+    assert target[5].sum() > target[6].sum() > 0.0
+    loss = _loss(HandsNet().train()(torch.zeros(1, 3, 192, 256)), torch.from_numpy(targets))
+    assert torch.isfinite(loss)
+
+
 def test_the_hands_net_learns_and_exports(tmp_path):
     from vision.detectors.onnx import OnnxNetwork
     from vision.yolo.dataset import make_dataset

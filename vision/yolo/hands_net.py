@@ -149,14 +149,15 @@ def load_hands(weights: Path) -> HandsNet:
 def make_targets(
     hands: list[npt.NDArray[np.float32]], size_wh: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """Return ``(n, 6, h / 4, w / 4)``: the net's five channels, and where offsets count.
+    """Return ``(n, 7, h / 4, w / 4)``: the net's five channels, and where offsets and heads count.
 
     Args:
-        hands: For each picture ``(k, 4)``: hand x, y and head x, y in pixels.
+        hands: For each picture ``(k, 4)``: hand x, y and head x, y in pixels; NaN for a head that
+            no camera can see, of whoever stands right below it.
         size_wh: The pictures' width and height.
     """
     wide, high = size_wh[0] // STRIDE, size_wh[1] // STRIDE
-    targets = np.zeros((len(hands), 6, high, wide), dtype=np.float32)
+    targets = np.zeros((len(hands), 7, high, wide), dtype=np.float32)
     rows, columns = np.mgrid[0:high, 0:wide].astype(np.float32)
     for target, found in zip(targets, hands, strict=True):
         for x_px, y_px, head_x_px, head_y_px in found:
@@ -167,9 +168,11 @@ def make_targets(
             target[0, row, column] = 1.0
             near = square < 1.6**2
             target[1][near], target[2][near] = (x - columns)[near], (y - rows)[near]
-            target[3][near] = (head_x_px - x_px) / HEAD_PX
-            target[4][near] = (head_y_px - y_px) / HEAD_PX
             target[5][near] = 1.0
+            seen = float(np.isfinite(head_x_px) and np.isfinite(head_y_px))
+            target[3][near] = (head_x_px - x_px) / HEAD_PX if seen else 0.0
+            target[4][near] = (head_y_px - y_px) / HEAD_PX if seen else 0.0
+            target[6][near] = seen
     return targets
 
 
@@ -208,10 +211,9 @@ def _loss(out: Tensor, targets: Tensor) -> Tensor:
     found = hit * (1 - share) ** 2 * nn.functional.logsigmoid(heat)
     other = (1 - hit) * (1 - wanted) ** 4 * share**2 * nn.functional.logsigmoid(-heat)
     count = hit.sum().clamp(min=1)
-    near = targets[:, 5:6]
-    apart = (out[:, 1:5] - targets[:, 1:5]).abs() * near
-    weight = torch.tensor([1.0, 1.0, 1.0, 1.0]).view(1, 4, 1, 1)
-    return -(found + other).sum() / count + (apart * weight).sum() / near.sum().clamp(min=1)
+    counts = targets[:, [5, 5, 6, 6]]
+    apart = (out[:, 1:5] - targets[:, 1:5]).abs() * counts
+    return -(found + other).sum() / count + apart.sum() / targets[:, 5].sum().clamp(min=1)
 
 
 def _block(wide_in: int, wide_out: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
