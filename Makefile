@@ -25,6 +25,10 @@ TEST_BASE := dev$(COMMA)vision$(COMMA)codes$(COMMA)openvino$(COMMA)ncnn
 TEST_EXTRAS := $(if $(filter 1,$(TORCH)),$(TEST_BASE)$(COMMA)ultralytics,$(TEST_BASE))
 TEST_STAMP := $(VENV)/.test-torch-$(TORCH)
 
+# Tests start hundreds of processes: what each compiles is kept, wherever the environment asks for
+# the contrary.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test check acceptance soak bench endure fuzz asyncapi clean
