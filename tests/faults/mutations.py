@@ -120,6 +120,11 @@ def _drop_silently(_days: list[Day]) -> Broken:
     return patch.object(giving_up, "_make_room", broken)
 
 
+def _any_class_first(_days: list[Day]) -> Broken:
+    """Receipts are given up first, and diagnostics last."""
+    return patch.object(giving_up, "CLASSES", dict(reversed(giving_up.CLASSES.items())))
+
+
 def _two_transactions(_days: list[Day]) -> Broken:
     """Events and the state that they speak of are committed one after the other."""
     commit = Database.commit
@@ -224,6 +229,7 @@ ALL: dict[str, Mutant] = {
     "no rewind": Mutant(_no_rewind, "the backlog did not empty"),
     "trim what waits": Mutant(_trim_what_waits, "was committed and is gone"),
     "drop silently": Mutant(_drop_silently, "is gone", "black hole"),
+    "any class first": Mutant(_any_class_first, "was given up while", "black hole"),
     "two transactions": Mutant(
         _two_transactions, "two receipts of one revision|vanished|is not", "daemon killed"
     ),

@@ -4,12 +4,13 @@
 import asyncio
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.classes import CLASSES
 from gateway.domain.changes import UNTOLD_G_MAX
 from gateway.domain.effects import OpenDoor
 from gateway.envelope import with_shopper
@@ -33,7 +34,14 @@ REPEATS_MAX = 6
 DOOR_S = 1.0
 """A door opens this soon after its session is durable."""
 
+RANK = {name: rank for rank, names in enumerate(CLASSES.values()) for name in names}
+
 Kept = tuple[str, bytes]
+
+
+def _name_of(payload: bytes) -> str:
+    kind: str = msgspec.json.decode(payload)["type"]
+    return kind.removeprefix("org.shelfgate.").rpartition(".")[0]
 
 
 class Promises:
@@ -80,8 +88,11 @@ class Promises:
             " ORDER BY sequence",
             (self.last_sequence,),
         ).fetchall()
+        before = frozenset(self.given_up)
         for row in rows:
             self._note(*row)
+        if self.given_up - before:
+            self._lower_classes_first(connection, self.given_up - before, rows)
         newest = connection.execute(
             "SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1"
         ).fetchall()
@@ -90,6 +101,27 @@ class Promises:
             if self.epoch in self._ends and not self.disturbed:
                 self.break_(f"epoch {self.epoch} begins again")
             self.committed(connection)
+
+    def _lower_classes_first(
+        self, connection: sqlite3.Connection, given_up: set[Key], rows: list[Any]
+    ) -> None:
+        """Where too many wait nothing goes while something of a class before it waits."""
+        if not any(b"events waited for the uplink" in payload for _, _, _, payload, _ in rows):
+            return  # For want of bytes what is not worth its notice stays.
+        gone = {_name_of(self.known[key][1]) for key in given_up & self.known.keys()}
+        waits = {
+            name
+            for (name,) in connection.execute(
+                "SELECT DISTINCT name FROM events WHERE acknowledged = 0"
+            )
+        }
+        for name in sorted(gone & RANK.keys()):
+            # Items whose receipt is not here go with the visits.
+            lower = {one for one in waits & RANK.keys() if RANK[one] < RANK[name]}
+            if RANK[name] <= RANK["session.started"]:
+                lower -= CLASSES["items"]
+            if lower:
+                self.break_(f"{name} was given up while {', '.join(sorted(lower))} waited")
 
     def _note(
         self, epoch: str, sequence: int, name: str, payload: bytes, shopper: str | None
@@ -221,19 +253,18 @@ class Promises:
             if odd.get(name):
                 self.break_(f"{odd[name]} events {name}")
 
-    def _events(self) -> list[dict[str, Any]]:
-        """Return what the integrator has, epoch by epoch in the order of their beginning."""
-        stored = self._stored()
+    def _events(self, kept: Mapping[Key, Kept]) -> list[dict[str, Any]]:
+        """Return events, epoch by epoch in the order of their beginning."""
         order = {epoch: nth for nth, epoch in enumerate(self._ends)}
-        keys = sorted(stored, key=lambda key: (order.get(key[0], -1), key[1]))
-        return [msgspec.json.decode(stored[key][1]) for key in keys]
+        keys = sorted(kept, key=lambda key: (order.get(key[0], -1), key[1]))
+        return [msgspec.json.decode(kept[key][1]) for key in keys]
 
     def _told_of_the_disturbance(self) -> None:
         """Operator and integrator hear of it: what nobody had yet may be gone."""
         lost = self.gone - self._stored().keys() - self.given_up
         told = [
             event["data"]
-            for event in self._events()
+            for event in self._events(self._stored())
             if event["type"] == "org.shelfgate.database.recovered.v1"
         ]
         if not told and not self.given_up and (lost or self.replaced):
@@ -282,11 +313,18 @@ class Promises:
         if not found.complete and not starts & self.given_up:
             self.break_(f"the integrator cannot prove that it has everything: {found}")
 
+    def _unseen(self) -> set[Key]:
+        """Return what was given up by the commit that it belonged to: nobody ever saw it."""
+        return self.given_up - self.known.keys()
+
     def _carts(self) -> None:
-        """Carts that a reader works out from the events are the carts on the device."""
-        if self.given_up:
-            return  # A reader knows that it lacks some.
-        events = self._events()
+        """Carts that a reader works out from the events are the carts on the device.
+
+        From all that were committed: a reader has them, but for what it knows to be given up.
+        """
+        if self._unseen():
+            return
+        events = self._events(self.known)
         carts = _carts_of(events)
         for session, receipt in self._receipts(events).items():
             lines = Counter({line["gtin"]: int(line["quantity"]) for line in receipt["lines"]})
@@ -311,10 +349,10 @@ class Promises:
 
     def _weights(self) -> None:
         """Units are conserved: every gram that left a plate or came back is told of, once."""
-        if self.given_up:
+        if self._unseen():
             return
         felt: dict[tuple[str, str], float] = {}
-        for event in self._events():
+        for event in self._events(self.known):
             data = event["data"]
             if event["type"].split(".")[2] not in ("item", "review", "shelf"):
                 continue
@@ -333,7 +371,7 @@ class Promises:
 
     def _sessions_once(self) -> None:
         """A token opens one session; a session that began ends once, or is still open."""
-        events = self._events()
+        events = self._events(self.known)
         ended = Counter(
             event["data"]["session"]
             for event in events
@@ -343,7 +381,7 @@ class Promises:
             if count > 1:
                 self.break_(f"session {session} ended {count} times")
         open_ = set(self._day.daemon._engine.state.sessions)
-        if not self.given_up and self._sessions != set(ended) | open_:
+        if not self._unseen() and self._sessions != set(ended) | open_:
             self.break_(f"sessions {self._sessions ^ (set(ended) | open_)} vanished")
         if len(self._sessions) > self._day.world.tokens:
             self.break_(f"{len(self._sessions)} sessions for {self._day.world.tokens} tokens")
