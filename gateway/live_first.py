@@ -18,6 +18,8 @@ from gateway.outbox import Number, Row
 from gateway.strands import ties_in
 from gateway.waiting import Fetch, Found
 
+NOTICES_MAX: Final = 100
+"""Notices in old places that are kept to be sent; of more, all is gone through again."""
 REMEMBERED_MAX: Final = 50_000
 """Promoted rows and strands that are remembered; what is forgotten may be sent again."""
 
@@ -40,10 +42,16 @@ class LiveFirst:
         self._live_more = True
         self._backlog: deque[Row] = deque()
         self._notices: deque[Row] = deque()
-        """In places that were gone through before they were taken."""
+        """In places that will not be read any more."""
         self._at = 0
         self._end = 0
         self._left: int | None = None
+        self._window = 0
+        """Of a repeat, how many rows it takes at either place."""
+        self._behind = False
+        """Whether a repeat has gone on from the oldest rows to its next ones."""
+        self._turn = 0
+        """Position up to which the repeats before this one have come."""
         self._promoted: set[int] = set()
         self._known: set[str] = set()
 
@@ -75,7 +83,11 @@ class LiveFirst:
         self._rewind(self._newest, None)
 
     def again(self, most: int | None = None) -> None:
-        """Go through all that was sent once more, or through the oldest of it."""
+        """Go through all that was sent once more, or through so much of it.
+
+        That is the oldest, which lacks first, and as much behind what was repeated last, going
+        round: the oldest may all be notices, which nothing acknowledges before what came earlier.
+        """
         first = next((row.position for row in self._live if row.position > self._end), None)
         self._rewind(self._live_at if first is None else first - 1, most)
 
@@ -92,19 +104,24 @@ class LiveFirst:
         self._backlog = deque(row.without(shopper) for row in self._backlog)
 
     def made_room(self, given_up: Container[Number], notices: Iterable[Row]) -> None:
-        """Forget rows that were given up, and send the notices about them, which took old places.
+        """Forget rows that were given up; send the notices in old places that were passed already.
 
         Args:
             given_up: Which rows.
             notices: All that were committed for them.
         """
         self._generation += 1  # What is being read may be among them.
-        for queue in (self._live, self._notices, self._backlog):
+        for queue in (self._live, self._backlog):
             kept = [row for row in queue if row.number not in given_up]
             queue.clear()
             queue.extend(kept)
         self._promoted.difference_update(row.position for row in notices)
-        self._notices.extend(row for row in notices if self._passed(row.position))
+        read = {row.number for row in (*self._live, *self._backlog)}
+        self._notices.extend(
+            row for row in notices if self._passed(row.position) and row.number not in read
+        )
+        if len(self._notices) > NOTICES_MAX:  # The database has room for them.
+            self.again()
 
     def _passed(self, position: int) -> bool:
         """Tell whether a row there would not be read any more."""
@@ -118,6 +135,9 @@ class LiveFirst:
         self._promoted.clear()
         self._known.clear()
         self._at, self._end, self._left = 0, end, left
+        self._window, self._behind = left or 0, False
+        if left is None:
+            self._turn = 0
         self._live_at, self._live_more = end, True
 
     # Reading.
@@ -169,12 +189,24 @@ class LiveFirst:
         last = len(rows) < fetch.limit
         if not last:
             rows = rows[:-1]
-        if self._left is not None:
-            last = last or len(rows) >= self._left
-            rows = rows[: self._left]
-            self._left -= len(rows)
+        if self._left is not None and len(rows) > self._left:
+            rows, last = rows[: self._left], False
         self._backlog.extend(row for row in rows if self._wanted(row))
         self._at = self._end if last else rows[-1].position
+        if self._left is not None:
+            self._left -= len(rows)
+            if last:
+                self._turn = 0
+            elif not self._left:
+                self._go_on_behind()
+
+    def _go_on_behind(self) -> None:
+        """Go on with a repeat behind the one before it, or end it."""
+        if self._behind:
+            self._turn, self._at = self._at, self._end
+        else:
+            self._behind, self._left = True, self._window
+            self._at = max(self._at, self._turn)
 
     # Sending.
 

@@ -461,7 +461,7 @@ class Uplink:
         return None if due_ns is None else max(due_ns, line_ns)
 
     def _repeat(self, now_ns: int) -> None:
-        """Send again what lacks its acknowledgement: once all of it, then the oldest only."""
+        """Send again what lacks its acknowledgement: once all of it, then a part each time."""
         self.counters.repeated += 1
         everything = self._repeats.repeated(now_ns)
         self._rows.again(None if everything else self._window)

@@ -485,16 +485,6 @@ def test_giving_up_sends_its_notice_and_nothing_again(bench):
     assert bench.ack(23) == [Acknowledged(NOW, 23)]
 
 
-def test_a_notice_that_is_given_up_in_its_turn_is_not_sent(bench):
-    bench.commit(*[(lost,)] * 4)
-    bench.connect()
-    bench.deliver()
-    bench.commit((lost,), pending_max=4)
-    [notice] = bench.uplink._rows._notices
-    bench.uplink.made_room({notice.number}, [])
-    assert bench.deliver() == [5]
-
-
 def test_what_was_read_and_is_given_up_before_it_is_sent_is_not(bench):
     bench.commit(*[(lost,)] * 10)
     bench.connect()
@@ -515,7 +505,64 @@ def test_a_notice_behind_what_is_repeated_is_sent(bench):
     bench.connection.execute("UPDATE events SET id = 'notice', sequence = 99 WHERE position = 9")
     [row] = bench.read(Fetch(after=8, limit=1, generation=0)).rows
     bench.uplink.made_room({(NOW, 8)}, [row])
-    assert bench.deliver() == [9, 1, 2, 3, 4]
+    assert bench.deliver() == [9, 1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_what_lacks_behind_many_notices_is_repeated_too(bench):
+    """Notices stand before what lacks first, and are acknowledged after it."""
+    bench.commit(*[(lost,)] * 20)
+    for _ in range(6):
+        bench.commit((lost,), pending_max=12)
+    bench.connect()
+    assert bench.deliver()[:5] == [1, 10, 12, 14, 16], "notices"
+    assert bench.ack(18) == [Acknowledged(NOW, 18)]
+    for _ in range(2):  # All of it once, then the oldest, while nobody hears it.
+        bench.wait(31)
+        assert 20 in bench.deliver()
+    bench.wait(31)
+    assert bench.deliver()[:4] == [1, 10, 12, 14]
+
+
+def test_whatever_lacks_is_repeated_in_its_turn(bench):
+    bench.commit(*[(lost,)] * 50)
+    bench.connect()
+    bench.deliver()
+    bench.wait(31)
+    assert bench.deliver() == [*range(1, 51)], "all of it, once"
+    repeated = set()
+    for _ in range(12):
+        bench.wait(31)
+        sent = bench.deliver()
+        assert sent[:4] == [1, 2, 3, 4]
+        assert len(sent) <= 8
+        repeated.update(sent)
+    assert repeated == {*range(1, 51)}
+
+
+def test_of_many_notices_few_are_kept(bench, monkeypatch):
+    monkeypatch.setattr(live_first, "NOTICES_MAX", 3)
+    bench.commit(*[(lost,)] * 40)
+    bench.connect()
+    bench.deliver()
+    for _ in range(8):
+        bench.commit((lost,), pending_max=30)
+        assert len(bench.uplink._rows._notices) <= 3
+    waits = [at for (at,) in bench.connection.execute("SELECT position FROM events")]
+    assert sorted({*bench.deliver()}) == sorted(waits), "all is gone through again"
+
+
+def test_a_notice_that_was_read_before_it_was_told_of_is_sent_once(bench):
+    """Another connection reads what a commit wrote before the commit's caller goes on."""
+    bench.commit(*[(lost,)] * 20)
+    bench.connect()
+    bench.connection.execute("UPDATE events SET id = 'notice', sequence = 99 WHERE position = 15")
+    while 15 not in [row.position for row in bench.uplink._rows._backlog]:
+        bench.send()
+        bench.puback()
+    bench.uplink.made_room(
+        {(NOW, 14)}, [bench.read(Fetch(after=14, limit=1, generation=0)).rows[0]]
+    )
+    assert bench.deliver().count(15) == 1
 
 
 def test_a_notice_in_the_place_of_what_was_promoted_is_sent(bench):
