@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When to send again what lacks its acknowledgement, while the link holds.
 
-A pure state machine, part of the uplink's. All is sent again once; after that only one window of the
+A pure state machine, part of the uplink's. All is sent again once; after that one window of the
 oldest rows, since an acknowledgement counts without a gap, and one of the others in their turn: a
 long backlog is not sent again and again to somebody who is away.
 """
