@@ -34,15 +34,6 @@ class Flat:
     corners_mm: tuple[Point3, Point3, Point3, Point3]
 
     @classmethod
-    def on_floor(
-        cls, image: Image, centre_mm: tuple[float, float], size_wh_mm: tuple[float, float]
-    ) -> "Flat":
-        """Return it lying on the floor, its upper edge along the store's x axis."""
-        (x, y), (w, h) = centre_mm, (size_wh_mm[0] / 2, size_wh_mm[1] / 2)
-        ring = ((x - w, y + h, 0.0), (x + w, y + h, 0.0), (x + w, y - h, 0.0), (x - w, y - h, 0.0))
-        return cls(image, ring)
-
-    @classmethod
     def placed(
         cls,
         image: Image,

@@ -32,6 +32,9 @@ PAYLOAD = 900
 """Bytes, about what an event has."""
 WINDOW = 100
 SHOPPER_EVERY_S = 0.25
+QUICK_EVERY_S = 0.03
+ONLINE = 1_000
+"""Events that are timed while nothing waits."""
 LINES = ("max_inflight_messages 1000", "max_queued_messages 0", "max_queued_bytes 0")
 
 
@@ -102,7 +105,7 @@ async def integrating(folder, port):
         await process.wait()
 
 
-async def shop(one, latencies):
+async def shop(one, latencies, every_s):
     """Let one shopper after the other come in, take something and leave; for ever."""
     visit = 10**9
     while True:
@@ -117,16 +120,28 @@ async def shop(one, latencies):
             )
             latencies.committed(done.rows)
             one.upstream.committed(done)
-            await asyncio.sleep(SHOPPER_EVERY_S / 3)
+            await asyncio.sleep(every_s / 3)
 
 
-async def drain(folder, count, *, window=WINDOW):
-    """Drain a backlog; return rates and latencies.
+@asynccontextmanager
+async def shopping(one, latencies, every_s=SHOPPER_EVERY_S):
+    """Let people shop meanwhile."""
+    task = asyncio.create_task(shop(one, latencies, every_s))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
-    Args:
-        folder: Where files go.
-        count: Events in the backlog.
-        window: Of the uplink.
+
+@asynccontextmanager
+async def linking(folder, count, window=WINDOW):
+    """Fill an outbox, and link it to a Mosquitto and the reference integrator.
+
+    Yields:
+        The gateway's half, what measures its latencies, the integrator, and how long it took to
+        commit what waits.
     """
     async with AsyncExitStack() as stack:
         port = free_port()
@@ -147,16 +162,34 @@ async def drain(folder, count, *, window=WINDOW):
             await asyncio.sleep(0.05)
         await stack.enter_async_context(running(one.upstream.run()))
         await one.linked(True)
+        yield one, latencies, integrator, filled_s
+
+
+async def online(folder, count):
+    """Return what events take from commit to PUBACK while nothing else waits, in order, ms."""
+    async with (
+        linking(folder, 0) as (one, latencies, _, _),
+        shopping(one, latencies, QUICK_EVERY_S),
+    ):
+        while len(latencies.ms) < count:  # noqa: ASYNC110 - nobody tells.
+            await asyncio.sleep(0.05)
+    return sorted(latencies.ms)
+
+
+async def drain(folder, count, *, window=WINDOW):
+    """Drain a backlog; return rates and latencies.
+
+    Args:
+        folder: Where files go.
+        count: Events in the backlog.
+        window: Of the uplink.
+    """
+    async with linking(folder, count, window) as (one, latencies, integrator, filled_s):
         began_s = time.monotonic()
         before = _cpu(integrator)
-        shopping = asyncio.create_task(shop(one, latencies))
-        try:
+        async with shopping(one, latencies):
             while (first := await one.database.oldest()) and first.sequence < count:  # noqa: ASYNC110 - the integrator is another process.
                 await asyncio.sleep(0.05)
-        finally:
-            shopping.cancel()
-            with suppress(asyncio.CancelledError):
-                await shopping
         took_s = time.monotonic() - began_s
         spent = {name: now - before[name] for name, now in _cpu(integrator).items()}
     late_ms = sorted(latencies.ms)
@@ -227,10 +260,13 @@ def measure(folder, count, times):
     """Drain a backlog and run a plain bridge in turn; return medians."""
     if MOSQUITTO is None:
         return {"skipped": "mosquitto is not installed"}
-    drains, bridges = [], []
+    drains, bridges, quick_ms = [], [], []
     for number in range(times):
         at = folder / str(number)
         at.mkdir()
+        quick = folder / f"online-{number}"
+        quick.mkdir()
+        quick_ms.append(percentile(asyncio.run(online(quick, min(count, ONLINE))), 99))
         drains.append(asyncio.run(drain(at, count)))
         bridges.append(asyncio.run(bridge(at, count, PAYLOAD)))
     per_s = median(one["per_s"] for one in drains)
@@ -243,6 +279,7 @@ def measure(folder, count, times):
         "ratio": round(per_s / median(bridges), 2),
         "live": sum(one["live"] for one in drains),
         "live_p99_ms": median(one["live_ms"]["p99"] for one in drains),
+        "online_p99_ms": round(median(quick_ms), 1),
     }
 
 
@@ -254,6 +291,7 @@ def rows(found):
         ("events committed, 500 together (for information)", found["commit_per_s"], "/s", "", 0),
         ("backlog drained and acknowledged (for information)", found["per_s"], "/s", "", 0),
         ("... against a plain bridge (0.5 is wanted)", found["ratio"], "x", "", 0),
+        ("commit to PUBACK with nothing waiting, 99 %", found["online_p99_ms"], "ms", "", 0),
         ("commit to PUBACK while it drains, 99 %", found["live_p99_ms"], "ms", "<=", 500),
     ]
 
