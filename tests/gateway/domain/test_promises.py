@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -318,3 +319,19 @@ def test_drift_and_spikes_alone_make_no_event(drift_g_per_s, spikes):
     scene.leave("anna")
     assert scene.receipt(anna) == {}
     assert scene.named("review.requested") == []
+
+
+@pytest.mark.parametrize("drift_g_per_min", [-5.0, 5.0])
+def test_long_drift_is_no_event_and_hides_none(drift_g_per_min):
+    """Of a warm morning, in which every plate comes to weigh fifty grams more, or less."""
+    scene = Restless()
+    scene.run(1.5)
+    anna = scene.enter("anna")
+    before = len(scene.events)
+    scene.drift_g_per_s = drift_g_per_min / 60.0
+    scene.run(600.0)
+    told = [made.name for made in scene.events[before:] if made.event.subject != "door/front"]
+    assert told == [], "but for the door, which says nothing here"
+    scene.act("anna", {PLATES[JAM]: -UNIT_G[JAM]})
+    scene.leave("anna")
+    assert scene.receipt(anna) == {JAM: 1}
