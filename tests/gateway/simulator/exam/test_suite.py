@@ -17,9 +17,9 @@ from gateway.simulator.exam.suite import SEEDS, Plan, run
 TARGETS = {"calm": 0.84, "typical": 0.79, "harsh": 0.75}
 """F1 that the baseline is to have, so that the suite is as hard as docs/accuracy.md says."""
 ORACLE = "nearest-wrist"
-FLOORS = {"calm": 0.981, "typical": 0.964, "harsh": 0.944}
+FLOORS = {"calm": 0.982, "typical": 0.968, "harsh": 0.948}
 """Of the engine's F1 on these seeds: two standard errors below what docs/accuracy.md reports."""
-LIFTED = {"calm": 0.5, "typical": 0.45, "harsh": 0.2}
+LIFTED = {"calm": 0.5, "typical": 0.5, "harsh": 0.2}
 """Least part of what is missing that looking at the least certain 5 % of the lines sets right."""
 CALIBRATED = 0.03
 """Greatest expected calibration error of its lines."""
