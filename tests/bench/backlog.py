@@ -44,7 +44,7 @@ CHECK_S = 600.0
 class _Nobody:
     """Takes what is told of commits while there is no uplink."""
 
-    def notify(self, *_of):
+    def committed(self, _done):
         pass
 
 
