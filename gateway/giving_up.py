@@ -179,7 +179,7 @@ def _make_room(
         (HOLES, str(max(0, need.holes_bytes + left))),
     )
     given_up = frozenset((one.epoch, one.sequence) for one in victims)
-    return Committed(told, given_up, classes, max(0, freed), left, tuple(told))
+    return Committed(told, given_up, classes, max(0, freed), left, notices=tuple(told))
 
 
 def holes() -> Program[int]:

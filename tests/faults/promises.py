@@ -14,7 +14,7 @@ from gateway.classes import CLASSES
 from gateway.domain.changes import UNTOLD_G_MAX
 from gateway.domain.effects import OpenDoor
 from gateway.envelope import with_shopper
-from gateway.simulator.ledger import same_event
+from gateway.simulator.ledger import Event, same_event
 from gateway.simulator.proof import prove_in
 from tests.faults.cart_order import CartOrder, Key
 from tests.faults.world import START_G
@@ -37,11 +37,6 @@ DOOR_S = 1.0
 RANK = {name: rank for rank, names in enumerate(CLASSES.values()) for name in names}
 
 Kept = tuple[str, bytes]
-
-
-def _name_of(payload: bytes) -> str:
-    kind: str = msgspec.json.decode(payload)["type"]
-    return kind.removeprefix("org.shelfgate.").rpartition(".")[0]
 
 
 class Promises:
@@ -88,11 +83,11 @@ class Promises:
             " ORDER BY sequence",
             (self.last_sequence,),
         ).fetchall()
-        before = frozenset(self.given_up)
+        known = set(self.given_up)
         for row in rows:
             self._note(*row)
-        if self.given_up - before:
-            self._lower_classes_first(connection, self.given_up - before, rows)
+        if fresh := self.given_up - known:
+            self._lower_classes_first(connection, fresh, rows)
         newest = connection.execute(
             "SELECT epoch FROM epochs ORDER BY ordinal DESC LIMIT 1"
         ).fetchall()
@@ -108,7 +103,10 @@ class Promises:
         """Where too many wait nothing goes while something of a class before it waits."""
         if not any(b"events waited for the uplink" in payload for _, _, _, payload, _ in rows):
             return  # For want of bytes what is not worth its notice stays.
-        gone = {_name_of(self.known[key][1]) for key in given_up & self.known.keys()}
+        gone = {
+            msgspec.json.decode(self.known[key][1], type=Event).name
+            for key in given_up & self.known.keys()
+        }
         waits = {
             name
             for (name,) in connection.execute(

@@ -474,6 +474,25 @@ def test_a_notice_that_was_not_sent_is_acknowledged_by_nobody(bench, reconnects)
     assert bench.ack(8) == [Acknowledged(NOW, 8)]
 
 
+def in_place_of(bench, position):
+    """Put a notice into the place of a row that is given up; return it."""
+    bench.connection.execute(
+        "UPDATE events SET id = 'notice', sequence = 99, strands = '' WHERE position = ?",
+        (position,),
+    )
+    [row] = bench.read(Fetch(after=position - 1, limit=1)).rows
+    return row
+
+
+def sent_twice(bench, count):
+    """Send so many events, and all of them once more, since nobody acknowledges them."""
+    bench.commit(*[(lost,)] * count)
+    bench.connect()
+    bench.deliver()
+    bench.wait(31)
+    assert bench.deliver() == [*range(1, count + 1)], "all of it, once"
+
+
 def test_giving_up_sends_its_notice_and_nothing_again(bench):
     bench.commit(*[(lost,)] * 20)
     bench.connect()
@@ -496,15 +515,9 @@ def test_what_was_read_and_is_given_up_before_it_is_sent_is_not(bench):
 
 
 def test_a_notice_behind_what_is_repeated_is_sent(bench):
-    bench.commit(*[(lost,)] * 10)
-    bench.connect()
-    bench.deliver()
-    bench.wait(1_000)
-    assert bench.deliver() == [*range(1, 11)], "all of it, once"
-    bench.wait(1_000)  # From now on the oldest only.
-    bench.connection.execute("UPDATE events SET id = 'notice', sequence = 99 WHERE position = 9")
-    [row] = bench.read(Fetch(after=8, limit=1, generation=0)).rows
-    bench.uplink.made_room({(NOW, 8)}, [row])
+    sent_twice(bench, 10)
+    bench.wait(1_000)  # From now on a part only.
+    bench.uplink.made_room({(NOW, 8)}, [in_place_of(bench, 9)])
     assert bench.deliver() == [9, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
@@ -524,11 +537,7 @@ def test_what_lacks_behind_many_notices_is_repeated_too(bench):
 
 
 def test_whatever_lacks_is_repeated_in_its_turn(bench):
-    bench.commit(*[(lost,)] * 50)
-    bench.connect()
-    bench.deliver()
-    bench.wait(31)
-    assert bench.deliver() == [*range(1, 51)], "all of it, once"
+    sent_twice(bench, 50)
     repeated = set()
     for _ in range(12):
         bench.wait(31)
@@ -555,13 +564,11 @@ def test_a_notice_that_was_read_before_it_was_told_of_is_sent_once(bench):
     """Another connection reads what a commit wrote before the commit's caller goes on."""
     bench.commit(*[(lost,)] * 20)
     bench.connect()
-    bench.connection.execute("UPDATE events SET id = 'notice', sequence = 99 WHERE position = 15")
+    notice = in_place_of(bench, 15)
     while 15 not in [row.position for row in bench.uplink._rows._backlog]:
         bench.send()
         bench.puback()
-    bench.uplink.made_room(
-        {(NOW, 14)}, [bench.read(Fetch(after=14, limit=1, generation=0)).rows[0]]
-    )
+    bench.uplink.made_room({(NOW, 14)}, [notice])
     assert bench.deliver().count(15) == 1
 
 
@@ -572,12 +579,7 @@ def test_a_notice_in_the_place_of_what_was_promoted_is_sent(bench):
     assert bench.send() == [1, 2, 3]
     bench.commit((picked, "a"))
     assert bench.send() == [21], "promoted"
-    [row] = [row for row in bench.flying.values() if row.position == 21]
-    bench.connection.execute(
-        "UPDATE events SET id = 'notice', sequence = 99, strands = '' WHERE position = 21"
-    )
-    notice = msgspec.structs.replace(row, id="notice", sequence=99, strands="")
-    bench.uplink.made_room({row.number}, [notice])
+    bench.uplink.made_room({(NOW, 20)}, [in_place_of(bench, 21)])
     bench.puback()
     assert bench.deliver() == [23, *range(4, 23)]
 

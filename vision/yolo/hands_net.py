@@ -169,10 +169,10 @@ def make_targets(
             near = square < 1.6**2
             target[1][near], target[2][near] = (x - columns)[near], (y - rows)[near]
             target[5][near] = 1.0
-            seen = float(np.isfinite(head_x_px) and np.isfinite(head_y_px))
-            target[3][near] = (head_x_px - x_px) / HEAD_PX if seen else 0.0
-            target[4][near] = (head_y_px - y_px) / HEAD_PX if seen else 0.0
-            target[6][near] = seen
+            target[6][near] = seen = bool(np.isfinite(head_x_px) and np.isfinite(head_y_px))
+            if seen:
+                target[3][near] = (head_x_px - x_px) / HEAD_PX
+                target[4][near] = (head_y_px - y_px) / HEAD_PX
     return targets
 
 
