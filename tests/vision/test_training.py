@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra ultra
 pytest.importorskip("ultralytics", reason="ultralytics is not installed")
 
 PEOPLE = Path(__file__).parents[2] / "fixtures" / "model" / "people.onnx"
+HANDS = PEOPLE.with_name("hands.onnx")
 
 
 def test_labels_are_in_ultralytics_pose_format():
@@ -112,7 +113,29 @@ def test_an_export_becomes_weights_to_train_on_that_do_the_same(tmp_path):
         given = model(torch.from_numpy(pixels))[0].numpy()
     assert np.allclose(given, wanted, atol=1e-2)
     with pytest.raises(ModelError, match=r"hands.onnx: its weights fit no network .*Give"):
-        restore(model, PEOPLE.with_name("hands.onnx"))
+        restore(model, HANDS)
+
+
+def test_hands_go_on_from_an_export(tmp_path):
+    """Training begins with what the file does: one step later it still finds the same hands."""
+    from vision.detectors.onnx import OnnxNetwork
+    from vision.yolo.dataset import load_split, make_dataset
+    from vision.yolo.hands_net import HandsTraining, load_hands, train_hands
+
+    make_dataset(tmp_path, seed=3, counts={"train": 24})
+    training = HandsTraining(epochs=1, start=HANDS)
+    train_hands(tmp_path, tmp_path / "hands.pt", seed=3, training=training)
+    images, _ = load_split(tmp_path, "train")
+    pixels = (images[:1, ..., ::-1].transpose(0, 3, 1, 2) / 255).astype(np.float32)
+    [wanted] = OnnxNetwork(HANDS, 1).run(pixels)
+    with torch.no_grad():
+        given = load_hands(tmp_path / "hands.pt")(torch.from_numpy(pixels)).numpy()
+    sure = wanted[0, 0] > 0.5
+    assert sure.any()
+    assert (given[0, 0][sure] > 0.3).all()
+    training = HandsTraining(epochs=1, start=PEOPLE)
+    with pytest.raises(ModelError, match=r"people.onnx: its weights fit no network .*Give"):
+        train_hands(tmp_path, tmp_path / "hands.pt", seed=3, training=training)
 
 
 def test_torchvision_gets_an_nms_where_its_own_does_not_load():

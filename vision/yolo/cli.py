@@ -92,6 +92,12 @@ def _add_train(commands: "argparse._SubParsersAction[Any]") -> None:
         "--size", type=int, default=SIZE_PX, metavar="PX", help="longer side of the model's input"
     )
     train.add_argument("--hands-epochs", type=int, default=HANDS_EPOCHS)
+    train.add_argument(
+        "--hands-from",
+        type=Path,
+        metavar="FILE",
+        help="an export of the hands' network to go on from, at half the rate; else from none",
+    )
     train.add_argument("--threads", type=int, default=1, help="for each network")
     train.add_argument("--only", choices=["people", "hands"], help="train one of them")
 
@@ -146,8 +152,8 @@ def run_train(options: argparse.Namespace) -> int:
     if options.data is None and not description.exists():
         counts = {"train": options.pictures, "val": max(options.pictures // 25, 8)}
         dataset.make_dataset(folder, seed=options.seed, counts=counts, processes=2)
-    if options.only != "hands":
-        try:
+    try:
+        if options.only != "hands":
             weights = import_needed("vision.yolo.train", EXTRAS).train_people(
                 description,
                 folder / "runs",
@@ -158,16 +164,18 @@ def run_train(options: argparse.Namespace) -> int:
                 size_px=options.size,
                 rendered=options.data is None,
             )
-        except import_needed("vision.detectors").ModelError as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
-        log.info("wrote %s", weights)
-    if options.only != "people" and options.data is None:
-        hands = import_needed("vision.yolo.hands_net", EXTRAS)
-        training = hands.HandsTraining(epochs=options.hands_epochs, threads=options.threads)
-        hands.train_hands(
-            folder, folder / "runs" / "hands.pt", seed=options.seed, training=training
-        )
+            log.info("wrote %s", weights)
+        if options.only != "people" and options.data is None:
+            hands = import_needed("vision.yolo.hands_net", EXTRAS)
+            training = hands.HandsTraining(
+                epochs=options.hands_epochs, threads=options.threads, start=options.hands_from
+            )
+            hands.train_hands(
+                folder, folder / "runs" / "hands.pt", seed=options.seed, training=training
+            )
+    except import_needed("vision.detectors").ModelError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 
@@ -177,8 +185,9 @@ def _check_train(options: argparse.Namespace) -> None:
     Raises:
         ValueError: Something is missing or does not fit together.
     """
-    if options.people_from is not None and not options.people_from.is_file():
-        raise ValueError(f"{options.people_from}: no such file. Give weights of ultralytics")
+    for start in (options.people_from, options.hands_from):
+        if start is not None and not start.is_file():
+            raise ValueError(f"{start}: no such file. Give weights to go on from, or none")
     if options.data is None:
         return
     if options.only == "hands":

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vision.detectors.hands import HEAD_PX, STRIDE
 from vision.rendering import Image
 from vision.yolo.dataset import load_split
+from vision.yolo.resume import restore
 
 log = logging.getLogger(__name__)
 
@@ -71,30 +72,39 @@ class HandsTraining:
     batch: int = 24
     rate: float = 3e-3
     threads: int = 1
+    start: Path | None = None
+    """An export to go on from, at half the rate; None: from scratch."""
 
 
 def train_hands(dataset: Path, weights: Path, *, seed: int, training: HandsTraining) -> None:
-    """Train from scratch and write the averaged weights.
+    """Train and write the averaged weights.
 
     Args:
         dataset: Folder written by :func:`vision.yolo.dataset.make_dataset`.
         weights: File to write; it is written after every epoch.
         seed: Of initial weights, order and mirroring.
-        training: How long and how hard.
+        training: How long, how hard, and from where.
+
+    Raises:
+        ModelError: The file to start from is none, or one of another network.
     """
     torch.manual_seed(seed)
     torch.set_num_threads(training.threads)
     rng = np.random.default_rng(seed)
     images, hands = load_split(dataset, "train")
     starts = np.searchsorted(hands[:, 0], np.arange(len(images) + 1))
-    net = HandsNet().train().to(memory_format=torch.channels_last)
+    net, rate = HandsNet(), training.rate
+    if training.start is not None:
+        restore(net, training.start)
+        rate /= 2
+    net = net.train().to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
     )
-    optimizer = torch.optim.AdamW(net.parameters(), lr=training.rate, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=1e-4)
     steps = math.ceil(len(images) / training.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.rate, total_steps=steps * training.epochs, pct_start=0.1
+        optimizer, rate, total_steps=steps * training.epochs, pct_start=0.1
     )
     weights.parent.mkdir(parents=True, exist_ok=True)
     for epoch in range(training.epochs):

@@ -32,18 +32,13 @@ def restore(model: nn.Module, path: Path) -> None:
         ModelError: This is no ONNX file, or one of another network.
     """
     read_onnx(path)
-    stored = {
-        weight.name.removesuffix(".half"): weight
-        for weight in onnx.load(str(path)).graph.initializer
-    }
-    wanted = _names(model)
-    fitting = {
-        name: torch.from_numpy(onnx.numpy_helper.to_array(stored[told]).astype(np.float32))
-        for name, told in wanted.items()
-        if told in stored
-    }
-    own = model.state_dict()
-    if any(name not in fitting or fitting[name].shape != own[name].shape for name in wanted):
+    try:
+        fitting = _fitting(model, _convolutions(path))
+        own = model.state_dict()
+        fits = all(weights.shape == own[name].shape for name, weights in fitting.items())
+    except (KeyError, IndexError):
+        fits = False
+    if not fits:
         raise ModelError(
             f"{path}: its weights fit no network that this command trains. "
             "Give an export of the small model, or weights of ultralytics (.pt)"
@@ -52,17 +47,41 @@ def restore(model: nn.Module, path: Path) -> None:
     _measure_norms(model)
 
 
-def _names(model: nn.Module) -> dict[str, str]:
-    """Return by its name here what each weight is called in the file."""
-    names = {}
+def _convolutions(path: Path) -> dict[str, list[Tensor]]:
+    """Return by its module's name the weight, and the bias if it has one, of each convolution."""
+    graph = onnx.load(str(path)).graph
+    stored = {weight.name.removesuffix(".half"): weight for weight in graph.initializer}
+    found = {}
+    for node in graph.node:
+        if node.op_type != "Conv":
+            continue
+        # Torch numbers what it folds, and keeps the module's name in that of the node alone.
+        own, _, kind = node.input[1].rpartition(".")
+        name = own if kind == "weight" else node.name.split("/")[-2]
+        found[name] = [
+            torch.from_numpy(onnx.numpy_helper.to_array(stored[told]).astype(np.float32))
+            for told in node.input[1:]
+        ]
+    return found
+
+
+def _fitting(model: nn.Module, convolutions: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    """Return by their names here the weights that the file has; a normalisation gets the bias.
+
+    Raises:
+        KeyError, IndexError: The file lacks some.
+    """
+    fitting = {}
+    before: list[Tensor] = []
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            names[f"{name}.bias"] = f"{name.removesuffix('bn')}conv.bias"
-        elif isinstance(module, nn.Conv2d):
-            names[f"{name}.weight"] = f"{name}.weight"
+        if isinstance(module, nn.Conv2d):
+            before = convolutions[name]
+            fitting[f"{name}.weight"] = before[0]
             if module.bias is not None:
-                names[f"{name}.bias"] = f"{name}.bias"
-    return names
+                fitting[f"{name}.bias"] = before[1]
+        elif isinstance(module, nn.BatchNorm2d):
+            fitting[f"{name}.bias"] = before[1]
+    return fitting
 
 
 def _measure_norms(model: nn.Module) -> None:
