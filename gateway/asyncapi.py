@@ -24,6 +24,7 @@ from drivers.instore import codec
 from drivers.instore.driver import SUBSCRIPTIONS
 from gateway import schema_docs, upstream_desk, upstream_status
 from gateway.domain import commands, events
+from gateway.domain.event_types import type_of
 from gateway.upstream_inputs import COMMAND_ID
 from gateway.version import VERSION
 
@@ -71,7 +72,7 @@ def envelope_schema() -> Json:
             "pattern": "^urn:shelfgate:[^:]+:[^:]+$",
             "description": "`urn:shelfgate:<store>:<gateway>`.",
         },
-        "type": {"enum": [f"org.shelfgate.{event.NAME}.v1" for event in events.ALL]},
+        "type": {"enum": [type_of(event.NAME) for event in events.ALL]},
         "subject": {"type": "string", "minLength": 1},
         "time": {**_TIME, "description": "When it happened."},
         "datacontenttype": {"const": "application/json"},
@@ -284,7 +285,7 @@ def _upstream(document: _Document) -> None:
                     _ref("CloudEvent"),
                     {
                         "properties": {
-                            "type": {"const": f"org.shelfgate.{event.NAME}.v1"},
+                            "type": {"const": type_of(event.NAME)},
                             "dataschema": {"const": schema_id(event.NAME)},
                             "data": _ref(event.__name__),
                         }

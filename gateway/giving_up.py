@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from gateway.classes import CLASSES, CONTAINED, names_of
+from gateway.domain.event_types import type_of
 from gateway.domain.events import Clock, Event, EventsDropped, SequenceRange
 from gateway.envelope import Source, sequence_text
 from gateway.outbox import (
@@ -303,7 +304,7 @@ def dropped_event(
     cause = f"{source.gateway}/{place}/events.dropped".encode()
     return Event(
         id=blake2b(cause, digest_size=16).hexdigest(),
-        type="org.shelfgate.events.dropped.v1",
+        type=type_of(EventsDropped.NAME),
         subject="outbox",
         time=newest.time,
         data=msgspec.Raw(msgspec.json.encode(data)),

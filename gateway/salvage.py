@@ -16,6 +16,7 @@ from zlib import crc32
 
 import msgspec
 
+from gateway.domain.event_types import type_of
 from gateway.domain.events import SequenceRange
 from gateway.domain.inputs import Stamp
 from gateway.domain.state import ROW_TYPES
@@ -350,7 +351,7 @@ class _Salvage:
         said = (envelope.id, envelope.epoch, envelope.sequence, envelope.source)
         if said != (name_id, epoch, sequence_text(sequence), self._source.urn):
             return False
-        if envelope.type != f"org.shelfgate.{name}.v1":
+        if envelope.type != type_of(name):
             return False
         if name == "events.dropped":
             found = msgspec.json.decode(envelope.data, type=_Dropped)

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.domain.event_types import name_of
+
 SHORT: Final = 6
 RANGES_SHOWN: Final = 8
 COLOURS: Final = {
@@ -32,7 +34,7 @@ def readable(payload: bytes, names: Mapping[str, str] = {}, *, colour: bool = Fa
         colour: Whether to mark the name with terminal colours.
     """
     event = msgspec.json.decode(payload)
-    name = event["type"].removeprefix("org.shelfgate.").removesuffix(".v1")
+    name = name_of(event["type"])
     shown = f"{_printable(name):24}"
     if colour:
         code = COLOURS.get(name.partition(".")[0], "0")

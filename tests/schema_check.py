@@ -7,6 +7,7 @@ from functools import cache
 from jsonschema import Draft7Validator, FormatChecker
 
 from gateway.asyncapi import event_schema
+from gateway.domain.event_types import name_of
 
 
 def check_event(payload):
@@ -16,7 +17,7 @@ def check_event(payload):
     """
     event = json.loads(payload, object_pairs_hook=_object_without_repeats)
     _check("cloudevent", event)
-    name = event["type"].removeprefix("org.shelfgate.").removesuffix(".v1")
+    name = name_of(event["type"])
     assert event["dataschema"] == f"urn:shelfgate:schema:{name}:1"
     _check(name, event["data"])
     return event

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from gateway.domain.event_types import name_of
 from gateway.domain.inputs import ScanFault
 
 Direction = Literal["pick", "put-back"]
@@ -466,7 +467,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """Return the event's name, for example ``item.picked``."""
-        return self.type.removeprefix("org.shelfgate.").removesuffix(".v1")
+        return name_of(self.type)
 
 
 def event_id(gateway: str, epoch: str, number: int, index: int) -> str:

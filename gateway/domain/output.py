@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from gateway.domain.effects import AnyEffect
+from gateway.domain.event_types import type_of
 from gateway.domain.events import Clock, Data, Event, SessionStarted, event_id
 from gateway.domain.goods import Known
 from gateway.domain.inputs import Stamp
@@ -67,7 +68,7 @@ class Step:
         self.events.append(
             Event(
                 id=event_id(self.state.gateway, self.state.epoch, self.number, len(self.events)),
-                type=f"org.shelfgate.{kind.NAME}.v1",
+                type=type_of(kind.NAME),
                 subject=subject,
                 time=self.time(self.now_ns if at_ns is None else at_ns),
                 data=msgspec.Raw(msgspec.json.encode(data)),

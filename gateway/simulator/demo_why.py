@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from gateway.domain.event_types import name_of
+
 KINDS: Final = {
     "attribution.revised": 0,
     "review.requested": 1,
@@ -30,7 +32,7 @@ def worth_asking(payloads: Iterable[bytes]) -> tuple[str, str] | None:
     found: list[tuple[int, float, str, str]] = []
     for payload in payloads:
         event = msgspec.json.decode(payload)
-        name = event["type"].removeprefix("org.shelfgate.").removesuffix(".v1")
+        name = name_of(event["type"])
         if name in KINDS and event["data"].get("change"):
             sure = min((act["probability"] for act in event["data"].get("acts", ())), default=0.0)
             found.append((KINDS[name], sure, name, event["id"]))

@@ -26,6 +26,7 @@ from gateway.config import History
 from gateway.database import Batch, Database, DatabaseError, open_database
 from gateway.database_errors import explaining
 from gateway.domain.effects import Reply
+from gateway.domain.event_types import type_of
 from gateway.domain.events import Clock as EventClock
 from gateway.domain.events import Event, GatewayStartedData, event_id
 from gateway.domain.output import rfc3339
@@ -196,7 +197,7 @@ class LightGateway:
         self._number += 1
         return Event(
             id=event_id(GATEWAY, epoch, self._number, 0),
-            type=f"org.shelfgate.{told.data.NAME}.v1",
+            type=type_of(told.data.NAME),
             subject=told.subject,
             time=rfc3339(utc_ns),
             data=msgspec.Raw(msgspec.json.encode(told.data)),

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gateway.domain.event_types import name_of
 from gateway.simulator.ranges import Asked, Range, ranges_here, size, without
 
 EPOCHS_TOLD: Final = 16  # Finished epochs stay in the acknowledgement a while: one may get lost.
@@ -120,7 +121,7 @@ class Event(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """Return the last part of the type, without version."""
-        return self.type.removeprefix("org.shelfgate.").removesuffix(".v1")
+        return name_of(self.type)
 
 
 class _Started(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain.event_types import name_of
 from gateway.simulator.stock import TrueAct
 from gateway.simulator.witness import Witness
 
@@ -102,7 +103,7 @@ def keep_books(payloads: Iterable[bytes]) -> Books:
     resolved: set[str] = set()
     for payload in payloads:
         event = msgspec.json.decode(payload)
-        name = event["type"].removeprefix("org.shelfgate.").removesuffix(".v1")
+        name = name_of(event["type"])
         data = event["data"]
         if name == "session.started":
             sessions[data["session"]] = data.get("shopper") or data["session"]

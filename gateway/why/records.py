@@ -12,6 +12,7 @@ import msgspec
 from gateway.database_errors import explaining
 from gateway.domain.carts import UsedProduct
 from gateway.domain.engine import Engine
+from gateway.domain.event_types import name_of
 from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput, GatewayStarted, StoreChanged
 from gateway.domain.output import Step
@@ -262,7 +263,7 @@ class Records:
 def told_of(payload: bytes) -> Told:
     """Return a stored event."""
     event = msgspec.json.decode(payload)
-    name = str(event["type"]).removeprefix("org.shelfgate.").removesuffix(".v1")
+    name = name_of(str(event["type"]))
     return Told(event["id"], name, event["subject"], event["time"], event["data"])
 
 

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 
 import paho.mqtt.client as paho
 
+from gateway.domain.event_types import name_of
 from gateway.simulator.keys import ISSUER, JWKS_NAME
 from tests.brokers import MOSQUITTO, free_port
 
@@ -307,7 +308,7 @@ class Witness(Peer):
         if not leaf.startswith("events/"):
             return
         event = json.loads(message.payload)
-        assert leaf == "events/" + name_of(event)
+        assert leaf == "events/" + name_of(event["type"])
         key = event["source"], event["id"]
         self.repeated += key in self.events
         self.events.setdefault(key, {**event, "arrived_ns": now_ns(), "raw": message.payload})
@@ -329,7 +330,7 @@ class Witness(Peer):
 
     def named(self, name):
         """Return the events of a name, in the order of their arrival."""
-        return [event for event in self.events.values() if name_of(event) == name]
+        return [event for event in self.events.values() if name_of(event["type"]) == name]
 
     def event(self, name, fits=lambda _event: True, count=1):
         """Wait for events of a name; return the last of them."""
@@ -339,11 +340,6 @@ class Witness(Peer):
             return found[-1] if len(found) >= count else None
 
         return self.wait(look, f"{count} {name}")
-
-
-def name_of(event):
-    """Return an event's name without prefix and version."""
-    return event["type"].removeprefix("org.shelfgate.").removesuffix(".v1")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from gateway.domain.event_types import name_of
 from gateway.envelope import made_from_payload
 from tests.e2e.shop import CRISPS, JAM, ROOT, UNIT_G, bought, complete, open_shop, visit
 
@@ -87,6 +88,6 @@ def test_a_replay_of_its_journal_makes_the_same_events(day):
 def test_its_events_are_shown_on_the_terminal(day):
     words = day.daemon.program.words()
     for event in day.witness.events.values():
-        assert event["type"].removeprefix("org.shelfgate.").removesuffix(".v1") in words
+        assert name_of(event["type"]) in words
     assert "took 2 x Crisps at g1.s1.p1" in words
     assert "Traceback" not in words
