@@ -4,7 +4,8 @@
 The gateway's half from the commit on (database, uplink) runs here against a real Mosquitto; the
 reference integrator is another process, stores every event and acknowledges it. Beside it a plain
 Mosquitto bridge hands the same number of messages of the same size from one broker to another, with
-the same window, and nothing durable at either end.
+the same window, and nothing durable at either end; and a thingsboard-gateway, where one is
+installed, drains as many from its durable storage, with the broker alone to acknowledge them.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import psutil
 
 from drivers.mqtt.client import connect
 from gateway.database import Batch, open_database
+from tests.bench import thingsboard
 from tests.bench.measures import cpu_s, percentile
 from tests.brokers import MOSQUITTO, free_port, mosquitto
 from tests.e2e.upstream_parts import Gateway, mqtt, running
@@ -260,7 +262,7 @@ def measure(folder, count, times):
     """Drain a backlog and run a plain bridge in turn; return medians."""
     if MOSQUITTO is None:
         return {"skipped": "mosquitto is not installed"}
-    drains, bridges, quick_ms = [], [], []
+    drains, bridges, rivals, quick_ms = [], [], [], []
     for number in range(times):
         at = folder / str(number)
         at.mkdir()
@@ -269,6 +271,10 @@ def measure(folder, count, times):
         quick_ms.append(percentile(asyncio.run(online(quick, min(count, ONLINE))), 99))
         drains.append(asyncio.run(drain(at, count)))
         bridges.append(asyncio.run(bridge(at, count, PAYLOAD)))
+        if thingsboard.PROGRAM is not None:
+            rival = folder / f"thingsboard-{number}"
+            rival.mkdir()
+            rivals.append(asyncio.run(thingsboard.drain(rival, count, PAYLOAD, *LINES)))
     per_s = median(one["per_s"] for one in drains)
     return {
         "events": count,
@@ -277,6 +283,7 @@ def measure(folder, count, times):
         "per_s": per_s,
         "bridge_per_s": median(bridges),
         "ratio": round(per_s / median(bridges), 2),
+        "thingsboard_per_s": median(rivals) if rivals else None,
         "live": sum(one["live"] for one in drains),
         "live_p99_ms": median(one["live_ms"]["p99"] for one in drains),
         "online_p99_ms": round(median(quick_ms), 1),
@@ -287,10 +294,15 @@ def rows(found):
     """Return the table's rows."""
     if "skipped" in found:
         return []
+    of_rival = []
+    if found["thingsboard_per_s"]:
+        ratio = round(found["per_s"] / found["thingsboard_per_s"], 2)
+        of_rival.append(("... against a thingsboard-gateway (for information)", ratio, "x", "", 0))
     return [
         ("events committed, 500 together (for information)", found["commit_per_s"], "/s", "", 0),
         ("backlog drained and acknowledged (for information)", found["per_s"], "/s", "", 0),
         ("... against a plain bridge (0.5 is wanted)", found["ratio"], "x", "", 0),
+        *of_rival,
         ("commit to PUBACK with nothing waiting, 99 %", found["online_p99_ms"], "ms", "", 0),
         ("commit to PUBACK while it drains, 99 %", found["live_p99_ms"], "ms", "<=", 500),
     ]
@@ -300,9 +312,15 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.bench.draining", description=__doc__)
     parser.add_argument("events", type=int, nargs="?", default=EVENTS)
     parser.add_argument("--bridge", action="store_true", help="measure a plain bridge beside it")
+    parser.add_argument(
+        "--times", type=int, metavar="N", help="in turn with all it is held against, N times"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shelfgate-drain-") as name:
         folder = Path(name)
+        if options.times:
+            sys.stdout.write(f"{measure(folder, options.events, options.times)}\n")
+            return
         found = asyncio.run(drain(folder, options.events))
         sys.stdout.write(f"{found}\n")
         if options.bridge:

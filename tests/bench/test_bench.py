@@ -14,9 +14,10 @@ from gateway.config import load_store
 from gateway.domain import changes, explanations
 from gateway.simulator.store_files import write_store
 from tests.bench import __main__ as bench
-from tests.bench import busy, migration, wear
+from tests.bench import busy, migration, thingsboard, wear
 from tests.bench.measures import percentile
 from tests.bench.recording import recorded
+from tests.brokers import MOSQUITTO
 from tests.vision_bench import beside
 
 
@@ -141,3 +142,11 @@ def test_a_migration_writes_what_waits_and_no_history(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         [(named,)] = connection.execute("SELECT count(*) FROM events WHERE strands <> ''")
     assert named == 90 - 90 // migration.VISIT, "but those of devices, which need none"
+
+
+@pytest.mark.skipif(
+    thingsboard.PROGRAM is None or MOSQUITTO is None,
+    reason="thingsboard-gateway is not installed (docs/performance.md has how)",
+)
+def test_a_rival_drains_too(tmp_path):
+    assert asyncio.run(thingsboard.drain(tmp_path, 3_000, 900)) > 0
