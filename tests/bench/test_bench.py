@@ -15,6 +15,7 @@ from gateway.domain import changes, explanations
 from gateway.simulator.store_files import write_store
 from tests.bench import __main__ as bench
 from tests.bench import busy, migration, thingsboard, wear
+from tests.bench.draining import LINES
 from tests.bench.measures import percentile
 from tests.bench.recording import recorded
 from tests.brokers import MOSQUITTO
@@ -149,4 +150,4 @@ def test_a_migration_writes_what_waits_and_no_history(tmp_path):
     reason="thingsboard-gateway is not installed (docs/performance.md has how)",
 )
 def test_a_rival_drains_too(tmp_path):
-    assert asyncio.run(thingsboard.drain(tmp_path, 3_000, 900)) > 0
+    assert asyncio.run(thingsboard.drain(tmp_path, 3_000, 900, *LINES)) > 0

@@ -36,7 +36,7 @@ LIMITS = json.dumps(
     }
 ).encode()
 """What ThingsBoard answers before anything is sent: no limit of rates."""
-PATIENCE_S = 600.0
+PATIENCE_S = 120.0
 
 
 def write_settings(folder, store_port, upstream_port):
