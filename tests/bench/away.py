@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What devices cost that are away: ``python -m tests.bench.away``."""
 
+import argparse
 import asyncio
 import logging
 import sys
@@ -38,5 +39,6 @@ async def main():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tests.bench.away", description=__doc__).parse_args()
     logging.disable(logging.CRITICAL)
     asyncio.run(main())

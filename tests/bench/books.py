@@ -5,6 +5,7 @@ Events of 200 gateways, in turn, in the integrator's batches; each batch is comm
 moved and the acknowledgements made, without MQTT.
 """
 
+import argparse
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from statistics import median
 
 import msgspec
 
+from gateway.domain.event_types import type_of
 from gateway.domain.events import Clock, Event, event_id
 from gateway.envelope import Source, event_payload
 from gateway.simulator.integrator import BATCH_MAX
@@ -44,7 +46,7 @@ def payloads(count, run):
 def _payload(source, epoch, sequence, told):
     event = Event(
         id=event_id(source.urn, epoch, sequence, 0),
-        type=f"org.shelfgate.{told.data.NAME}.v1",
+        type=type_of(told.data.NAME),
         subject=told.subject,
         time=TIME,
         data=msgspec.Raw(msgspec.json.encode(told.data)),
@@ -81,7 +83,9 @@ def measure(count, runs=RUNS):
 
 
 def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.books", description=__doc__)
+    parser.add_argument("events", type=int, nargs="?", default=20_000)
+    count = parser.parse_args().events
     sys.stdout.write(f"events a second, {count} of {GATEWAYS} gateways: {measure(count)}\n")
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a start looks at a large database: ``python -m tests.bench.start [MEGABYTES]``."""
 
+import argparse
 import sqlite3
 import sys
 import tempfile
@@ -38,7 +39,9 @@ def fill(path, megabytes):
 
 
 def main():
-    megabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 100.0
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.start", description=__doc__)
+    parser.add_argument("megabytes", type=float, nargs="?", default=100.0)
+    megabytes = parser.parse_args().megabytes
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "gateway.db"
         count = fill(path, megabytes)
