@@ -37,7 +37,6 @@ __all__ = [
     "View",
     "apply_homography",
     "homography_from_points",
-    "meet_fronts",
 ]
 
 
@@ -332,52 +331,6 @@ class ShelfFront:
     z_min_mm: float
     z_max_mm: float
     levels_mm: tuple[float, ...] = ()
-
-
-def meet_fronts(
-    view: View,
-    pixel: npt.ArrayLike,
-    fronts: Sequence[ShelfFront],
-    *,
-    inside_mm: float = 0.0,
-    below_mm: float = 150.0,
-    above_mm: float = 450.0,
-    beside_mm: float = 100.0,
-) -> FloatArray | None:
-    """Return the ``(3,)`` nearest point where a pixel's line of sight meets a shelf front.
-
-    Args:
-        view: The calibrated camera.
-        pixel: ``(2,)`` image point.
-        fronts: The rectangles to look through.
-        inside_mm: How far behind the front the meeting is looked for.
-        below_mm: How far under the lowest shelf a meeting still counts.
-        above_mm: How far over the highest shelf it still counts: a hand is above what it takes.
-        beside_mm: How far beyond either end it still counts.
-
-    Returns:
-        None if no front is met.
-    """
-    [direction] = view.rays(pixel)
-    best, best_share = None, np.inf
-    for front in fronts:
-        start = np.asarray(front.start_mm, dtype=np.float64)
-        along = np.asarray(front.end_mm, dtype=np.float64) - start
-        length = float(np.hypot(along[0], along[1]))
-        if length == 0.0:
-            continue
-        normal = np.array([-along[1], along[0]]) / length
-        start = start + inside_mm * normal
-        closing = float(normal @ direction[:2])
-        if abs(closing) < 1e-9:
-            continue
-        share = float(normal @ (start - view.position_mm[:2])) / closing
-        point = view.position_mm + share * direction
-        offset = float((point[:2] - start) @ along) / length
-        level = front.z_min_mm - below_mm <= point[2] <= front.z_max_mm + above_mm
-        if 0 < share < best_share and level and -beside_mm <= offset <= length + beside_mm:
-            best, best_share = point, share
-    return best
 
 
 def _intrinsics(focal_px: float, size_wh: tuple[int, int]) -> FloatArray:

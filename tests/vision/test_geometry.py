@@ -11,9 +11,7 @@ from vision.geometry import (
     CalibrationError,
     Camera,
     FloorView,
-    ShelfFront,
     homography_from_points,
-    meet_fronts,
 )
 
 SIZE_WH = (512, 384)
@@ -85,48 +83,6 @@ def test_a_camera_that_looks_straight_down_needs_its_place():
 def test_points_that_determine_nothing_are_refused(points, problem):
     with pytest.raises(CalibrationError, match=problem):
         homography_from_points([[0, 0], [1, 0], [1, 1], [0, 1]][: len(points)], points)
-
-
-FRONT = ShelfFront((-750, 900), (750, 900), 800, 1250)
-
-
-@pytest.mark.parametrize(
-    ("hand", "met"),
-    [
-        ((100, 900, 1100), True),
-        ((100, 960, 1000), True),  # a little inside the shelf: seen through the front
-        ((100, 600, 1100), False),  # before the shopper's chest
-        ((100, 0, 1100), False),
-        ((1400, 900, 1100), False),  # beside the gondola
-    ],
-)
-def test_hands_at_a_shelf_meet_its_front_and_others_do_not(hand, met):
-    view = Camera.overhead((0, 0, 3200), 341.3, SIZE_WH).view()
-    point = meet_fronts(view, view.project(hand)[0], [FRONT])
-    assert (point is not None) == met
-    if point is not None:
-        assert abs(point[1] - 900) < 1e-6
-        assert (
-            np.hypot(*(point[[0, 2]] - np.array(hand)[[0, 2]])) < 140
-        )  # how deep it is cannot be seen
-
-
-def test_the_nearest_of_two_fronts_is_met():
-    view = Camera.overhead((0, 0, 3200), 341.3, SIZE_WH).view()
-    behind = ShelfFront((-750, 1000), (750, 1000), 800, 1250)
-    point = meet_fronts(view, view.project((0, 900, 1200))[0], [behind, FRONT])
-    assert point is not None
-    assert point[1] == pytest.approx(900)
-
-
-def test_a_meeting_behind_the_front_is_on_the_products_side():
-    view = Camera.overhead((0, 0, 3200), 341.3, SIZE_WH).view()
-    pixel = view.project((100, 960, 1000))[0]
-    assert meet_fronts(view, pixel, [FRONT], inside_mm=60) == pytest.approx([100, 960, 1000])
-    turned = ShelfFront(FRONT.end_mm, FRONT.start_mm, 800, 1250)
-    point = meet_fronts(view, pixel, [turned], inside_mm=60)
-    assert point is not None
-    assert point[1] == pytest.approx(840)
 
 
 def test_a_millimetre_is_smaller_far_from_the_camera():
