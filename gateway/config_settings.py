@@ -103,10 +103,11 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=1, le=3_600, description="longest wait between two attempts to connect")
     ] = 30.0
     backfill_per_s: Annotated[
-        float, Meta(gt=0, le=10_000, description="most events a second sent again, above 0")
+        float,
+        Meta(gt=0, le=10_000, description="most events a second sent again, above 0 to 10000"),
     ] = 50.0
     bandwidth_kbit_s: (
-        Annotated[int, Meta(ge=8, le=10_000_000, description="kbit/s of the line, 8 or more")]
+        Annotated[int, Meta(ge=8, le=10_000_000, description="kbit/s of the line, 8 to 10000000")]
         | None
     ) = None
     """Backlog and backfills keep to it; what is live never waits. No limit when absent."""
@@ -122,10 +123,11 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
     directory: File
     megabytes: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="most megabytes of segments, 1 or more")
+        int, Meta(ge=1, le=1_000_000, description="most megabytes of segments, 1 to 1000000")
     ] = 256
     hours: Annotated[
-        float, Meta(gt=0, le=10_000, description="most hours that segments are kept, above 0")
+        float,
+        Meta(gt=0, le=10_000, description="most hours that segments are kept, above 0 to 10000"),
     ] = 24.0
 
 
@@ -133,15 +135,20 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """``[history]``: acknowledged events that stay for backfill, and the room for all events."""
 
     days: Annotated[
-        float, Meta(ge=0, le=3_650, description="days that acknowledged events are kept")
+        float,
+        Meta(
+            ge=0, le=3_650, description="days that acknowledged events are kept, 0 (none) to 3650"
+        ),
     ] = 30.0
     megabytes: Annotated[
-        int, Meta(ge=16, le=1_000_000, description="most megabytes of the database, 16 or more")
+        int, Meta(ge=16, le=1_000_000, description="most megabytes of the database, 16 to 1000000")
     ] = 2_000
     free_megabytes: Annotated[
         int,
         Meta(
-            ge=0, le=1_000_000, description="megabytes that stay free on its file system, 0 or more"
+            ge=0,
+            le=1_000_000,
+            description="megabytes that stay free on its file system, 0 to 1000000",
         ),
     ] = 200
 

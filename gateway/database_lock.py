@@ -41,7 +41,7 @@ def lock(path: Path) -> int:
         owner = os.read(lock_fd, 20).decode("ascii", "replace").strip()
         os.close(lock_fd)
         raise DatabaseError(
-            f"{path}: another daemon uses it (process {owner or 'unknown'}). Stop that one first"
+            f"{path}: a daemon uses it (process {owner or 'unknown'}). Stop that one first"
         ) from None
     # Who it is helps a person; where there is no room for that, the lock holds all the same.
     with suppress(OSError):

@@ -61,10 +61,11 @@ def is_note(key: str) -> bool:
 
 def untold() -> Program[bool]:
     """Return whether something is noted that the next start has to tell."""
-    return bool((yield from _noted()))
+    return bool((yield from noted()))
 
 
-def _noted() -> Program[list[Lost]]:
+def noted() -> Program[list[Lost]]:
+    """Return what the next start has to tell."""
     kept = yield Statement(
         "SELECT value FROM meta WHERE key = ? OR key GLOB ? ORDER BY key", (LOST, NOTES)
     )
@@ -97,7 +98,7 @@ def tell(source: Source, epoch: str, batch: Batch) -> Program[list[Row]]:
     Returns:
         The rows, as they will be published.
     """
-    lost = yield from _noted()
+    lost = yield from noted()
     yield Statement("DELETE FROM meta WHERE key IN (?, ?) OR key GLOB ?", (LOST, RECOVERY, NOTES))
     if not lost:
         return []

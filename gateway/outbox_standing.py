@@ -9,18 +9,17 @@ from typing import Final
 
 import msgspec
 
-from gateway import giving_up, pages, wear
+from gateway import giving_up, losses, pages, wear
 from gateway.classes import CLASSES, CONTAINED
 from gateway.outbox import DROPPED, Program, Statement, backlog
 from gateway.room import Limits
 from gateway.strands import names_in
 from gateway.wear import Day
 
-MINUTE_NS: Final = 60_000_000_000
-HOUR_NS: Final = 60 * MINUTE_NS
+HOUR_NS: Final = 3_600_000_000_000
 SEEN: Final = 5_000
 """Events, the newest, whose rate and size are taken for those to come."""
-IN_MINUTES_NS: Final = 2 * HOUR_NS
+IN_MINUTES_H: Final = 2.0
 """Below this an age is told in minutes."""
 LEFT: Final = "visits"
 """The class with which those items go whose receipt is not here."""
@@ -65,7 +64,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     event_bytes: float
     """What an event takes, of the newest."""
     per_hour: float | None
-    """Events, of the newest; None: too few to tell."""
+    """Events while it ran, of the newest; None: too few to tell."""
+    seen_events: int = 0
+    """How many events that is taken of, those that were given up included..."""
+    seen_hours: float = 0.0
+    """... and how long those took."""
     written: list[Day] = []
     """To the card, by day."""
 
@@ -104,12 +107,17 @@ def standing(limits: Limits, free_bytes: int) -> Program[Standing]:
     waiting, oldest = yield from backlog()
     size = yield from pages.measure()
     [(events,)] = yield Statement("SELECT count(*) FROM events")
-    [(seen, payload, first, last)] = yield Statement(
-        "SELECT count(*), avg(length(payload)), min(committed_utc_ns), max(committed_utc_ns)"
-        " FROM (SELECT payload, committed_utc_ns FROM events ORDER BY position DESC LIMIT ?)",
+    # By epochs and their sequences: not the time between two runs, and what was given up counts.
+    [(payload, seen, spanned_ns)] = yield Statement(
+        "SELECT sum(bytes) * 1.0 / sum(events), sum(passed), sum(ns) FROM"
+        " (SELECT sum(length(payload)) AS bytes, count(*) AS events,"
+        " max(sequence) - min(sequence) AS passed,"
+        " max(committed_utc_ns) - min(committed_utc_ns) AS ns"
+        " FROM (SELECT epoch, sequence, payload, committed_utc_ns FROM events"
+        " ORDER BY position DESC LIMIT ?) GROUP BY epoch)",
         (SEEN,),
     )
-    spanned_h = (last - first) / HOUR_NS if seen > 1 else 0.0
+    spanned_h = (spanned_ns or 0) / HOUR_NS
     return Standing(
         waiting=waiting,
         oldest_utc_ns=None if oldest is None else oldest.committed_utc_ns,
@@ -121,7 +129,9 @@ def standing(limits: Limits, free_bytes: int) -> Program[Standing]:
         free_bytes=free_bytes,
         limits=limits,
         event_bytes=(payload or 0.0) + giving_up.ROW_BYTES,
-        per_hour=(seen - 1) / spanned_h if spanned_h > 0 else None,
+        per_hour=seen / spanned_h if spanned_h > 0 else None,
+        seen_events=seen or 0,
+        seen_hours=spanned_h,
         written=(yield from wear.days()),
     )
 
@@ -167,19 +177,27 @@ def _not_contained() -> Program[Waiting]:
 
 
 def _untold() -> Program[int]:
-    """Return how many events were given up by what waits to tell it."""
+    """Return how many events were given up that nobody upstream knows of.
+
+    What tells it waits, or is for the next start to commit.
+    """
+    noted = yield from losses.noted()
     [(count,)] = yield Statement(
         "SELECT coalesce(sum(CASE WHEN json_valid(text) THEN json_extract(text, '$.data.count')"
         " END), 0) FROM (SELECT CAST(payload AS TEXT) AS text FROM events"
         " WHERE acknowledged = 0 AND name = ?)",
         (DROPPED,),
     )
-    return int(count)
+    return int(count) + sum(one.last - one.first + 1 for one in noted)
 
 
 def many(count: int, what: str) -> str:
     """Return a number of things in words."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _span(hours: float) -> str:
+    return f"{hours * 60:.0f} min" if hours < IN_MINUTES_H else f"{hours:.1f} h"
 
 
 def _room(size: int) -> str:
@@ -190,10 +208,7 @@ def lines(found: Standing, now_ns: int) -> Iterator[str]:
     """Yield what a person reads."""
     age = ""
     if found.oldest_utc_ns is not None:
-        age_ns = max(0, now_ns - found.oldest_utc_ns)
-        short = age_ns < IN_MINUTES_NS
-        of_it = f"{age_ns / MINUTE_NS:.0f} min" if short else f"{age_ns / HOUR_NS:.1f} h"
-        age = f", the oldest for {of_it}"
+        age = f", the oldest for {_span(max(0, now_ns - found.oldest_utc_ns) / HOUR_NS)}"
     yield f"{many(found.waiting, 'event')} wait{'s' if found.waiting == 1 else ''}{age}"
     for kind, one in found.classes.items():
         yield f"  {kind}: {many(one.events, 'event')}, {_room(one.bytes)}"
@@ -215,6 +230,10 @@ def lines(found: Standing, now_ns: int) -> Iterator[str]:
         yield (
             f"room for {forecast.hours:.0f} h of outage at {rate} an hour"
             f" of {found.event_bytes:.0f} bytes; then {forecast.bound}"
+        )
+        yield (
+            f"  (that rate is of {many(found.seen_events, 'event')} in"
+            f" {_span(found.seen_hours)} in which it ran)"
         )
     if not found.written:
         yield "written to the card: not noted yet (it is every ten minutes, and at a stop)"

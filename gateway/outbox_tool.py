@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="give up a class of what waits; the daemon has to be stopped",
     )
     purge.add_argument("kind", type=_class, metavar="CLASS", help=", ".join(EARLY))
-    purge.add_argument("--reason", required=True, help="why; it is told upstream")
+    purge.add_argument("--reason", required=True, help="why, in 200 letters; it is told upstream")
     purge.set_defaults(what=_purge)
     check = chosen.add_parser("check", parents=[common], help="compare every event's checksum")
     check.set_defaults(what=_check)
@@ -91,18 +91,24 @@ def _class(text: str) -> str:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def _reading(path: Path, gateway: str) -> Iterator[sqlite3.Connection]:
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with explaining(path), closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as found:
         found.execute("PRAGMA busy_timeout = 5000")
         [(application_id,)] = found.execute("PRAGMA application_id")
         if application_id != APPLICATION_ID:
             raise DatabaseError(f"{path}: a database of another program. Look at the settings")
+        for (owner,) in found.execute("SELECT value FROM meta WHERE key = 'gateway'"):
+            if owner != gateway:
+                remedy = "Name another file, or correct the settings"
+                raise DatabaseError(
+                    f"{path}: belongs to gateway {owner!r}, not {gateway!r}. {remedy}"
+                )
         yield found
 
 
 def _show(args: argparse.Namespace, settings: Settings, path: Path) -> int:
-    with _reading(path) as connection:
+    with _reading(path, settings.gateway) as connection:
         program = outbox_standing.standing(limits_of(settings.history), room.free_bytes(path))
         found = run_sync(connection, program, write=False)
         [(now_ns,)] = connection.execute("SELECT unixepoch() * 1000000000").fetchall()
@@ -114,7 +120,7 @@ def _show(args: argparse.Namespace, settings: Settings, path: Path) -> int:
     return 0
 
 
-def _export(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
+def _export(args: argparse.Namespace, settings: Settings, path: Path) -> int:
     to_file = str(args.target) != "-"
     count = 0
     try:
@@ -123,7 +129,7 @@ def _export(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
             if to_file:
                 draft = stack.enter_context(new_file(args.target, "waiting.jsonl"))
                 file = stack.enter_context(draft.open("wb"))
-            for payload in stack.enter_context(closing(_payloads(path))):
+            for payload in stack.enter_context(closing(_payloads(path, settings.gateway))):
                 file.write(payload + b"\n")
                 count += 1
             file.flush()
@@ -139,13 +145,13 @@ def _export(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
     return 0
 
 
-def _payloads(path: Path) -> Generator[bytes]:
+def _payloads(path: Path, gateway: str) -> Generator[bytes]:
     """Yield what waits, whole.
 
     Raises:
         DatabaseError: An event is not what was written, or the database cannot be read.
     """
-    with _reading(path) as connection:
+    with _reading(path, gateway) as connection:
         columns = connection.execute("SELECT name FROM pragma_table_info('events')").fetchall()
         checksum = "crc" if ("crc",) in columns else "NULL"  # Of the first version.
         for epoch, sequence, payload, shopper, crc in connection.execute(
@@ -160,12 +166,17 @@ def _payloads(path: Path) -> Generator[bytes]:
             yield payload if shopper is None else with_shopper(payload, shopper)
 
 
-def _purge(args: argparse.Namespace, _settings: Settings, path: Path) -> int:
-    reason = " ".join(args.reason.split())[:REASON_MAX]
-    if not reason:
-        sys.stderr.write("--reason: is empty. Say why, for whoever misses these events\n")
+def _purge(args: argparse.Namespace, settings: Settings, path: Path) -> int:
+    reason = " ".join(args.reason.split())
+    problem = None if reason else "is empty. Say why, for whoever misses these events"
+    if len(reason) > REASON_MAX:
+        problem = f"has {len(reason)} letters. Say it in {REASON_MAX} or fewer"
+    if not reason.isprintable():
+        problem = "has letters that cannot be printed. Leave them out"
+    if problem is not None:
+        sys.stderr.write(f"--reason: {problem}\n")
         return 2
-    with _reading(path) as found:  # It is ours, before anything is changed.
+    with _reading(path, settings.gateway) as found:  # It is ours, before anything is changed.
         [(version,)] = found.execute("SELECT max(version) FROM schema_version")
     if version != len(MIGRATIONS):
         remedy = "Start the daemon once, and stop it again"
@@ -212,7 +223,7 @@ def purge(kind: str, reason: str, *, bite: int = PURGE_BITE) -> Program[int]:
     return len(gone)
 
 
-def _check(_args: argparse.Namespace, _settings: Settings, path: Path) -> int:
+def _check(_args: argparse.Namespace, settings: Settings, path: Path) -> int:
     with explaining(path):
         # A daemon that runs may begin its log anew while it is read: look twice.
         why = damage(path) and damage(path)
@@ -221,7 +232,7 @@ def _check(_args: argparse.Namespace, _settings: Settings, path: Path) -> int:
             doubt(path)
         sys.stderr.write(f"{path}: {why}. {MENDS}\n")
         return 1
-    with _reading(path) as connection:
+    with _reading(path, settings.gateway) as connection:
         [(events, epochs)] = connection.execute(
             "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM epochs)"
         )

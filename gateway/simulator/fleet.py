@@ -12,6 +12,7 @@ import random
 import resource
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,8 @@ LAST_S: Final = 20.0
 """How long what is left at the end may take to be acknowledged."""
 DRAIN_S: Final = 5.0
 TELL_S: Final = 10.0
+SAID_MAX: Final = 20
+"""Different troubles of links that are remembered as told."""
 
 
 class FleetConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,8 +287,8 @@ def fleet_config(args: argparse.Namespace, broker: MqttConfig) -> FleetConfig:
         raise ValueError(f"--fleet {args.fleet}, --first {args.first}: give 1 or more")
     if not 0 < args.visits_per_hour < 1e6:
         raise ValueError(f"--visits-per-hour {args.visits_per_hour}: give a number above 0")
-    if args.bandwidth is not None and args.bandwidth < 1:
-        raise ValueError(f"--bandwidth {args.bandwidth}: give 1 or more, or leave it out")
+    if args.bandwidth is not None and not 8 <= args.bandwidth <= 10_000_000:  # As in settings.
+        raise ValueError(f"--bandwidth {args.bandwidth}: give 8 to 10000000, or leave it out")
     args.directory.mkdir(parents=True, exist_ok=True)
     return FleetConfig(
         gateways=args.fleet,
@@ -298,6 +301,22 @@ def fleet_config(args: argparse.Namespace, broker: MqttConfig) -> FleetConfig:
     )
 
 
+class _Once(logging.Filter):
+    """Lets pass what is said for the first time: all gateways say the same of one broker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: deque[str] = deque(maxlen=SAID_MAX)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether this is news."""
+        text = record.getMessage()
+        if text in self._said:
+            return False
+        self._said.append(text)
+        return True
+
+
 async def run_fleet(config: FleetConfig, stop: asyncio.Event, *, quiet: bool) -> int:
     """Run a fleet until ``stop`` is set, saying now and then how it stands.
 
@@ -308,8 +327,7 @@ async def run_fleet(config: FleetConfig, stop: asyncio.Event, *, quiet: bool) ->
         ValueError: The system allows this process too few open files.
     """
     open_more_files(config.gateways)
-    # That a link is down is the fleet's to say, once.
-    logging.getLogger("gateway.upstream").setLevel(logging.ERROR)
+    logging.getLogger("gateway.upstream").addFilter(_Once())
     fleet = Fleet(config)
     status = 0
     try:

@@ -265,7 +265,8 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--report",
         action="store_true",
-        help="say what is missing, and end: with 1 if anything is, 3 if nobody can know",
+        help="say what is missing, and end: with 1 if anything is, 2 if there are no books, 3 if"
+        " nobody can know",
     )
     return parser
 
@@ -277,6 +278,8 @@ def _check_share(parser: argparse.ArgumentParser, options: argparse.Namespace) -
         _refuse(parser, f"--share {options.share}: give letters, digits, `.`, `_` and `-` alone")
     if options.client_id is None:  # A broker ends the connection of whoever has the same.
         _refuse(parser, "--share: --client-id is missing. Give each consumer one of its own")
+    if options.protocol == 4:
+        _refuse(parser, "--share: MQTT 3.1.1 has no shared subscriptions. Give --protocol 5")
 
 
 class _Kept(NamedTuple):

@@ -138,6 +138,7 @@ LIMIT_STATEMENTS: Final = """
 SELECT set_config(name, %s, false) FROM pg_settings
 WHERE name = 'statement_timeout' AND source = 'default'
 """
+REACHED: Final = "See that it runs and has such a database; its log tells more"
 REMEDY: Final = "Name the database of an integrator, and let its user use the tables"
 
 # In order of keys, here and below, and the order is Python's, whatever the database sorts by:
@@ -413,7 +414,7 @@ class PostgresLedger:
         except OUTAGES as error:
             with suppress(psycopg.Error):
                 self.close()
-            raise DeviceGoneError("postgresql", _problem(error), "Look at its log") from error
+            raise DeviceGoneError("postgresql", _problem(error), REACHED) from error
         except psycopg.ProgrammingError as error:
             raise BooksError(f"postgresql: {_problem(error)}. {REMEDY}") from error
 
@@ -440,7 +441,8 @@ def _make(connection: psycopg.Connection[Any]) -> None:
 
 def _problem(error: psycopg.Error) -> str:
     problem = error.diag.message_primary or str(error)
-    return " ".join(problem.split()).rstrip(".?") or type(error).__name__
+    told = "; ".join(" ".join(line.split()) for line in problem.splitlines() if line.strip())
+    return told.rstrip(".?") or type(error).__name__
 
 
 class _Asked:

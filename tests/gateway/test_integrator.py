@@ -202,6 +202,7 @@ def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, options, words
     [
         (("--share", "a/b"), "--share a/b: give letters"),
         (("--share", "books"), "--share: --client-id is missing"),
+        (("--share", "books", "--client-id", "c"), "Give --protocol 5"),
         (("--share", "books", "--backfill"), "without --backfill"),
         (("--postgres", "secret"), "--postgres: postgresql: this is no conninfo. Write host="),
     ],

@@ -86,7 +86,8 @@ def test_it_shows_depth_age_bytes_and_how_long_an_outage_may_last(settings, caps
     assert lines[6].endswith(" MB free on the card")
     assert lines[7].startswith("room for ")
     assert "at 1 event an hour" in lines[7]
-    assert lines[8] == "2026-11-28: 3.0 MB written, 15.0 kB an event"
+    assert lines[8] == "  (that rate is of 6 events in 6.0 h in which it ran)"
+    assert lines[9] == "2026-11-28: 3.0 MB written, 15.0 kB an event"
 
 
 def test_what_a_purge_gives_up_is_what_was_shown(settings, capsys):
@@ -246,6 +247,10 @@ def test_what_is_purged_is_told_by_the_next_start_with_its_reason(settings, caps
     assert capsys.readouterr().out.startswith(f"{len(gone)} event")
     assert run(settings, "purge", kind, "--reason", "again") == 0
     assert f"{kind}: none of this class waits" in capsys.readouterr().out
+    assert run(settings, "show", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["untold"] == len(gone)
+    assert shown["per_hour"] == 1.0, "what was given up came as often as it came"
 
     async def start():
         async with await opened(settings.parent) as database:
@@ -379,6 +384,34 @@ def test_a_purge_leaves_the_file_of_an_unchecked_database_as_it_is(settings, mon
     assert asyncio.run(start()) == [2, 4, 5, 6, 0, 1], "the start, and what it tells of the rest"
 
 
+def test_time_between_two_runs_is_no_time_without_events(settings, capsys):
+    made(settings.parent)
+
+    async def later():
+        async with await opened(settings.parent) as database:
+            begun = await database.begin_epoch(1)
+            for hour, event in enumerate([started(begun, 0), lost(begun.epoch, 1)]):
+                at_ns = (1_000 + hour) * HOUR_NS
+                await database.commit(Batch(events=[event], online=True, utc_ns=at_ns))
+
+    asyncio.run(later())
+    assert run(settings, "show", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["per_hour"], shown["seen_events"], shown["seen_hours"]) == (1.0, 7, 7.0)
+
+
+@pytest.mark.parametrize(
+    "words", [["show"], ["export", "-"], ["check"], ["purge", "devices", "--reason", "x"]]
+)
+def test_another_gateways_database_is_left_alone(settings, capsys, words):
+    made(settings.parent)
+    settings.write_text('gateway = "other"\ndatabase = "gateway.db"\n')
+    assert run(settings, *words) == 1
+    told = capsys.readouterr()
+    assert "belongs to gateway 'gw', not 'other'. Name another file, or" in told.err
+    assert not told.out
+
+
 def test_nothing_is_purged_under_a_running_daemon_or_without_a_reason(settings, capsys):
     made(settings.parent)
 
@@ -387,8 +420,10 @@ def test_nothing_is_purged_under_a_running_daemon_or_without_a_reason(settings, 
             return await asyncio.to_thread(run, settings, "purge", "devices", "--reason", "x")
 
     assert asyncio.run(running()) == 1
-    assert "another daemon uses it" in capsys.readouterr().err
-    assert run(settings, "purge", "devices", "--reason", " ") == 2
+    assert "a daemon uses it" in capsys.readouterr().err
+    for reason, problem in ((" ", "empty"), ("x" * 201, "201 letters"), ("a\x1b[31m", "printed")):
+        assert run(settings, "purge", "devices", "--reason", reason) == 2
+        assert problem in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(settings, "purge", "visits", "--reason", "x")
     told = "visits is not given up by hand: what is left would not be true without it. Name one"
