@@ -327,7 +327,8 @@ async def run_fleet(config: FleetConfig, stop: asyncio.Event, *, quiet: bool) ->
         ValueError: The system allows this process too few open files.
     """
     open_more_files(config.gateways)
-    logging.getLogger("gateway.upstream").addFilter(_Once())
+    links, once = logging.getLogger("gateway.upstream"), _Once()
+    links.addFilter(once)
     fleet = Fleet(config)
     status = 0
     try:
@@ -339,6 +340,8 @@ async def run_fleet(config: FleetConfig, stop: asyncio.Event, *, quiet: bool) ->
         # A full disk refuses many at once.
         sys.stderr.write(f"simulate: {next(leaves(refused))}\n")
         status = 1
+    finally:
+        links.removeFilter(once)
     if not quiet and not status:
         say(fleet.line())
     return status

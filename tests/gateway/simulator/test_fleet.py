@@ -239,3 +239,36 @@ def test_too_many_gateways_for_the_open_files_are_refused(monkeypatch):
     assert limits == [(fleet.FILES_EACH * 200 + fleet.FILES_BESIDE, 4_096)]
     with pytest.raises(ValueError, match="ulimit -Hn"):
         open_more_files(400)
+
+
+def test_why_no_gateway_is_online_is_said_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(fleet, "LAST_S", 0.1)
+    broker = MqttConfig(host="127.0.0.1", port=free_port(), client_id="", username=None)
+    config = FleetConfig(gateways=3, broker=broker, folder=tmp_path, visits_per_hour=1.0)
+    links = logging.getLogger("gateway.upstream")
+    before = list(links.filters)
+
+    async def main():
+        stop, told = asyncio.Event(), []
+
+        class Count(logging.Filter):
+            def filter(self, record):
+                told.append(record.getMessage())
+                if len(told) == 3:
+                    stop.set()
+                return True
+
+        counting = Count()
+        links.addFilter(counting)
+        try:
+            await fleet.run_fleet(config, stop, quiet=True)
+        finally:
+            links.removeFilter(counting)
+        return told
+
+    told = run(main())
+    assert len(told) >= 3
+    said = [record.getMessage() for record in caplog.records if record.name == links.name]
+    assert len(said) == 1
+    assert "nothing listens there. Start the broker" in said[0]
+    assert links.filters == before
