@@ -18,6 +18,8 @@ from vision.geometry import FloatArray
 STRIDE = 4
 HEAD_PX = 64.0
 HANDS_MAX = 24
+SCORE_MIN = 0.5
+"""Of a peak that is a hand. Lower ones are found more often, and more often another's."""
 HEAD_SCORE_MIN = 0.5
 """A head keypoint that is less sure than this says nothing about whose hand it is."""
 HEAD_SHARE = 0.4
@@ -49,7 +51,7 @@ class Hands:
     scores: FloatArray
 
 
-def decode_hands(heatmap: npt.NDArray[np.float32], *, score_min: float = 0.3) -> Hands:
+def decode_hands(heatmap: npt.NDArray[np.float32], *, score_min: float = SCORE_MIN) -> Hands:
     """Return the peaks of an ``(5, h, w)`` output: cells that no neighbour exceeds."""
     heat = heatmap[0]
     ringed = np.pad(heat, 1, constant_values=-1.0)
