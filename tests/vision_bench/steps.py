@@ -5,6 +5,7 @@ CPU milliseconds on one thread, the median over the frames of a rendered clip wi
 by the fixture's model at its own size of 256 px. In the worker the same runs on three threads.
 """
 
+import argparse
 import statistics
 import sys
 import tempfile
@@ -75,6 +76,7 @@ def watch(clip):
 
 def main():
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="shelfgate-steps-") as folder:
         spent = watch(make_clip(Path(folder) / "clip.mp4", [(3, SECONDS)]))
