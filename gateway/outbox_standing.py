@@ -19,6 +19,10 @@ from gateway.wear import Day
 HOUR_NS: Final = 3_600_000_000_000
 SEEN: Final = 5_000
 """Events, the newest, whose rate and size are taken for those to come."""
+STEP_NS: Final = 24 * HOUR_NS
+"""A longer time between two events of one run is taken for a step of the clock."""
+LEAST_H: Final = 1 / 60
+"""Of less nothing is told."""
 IN_MINUTES_H: Final = 2.0
 """Below this an age is told in minutes."""
 LEFT: Final = "visits"
@@ -68,7 +72,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     seen_events: int = 0
     """How many events that is taken of, those that were given up included..."""
     seen_hours: float = 0.0
-    """... and how long those took."""
+    """... and how many hours those took."""
     written: list[Day] = []
     """To the card, by day."""
 
@@ -108,14 +112,16 @@ def standing(limits: Limits, free_bytes: int) -> Program[Standing]:
     size = yield from pages.measure()
     [(events,)] = yield Statement("SELECT count(*) FROM events")
     # By epochs and their sequences: not the time between two runs, and what was given up counts.
-    [(payload, seen, spanned_ns)] = yield Statement(
-        "SELECT sum(bytes) * 1.0 / sum(events), sum(passed), sum(ns) FROM"
+    [(payload, seen, passed, spanned_ns)] = yield Statement(
+        "SELECT sum(bytes) * 1.0 / sum(events), sum(passed + 1), sum(passed), sum(ns) FROM"
         " (SELECT sum(length(payload)) AS bytes, count(*) AS events,"
         " max(sequence) - min(sequence) AS passed,"
-        " max(committed_utc_ns) - min(committed_utc_ns) AS ns"
+        " sum(CASE WHEN gap_ns BETWEEN 0 AND ? THEN gap_ns ELSE 0 END) AS ns"
+        " FROM (SELECT epoch, sequence, payload, committed_utc_ns - lag(committed_utc_ns)"
+        " OVER (PARTITION BY epoch ORDER BY sequence) AS gap_ns"
         " FROM (SELECT epoch, sequence, payload, committed_utc_ns FROM events"
-        " ORDER BY position DESC LIMIT ?) GROUP BY epoch)",
-        (SEEN,),
+        " ORDER BY position DESC LIMIT ?)) GROUP BY epoch)",
+        (STEP_NS, SEEN),
     )
     spanned_h = (spanned_ns or 0) / HOUR_NS
     return Standing(
@@ -129,7 +135,7 @@ def standing(limits: Limits, free_bytes: int) -> Program[Standing]:
         free_bytes=free_bytes,
         limits=limits,
         event_bytes=(payload or 0.0) + giving_up.ROW_BYTES,
-        per_hour=seen / spanned_h if spanned_h > 0 else None,
+        per_hour=passed / spanned_h if spanned_h >= LEAST_H else None,
         seen_events=seen or 0,
         seen_hours=spanned_h,
         written=(yield from wear.days()),
@@ -232,8 +238,7 @@ def lines(found: Standing, now_ns: int) -> Iterator[str]:
             f" of {found.event_bytes:.0f} bytes; then {forecast.bound}"
         )
         yield (
-            f"  (that rate is of {many(found.seen_events, 'event')} in"
-            f" {_span(found.seen_hours)} in which it ran)"
+            f"  (that rate is of {many(found.seen_events, 'event')} in {_span(found.seen_hours)})"
         )
     if not found.written:
         yield "written to the card: not noted yet (it is every ten minutes, and at a stop)"

@@ -8,5 +8,5 @@ def type_of(name: str) -> str:
 
 
 def name_of(event_type: str) -> str:
-    """Return the name of events of a type; a type that is none of ours stays as it is."""
+    """Return the name of events of a type."""
     return event_type.removeprefix("org.shelfgate.").removesuffix(".v1")

@@ -302,7 +302,7 @@ def fleet_config(args: argparse.Namespace, broker: MqttConfig) -> FleetConfig:
 
 
 class _Once(logging.Filter):
-    """Lets pass what is said for the first time: all gateways say the same of one broker."""
+    """Lets pass what is said for the first time in a run: all gateways say the same of a broker."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -328,9 +328,9 @@ async def run_fleet(config: FleetConfig, stop: asyncio.Event, *, quiet: bool) ->
     """
     open_more_files(config.gateways)
     links, once = logging.getLogger("gateway.upstream"), _Once()
-    links.addFilter(once)
     fleet = Fleet(config)
     status = 0
+    links.addFilter(once)
     try:
         async with asyncio.TaskGroup() as group:
             telling = group.create_task(_tell(fleet, quiet=quiet), name="fleet.tell")

@@ -316,6 +316,8 @@ def main():
         "--times", type=int, metavar="N", help="in turn with all it is held against, N times"
     )
     options = parser.parse_args()
+    if options.times is not None and (options.times < 1 or options.bridge):
+        parser.error("--times: give 1 or more, without --bridge, which it has too")
     with tempfile.TemporaryDirectory(prefix="shelfgate-drain-") as name:
         folder = Path(name)
         if options.times:

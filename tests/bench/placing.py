@@ -17,7 +17,7 @@ import numpy as np
 
 from vision.detectors import Detections, build
 from vision.figure import Body, resting_wrists
-from vision.geometry import Camera, ShelfFront, meet_fronts
+from vision.geometry import Camera, ShelfFront
 from vision.placing import FEET_SHARE, HEAD_SHARE, WRIST_SHARE, Placer
 from vision.rendering import Gondola, Plate, Renderer, Scene
 from vision.scenes import demo_camera, product_colour
@@ -141,9 +141,22 @@ def truth(camera, body, rng, wrist_share):
 
 
 def meets(camera, pixel, fronts):
-    """Return whether a line of sight meets a front from its aisle."""
-    facing = [front for front in fronts if front.start_mm[1] * camera.position_mm[1] < 799 * 800]
-    return meet_fronts(camera, pixel, facing) is not None
+    """Return whether a line of sight meets a front from its aisle, or passes it closely."""
+    [direction] = camera.rays(pixel)
+    for front in fronts:
+        start, along = np.array(front.start_mm), np.subtract(front.end_mm, front.start_mm)
+        length = np.hypot(*along)
+        normal = np.array([-along[1], along[0]]) / length
+        closing = normal @ direction[:2]
+        behind = front.start_mm[1] * camera.position_mm[1] >= 799 * 800
+        if behind or abs(closing) < 1e-9:
+            continue
+        share = normal @ (start - camera.position_mm[:2]) / closing
+        point = camera.position_mm + share * direction
+        beside = -100 <= (point[:2] - start) @ along / length <= length + 100
+        if share > 0 and beside and front.z_min_mm - 150 <= point[2] <= front.z_max_mm + 450:
+            return True
+    return False
 
 
 def crossing(rays):

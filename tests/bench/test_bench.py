@@ -3,13 +3,17 @@
 a test does not depend on the machine's speed."""
 
 import asyncio
+import importlib
 import json
+import pkgutil
 import sqlite3
 import sys
 from contextlib import closing
 
 import pytest
 
+import tests.bench
+import tests.vision_bench
 from gateway.config import load_store
 from gateway.domain import changes, explanations
 from gateway.simulator.store_files import write_store
@@ -143,6 +147,14 @@ def test_a_migration_writes_what_waits_and_no_history(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         [(named,)] = connection.execute("SELECT count(*) FROM events WHERE strands <> ''")
     assert named == 90 - 90 // migration.VISIT, "but those of devices, which need none"
+
+
+@pytest.mark.parametrize("package", [tests.bench, tests.vision_bench], ids=["bench", "vision"])
+def test_every_bench_can_be_begun(package):
+    names = [one.name for one in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+    assert len(names) > 10
+    for name in names:
+        importlib.import_module(name)
 
 
 @pytest.mark.skipif(

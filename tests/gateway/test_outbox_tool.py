@@ -86,7 +86,7 @@ def test_it_shows_depth_age_bytes_and_how_long_an_outage_may_last(settings, caps
     assert lines[6].endswith(" MB free on the card")
     assert lines[7].startswith("room for ")
     assert "at 1 event an hour" in lines[7]
-    assert lines[8] == "  (that rate is of 6 events in 6.0 h in which it ran)"
+    assert lines[8] == "  (that rate is of 7 events in 6.0 h)"
     assert lines[9] == "2026-11-28: 3.0 MB written, 15.0 kB an event"
 
 
@@ -397,7 +397,37 @@ def test_time_between_two_runs_is_no_time_without_events(settings, capsys):
     asyncio.run(later())
     assert run(settings, "show", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["per_hour"], shown["seen_events"], shown["seen_hours"]) == (1.0, 7, 7.0)
+    assert (shown["per_hour"], shown["seen_events"], shown["seen_hours"]) == (1.0, 9, 7.0)
+
+
+def test_a_step_of_the_clock_is_no_time_that_passed(settings, capsys):
+    async def main():
+        async with await opened(settings.parent) as database:
+            begun = await database.begin_epoch(1)
+            for number, hour in enumerate([0, 1, 500_000, 500_001, 499_000, 499_001]):
+                event = lost(begun.epoch, number)
+                await database.commit(
+                    Batch(events=[event], online=True, utc_ns=(hour + 1) * HOUR_NS)
+                )
+
+    asyncio.run(main())
+    assert run(settings, "show", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["seen_events"], shown["seen_hours"]) == (6, 3.0)
+
+
+def test_nothing_is_told_of_seconds(settings, capsys):
+    async def main():
+        async with await opened(settings.parent) as database:
+            begun = await database.begin_epoch(1)
+            for number in range(3):
+                at_ns = HOUR_NS + number * 20_000_000_000
+                event = lost(begun.epoch, number)
+                await database.commit(Batch(events=[event], online=True, utc_ns=at_ns))
+
+    asyncio.run(main())
+    assert run(settings, "show") == 0
+    assert "too few events to tell how long an outage may last" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

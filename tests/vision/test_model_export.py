@@ -265,6 +265,17 @@ def test_pictures_without_labels_and_weights_that_are_absent_are_told(tmp_path, 
     assert "--data trains persons alone" in capsys.readouterr().err
     assert main(["model", "train", "--data", str(path), "--people-from", "none.pt"]) == 1
     assert "none.pt: no such file" in capsys.readouterr().err
+    hands, people = (str(MODELS / f"{name}.onnx") for name in ("hands", "people"))
+    for words, problem in (
+        (["--hands-from", "none.onnx"], "none.onnx: no such file"),
+        (["--hands-from", people], "people.onnx: its weights are of another network. Give"),
+        (["--hands-from", hands, "--only", "people"], "hands are not trained. Leave it out"),
+        (["--hands-from", hands, "--data", str(path)], "hands are not trained. Leave it out"),
+        (["--people-from", people, "--only", "hands"], "people are not trained. Leave it out"),
+    ):
+        assert main(["model", "train", "--folder", str(tmp_path / "not"), *words]) == 1
+        assert problem in capsys.readouterr().err
+    assert not (tmp_path / "not").exists()
     (tmp_path / "labels" / "val" / "1.txt").unlink()
     with pytest.raises(ValueError, match=r"images/val: holds 1 pictures, none .* a label\. Label"):
         check_data(path)

@@ -61,6 +61,10 @@ def test_the_target_peaks_where_the_hand_is_and_decodes_to_it():
     found = decode_hands(target[:5])
     assert np.allclose(found.centres_px, hand[:, :2], atol=1e-3)
     assert np.allclose(found.heads_px, hand[:, 2:], atol=1e-3)
+    target[0] *= 0.6
+    assert len(decode_hands(target[:5]).scores) == 1
+    target[0] *= 0.4 / 0.6
+    assert not len(decode_hands(target[:5]).scores)
 
 
 def test_a_head_that_no_camera_sees_is_nothing_to_learn_from():
@@ -112,11 +116,11 @@ def test_an_export_becomes_weights_to_train_on_that_do_the_same(tmp_path):
     with torch.no_grad():
         given = model(torch.from_numpy(pixels))[0].numpy()
     assert np.allclose(given, wanted, atol=1e-2)
-    with pytest.raises(ModelError, match=r"hands.onnx: its weights fit no network .*Give"):
+    with pytest.raises(ModelError, match=r"hands.onnx: its weights are of another network. Give"):
         restore(model, HANDS)
 
 
-def test_hands_go_on_from_an_export(tmp_path):
+def test_hands_go_on_from_an_export(tmp_path, monkeypatch):
     """Training begins with what the file does: one step later it still finds the same hands."""
     from vision.detectors.onnx import OnnxNetwork
     from vision.yolo.dataset import load_split, make_dataset
@@ -124,17 +128,25 @@ def test_hands_go_on_from_an_export(tmp_path):
 
     make_dataset(tmp_path, seed=3, counts={"train": 24})
     training = HandsTraining(epochs=1, start=HANDS)
+    rates, optimizer = [], torch.optim.AdamW
+
+    def adam(weights, *, lr, **options):
+        rates.append(lr)
+        return optimizer(weights, lr=lr, **options)
+
+    monkeypatch.setattr(torch.optim, "AdamW", adam)
     train_hands(tmp_path, tmp_path / "hands.pt", seed=3, training=training)
     images, _ = load_split(tmp_path, "train")
     pixels = (images[:1, ..., ::-1].transpose(0, 3, 1, 2) / 255).astype(np.float32)
     [wanted] = OnnxNetwork(HANDS, 1).run(pixels)
     with torch.no_grad():
         given = load_hands(tmp_path / "hands.pt")(torch.from_numpy(pixels)).numpy()
+    assert rates == [training.rate / 2]
     sure = wanted[0, 0] > 0.5
     assert sure.any()
     assert (given[0, 0][sure] > 0.3).all()
     training = HandsTraining(epochs=1, start=PEOPLE)
-    with pytest.raises(ModelError, match=r"people.onnx: its weights fit no network .*Give"):
+    with pytest.raises(ModelError, match=r"people.onnx: its weights are of another network. Give"):
         train_hands(tmp_path, tmp_path / "hands.pt", seed=3, training=training)
 
 

@@ -144,7 +144,7 @@ def run_train(options: argparse.Namespace) -> int:
     description = options.data or folder / "dataset.yaml"
     try:
         _check_train(options)
-    except ValueError as error:
+    except (ValueError, import_needed("vision.detectors").ModelError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     runtime = import_needed("vision.yolo.runtime", EXTRAS)
@@ -185,9 +185,16 @@ def _check_train(options: argparse.Namespace) -> None:
     Raises:
         ValueError: Something is missing or does not fit together.
     """
-    for start in (options.people_from, options.hands_from):
-        if start is not None and not start.is_file():
+    starts = {"people": options.people_from, "hands": options.hands_from}
+    for network, start in starts.items():
+        if start is None:
+            continue
+        if options.only not in {None, network} or (network == "hands" and options.data is not None):
+            raise ValueError(f"--{network}-from {start}: {network} are not trained. Leave it out")
+        if not start.is_file():
             raise ValueError(f"{start}: no such file. Give weights to go on from, or none")
+        if network == "hands":
+            import_needed("vision.yolo.hands_net", EXTRAS).begin(start)
     if options.data is None:
         return
     if options.only == "hands":

@@ -93,11 +93,8 @@ def train_hands(dataset: Path, weights: Path, *, seed: int, training: HandsTrain
     rng = np.random.default_rng(seed)
     images, hands = load_split(dataset, "train")
     starts = np.searchsorted(hands[:, 0], np.arange(len(images) + 1))
-    net, rate = HandsNet(), training.rate
-    if training.start is not None:
-        restore(net, training.start)
-        rate /= 2
-    net = net.train().to(memory_format=torch.channels_last)
+    net = begin(training.start).train().to(memory_format=torch.channels_last)
+    rate = training.rate if training.start is None else training.rate / 2
     average = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
     )
@@ -127,6 +124,18 @@ def train_hands(dataset: Path, weights: Path, *, seed: int, training: HandsTrain
         settle_norms(average.module, images)
         torch.save(average.module.state_dict(), weights)
         log.info("epoch %d of %d: loss %.3f", epoch + 1, training.epochs, total / steps)
+
+
+def begin(start: Path | None) -> HandsNet:
+    """Return the network to train: fresh, or as an export has it.
+
+    Raises:
+        ModelError: The file is none, or one of another network.
+    """
+    net = HandsNet()
+    if start is not None:
+        restore(net, start)
+    return net
 
 
 def settle_norms(net: nn.Module, images: Image, *, batches: int = 40, batch: int = 24) -> None:

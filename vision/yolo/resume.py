@@ -40,8 +40,8 @@ def restore(model: nn.Module, path: Path) -> None:
         fits = False
     if not fits:
         raise ModelError(
-            f"{path}: its weights fit no network that this command trains. "
-            "Give an export of the small model, or weights of ultralytics (.pt)"
+            f"{path}: its weights are of another network. Give what `shelfgate model export` "
+            "wrote of this one"
         )
     model.load_state_dict(own | fitting)
     _measure_norms(model)

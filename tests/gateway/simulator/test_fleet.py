@@ -196,7 +196,8 @@ def parsed(*words):
         (["--fleet", "3", "--directory", "x", "--first", "0"], "give 1 or more"),
         (["--fleet", "3", "--directory", "x", "--visits-per-hour", "0"], "above 0"),
         (["--fleet", "3", "--directory", "x", "--visits-per-hour", "nan"], "above 0"),
-        (["--fleet", "3", "--directory", "x", "--bandwidth", "0"], "--bandwidth 0"),
+        (["--fleet", "3", "--directory", "x", "--bandwidth", "7"], "--bandwidth 7: give 8 to"),
+        (["--fleet", "3", "--directory", "x", "--bandwidth", "10000001"], "--bandwidth 10000001"),
     ],
 )
 def test_wrong_arguments_are_refused_with_a_remedy(words, problem, capsys):
