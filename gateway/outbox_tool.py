@@ -21,7 +21,7 @@ from gateway.classes import CLASSES, CONTAINED, EARLY
 from gateway.config import load_settings
 from gateway.config_settings import Settings
 from gateway.damage import damage, log_kept
-from gateway.database_errors import DatabaseError, explaining
+from gateway.database_errors import DatabaseError, explaining, lacks_table
 from gateway.database_lock import locked
 from gateway.envelope import with_shopper
 from gateway.mending import APPLICATION_ID
@@ -98,7 +98,14 @@ def _reading(path: Path, gateway: str) -> Iterator[sqlite3.Connection]:
         [(application_id,)] = found.execute("PRAGMA application_id")
         if application_id != APPLICATION_ID:
             raise DatabaseError(f"{path}: a database of another program. Look at the settings")
-        for (owner,) in found.execute("SELECT value FROM meta WHERE key = 'gateway'"):
+        try:
+            owners = found.execute("SELECT value FROM meta WHERE key = 'gateway'").fetchall()
+        except sqlite3.OperationalError as error:
+            if not lacks_table(error):
+                raise
+            remedy = "Start the daemon, which makes it whole"
+            raise DatabaseError(f"{path}: was begun and is empty. {remedy}") from error
+        for (owner,) in owners:
             if owner != gateway:
                 remedy = "Name another file, or correct the settings"
                 raise DatabaseError(

@@ -18,6 +18,7 @@ import pytest
 from gateway.classes import EARLY
 from gateway.cli import main
 from gateway.database import Batch, open_database
+from gateway.mending import APPLICATION_ID
 from gateway.outbox import Statement, run_sync
 from gateway.outbox_standing import Standing
 from gateway.outbox_tool import purge
@@ -440,6 +441,15 @@ def test_another_gateways_database_is_left_alone(settings, capsys, words):
     told = capsys.readouterr()
     assert "belongs to gateway 'gw', not 'other'. Name another file, or" in told.err
     assert not told.out
+
+
+def test_a_database_that_was_only_begun_is_told_as_that(settings, capsys):
+    with closing(sqlite3.connect(settings.parent / "gateway.db")) as begun:
+        begun.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        begun.execute("CREATE TABLE other (x)")
+        begun.commit()
+    assert run(settings, "show") == 1
+    assert "gateway.db: was begun and is empty. Start the daemon" in capsys.readouterr().err
 
 
 def test_nothing_is_purged_under_a_running_daemon_or_without_a_reason(settings, capsys):
