@@ -177,6 +177,10 @@ def download(source: Source) -> bytes:
         if time.monotonic() > until_s:  # What was cut looks like an answer that is short.
             raise TimeoutError("too slow")
         return content
+    except (OSError, http.client.HTTPException) as error:
+        if time.monotonic() > until_s:  # Or like a connection that broke.
+            raise TimeoutError("too slow") from error
+        raise
     finally:
         if ended is not None:
             ended.cancel()

@@ -159,7 +159,7 @@ def test_every_bench_can_be_begun(package):
 
 @pytest.mark.skipif(
     thingsboard.PROGRAM is None or MOSQUITTO is None,
-    reason="thingsboard-gateway is not installed (docs/performance.md has how)",
+    reason="no thingsboard-gateway here (docs/performance.md has how to get one)",
 )
 def test_a_rival_drains_too(tmp_path):
     assert asyncio.run(thingsboard.drain(tmp_path, 3_000, 900, *LINES)) > 0

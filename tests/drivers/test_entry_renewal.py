@@ -2,12 +2,14 @@
 """Entry keys are fetched over HTTPS while that works, and kept until they are too old."""
 
 import asyncio
+import http.client
 import json
 import logging
 import os
 import ssl
 import threading
 from contextlib import contextmanager, suppress
+from http.client import BadStatusLine
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -175,6 +177,21 @@ def test_a_server_that_never_ends_is_left_by_the_thread_that_asked(
         with pytest.raises(TimeoutError, match="too slow"):
             renew(source(folder, server, tmp_path / "keys.json"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("broken", [ConnectionResetError(104, "reset"), BadStatusLine("")])
+def test_however_a_cut_shows_it_is_told_as_too_slow(folder, tmp_path, monkeypatch, broken):
+    def answer(_connection):
+        raise broken
+
+    monkeypatch.setattr(http.client.HTTPSConnection, "getresponse", answer)
+    with served(folder) as server:
+        where = source(folder, server, tmp_path / "keys.json")
+        with pytest.raises(type(broken)):
+            renew(where)
+        monkeypatch.setattr(renewal_module, "WHOLE_S", 0.0)
+        with pytest.raises(TimeoutError, match="too slow"):
+            renew(where)
 
 
 class Clockwork:
