@@ -174,13 +174,14 @@ def download(source: Source) -> bytes:
         content = b""
         while len(content) <= JWKS_BYTES_MAX and (piece := answer.read(READ_BYTES)):
             content += piece
-        if time.monotonic() > until_s:  # What was cut looks like an answer that is short.
-            raise TimeoutError("too slow")
-        return content
     except (OSError, http.client.HTTPException) as error:
-        if time.monotonic() > until_s:  # Or like a connection that broke.
+        if time.monotonic() > until_s:  # What was cut looks like a connection that broke...
             raise TimeoutError("too slow") from error
         raise
+    else:
+        if time.monotonic() > until_s:  # ... or like an answer that is short.
+            raise TimeoutError("too slow")
+        return content
     finally:
         if ended is not None:
             ended.cancel()
