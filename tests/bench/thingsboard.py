@@ -16,6 +16,7 @@ import signal
 import sqlite3
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from pathlib import Path
 
 import psutil
 
@@ -23,7 +24,8 @@ from drivers.mqtt.client import connect
 from tests.brokers import free_port, mosquitto
 from tests.e2e.upstream_parts import mqtt
 
-PROGRAM = os.environ.get("THINGSBOARD_GATEWAY") or shutil.which("thingsboard-gateway")
+NAMED = os.environ.get("THINGSBOARD_GATEWAY")
+PROGRAM = str(Path(NAMED).absolute()) if NAMED else shutil.which("thingsboard-gateway")
 FROM = "events/x"
 TO = "v1/gateway/telemetry"
 ASKED = "v1/devices/me/rpc/request/"
