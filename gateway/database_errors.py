@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["DatabaseError", "damaged", "explaining", "is_damage", "lacks_table"]
+__all__ = ["DatabaseError", "anothers", "damaged", "explaining", "is_damage", "lacks_table"]
 
 CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY: Final = 0xFF
@@ -52,6 +52,20 @@ def damaged(why: str) -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError(why)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
+
+
+def anothers(path: Path, key: str, found: str, wanted: str, *, state: str = "") -> DatabaseError:
+    """Return the error that a database is another store's or gateway's, as its ``meta`` says.
+
+    Args:
+        path: Of the database.
+        key: ``store`` or ``gateway``.
+        found: Whose it is.
+        wanted: Whose it was to be.
+        state: What else is to be said of it first.
+    """
+    remedy = "Name another file, or correct the settings"
+    return DatabaseError(f"{path}: {state}belongs to {key} {found!r}, not {wanted!r}. {remedy}")
 
 
 def lacks_table(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from gateway import outbox
-from gateway.database_errors import DatabaseError
+from gateway.database_errors import DatabaseError, anothers
 from gateway.domain.inputs import Recovery
 from gateway.envelope import Source
 from gateway.losses import RECOVERY
@@ -195,10 +195,7 @@ def _refuse_others(old: sqlite3.Connection, path: Path, source: Source) -> None:
         return
     for key, value in (("store", source.store), ("gateway", source.gateway)):
         if found.get(key, value) != value:
-            raise DatabaseError(
-                f"{path}: damaged, and belongs to {key} {found[key]!r}, not {value!r}. "
-                "Name another file, or correct the settings"
-            )
+            raise anothers(path, key, found[key], value, state="damaged, and ")
 
 
 def open_old(path: Path) -> sqlite3.Connection:

@@ -21,7 +21,7 @@ from gateway.classes import CLASSES, CONTAINED, EARLY
 from gateway.config import load_settings
 from gateway.config_settings import Settings
 from gateway.damage import damage, log_kept
-from gateway.database_errors import DatabaseError, explaining, lacks_table
+from gateway.database_errors import DatabaseError, anothers, explaining, lacks_table
 from gateway.database_lock import locked
 from gateway.envelope import with_shopper
 from gateway.mending import APPLICATION_ID
@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="give up a class of what waits; the daemon has to be stopped",
     )
     purge.add_argument("kind", type=_class, metavar="CLASS", help=", ".join(EARLY))
-    purge.add_argument("--reason", required=True, help="why, in 200 letters; it is told upstream")
+    why = f"why, in {REASON_MAX} letters; it is told upstream"
+    purge.add_argument("--reason", required=True, help=why)
     purge.set_defaults(what=_purge)
     check = chosen.add_parser("check", parents=[common], help="compare every event's checksum")
     check.set_defaults(what=_check)
@@ -107,10 +108,7 @@ def _reading(path: Path, gateway: str) -> Iterator[sqlite3.Connection]:
             raise DatabaseError(f"{path}: was begun and is empty. {remedy}") from error
         for (owner,) in owners:
             if owner != gateway:
-                remedy = "Name another file, or correct the settings"
-                raise DatabaseError(
-                    f"{path}: belongs to gateway {owner!r}, not {gateway!r}. {remedy}"
-                )
+                raise anothers(path, "gateway", owner, gateway)
         yield found
 
 

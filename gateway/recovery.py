@@ -21,7 +21,7 @@ import msgspec
 
 from gateway import outbox
 from gateway.damage import damage, damage_at_start
-from gateway.database_errors import DatabaseError, explaining, lacks_table
+from gateway.database_errors import DatabaseError, anothers, explaining, lacks_table
 from gateway.domain.inputs import Recovery
 from gateway.envelope import Source
 from gateway.losses import RECOVERY
@@ -66,10 +66,7 @@ def claim(path: Path, source: Source) -> Program[None]:
     found: dict[str, str] = dict((yield Statement("SELECT key, value FROM meta")))
     for key, value in (("store", source.store), ("gateway", source.gateway)):
         if found.get(key, value) != value:
-            raise DatabaseError(
-                f"{path}: belongs to {key} {found[key]!r}, not {value!r}. "
-                "Name another file, or correct the settings"
-            )
+            raise anothers(path, key, found[key], value)
         yield Statement("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
 

@@ -311,23 +311,19 @@ def rows(found):
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.bench.draining", description=__doc__)
     parser.add_argument("events", type=int, nargs="?", default=EVENTS)
-    parser.add_argument("--bridge", action="store_true", help="measure a plain bridge beside it")
     parser.add_argument(
         "--times", type=int, metavar="N", help="in turn with all it is held against, N times"
     )
     options = parser.parse_args()
-    if options.times is not None and (options.times < 1 or options.bridge):
-        parser.error("--times: give 1 or more, without --bridge, which it has too")
+    if options.times is not None and options.times < 1:
+        parser.error(f"--times {options.times}: give 1 or more")
     with tempfile.TemporaryDirectory(prefix="shelfgate-drain-") as name:
         folder = Path(name)
-        if options.times:
-            sys.stdout.write(f"{measure(folder, options.events, options.times)}\n")
-            return
-        found = asyncio.run(drain(folder, options.events))
-        sys.stdout.write(f"{found}\n")
-        if options.bridge:
-            rate = asyncio.run(bridge(folder, options.events, PAYLOAD))
-            sys.stdout.write(f"a plain bridge: {rate} messages a second\n")
+        if options.times is None:
+            found = asyncio.run(drain(folder, options.events))
+        else:
+            found = measure(folder, options.events, options.times)
+    sys.stdout.write(f"{found}\n")
 
 
 if __name__ == "__main__":

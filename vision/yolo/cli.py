@@ -144,7 +144,7 @@ def run_train(options: argparse.Namespace) -> int:
     description = options.data or folder / "dataset.yaml"
     try:
         _check_train(options)
-    except (ValueError, import_needed("vision.detectors").ModelError) as error:
+    except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     runtime = import_needed("vision.yolo.runtime", EXTRAS)
