@@ -3,13 +3,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from typing import Protocol
 
 from gateway.domain.inputs import AnyInput, Stamp
-
-GATHER_S: Final = 0.04
-"""A device that sends by itself is left alone for so long after it was read: what comes meanwhile
-waits in the kernel, which holds far more. Waking up is dearer than reading."""
 
 
 class Clock(Protocol):

@@ -14,7 +14,8 @@ from typing import Final, NoReturn
 from drivers.bridge.codec import T_MS_WRAP, Decoder, Noise, Reading
 from drivers.bridge.config import BridgeConfig
 from drivers.errors import DeviceGoneError, DeviceSilentError, OtherDeviceError
-from drivers.ports import GATHER_S, Clock, Intake, OpenStream
+from drivers.gathering import gathered
+from drivers.ports import Clock, Intake, OpenStream
 from gateway.domain.inputs import Samples
 
 ROWS_MAX: Final = 600
@@ -93,7 +94,7 @@ class BridgeDriver:
                     if good:
                         came_up()
                         silence.reschedule(loop.time() + silence_s)
-                    await asyncio.sleep(GATHER_S)
+                    await gathered()
         except TimeoutError:
             raise DeviceSilentError(
                 config.device,
@@ -185,18 +186,23 @@ class Blocks:
             self._block = Block(self._boot, self._seq, reading.t_ms, period_us)
             self._seq += 1
         block = self._block
-        block.rows.append([self._counts(channel, reading) for channel in self._config.channels])
+        block.rows.append(self._row(reading))
         self._last = reading
         rows_wanted = round(self._config.block_ms * 1_000 / period_us)
         if len(block.rows) >= min(max(1, rows_wanted), ROWS_MAX):
             done += self._finish()
         return done
 
-    def _counts(self, channel: int, reading: Reading) -> int | None:
-        """Return a channel's counts; None also where its converter is not connected."""
-        counts = reading.raw.get(channel)
-        stays = self._last is not None and counts == self._last.raw.get(channel)
-        return None if stays and counts in STUCK else counts
+    def _row(self, reading: Reading) -> list[float | None]:
+        """Return each plate's counts; None also where its converter is not connected."""
+        channels, last = self._config.channels, self._last
+        row: list[float | None] = [reading.raw.get(channel) for channel in channels]
+        if last is None or STUCK.isdisjoint(row):
+            return row
+        return [
+            None if counts in STUCK and counts == last.raw.get(channel) else counts
+            for channel, counts in zip(channels, row, strict=True)
+        ]
 
     def _follows(self, reading: Reading, period_us: int) -> bool:
         """Whether a reading is the next row of the block that is open."""

@@ -4,8 +4,9 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NoReturn
+
+import msgspec
 
 from drivers.errors import DeviceGoneError, DeviceSilentError
 from drivers.modbus import maps
@@ -162,7 +163,7 @@ class _Session:
             if len(registers) >= sum(read.count for read in transmitter.plan.reads):
                 transmitter.heard_s, transmitter.refusal = self._loop.time(), ""
         return [
-            replace(reading, channel=transmitter.plates[reading.channel])
+            msgspec.structs.replace(reading, channel=transmitter.plates[reading.channel])
             for reading in transmitter.plan.readings(registers)
         ]
 

@@ -63,6 +63,16 @@ class Wire:
     before the end after an overlong frame, is not read."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """A frame that has one of a protocol's forms."""
+
+    before: bytes
+    """What lay before it."""
+    frame: bytes
+    found: Found | None
+
+
 class Decoder:
     """Turns bytes into what a scale says. The result never depends on how they were chunked."""
 
@@ -81,6 +91,10 @@ class Decoder:
         self._too_long = False
         self._cut = wire.weak_start
         self._waits: tuple[bytes, Found | None] | None = None
+        self._last: tuple[bytes, Fitting | None] = b"", None
+        """The frame before, and what it says."""
+        self._weighed: tuple[Shown, Result] | None = None
+        """What was shown last, and what that is in grams."""
         self._ends = re.compile(
             re.escape(wire.whole) if wire.whole else b"[" + re.escape(wire.ends) + b"]"
         )
@@ -119,9 +133,11 @@ class Decoder:
 
     def _end_in(self, data: bytes, at: int) -> int | None:
         """Return where in ``data`` the frame ends; its end may have begun in the buffer."""
-        before = bytes(self._buffer[-(len(self._wire.whole) - 1) :]) if self._wire.whole else b""
-        if len(self._wire.whole) == 1:
-            before = b""
+        overlap = max(len(self._wire.whole) - 1, 0)
+        if not overlap:
+            found = self._ends.search(data, at)
+            return None if found is None else found.end()
+        before = bytes(self._buffer[-overlap:])
         found = self._ends.search(before + data[at:])
         return None if found is None else at + found.end() - len(before)
 
@@ -145,20 +161,20 @@ class Decoder:
             frame = frame[: -(len(wire.whole) or 1)]
         if not frame.strip(_BLANK):
             return
-        for form in wire.forms:
-            match = form.pattern.search(frame)
-            if match is None:
-                continue
-            if frame[: match.start()].strip(_BLANK):
-                results.append(Noise("garbage", repr(frame[: match.start()])))
-            found = form.read(match)
-            if wire.check is not None:
-                self._waits = match[0], found
-            else:
-                results.append(self._reading(frame, found))
+        # A scale at rest repeats itself.
+        if frame != self._last[0]:
+            self._last = frame, _fitting(frame, wire.forms)
+        fitting = self._last[1]
+        if fitting is None:
+            if not too_long:
+                results.append(self._reading(frame, None))
             return
-        if not too_long:
-            results.append(self._reading(frame, None))
+        if fitting.before.strip(_BLANK):
+            results.append(Noise("garbage", repr(fitting.before)))
+        if wire.check is not None:
+            self._waits = fitting.frame, fitting.found
+        else:
+            results.append(self._reading(frame, fitting.found))
 
     def _check(self, byte: int, results: list[Result]) -> int:
         """Judge a frame by the byte after it; return how many bytes that took."""
@@ -178,9 +194,12 @@ class Decoder:
             return Noise("parity" if damaged else "malformed", repr(frame))
         if not isinstance(found, Shown):
             return found
-        return self._weighed(frame, found)
+        # Shown again, in the unit that it was then: another one takes another frame.
+        if self._weighed is None or self._weighed[0] is not found:
+            self._weighed = found, self._in_grams(frame, found)
+        return self._weighed[1]
 
-    def _weighed(self, frame: bytes, shown: Shown) -> Result:
+    def _in_grams(self, frame: bytes, shown: Shown) -> Result:
         """Convert to grams, in the unit that the frame says or, without one, the one before."""
         if shown.unit is not None:
             self._unit = unit_of(shown.unit)
@@ -202,6 +221,15 @@ class Decoder:
 def sent(data: bytes, line: Line) -> bytes:
     """Return bytes to send on a port with 8 bits and no parity to a device on another line."""
     return data.translate(_SENT[line])
+
+
+def _fitting(frame: bytes, forms: tuple[Form, ...]) -> Fitting | None:
+    """Return what a frame says by the first form that it has; None: it has none."""
+    for form in forms:
+        match = form.pattern.search(frame)
+        if match is not None:
+            return Fitting(frame[: match.start()], match[0], form.read(match))
+    return None
 
 
 def _parity(byte: int) -> int:

@@ -7,9 +7,10 @@ exact factors of units survive.
 """
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
+
+import msgspec
 
 Flag = Literal["under", "over", "zero", "motion", "fault", "unzeroed"]
 """``zero``: the scale is at its centre of zero. ``fault``: it says that it cannot weigh.
@@ -34,8 +35,7 @@ NONE: Final[frozenset[Flag]] = frozenset()
 FAULT: Final[frozenset[Flag]] = frozenset({"fault"})
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """What one frame shows, in the unit that the scale shows."""
 
     amount: Decimal | None
@@ -50,8 +50,7 @@ class Shown:
     channel: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """One weighing."""
 
     grams: Decimal | None
@@ -75,8 +74,7 @@ class Reading:
         return self.grams + self.tare_g
 
 
-@dataclass(frozen=True, slots=True)
-class Noise:
+class Noise(msgspec.Struct, frozen=True):
     """Bytes that are no reading. Noise is weather on a cable: a value, never an exception."""
 
     reason: Literal["garbage", "malformed", "checksum", "parity", "too-long", "refused", "unit"]
@@ -84,8 +82,7 @@ class Noise:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The scale's reply to a command that asks for no weight."""
 
     command: str

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from drivers.errors import OtherDeviceError
-from drivers.ports import GATHER_S, ByteStream, Clock, Intake
+from drivers.gathering import gathered
+from drivers.ports import ByteStream, Clock, Intake
 from drivers.scale.config import ScaleConfig
 from drivers.scale.frames import sent
 from drivers.scale.grid import Block, Grid
@@ -90,7 +91,7 @@ class Session:
         self._unread = 0
         """Bytes since the last weighing."""
         # The pieces of an answer are taken as they come: the next question waits for it.
-        self._gather_s = 0.0 if poll_of(config) else GATHER_S
+        self._gathers = not poll_of(config)
         self._still = False
         """Whether the last reading was stable."""
         self._key: KeyPress | None = None
@@ -127,12 +128,14 @@ class Session:
         """
         while True:
             await self._send(self._talk.due(self._loop.time()))
-            await self._tell_outcome()
+            if self._key is not None:
+                await self._tell_outcome()
             missed = self._talk.take_missed()
             if missed:
                 self._intake.drop(self._config.device, "timeout", missed)
             self._hand_on(self._clock.stamp().mono_ns)
-            await self._press_key()
+            if self._key is not None:
+                await self._press_key(self._key)
             data = await self._receive()
             now_s = self._loop.time()
             results: list[Result] = []
@@ -142,33 +145,43 @@ class Session:
                 results = self._decoder.feed(data)
             elif self._decoder.pending and now_s - self._heard_s >= self._half_frame_s:
                 results = self._decoder.give_up()
-            good = [await self._take(result) for result in results]
-            if any(good):
-                self._unread = 0
-                self._alive()
-            # A line that is never empty leaves room for others all the same.
-            await asyncio.sleep(self._gather_s if data else 0)
+            taken = [await self._take(result) for result in results]
+            readings = [reading for reading in taken if reading is not None]
+            if readings:
+                self._weighed(readings)
+            if data and self._gathers:
+                await gathered()
+            else:
+                # A line that is never empty leaves room for others all the same.
+                await asyncio.sleep(0)
 
-    async def _take(self, result: Result) -> bool:
-        """Take what the scale said; return whether it was a weighing."""
+    async def _take(self, result: Result) -> Reading | None:
+        """Take what the scale said; return the weighing that it was, if it counts."""
         if isinstance(result, Noise):
             log.debug("%s: %s: %s", self._config.device, result.reason, result.detail)
             self._intake.drop(self._config.device, result.reason)
         greeted = self._talk.greeted
         pressing = self._talk.pressing
         await self._send(self._talk.heard(result, self._loop.time()))
-        await self._tell_outcome()
+        if self._key is not None:
+            await self._tell_outcome()
         # Greeted anew after a silence: the cable may lead to another scale by now.
         if not greeted and self._talk.greeted:
             self._check_serial()
         if not isinstance(result, Reading) or not self._talk.greeted or pressing:
-            return False
+            return None
         self._still = result.stable is True
         self._note(result)
+        return result
+
+    def _weighed(self, readings: list[Reading]) -> None:
+        """Hand on what came together, as of now."""
+        self._unread = 0
+        self._alive()
         now_ns = self._clock.stamp().mono_ns
         self._hand_on(now_ns)
-        self._grid.add(result, now_ns)
-        return True
+        for reading in readings:
+            self._grid.add(reading, now_ns)
 
     async def _tell_outcome(self) -> None:
         """Tell what became of a key before anything is taken that may be by the new zero."""
@@ -180,10 +193,9 @@ class Session:
             await self._intake.put(self._rezeroed())
         key.answer(WORDS[outcome])
 
-    async def _press_key(self) -> None:
-        """Press the key that waits, if any does."""
-        key = self._key
-        if key is None or self._talk.pressing:
+    async def _press_key(self, key: KeyPress) -> None:
+        """Press the key that waits, unless it has been."""
+        if self._talk.pressing:
             return
         # One that has to be greeted again may have been exchanged.
         if not (self._still and self._talk.greeted):

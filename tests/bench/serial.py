@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from decimal import Decimal
 from pathlib import Path
 
 from drivers.bridge.config import BridgeConfig
@@ -32,6 +33,8 @@ READINGS_PER_S = 80
 CHANNELS = 4
 SCALES = ("cas", "toledo", "a-and-d", "ohaus")
 BATCH_MAX = 256
+SHOWN_G = (412, 412, 412, 413, 412, 412, 411, 412)
+"""What a scale with a division of 1 g shows at rest: now and then its neighbour."""
 
 
 def configs(folder):
@@ -58,8 +61,8 @@ class Feeder:
             line = Line(Path(config.url))
             self._lines.append(line)
             if isinstance(config, ScaleConfig):
-                frame = on_wire(config.protocol)
-                self._senders.append(lambda line=line, frame=frame: line.write(frame))
+                frames = [on_wire(config.protocol, grams) for grams in SHOWN_G]
+                self._senders.append(lambda line=line, frames=frames: self._scale(line, frames))
             else:
                 bridge = Bridge(line, config.name, READINGS_PER_S)
                 self._senders.append(lambda bridge=bridge: self._bridge(bridge))
@@ -81,6 +84,9 @@ class Feeder:
         """Return the readings a second of each line, so far."""
         return self.sent / (time.monotonic() - self.began_s)
 
+    def _scale(self, line, frames):
+        line.write(frames[self.sent % len(frames)])
+
     def _bridge(self, bridge):
         bridge.sample(
             [100_000 + self.sent % 7] * CHANNELS, round(self.sent * 1_000 / READINGS_PER_S)
@@ -95,10 +101,10 @@ class Feeder:
             self._ended.wait(max(due_s - time.monotonic(), 0.0))
 
 
-def on_wire(protocol):
+def on_wire(protocol, grams):
     """Return a scale's frame as its line carries it."""
     dialect = DIALECTS[protocol]
-    frame = dialect.frame(Plate())
+    frame = dialect.frame(Plate(grams=Decimal(grams)))
     if dialect.line == "8N1":
         return frame
     return bytes(byte | (byte.bit_count() % 2) << 7 for byte in frame)

@@ -24,7 +24,6 @@ from drivers.bridge.codec import (
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import Blocks, BridgeDriver
 from drivers.errors import DeviceGoneError, DeviceSilentError, DriverError, OtherDeviceError
-from drivers.ports import GATHER_S
 from gateway.intake import Intake
 from tests.test_tidy import ROOT
 from tests.virtual_time import LoopClock, run_virtual
@@ -323,19 +322,20 @@ def run_driver(modem, **config):
 
 def test_lines_become_samples_and_silence_is_reported_with_its_remedy():
     line = json_line(2, 200)
-    modem = NullModem(json_line(0, 0), json_line(1, 100), line[:20], line[20:], json_line(3, 300))
+    pieces = json_line(0, 0), json_line(1, 100), line[:20], line[20:], json_line(3, 300)
+    modem = NullModem(*pieces, every_s=0.095)
     (error, intake, ups), took_s = run_driver(modem)
     [first, second] = intake.take(9)
     assert (first.device, first.unit, first.seq, first.t_ms) == ("shelf/g2.s1", "raw", 0, 0)
     assert first.w == [[-20, 10], [-20, 10]]
-    assert (second.seq, second.t_ms, second.at.mono_ns) == (1, 200, 660_000_000)
+    assert (second.seq, second.t_ms, second.at.mono_ns) == (1, 200, 575_000_000)
     assert isinstance(error, DeviceSilentError)
     assert str(error) == (
         "shelf/g2.s1: no intelligible line on /dev/ttyUSB0 for 5000 ms. "
         "Check the bridge's power, the baud rate and the format"
     )
-    # Five pieces, each 100 ms after it was waited for, and a pause behind all but the last.
-    assert took_s == pytest.approx(5 * 0.1 + 4 * GATHER_S + 5)
+    # Four pieces, each waited for and followed by a pause that ends with a multiple of 40 ms.
+    assert took_s == pytest.approx(4 * 0.12 + 0.095 + 5)
     assert len(ups) == 4
     assert modem.opened == [("/dev/ttyUSB0", 115_200)]
 
