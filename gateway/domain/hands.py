@@ -81,7 +81,7 @@ def evidence(
     feet = _feet(person, shelf, place, low_ns, high_ns)
     if feet is None:
         return None
-    seen = np.array([one for one in person.wrists if low_ns <= one[0] <= high_ns])
+    seen = np.array(person.wrists_within(low_ns, high_ns))
     if not len(seen) or not wrists:
         return Hands(person.id, feet)
     far_mm = shelf.hand_mm(seen[:, 1:4], place.low_mm, place.high_mm)
@@ -102,7 +102,7 @@ def _feet(
     person: Person, shelf: ShelfPlaces, place: Place, low_ns: int, high_ns: int
 ) -> float | None:
     """Return how well where somebody stood fits a place: 0 in reach, below it beyond."""
-    feet_mm = [one[1:] for one in person.places if low_ns <= one[0] <= high_ns]
+    feet_mm = [one[1:] for one in person.places_within(low_ns, high_ns)]
     if not feet_mm and low_ns - UNSEEN_NS <= person.seen_ns <= high_ns:
         feet_mm = [person.floor_mm]
     if not feet_mm:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One body on the floor: where it was, where its wrists were, and what it looks like."""
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from math import hypot
 from typing import Final, NamedTuple
@@ -72,14 +73,27 @@ class Person(msgspec.Struct):
         self.seen_ns = max(self.seen_ns, at_ns)
         if seen.floor_mm is not None:
             self.floor_mm = seen.floor_mm
-            self.places.append((at_ns, *seen.floor_mm))
+            # Cameras are late by different times: what is seen later may be told earlier.
+            insort(self.places, (at_ns, *seen.floor_mm))
         for wrist in seen.wrists:
-            self.wrists.append((at_ns, *wrist.mm, wrist.sigma_mm))
+            insort(self.wrists, (at_ns, *wrist.mm, wrist.sigma_mm))
         oldest_ns = min((seen[0][0] for seen in (self.places, self.wrists) if seen), default=at_ns)
         if at_ns - oldest_ns > 2 * MEMORY_NS:
             self.places = [place for place in self.places if at_ns - place[0] <= MEMORY_NS]
             self.wrists = [wrist for wrist in self.wrists if at_ns - wrist[0] <= MEMORY_NS]
         del self.places[:-PLACES_MAX], self.wrists[:-WRISTS_MAX]
+
+    def places_within(self, low_ns: int, high_ns: int) -> list[tuple[int, float, float]]:
+        """Return the sightings of the body from one instant to another, both included."""
+        places = self.places
+        return places[bisect_left(places, (low_ns,)) : bisect_left(places, (high_ns + 1,))]
+
+    def wrists_within(
+        self, low_ns: int, high_ns: int
+    ) -> list[tuple[int, float, float, float, float]]:
+        """Return the same of its wrists."""
+        wrists = self.wrists
+        return wrists[bisect_left(wrists, (low_ns,)) : bisect_left(wrists, (high_ns + 1,))]
 
     def look_again(self, wrists: Iterable[Wrist], at_ns: int) -> None:
         """Take in what a closer look found at a moment, in place of what was seen then."""
