@@ -3,8 +3,9 @@
 
 Each is a process of its own on one core and one thread. The worker is ``shelfgate vision``: it
 takes the clip as a camera at the clip's own pace and publishes to a real broker, and its CPU is
-counted between two of its messages; the decoder, too, keeps that pace. The plain way goes as fast
-as it can, which costs it less CPU a picture. Start, imports and first pictures count for none.
+counted between two of its messages. The decoder and the plain way keep that pace, too: a core that
+slept, and did other things meanwhile, takes up to twice as long for the same picture. Start,
+imports and first pictures count for none.
 """
 
 import json
@@ -48,13 +49,14 @@ def on_one_core():
 
 
 def plain(clip, model, input_px, tracker=None):
-    """Run the plain way over a clip.
+    """Run the plain way over a clip, in the clip's time.
 
     Returns:
         ``cpu_ms``: a picture, ``cpu_people_ms`` of those with people alone; ``cpu_percent``: of a
         core, at the clip's pace; ``memory_mb``; ``told``: for :func:`films.figures`.
     """
-    words = [str(clip.path), str(model), str(input_px), *([tracker] if tracker else [])]
+    words = [str(clip.path), str(model), str(input_px), str(clip.rate)]
+    words += [tracker] if tracker else []
     with on_one_core():
         done = subprocess.run(
             [sys.executable, "-m", "tests.vision.yolo.plain", *words],

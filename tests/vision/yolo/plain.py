@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The plain way to watch a camera: ultralytics' ``track()`` in a loop, as its manual begins.
 
-``python -m tests.vision.yolo.plain CLIP MODEL INPUT_PX [TRACKER]`` runs it on one thread and writes
-JSON: CPU seconds of the process after each picture, its peak memory, and who was found where.
+``python -m tests.vision.yolo.plain CLIP MODEL INPUT_PX RATE [TRACKER]`` runs it on one thread, with
+so many pictures a second as a camera gives them, and writes JSON: CPU seconds of the process after
+each picture, its peak memory, and who was found where.
 """
 
 import json
@@ -12,8 +13,16 @@ import time
 from pathlib import Path
 
 
-def watch(clip, model, input_px, tracker=None):
-    """Return what it took and what was found, picture by picture."""
+def watch(clip, model, input_px, rate=None, tracker=None):
+    """Return what it took and what was found, picture by picture.
+
+    Args:
+        clip: File to watch.
+        model: Weights.
+        input_px: Of the model's input.
+        rate: Pictures a second; None: as fast as they can be looked at.
+        tracker: Of ultralytics; None: its default.
+    """
     import cv2
 
     from vision.yolo.runtime import prepare, yolo
@@ -22,9 +31,11 @@ def watch(clip, model, input_px, tracker=None):
     prepare(1)
     spent_s, found = [], []
     chosen = {} if tracker is None else {"tracker": tracker}
-    for result in yolo(model).track(
+    results = yolo(model).track(
         source=clip, stream=True, imgsz=input_px, device="cpu", verbose=False, **chosen
-    ):
+    )
+    began_s = time.monotonic()
+    for number, result in enumerate(results, start=1):
         spent_s.append(time.process_time())
         boxes, points = result.boxes, result.keypoints
         known = boxes is not None and boxes.id is not None
@@ -38,6 +49,9 @@ def watch(clip, model, input_px, tracker=None):
             if known
             else None
         )
+        if rate is not None:
+            # The loop reads the next one when it is asked for it.
+            time.sleep(max(began_s + number / rate - time.monotonic(), 0.0))
     return {"cpu_s": spent_s, "found": found, "memory_mb": peak_mb()}
 
 
@@ -53,8 +67,8 @@ def main():
     """Watch, with all that libraries print out of the way."""
     out = os.dup(1)
     os.dup2(2, 1)
-    clip, model, input_px, *tracker = sys.argv[1:]
-    answer = watch(clip, model, int(input_px), *tracker)
+    clip, model, input_px, rate, *tracker = sys.argv[1:]
+    answer = watch(clip, model, int(input_px), float(rate), *tracker)
     with os.fdopen(out, "w") as stream:
         json.dump(answer, stream)
 
