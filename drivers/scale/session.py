@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from drivers.errors import OtherDeviceError
-from drivers.gathering import gathered
+from drivers.gathering import GATHER_S
 from drivers.ports import ByteStream, Clock, Intake
 from drivers.scale.config import ScaleConfig
 from drivers.scale.frames import sent
@@ -91,7 +91,7 @@ class Session:
         self._unread = 0
         """Bytes since the last weighing."""
         # The pieces of an answer are taken as they come: the next question waits for it.
-        self._gathers = not poll_of(config)
+        self._gather_s = 0.0 if poll_of(config) else GATHER_S
         self._still = False
         """Whether the last reading was stable."""
         self._key: KeyPress | None = None
@@ -149,11 +149,8 @@ class Session:
             readings = [reading for reading in taken if reading is not None]
             if readings:
                 self._weighed(readings)
-            if data and self._gathers:
-                await gathered()
-            else:
-                # A line that is never empty leaves room for others all the same.
-                await asyncio.sleep(0)
+            # A line that is never empty leaves room for others all the same.
+            await asyncio.sleep(self._gather_s if data else 0)
 
     async def _take(self, result: Result) -> Reading | None:
         """Take what the scale said; return the weighing that it was, if it counts."""

@@ -72,9 +72,9 @@ class Person(msgspec.Struct):
         self.tracks[track] = at_ns
         self.seen_ns = max(self.seen_ns, at_ns)
         if seen.floor_mm is not None:
-            self.floor_mm = seen.floor_mm
             # Cameras are late by different times: what is seen later may be told earlier.
             insort(self.places, (at_ns, *seen.floor_mm))
+            self.floor_mm = self.places[-1][1:]
         for wrist in seen.wrists:
             insort(self.wrists, (at_ns, *wrist.mm, wrist.sigma_mm))
         oldest_ns = min((seen[0][0] for seen in (self.places, self.wrists) if seen), default=at_ns)

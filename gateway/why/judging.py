@@ -124,8 +124,8 @@ def _near(step: Step, shelf: str, watching: Watching, move: Move) -> list[Near]:
             continue
         person = state.people.persons[one.person]
         low_ns, high_ns = move.since_ns - WIDEN_NS, move.until_ns + WIDEN_NS
-        sights = [seen[:4] for seen in person.wrists if low_ns <= seen[0] <= high_ns]
-        spots = [spot[1:] for spot in person.places if low_ns <= spot[0] <= high_ns]
+        sights = [seen[:4] for seen in person.wrists_within(low_ns, high_ns)]
+        spots = [spot[1:] for spot in person.places_within(low_ns, high_ns)]
         spots = spots or [person.floor_mm]
         found.append(
             Near(

@@ -133,7 +133,7 @@ class _Watcher:
         for session in state.sessions.values():
             self._sessions |= dict.fromkeys(session.persons, session.id)
         for person in state.people.persons.values():
-            now = [one[:4] for one in person.wrists if self._low_ns <= one[0] <= self._high_ns]
+            now = [one[:4] for one in person.wrists_within(self._low_ns, self._high_ns)]
             oldest_ns = person.wrists[0][0] if person.wrists else 0
             before = [one for one in self._sights.get(person.id, []) if one[0] < oldest_ns]
             if now or before:

@@ -24,6 +24,7 @@ from drivers.bridge.codec import (
 from drivers.bridge.config import BridgeConfig
 from drivers.bridge.driver import Blocks, BridgeDriver
 from drivers.errors import DeviceGoneError, DeviceSilentError, DriverError, OtherDeviceError
+from drivers.gathering import GATHER_S
 from gateway.intake import Intake
 from tests.test_tidy import ROOT
 from tests.virtual_time import LoopClock, run_virtual
@@ -124,6 +125,12 @@ NOISE = {
     "csv offset": ({"form": "csv", "encoding": "offset-binary"}, b"1,2,-1\n"),
     "csv superscript": ({"form": "csv"}, "1,2,²\n".encode()),
 }
+
+
+@pytest.mark.parametrize("other", [b', "crc":"1D0F"}\n', b', "crc": 4711}\n', b',"x":{"crc":1}}\n'])
+def test_what_is_no_checksum_of_ours_is_not_judged(other):
+    [reading] = Decoder().feed(json_line(crc=False)[:-2] + other)
+    assert reading.raw == {0: 10, 1: -20}
 
 
 @pytest.mark.parametrize("name", NOISE)
@@ -334,8 +341,8 @@ def test_lines_become_samples_and_silence_is_reported_with_its_remedy():
         "shelf/g2.s1: no intelligible line on /dev/ttyUSB0 for 5000 ms. "
         "Check the bridge's power, the baud rate and the format"
     )
-    # Four pieces, each waited for and followed by a pause that ends with a multiple of 40 ms.
-    assert took_s == pytest.approx(4 * 0.12 + 0.095 + 5)
+    # Four pieces, each waited for and followed by a pause, together three times GATHER_S.
+    assert took_s == pytest.approx(4 * 3 * GATHER_S + 0.095 + 5)
     assert len(ups) == 4
     assert modem.opened == [("/dev/ttyUSB0", 115_200)]
 

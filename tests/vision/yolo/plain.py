@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 
 
-def watch(clip, model, input_px, rate=None, tracker=None):
+def watch(clip, model, input_px, rate, tracker=None):
     """Return what it took and what was found, picture by picture.
 
     Args:
         clip: File to watch.
         model: Weights.
         input_px: Of the model's input.
-        rate: Pictures a second; None: as fast as they can be looked at.
+        rate: Pictures a second.
         tracker: Of ultralytics; None: its default.
     """
     import cv2
@@ -29,13 +29,12 @@ def watch(clip, model, input_px, rate=None, tracker=None):
 
     cv2.setNumThreads(1)
     prepare(1)
-    spent_s, found = [], []
+    spent_s, found, due_s = [], [], None
     chosen = {} if tracker is None else {"tracker": tracker}
     results = yolo(model).track(
         source=clip, stream=True, imgsz=input_px, device="cpu", verbose=False, **chosen
     )
-    began_s = time.monotonic()
-    for number, result in enumerate(results, start=1):
+    for result in results:
         spent_s.append(time.process_time())
         boxes, points = result.boxes, result.keypoints
         known = boxes is not None and boxes.id is not None
@@ -49,9 +48,9 @@ def watch(clip, model, input_px, rate=None, tracker=None):
             if known
             else None
         )
-        if rate is not None:
-            # The loop reads the next one when it is asked for it.
-            time.sleep(max(began_s + number / rate - time.monotonic(), 0.0))
+        # The loop reads the next one when it is asked for it. The first one took its time.
+        due_s = (due_s or time.monotonic()) + 1 / rate
+        time.sleep(max(due_s - time.monotonic(), 0.0))
     return {"cpu_s": spent_s, "found": found, "memory_mb": peak_mb()}
 
 
