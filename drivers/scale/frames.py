@@ -93,8 +93,8 @@ class Decoder:
         self._waits: tuple[bytes, Found | None] | None = None
         self._last: tuple[bytes, Fitting | None] = b"", None
         """The frame before, and what it says."""
-        self._weighed: tuple[Shown, Result] | None = None
-        """What was shown last, and what that is in grams."""
+        self._weighed: Result | None = None
+        """What that is in grams, once it was asked for: another unit would take another frame."""
         self._ends = re.compile(
             re.escape(wire.whole) if wire.whole else b"[" + re.escape(wire.ends) + b"]"
         )
@@ -163,7 +163,7 @@ class Decoder:
             return
         # A scale at rest repeats itself.
         if frame != self._last[0]:
-            self._last = frame, _fitting(frame, wire.forms)
+            self._last, self._weighed = (frame, _fitting(frame, wire.forms)), None
         fitting = self._last[1]
         if fitting is None:
             if not too_long:
@@ -194,10 +194,9 @@ class Decoder:
             return Noise("parity" if damaged else "malformed", repr(frame))
         if not isinstance(found, Shown):
             return found
-        # Shown again, in the unit that it was then: another one takes another frame.
-        if self._weighed is None or self._weighed[0] is not found:
-            self._weighed = found, self._in_grams(frame, found)
-        return self._weighed[1]
+        if self._weighed is None:
+            self._weighed = self._in_grams(frame, found)
+        return self._weighed
 
     def _in_grams(self, frame: bytes, shown: Shown) -> Result:
         """Convert to grams, in the unit that the frame says or, without one, the one before."""
