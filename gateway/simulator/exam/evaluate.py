@@ -147,11 +147,14 @@ def _suite(args: argparse.Namespace, draw: "Plots | None") -> None:
 
 def _worst_lines(plan: Plan, results: list[Results]) -> str:
     who = plan.examinees[0]
+    found = worst(results, who)
+    if not found:
+        return f"No unit of {who} is wrong or missing.\n\n"
     lines = [f"Worst cases of {who}: units wrong or missing, and how to see them"]
     lines += [
         f"{one.wrong:>4}  shelfgate simulate --script {one.kind} --condition {one.condition}"
         f" --seed {one.seed} --render case.mp4"
-        for one in worst(results, who)
+        for one in found
     ]
     return "\n".join([*lines, "", ""])
 

@@ -95,6 +95,8 @@ def test_a_suite_is_one_document(capsys):
     assert found["conditions"]["calm"]["engine"]["all"]["cases"] == 2
     assert main([*arguments, "--kind", "bag", "--who", "baseline"]) == 0
     assert "bag" in capsys.readouterr().out
+    assert main([*arguments, "--kind", "one", "--who", "engine"]) == 0
+    assert "\nNo unit of engine is wrong or missing.\n" in capsys.readouterr().out
 
 
 def test_a_suite_says_what_the_engine_had_to_do_without(capsys):
