@@ -22,6 +22,8 @@ ROWS_MAX: Final = 600
 STUCK: Final = frozenset({0, -1})
 """What is read of a wire that no converter drives. A weight may pass through, but does not stay:
 the last bits of 24 are noise."""
+OTHER_PERIOD: Final = 0.05
+"""Some bridges print the rate that they measured: within this part, it is the same."""
 GAP_LINES_MAX: Final = 100_000
 """A jump of the line number by more than this is a new count, not a gap."""
 
@@ -217,7 +219,8 @@ class Blocks:
         # A late or early line begins a block of its own, with a time of its own.
         step_us = (reading.t_ms - last.t_ms) % T_MS_WRAP * 1_000
         near = abs(step_us - period_us) <= period_us // 2 + 2_000
-        return ahead == 1 and near and reading.boot == last.boot and block.period_us == period_us
+        same = abs(block.period_us - period_us) <= OTHER_PERIOD * block.period_us
+        return ahead == 1 and near and reading.boot == last.boot and same
 
     def _restarted(self, reading: Reading) -> bool:
         """Whether a bridge without a boot in its lines counts from the start again."""

@@ -306,6 +306,11 @@ class People(Recognition, kw_only=True):
         fresh = any(at_ns - ns < TRACK_NS_MAX for ns in others_ns)
         if not fresh or person.distance_mm(one.floor_mm) <= JOIN_MM:
             return False
+        # A camera that is late shows where somebody was who walks on meanwhile.
+        places = person.places or [(at_ns, *person.floor_mm)]
+        _, x_mm, y_mm = min(places, key=lambda place: abs(place[0] - at_ns))
+        if hypot(x_mm - one.floor_mm[0], y_mm - one.floor_mm[1]) <= JOIN_MM:
+            return False
         self._forget_track(person, track)
         return True
 

@@ -99,6 +99,8 @@ FAINT_WAIT_NS: Final = 1_000_000_000
 """How long a settled change waits for a neighbour that moves as little."""
 GROUP_WAIT_NS: Final = 6_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
+OTHER_PERIOD: Final = 0.05
+"""Periods that differ by no more than this part are one: some devices tell what they measured."""
 NEVER_NS: Final = 2**63 - 1
 """Later than anything."""
 
@@ -154,13 +156,13 @@ def weigh(
         period_ns: From sample to sample.
         beside: The other shelves of its gondola, which tremble with it.
     """
-    length = min(max(-(-WINDOW_NS // period_ns), WINDOW_SAMPLES_MIN), WINDOW_SAMPLES_MAX)
     hole = start_ns - state.end_ns > HOLE_NS_MAX + period_ns
-    if period_ns != state.period_ns or (hole and state.period_ns):
+    if hole or abs(period_ns - state.period_ns) > OTHER_PERIOD * state.period_ns:
         _forget(state)
         state.quiet_ns[:] = 0
         state.period_ns = period_ns
-    _append(state, block_g, start_ns, length, beside)
+    length = min(max(-(-WINDOW_NS // state.period_ns), WINDOW_SAMPLES_MIN), WINDOW_SAMPLES_MAX)
+    _append(state, block_g, start_ns + np.arange(len(block_g)) * period_ns, length, beside)
     if len(state.window) < length:
         return []
     look = _look(state, length)
@@ -201,11 +203,14 @@ def _quiet(state: ShelfState, look: _Look, shake_g2: float) -> Flags:
 
 
 def _append(
-    state: ShelfState, block_g: Floats, start_ns: int, length: int, beside: Sequence[ShelfState]
+    state: ShelfState,
+    block_g: Floats,
+    at_ns: NDArray[np.int64],
+    length: int,
+    beside: Sequence[ShelfState],
 ) -> None:
     """Add a block to the window; let go what lies before every movement of the gondola."""
-    at_ns = start_ns + np.arange(len(block_g)) * state.period_ns
-    state.end_ns = start_ns + (len(block_g) - 1) * state.period_ns
+    state.end_ns = int(at_ns[-1])
     at_ns = np.concatenate((state.at_ns, at_ns))
     first = len(at_ns) - 2 * length
     begun_ns = min(_begun_ns(one) for one in (state, *beside))

@@ -46,6 +46,24 @@ def test_a_track_that_changes_its_number_stays_the_same_person():
     assert see(people, 1.2, t9=(JOIN_MM, 0.0)) == ["p-1"]
 
 
+@pytest.mark.parametrize("mm_per_s", [1_400.0, 2_000.0, 3_000.0])
+def test_whoever_walks_under_two_cameras_of_which_one_is_late_is_one_person(mm_per_s):
+    people = People()
+    late_tenths = {"c1": 0, "c2": 6}
+    frames = [(tenth, camera) for tenth in range(60) for camera in late_tenths]
+    for tenth, camera in sorted(frames, key=lambda frame: frame[0] + late_tenths[frame[1]]):
+        # Stands for a second first.
+        see(people, 1.0 + tenth / 10, camera, t1=(mm_per_s * max(tenth - 10, 0) / 10, 0.0))
+    assert list(people.persons) == ["p-1"]
+
+
+def test_a_track_of_somebody_put_back_after_a_restart_may_be_far_away():
+    people = People()
+    tracks = {"c1/b1/t1": S, "c2/b1/t1": S}
+    people.restore(Person(id="p-9", floor_mm=(0.0, 0.0), seen_ns=S, tracks=tracks))
+    assert see(people, 1.1, t1=(5_000.0, 0.0)) != ["p-9"]
+
+
 def test_nobody_joins_who_is_too_far():
     people = People()
     see(people, 1.0, t1=(0.0, 0.0))

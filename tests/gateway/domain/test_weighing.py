@@ -261,6 +261,18 @@ def test_a_hole_in_the_samples_is_never_averaged_over():
     assert change.plates[0].delta_g == pytest.approx(-150.0, abs=2.5)
 
 
+@pytest.mark.parametrize("off_ns", [1_000, 50_000, 300_000])
+def test_a_device_that_tells_the_period_it_measured_is_weighed_all_the_same(off_ns):
+    scale, found = Scale(2), []
+    for number in range(400):
+        scale.period_ns = PERIOD_NS + (-off_ns, 0, off_ns)[number % 3]
+        true_g = (500.0 if number < 200 else 260.0, 500.0)
+        found += scale.rest(true_g, BLOCK * scale.period_ns / S)
+    [change] = found
+    assert [one.plate for one in change.plates] == [0]
+    assert change.plates[0].delta_g == pytest.approx(-240.0, abs=2.0)
+
+
 def test_another_period_begins_a_window_of_its_own():
     scale = Scale()
     scale.rest(1_000.0, 2.0)
