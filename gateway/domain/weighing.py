@@ -25,6 +25,7 @@ from gateway.domain.episodes import (
     is_trifle,
     net,
 )
+from gateway.domain.inputs import OTHER_PERIOD
 from gateway.domain.middle import median
 from gateway.domain.segments import (
     LEAST_SIGMAS,
@@ -99,8 +100,6 @@ FAINT_WAIT_NS: Final = 1_000_000_000
 """How long a settled change waits for a neighbour that moves as little."""
 GROUP_WAIT_NS: Final = 6_000_000_000
 """How long a settled change waits for a neighbour that still moves."""
-OTHER_PERIOD: Final = 0.05
-"""Periods that differ by no more than this part are one: some devices tell what they measured."""
 NEVER_NS: Final = 2**63 - 1
 """Later than anything."""
 
