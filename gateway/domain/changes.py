@@ -9,7 +9,7 @@ import msgspec
 from gateway.domain import events, holdings, lessons, looking, products
 from gateway.domain.beliefs import Attribution
 from gateway.domain.carts import apply
-from gateway.domain.choices import LEFT_BEHIND, NEVER_MET, Scenery, Sketch
+from gateway.domain.choices import Scenery, Sketch
 from gateway.domain.events import Act, Direction
 from gateway.domain.explanations import extend
 from gateway.domain.output import Step
@@ -155,7 +155,7 @@ def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
         known=watching.known,
         place=watching.place,
         unseen=taken_unseen(step),
-        left=_left(step),
+        met=_met(step, watching, readings[0].moves),
         carts="carts" not in without,
     )
     pressed = {load.change for load in beliefs.best.loads if load.shelf == change.shelf}
@@ -217,11 +217,14 @@ def _attribution(
     )
 
 
-def _left(step: Step) -> dict[str, float]:
-    """Return how likely others bring what was taken by those who have left, by session."""
-    came_ns = min((one.started_ns for one in step.state.sessions.values()), default=step.now_ns)
+def _met(step: Step, watching: Watching, moves: Sequence[Move]) -> dict[str, set[str]]:
+    """Return of each session that is closed who met it, of those who may have made the moves."""
+    for move in moves:
+        watching.hands(move)
+    sessions = step.state.sessions.values()
+    there = [one for one in sessions if one.id in watching.near or not one.persons]
     return {
-        name: LEFT_BEHIND if came_ns <= (cart.closed_ns or 0) else NEVER_MET
+        name: {one.id for one in there if one.started_ns <= (cart.closed_ns or 0)}
         for name, cart in step.state.closed.items()
     }
 

@@ -38,9 +38,9 @@ NOT_THERE: Final = -30.0
 HANDED_OVER: Final = 0.06
 """Probability that not who took it puts it back."""
 LEFT_BEHIND: Final = 0.01
-"""The same of what somebody took who has left since, if anybody is there whom they met."""
+"""The same of what somebody took who has left since, if whoever puts it back has met them."""
 NEVER_MET: Final = 1e-5
-"""The same of what somebody took who left before all others came."""
+"""The same if they came after that."""
 TAKEN_BACK_MAX: Final = 3
 """Most units of one product that are put back at once."""
 UNITS_MAX: Final = 6
@@ -116,8 +116,8 @@ class Scenery(NamedTuple):
     """How well a move's place fits where a product belongs."""
     unseen: Collection[str] = ()
     """Products of which a unit was taken when nobody could be named."""
-    left: Mapping[str, float] = MappingProxyType({})
-    """Sessions whose carts are closed: the probability that somebody else brings what they took."""
+    met: Mapping[str, Collection[str]] = MappingProxyType({})
+    """Sessions whose carts are closed, with those who met them."""
     carts: bool = True
     """Whether carts count as evidence."""
 
@@ -420,8 +420,7 @@ class Weigher:
         known = self._back_of.get(key)
         if known is not None:
             return known
-        handed = self._scenery.left.get(session, HANDED_OVER)
-        share = log(exp(self._who[move].get(session, NOT_THERE)) + handed)
+        share = log(exp(self._who[move].get(session, NOT_THERE)) + self._handed(move, session))
         fit, weight = self._scenery.place(move, gtin), self._scenery.known.get(gtin)
         found = []
         for one in returned_of(move, of_it, weight, fit):
@@ -430,6 +429,14 @@ class Weigher:
             found.append(Choice(one.loglik + share, act, one.units, session, put=put))
         self._back_of[key] = found
         return found
+
+    def _handed(self, move: Move, session: str) -> float:
+        """Return the probability that somebody else puts back what a session took."""
+        met = self._scenery.met.get(session)
+        if met is None:
+            return HANDED_OVER
+        theirs = sum(exp(share) for other, share in self._who[move].items() if other in met)
+        return NEVER_MET + LEFT_BEHIND * theirs
 
     def _laid(self, move: Move, units: tuple[Item, ...]) -> tuple[Lying, ...]:
         plate = self._scenery.plate_names[move.main]

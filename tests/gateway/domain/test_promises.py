@@ -187,6 +187,23 @@ def test_somebody_far_away_changes_no_receipt(store, wanted):
     assert alone.receipts() == watched.receipts()
 
 
+@pytest.mark.parametrize("store", [corner_store(), together()])
+@pytest.mark.parametrize("gtin", list(PLATES))
+@pytest.mark.parametrize("bystander", [False, True])
+def test_what_comes_back_after_its_buyer_left_stays_bought(store, gtin, bystander):
+    """Whoever brings it came later; those who met the buyer are elsewhere, or far away."""
+    shop = Shop(store, bystander=bystander)
+    scene = shop.scene
+    shop.do("bert", gtin, "take")
+    scene.leave("bert", DOUBT_S)
+    dora = scene.enter("dora")
+    scene.act("dora", {PLATES[gtin]: UNIT_G[gtin]}, wait_s=1.6)
+    scene.leave("dora", 0.5)
+    scene.leave("anna", DOUBT_S)
+    assert shop.receipts() == {"anna": {}, "bert": {gtin: 1}}
+    assert scene.receipt(dora) == {}
+
+
 @settings(max_examples=15)
 @given(
     stores,
