@@ -9,6 +9,7 @@ CLASSES: Final[dict[str, frozenset[str]]] = {
             "inputs.dropped",
             "planogram.ambiguous",
             "plate.noise-changed",
+            "plate.unweighed",
             "product.weight-drifted",
             "scan.rejected",
         }

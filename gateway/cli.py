@@ -27,8 +27,9 @@ from gateway.config import (
     load_settings,
     load_store,
 )
-from gateway.domain.events import Event, made_line
+from gateway.domain.events import Event
 from gateway.domain.store import Store
+from gateway.envelope import made_line
 from gateway.simulator.until_stopped import leaves
 from gateway.version import VERSION
 

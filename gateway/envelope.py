@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.domain.events import Event, made_line
+from gateway.domain.events import Event
 from gateway.domain.output import rfc3339
 
 SEQUENCE_DIGITS: Final = 20
@@ -44,6 +44,19 @@ class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
 def sequence_text(sequence: int) -> str:
     """Return a sequence as 20 digits, so that text sorts as numbers do."""
     return f"{sequence:0{SEQUENCE_DIGITS}d}"
+
+
+def made_line(event: Event) -> bytes:
+    """Return the engine's part of an event as canonical JSON: what a replay must reproduce."""
+    return msgspec.json.encode(
+        {
+            "id": event.id,
+            "type": event.type,
+            "subject": event.subject,
+            "time": event.time,
+            "data": event.data,
+        }
+    )
 
 
 def event_payload(

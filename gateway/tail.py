@@ -80,7 +80,7 @@ def _what(name: str, data: dict[str, Any], names: Mapping[str, str]) -> str:
             text += "" if data["drifted"] else ": no drift any more"
         case "product.scanned" | "scan.rejected":
             text = f"{data['scanner']}: {_scanned(data, names)}"
-        case "events.dropped" | "plate.noise-changed":
+        case "events.dropped" | "plate.noise-changed" | "plate.unweighed":
             text = _BY_NAME[name](data)
         case _:
             hidden = {"store_version", "clock"}
@@ -123,7 +123,16 @@ def _trembling(data: dict[str, Any]) -> str:
     return f"{data['plate']} trembles {more}: {felt}"
 
 
-_BY_NAME: Final = {"events.dropped": _gone, "plate.noise-changed": _trembling}
+def _unweighed(data: dict[str, Any]) -> str:
+    what = "no stable weight for minutes" if data["unweighed"] else "weighs again"
+    return f"{data['plate']}: {what}"
+
+
+_BY_NAME: Final = {
+    "events.dropped": _gone,
+    "plate.noise-changed": _trembling,
+    "plate.unweighed": _unweighed,
+}
 
 
 def _session(name: str) -> str:

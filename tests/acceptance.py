@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.domain.engine import Engine
-from gateway.domain.events import Event, made_line
+from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput, GatewayStarted
-from gateway.envelope import made_from_payload
+from gateway.envelope import made_from_payload, made_line
 from gateway.journal import read_header, read_segment, replay, segments
 from gateway.simulator.delivery import compare
 

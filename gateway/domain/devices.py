@@ -19,6 +19,14 @@ FORWARD_MS_MAX: Final = 3_600_000
 """A device clock that jumps by more than this is a new clock, not a wrap."""
 BEHIND_MS_MAX: Final = 15_000
 """So is one that goes back by more than the messages that may be overtaken."""
+BACK_MS_MAX: Final = 1_000
+"""So is one that goes back by more than this in a message that nothing has overtaken."""
+PACE: Final = 0.75
+"""A clock that runs slower than this, by the samples that come with it, does not measure time."""
+SLOW_MS_MAX: Final = 250.0
+"""How far samples may get ahead of that."""
+AHEAD_MAX: Final = 1 << 32
+"""No device misses so many messages: what jumps by more is damaged."""
 
 
 class Verdict(Enum):
@@ -32,6 +40,8 @@ class Verdict(Enum):
     REPEAT = "repeat"
     STALE = "stale"
     """Of a boot that has ended."""
+    STRAY = "stray"
+    """Numbered beyond all that the device can have sent since the last."""
 
 
 class Marks(msgspec.Struct):
@@ -59,6 +69,8 @@ class Marks(msgspec.Struct):
             self.boot, self.highest, self.seen = boot, seq, 1
             return (Verdict.NEW if first else Verdict.RESTARTED), 0
         ahead = seq - self.highest
+        if ahead > AHEAD_MAX:
+            return Verdict.STRAY, 0
         if ahead > 0:
             shifted = self.seen << ahead if ahead < SEEN_WINDOW else 0
             self.seen = (shifted | 1) & ((1 << SEEN_WINDOW) - 1)
@@ -78,14 +90,38 @@ class DeviceClock(msgspec.Struct):
     least_ns: int | None = None
     least_before_ns: int | None = None
     span_began_ns: int = 0
+    lasts_ms: float = 0.0
+    """From the last message to the next, at least."""
+    ahead_ms: float = 0.0
+    """How far samples have got ahead of the clock, were it as slow as it may be."""
 
-    def map(self, t_ms: int, length_ns: int, arrived_ns: int) -> int:
+    @property
+    def slow(self) -> bool:
+        """Tell whether it stands still, or goes far slower than samples come, or in long steps."""
+        return self.ahead_ms > SLOW_MS_MAX
+
+    def pace(self, t_ms: int, lasts_ms: float) -> None:
+        """Compare the clock with what comes with it.
+
+        Args:
+            t_ms: Of the first sample of a message that nothing has overtaken.
+            lasts_ms: How much time its samples cover, or until another frame can come.
+        """
+        if self.last_t_ms is not None:
+            forward_ms = (t_ms - self.last_t_ms) % T_MS_WRAP
+            self.ahead_ms = max(self.ahead_ms + PACE * self.lasts_ms - forward_ms, 0.0)
+        self.lasts_ms = lasts_ms
+
+    def map(
+        self, t_ms: int, length_ns: int, arrived_ns: int, *, behind_ms_max: int = BACK_MS_MAX
+    ) -> int:
         """Return the gateway's time of the first sample of a message.
 
         Args:
             t_ms: The device's clock at the first sample; may wrap at 2^32.
             length_ns: From the first sample until the message was complete.
             arrived_ns: CLOCK_BOOTTIME of the arrival.
+            behind_ms_max: How far the same clock may lie behind the latest message.
         """
         turns = self.turns
         last = t_ms if self.last_t_ms is None else self.last_t_ms
@@ -93,7 +129,7 @@ class DeviceClock(msgspec.Struct):
         if forward <= FORWARD_MS_MAX:
             self.turns = turns = turns + (t_ms < last)
             self.last_t_ms = t_ms
-        elif T_MS_WRAP - forward <= BEHIND_MS_MAX:
+        elif T_MS_WRAP - forward <= behind_ms_max:
             turns -= t_ms > last  # Overtaken by a message from behind the wrap.
         else:
             self.turns, self.least_ns, self.least_before_ns = 0, None, None
@@ -118,6 +154,8 @@ class Device(msgspec.Struct):
     """Heard last, in a message or a birth: only its own will counts."""
     heard: bool = False
     """Whether it said anything since the gateway started."""
+    late: bool = False
+    """Its latest message was overtaken."""
     looks: bool = False
     """A camera that answers ``look``, by its birth."""
     heard_ns: int = 0
@@ -126,8 +164,17 @@ class Device(msgspec.Struct):
     told_ns: int | None = None
     """When it was last told to be lost or recovered."""
 
-    def time_of(self, item: DeviceInput, length_ns: int) -> int:
-        """Return the gateway's time, in ns, of the first sample or frame of a message."""
+    def time_of(
+        self, item: DeviceInput, length_ns: int, *, lasts_ns: int = 0, earlier: bool = False
+    ) -> int:
+        """Return the gateway's time, in ns, of the first sample or frame of a message.
+
+        Args:
+            item: The message.
+            length_ns: From its first sample until it was complete.
+            lasts_ns: How much time its samples cover, or until another frame can come.
+            earlier: It is of a time before the device's latest message.
+        """
         arrived_ns = item.at.mono_ns
         latest_ns = arrived_ns - length_ns
         if item.host_mono_ms is not None and item.host_boot == item.at.boot:
@@ -135,7 +182,14 @@ class Device(msgspec.Struct):
             return int(max(min(item.host_mono_ms, latest_ms), 0.0) * 1_000_000)
         if item.t_ms is None:
             return latest_ns
-        return min(self.clock.map(item.t_ms % T_MS_WRAP, length_ns, arrived_ns), latest_ns)
+        t_ms, earlier = item.t_ms % T_MS_WRAP, earlier or self.late
+        if not earlier and not self.clock.slow:
+            self.clock.pace(t_ms, lasts_ns / 1_000_000)
+        if self.clock.slow:
+            return latest_ns
+        behind_ms_max = BEHIND_MS_MAX if earlier else BACK_MS_MAX
+        at_ns = self.clock.map(t_ms, length_ns, arrived_ns, behind_ms_max=behind_ms_max)
+        return min(at_ns, latest_ns)
 
     def restarted(self) -> None:
         """Forget the clock of the boot that ended."""

@@ -10,7 +10,7 @@ STRANGE_TOLD_MAX: Final = 8
 """Devices not of this store that one report names."""
 OTHER: Final = "gateway/other"
 COUNT_MAX: Final = 2**53
-"""What JSON readers take for a whole number; a device's counter may jump by as much."""
+"""What JSON readers take for a whole number."""
 
 
 def drop(step: Step, device: str, reason: str, count: int = 1) -> None:

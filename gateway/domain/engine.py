@@ -25,6 +25,7 @@ from gateway.domain import (
     scans,
     sessions,
     trembling,
+    unweighed,
 )
 from gateway.domain import timekeeping as time
 from gateway.domain.effects import AnyEffect
@@ -69,10 +70,13 @@ DROPS_TOLD_NS: Final = 10_000_000_000
 DRIFT_SAVED_NS: Final = 60_000_000_000
 FIRST_SAVED_NS: Final = 1_000_000_000
 """How soon the first weight of a plate is written down, for a restart to compare with."""
+PLATES_LOOKED_NS: Final = 60_000_000_000
 DRIFT_G: Final = 0.5
 MISDATED_NS: Final = 200_000_000
 """Blocks may overlap by this much through jitter; beyond it, the earlier ones were misdated."""
 AWAY_NS: Final = 20_000_000_000
+FRAME_NS_MIN: Final = 20_000_000
+"""No camera sends frames closer together."""
 CAMERA_LAG_NS: Final = 120_000_000
 """From a frame to its promptest message, where the camera does not tell by the gateway's clock."""
 
@@ -241,7 +245,8 @@ class Engine:
         if device is None:
             return
         period_ns = item.period_us * 1_000
-        start_ns = device.time_of(item, (len(item.w) - 1) * period_ns)
+        lasts_ns = len(item.w) * period_ns
+        start_ns = presence.time_of(step, device, item, lasts_ns - period_ns, lasts_ns)
         shelf = _shelf(step, name, len(places.plates))
         if shelf.end_ns:
             back_ns = shelf.end_ns + period_ns - start_ns
@@ -262,7 +267,7 @@ class Engine:
         if device is None:
             return
         camera = item.device.removeprefix("camera/")
-        at_ns = device.time_of(item, 0)
+        at_ns = presence.time_of(step, device, item, 0, FRAME_NS_MIN)
         if item.host_mono_ms is None:
             at_ns -= CAMERA_LAG_NS
         prefix = f"{step.state.epoch[:8]}-"
@@ -323,7 +328,10 @@ def _tick(step: Step) -> None:
         holdings.save(step)
         products.sweep(step)
     lessons.save_due(step)
-    trembling.watch(step)
+    if step.now_ns - state.plates_looked_ns >= PLATES_LOOKED_NS:
+        trembling.look(step)
+        unweighed.look(step, state.plates_looked_ns)
+        state.plates_looked_ns = step.now_ns
     if state.gap_since_ns is not None:
         _end_gap(step)
 

@@ -423,6 +423,15 @@ class PlateNoiseChanged(Data, frozen=True, kw_only=True):
     """What it has been over the last hours."""
 
 
+class PlateUnweighed(Data, frozen=True, kw_only=True):
+    """For minutes a plate has given no stable weight though its shelf is heard, or does again."""
+
+    NAME: ClassVar[str] = "plate.unweighed"
+    plate: str
+    unweighed: bool
+    """False: it was told before, and is over."""
+
+
 ALL: tuple[type[Data], ...] = (
     SessionStarted,
     ItemPicked,
@@ -448,6 +457,7 @@ ALL: tuple[type[Data], ...] = (
     PlanogramAmbiguous,
     ProductWeightDrifted,
     PlateNoiseChanged,
+    PlateUnweighed,
 )
 
 
@@ -481,16 +491,3 @@ def event_id(gateway: str, epoch: str, number: int, index: int) -> str:
     """
     cause = f"{gateway}/{epoch}/{number}/{index}".encode()
     return blake2b(cause, digest_size=16).hexdigest()
-
-
-def made_line(event: Event) -> bytes:
-    """Return the engine's part of an event as canonical JSON: what a replay must reproduce."""
-    return msgspec.json.encode(
-        {
-            "id": event.id,
-            "type": event.type,
-            "subject": event.subject,
-            "time": event.time,
-            "data": event.data,
-        }
-    )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devices come, go and repeat themselves: which message counts, who is lost, who is back."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from gateway.domain import events
@@ -33,7 +34,7 @@ def accept(step: Step, item: DeviceInput) -> Device | None:
     verdict, missing = device.marks.judge(item.boot, item.seq)
     if missing:
         drop(step, item.device, "missing", missing)
-    useless = {Verdict.REPEAT, Verdict.STALE}
+    useless = {Verdict.REPEAT, Verdict.STALE, Verdict.STRAY}
     if isinstance(item, Samples):
         useless.add(Verdict.LATE)  # Its place in the window is taken.
     if verdict in useless:
@@ -46,9 +47,22 @@ def accept(step: Step, item: DeviceInput) -> Device | None:
             unwatch(step, item.device, shelf, shelf.end_ns)
             shelf.end_ns = 0
     device.heard_ns, device.boot, device.heard = step.now_ns, item.boot, True
+    device.late = verdict is Verdict.LATE
     if device.lost_ns is not None:
         _recovered(step, item.device, device)
     return device
+
+
+def time_of(step: Step, device: Device, item: DeviceInput, length_ns: int, lasts_ns: int) -> int:
+    """Return when a message began, as ``Device.time_of`` does; tell once of a clock that is none.
+
+    From then on the arrival counts, until the device starts again.
+    """
+    slow = device.clock.slow
+    at_ns = device.time_of(item, length_ns, lasts_ns=lasts_ns)
+    if device.clock.slow and not slow:
+        drop(step, item.device, "clock")
+    return at_ns
 
 
 def status(step: Step, item: DeviceStatus) -> None:
@@ -109,6 +123,14 @@ def forget_removed(step: Step) -> None:
     for camera in [camera for camera in people.frame_ns if f"camera/{camera}" not in known]:
         del people.frame_ns[camera]  # Nobody waits for what it may have seen.
         people.steady_ns.pop(camera, None)
+
+
+def heard_shelves(step: Step) -> Iterator[tuple[str, ShelfState]]:
+    """Yield the shelves that are not lost, with their names."""
+    for name, shelf in step.state.shelves.items():
+        device = step.state.devices.get(f"shelf/{name}")
+        if device is None or device.lost_ns is None:
+            yield name, shelf
 
 
 def unwatch(step: Step, device: str, shelf: ShelfState, since_ns: int) -> None:

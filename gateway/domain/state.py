@@ -215,8 +215,10 @@ class EngineState(msgspec.Struct):
     """Facings whose count has changed since it was written down, by their first plate."""
     trembling: dict[str, int] = {}
     """Plates whose trembling may have changed: at so many looks in a row."""
-    trembling_ns: int = 0
-    """When they were last looked at."""
+    unweighed: dict[str, int] = {}
+    """Plates that gave no stable weight at so many looks in a row."""
+    plates_looked_ns: int = 0
+    """When all plates were last looked at."""
     overrides: Overrides | None = None
     commands: dict[str, str] = {}
     """Answer to each command carried out; the oldest are forgotten."""

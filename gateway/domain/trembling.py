@@ -10,9 +10,9 @@ import numpy as np
 
 from gateway.domain import events
 from gateway.domain.output import Step
+from gateway.domain.presence import heard_shelves
 from gateway.domain.state import Holding
 
-LOOK_NS: Final = 60_000_000_000
 LASTING: Final = 5
 """So many looks in a row have to agree before a change is told."""
 TIMES: Final = 3.0
@@ -28,16 +28,10 @@ SAVED_PART: Final = 0.2
 USUAL_G: Final = (0.05, 30.0)
 
 
-def watch(step: Step) -> None:
-    """Look at every plate, once a minute."""
+def look(step: Step) -> None:
+    """Look at every plate; to be called once a minute."""
     state = step.state
-    if step.now_ns - state.trembling_ns < LOOK_NS:
-        return
-    state.trembling_ns = step.now_ns
-    for name, shelf in state.shelves.items():
-        device = state.devices.get(f"shelf/{name}")
-        if device is not None and device.lost_ns is not None:
-            continue
+    for name, shelf in heard_shelves(step):
         for place in step.layout.shelves[name].plates:
             holding, noise_g = state.holdings.get(place.name), float(shelf.sigma_g[place.index])
             if holding is not None and np.isfinite(noise_g):

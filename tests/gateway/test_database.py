@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from gateway import database as database_module
 from gateway import outbox, trimming
 from gateway.database import Acknowledged, Batch, DatabaseError, Limits, open_database
-from gateway.domain.events import made_line
 from gateway.domain.inputs import StateRow
 from gateway.domain.output import rfc3339
-from gateway.envelope import Source, event_payload, made_from_payload, with_shopper
+from gateway.envelope import Source, event_payload, made_from_payload, made_line, with_shopper
 from gateway.outbox import Oldest
 from tests.brokers import run
 from tests.made import lost, rows_waiting, session, started

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gateway import journal
 from gateway.domain.engine import Engine
-from gateway.domain.events import made_line
 from gateway.domain.inputs import AnyInput, Command, Dropped, LinkState, StateRow, Tick
+from gateway.envelope import made_line
 from gateway.journal import (
     JournalError,
     JournalWriter,

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from gateway.domain.engine import Engine, fold
-from gateway.domain.events import made_line
 from gateway.domain.inputs import AnyInput
+from gateway.envelope import made_line
 from tests.gateway.domain.eventful import eventful
 from tests.gateway.domain.runs import Books, Run, restarted, run
 from tests.gateway.domain.scene import Scene

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.devices import (
+    AHEAD_MAX,
     CLOCK_SPAN_NS,
     FORWARD_MS_MAX,
     OLD_BOOTS,
@@ -37,6 +38,8 @@ class MarksByHand:
             self.boot, self.numbers = boot, {seq}
             return (Verdict.NEW if first else Verdict.RESTARTED), 0
         highest = max(self.numbers)
+        if seq - highest > AHEAD_MAX:
+            return Verdict.STRAY, 0
         if seq in self.numbers or seq <= highest - SEEN_WINDOW:
             return Verdict.REPEAT, 0
         self.numbers.add(seq)
