@@ -162,7 +162,7 @@ class People(Recognition, kw_only=True):
             (track, one)
             for track, one in newcomers
             # Nobody can be told by a track alone; and one body may be seen twice.
-            if one.floor_mm is not None and not self._double(here, frame.camera, one)
+            if one.floor_mm is not None and not self._double(here, frame, one)
         ]
         if not told:
             return
@@ -181,7 +181,8 @@ class People(Recognition, kw_only=True):
                 self._take(here, person, track, one, frame.at_ns)
                 rivals = zip(absent, gains[number], strict=True)
                 self._doubt_rivals(here, person, gains[number][column], list(rivals), frame)
-            elif not any(self._same(here, name, one) for name in here):  # No body has two.
+            # No body has two tracks.
+            elif not any(self._same(here, name, one, frame.at_ns) for name in here):
                 new_one = self._add(one, frame)
                 if new_one is not None:
                     self._take(here, new_one, track, one, frame.at_ns)
@@ -205,16 +206,16 @@ class People(Recognition, kw_only=True):
         self.persons[person.id] = person
         return person
 
-    def _same(self, here: Here, name: str, one: PersonSeen) -> bool:
+    def _same(self, here: Here, name: str, one: PersonSeen, at_ns: int) -> bool:
         """Tell whether a track is where somebody of this frame is."""
         assert one.floor_mm is not None
-        return name in here and self.persons[name].distance_mm(one.floor_mm) < SAME_MM
+        return name in here and self.persons[name].far_mm(one.floor_mm, at_ns) < SAME_MM
 
-    def _double(self, here: Here, camera: str, one: PersonSeen) -> bool:
+    def _double(self, here: Here, frame: Frame, one: PersonSeen) -> bool:
         """Tell whether a new track is of a body that has one already."""
         for name in here:
-            if self._same(here, name, one):
-                fit = self.scatter.fit(self.persons[name].looks, camera, one.appearance)
+            if self._same(here, name, one, frame.at_ns):
+                fit = self.scatter.fit(self.persons[name].looks, frame.camera, one.appearance)
                 if fit is None or fit > 0.0:
                     return True
         return False
@@ -239,7 +240,7 @@ class People(Recognition, kw_only=True):
         assert one.floor_mm is not None
         away_ns = max(frame.at_ns - person.seen_ns, 0)
         reach_mm = JOIN_MM + WALK_MM_PER_S * away_ns / 1e9
-        if away_ns > LOST_NS_MAX or person.distance_mm(one.floor_mm) > reach_mm:
+        if away_ns > LOST_NS_MAX or person.far_mm(one.floor_mm, frame.at_ns) > reach_mm:
             return NEVER
         fit = self.scatter.fit(person.looks, frame.camera, one.appearance)
         if (
@@ -304,12 +305,7 @@ class People(Recognition, kw_only=True):
             return False
         others_ns = [ns for name, ns in person.tracks.items() if name != track]
         fresh = any(at_ns - ns < TRACK_NS_MAX for ns in others_ns)
-        if not fresh or person.distance_mm(one.floor_mm) <= JOIN_MM:
-            return False
-        # A camera that is late shows where somebody was who walks on meanwhile.
-        places = person.places or [(at_ns, *person.floor_mm)]
-        _, x_mm, y_mm = min(places, key=lambda place: abs(place[0] - at_ns))
-        if hypot(x_mm - one.floor_mm[0], y_mm - one.floor_mm[1]) <= JOIN_MM:
+        if not fresh or person.far_mm(one.floor_mm, at_ns) <= JOIN_MM:
             return False
         self._forget_track(person, track)
         return True
@@ -383,7 +379,7 @@ class People(Recognition, kw_only=True):
 def _nearness(person: Person, at_mm: tuple[float, float], at_ns: int) -> float:
     """Return how likely a person was to walk to a place since last seen: log, per square metre."""
     away_s = max(at_ns - person.seen_ns, 0) / 1e9
-    return spread_density(person.distance_mm(at_mm), JOIN_SIGMA_MM + STRAY_MM_PER_S * away_s)
+    return spread_density(person.far_mm(at_mm, at_ns), JOIN_SIGMA_MM + STRAY_MM_PER_S * away_s)
 
 
 def _left_here(person: Person, at_mm: tuple[float, float], at_ns: int) -> float:

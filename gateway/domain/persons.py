@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.domain.identity import FIRST_NS, LOOK_NS, Looks
 from gateway.domain.inputs import PersonSeen, Wrist
-from gateway.domain.rays import Ray, crossed, rays_of, recent
+from gateway.domain.rays import Ray, crossed, kept, rays_of, together
 from gateway.domain.store import Zone
 
 MEMORY_NS: Final = 12_000_000_000
@@ -60,8 +60,8 @@ class Person(msgspec.Struct):
 
     def crossed(self, camera: str, seen: PersonSeen, at_ns: int) -> PersonSeen:
         """Return a sighting with its wrists where another camera's lines of sight put them."""
-        others = recent(self.rays, at_ns)
-        self.rays = [*others, *rays_of(seen.wrists, camera, at_ns)]
+        others = together(self.rays, at_ns)
+        self.rays = [*kept(self.rays, self.seen_ns), *rays_of(seen.wrists, camera, at_ns)]
         if not others:
             return seen
         wrists = [crossed(wrist, camera, others) for wrist in seen.wrists]
@@ -107,6 +107,19 @@ class Person(msgspec.Struct):
             return False
         self.saved_mm = self.floor_mm
         return True
+
+    def far_mm(self, point_mm: tuple[float, float], at_ns: int) -> float:
+        """Return the distance on the floor from where the person was at an instant.
+
+        That is the sighting nearest in time: a camera that is late shows where somebody was who
+        walks on meanwhile.
+        """
+        after = bisect_left(self.places, (at_ns,))
+        near = self.places[max(after - 1, 0) : after + 1]
+        if not near:
+            return self.distance_mm(point_mm)
+        _, x_mm, y_mm = min(near, key=lambda place: abs(place[0] - at_ns))
+        return hypot(x_mm - point_mm[0], y_mm - point_mm[1])
 
     def distance_mm(self, point_mm: tuple[float, float]) -> float:
         """Return the distance on the floor from where the person was last seen."""

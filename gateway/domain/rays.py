@@ -6,7 +6,7 @@ between two lines where they are nearest, and how sure it is, follow from both b
 across (Hartley and Sturm, *Triangulation*, 1997, for the simplest case).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import hypot, sqrt
 from typing import Final, NamedTuple
 
@@ -22,7 +22,9 @@ TOGETHER_NS: Final = 120_000_000
 """Two cameras' frames are of one moment within this time."""
 LEAST_SINE2: Final = 0.06
 """Of the angle between the lines: with less, where they cross along them is anybody's guess."""
-RAYS_MAX: Final = 16
+KEPT_NS: Final = 1_000_000_000
+"""Lines of sight wait this long for a camera that is late."""
+RAYS_MAX: Final = 128
 
 
 class Ray(NamedTuple):
@@ -45,9 +47,19 @@ def rays_of(wrists: Iterable[Wrist], camera: str, at_ns: int) -> list[Ray]:
     ]
 
 
-def recent(rays: Iterable[Ray], at_ns: int) -> list[Ray]:
-    """Return the rays that are of about this moment: not so many that it matters."""
-    return [ray for ray in rays if abs(at_ns - ray.at_ns) <= TOGETHER_NS][-RAYS_MAX:]
+def kept(rays: Sequence[Ray], at_ns: int) -> list[Ray]:
+    """Return the rays that a camera which is late may still meet."""
+    return [ray for ray in rays[-RAYS_MAX:] if at_ns - ray.at_ns <= KEPT_NS]
+
+
+def together(rays: Iterable[Ray], at_ns: int) -> list[Ray]:
+    """Return the rays of about a moment: of each camera, those of the frame nearest to it."""
+    nearest_ns: dict[str, int] = {}
+    found = [ray for ray in rays if abs(ray.at_ns - at_ns) <= TOGETHER_NS]
+    for ray in found:
+        away_ns = abs(ray.at_ns - at_ns)
+        nearest_ns[ray.camera] = min(away_ns, nearest_ns.get(ray.camera, away_ns))
+    return [ray for ray in found if abs(ray.at_ns - at_ns) == nearest_ns[ray.camera]]
 
 
 def crossed(wrist: Wrist, camera: str, others: Iterable[Ray]) -> Wrist:

@@ -57,6 +57,18 @@ def test_whoever_walks_under_two_cameras_of_which_one_is_late_is_one_person(mm_p
     assert list(people.persons) == ["p-1"]
 
 
+@pytest.mark.parametrize("mm_per_s", [1_400.0, 2_000.0, 3_000.0])
+def test_a_new_track_of_a_late_camera_is_of_whoever_walked_there(mm_per_s):
+    """Its tracker loses who walks past now and then, and counts on."""
+    people = People()
+    late_tenths = {"c1": 0, "c2": 6}
+    frames = [(tenth, camera) for tenth in range(60) for camera in late_tenths]
+    for tenth, camera in sorted(frames, key=lambda frame: frame[0] + late_tenths[frame[1]]):
+        track = f"t{tenth // 15}" if camera == "c2" else "t1"
+        see(people, 1.0 + tenth / 10, camera, **{track: (mm_per_s * tenth / 10, 0.0)})
+    assert list(people.persons) == ["p-1"]
+
+
 def test_a_track_of_somebody_put_back_after_a_restart_may_be_far_away():
     people = People()
     tracks = {"c1/b1/t1": S, "c2/b1/t1": S}

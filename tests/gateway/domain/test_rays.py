@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.inputs import Wrist
+from gateway.domain.inputs import PersonSeen, Wrist
+from gateway.domain.persons import Person
 from gateway.domain.rays import TOGETHER_NS, crossed, nearest, rays_of
 from tests.gateway.domain.scene import ENTRY_MM, Body, Scene
 
@@ -68,6 +69,27 @@ def test_the_deviation_is_what_it_says(hand_mm, seed):
             told.append(met[2])
     assert len(errors) > 30
     assert 0.5 < np.sqrt(np.square(errors).mean()) / np.mean(told) < 1.6
+
+
+def test_a_camera_that_is_late_meets_the_lines_of_its_own_moment():
+    """A hand moves on at 2 m/s meanwhile; both cameras look at ten frames a second."""
+    person = Person(id="p-1", floor_mm=(0.0, 0.0), seen_ns=0)
+    late = 4
+    shown = []
+    for tenth in range(20):
+        for camera, eye_mm, number in (("left", LEFT_MM, tenth), ("right", RIGHT_MM, tenth - late)):
+            if number < 0:
+                continue
+            hand_mm = (HAND_MM[0] + 200.0 * number, *HAND_MM[1:])
+            wrist = seen_from(eye_mm, wrong_mm=150.0, hand_mm=hand_mm)
+            seen = PersonSeen(track="1", floor_mm=(0.0, 0.0), wrists=[wrist])
+            at_ns = number * 100_000_000
+            crossed_mm = person.crossed(camera, seen, at_ns).wrists[0].mm
+            person.see(f"{camera}/b/1", seen, at_ns)
+            if camera == "right":
+                shown.append(max(abs(a - b) for a, b in zip(crossed_mm, hand_mm, strict=True)))
+    assert len(shown) == 20 - late
+    assert max(shown) < 1.0
 
 
 @pytest.mark.parametrize(("late_ns", "mended"), [(50_000_000, True), (2 * TOGETHER_NS, False)])
