@@ -159,10 +159,12 @@ def _add_tools(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         commands,
         "replay",
         "Fold a journal as fast as possible and print what the engine makes, one JSON a line.",
-        "shelfgate replay journal/*.jsonl.gz > events.jsonl",
+        "shelfgate replay journal/ > events.jsonl",
         _replay,
     )
-    replay.add_argument("files", nargs="+", type=Path, metavar="FILE", help="segments, in order")
+    replay.add_argument(
+        "files", nargs="+", type=Path, metavar="JOURNAL", help="segments in order, or a directory"
+    )
     replay.add_argument(
         "--store", type=Path, metavar="FILE", help="fold under this store instead of the journal's"
     )
@@ -435,7 +437,8 @@ def _backup(args: argparse.Namespace) -> int:
 
 
 def _replay(args: argparse.Namespace) -> int:
-    from gateway.journal import JournalError, replay  # noqa: PLC0415
+    from gateway.journal import JournalError  # noqa: PLC0415
+    from gateway.replaying import replay  # noqa: PLC0415
 
     store = load_store(args.store) if args.store else None
 

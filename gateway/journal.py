@@ -21,16 +21,12 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 import msgspec
 
-from gateway.domain.engine import Engine
-from gateway.domain.events import Event
-from gateway.domain.inputs import AnyInput, GatewayStarted
-from gateway.domain.store import Store
+from gateway.domain.inputs import AnyInput
 
 log = logging.getLogger(__name__)
 
@@ -346,6 +342,21 @@ def segments(directory: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
+def named_segments(paths: Iterable[Path]) -> list[Path]:
+    """Return segments that somebody named, one by one or by their directory.
+
+    Raises:
+        JournalError: There is none in a directory.
+    """
+    named: list[Path] = []
+    for path in paths:
+        found = segments(path) if path.is_dir() else [path]
+        if not found:
+            raise JournalError(f"{path}: no segment of a journal in it. Name a journal's directory")
+        named += found
+    return named
+
+
 def read_header(path: Path) -> Header:
     """Return the first line of a segment.
 
@@ -424,76 +435,3 @@ def _plain(path: Path) -> Iterator[bytes]:
         if not decompressor.eof:
             why = "it is still written, or was cut off"
             log.warning("%s: ends early: %s. What it holds is used", path, why)
-
-
-def _engine(path: Path, header: Header) -> Engine:
-    if header.snapshot is None:
-        return Engine()
-    try:
-        return Engine.restore(header.snapshot)
-    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
-        # Whatever a state that fits its types may still lack: a product, an array's shape.
-        remedy = "It was made by another version, or is damaged"
-        raise JournalError(f"{path}: the snapshot cannot be read: {error!r}. {remedy}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay went through."""
-
-    inputs: int
-    events: int
-    first_mono_ns: int | None
-    last_mono_ns: int | None
-
-
-def replay(
-    paths: Iterable[Path],
-    on_event: Callable[[int, Event], None],
-    *,
-    store: Store | None = None,
-    on_input: Callable[[int, AnyInput], None] | None = None,
-    on_engine: Callable[[Engine], None] | None = None,
-) -> Replayed:
-    """Fold segments through engines; each begins where its snapshot was taken.
-
-    Args:
-        paths: Segments, in the order in which they were written.
-        on_event: Called with each event and its causing input's number, in order.
-        store: Takes the place of the store in every ``gateway-started``.
-        on_input: Called with each input and its number, before the events that it makes.
-        on_engine: Called with the engine of each segment before its first input, to look at it.
-
-    Raises:
-        OSError: A file cannot be read.
-        JournalError: A file is no journal or damaged, or begins with a snapshot, which holds a
-            store already, though another was given.
-    """
-    inputs = events = 0
-    first_ns: int | None = None
-    last_ns: int | None = None
-    for path in paths:
-        header = read_header(path)
-        if store is not None and header.snapshot is not None:
-            remedy = "Leave the store out, or begin with the segment of a start"
-            raise JournalError(f"{path}: begins with a snapshot, which holds its store. {remedy}")
-        engine = _engine(path, header)
-        if on_engine is not None:
-            on_engine(engine)
-        for number, item in read_segment(path):
-            if engine.number == 0 and not isinstance(item, GatewayStarted):
-                remedy = "Begin with gateway-started, which brings the store"
-                raise JournalError(
-                    f"{path}: no snapshot and a first input {type(item).__name__}. {remedy}"
-                )
-            if store is not None and isinstance(item, GatewayStarted):
-                item = msgspec.structs.replace(item, store=store)  # noqa: PLW2901
-            if on_input is not None:
-                on_input(number, item)
-            for event in engine.step(number, item).events:
-                on_event(number, event)
-                events += 1
-            inputs += 1
-            first_ns = item.at.mono_ns if first_ns is None else first_ns
-            last_ns = item.at.mono_ns
-    return Replayed(inputs, events, first_ns, last_ns)

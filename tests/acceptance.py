@@ -24,7 +24,8 @@ from gateway.domain.engine import Engine
 from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput, GatewayStarted
 from gateway.envelope import made_from_payload, made_line
-from gateway.journal import read_header, read_segment, replay, segments
+from gateway.journal import read_header, read_segment, segments
+from gateway.replaying import replay
 from gateway.simulator.delivery import compare
 
 FOLDER = Path("build/acceptance")

@@ -188,7 +188,7 @@ class Blocks:
         block = self._block
         block.rows.append(self._row(reading))
         self._last = reading
-        rows_wanted = round(self._config.block_ms * 1_000 / period_us)
+        rows_wanted = round(self._config.block_ms * 1_000 / block.period_us)
         if len(block.rows) >= min(max(1, rows_wanted), ROWS_MAX):
             done += self._finish()
         return done

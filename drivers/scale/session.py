@@ -128,14 +128,12 @@ class Session:
         """
         while True:
             await self._send(self._talk.due(self._loop.time()))
-            if self._key is not None:
-                await self._tell_outcome()
+            await self._tell_outcome()
             missed = self._talk.take_missed()
             if missed:
                 self._intake.drop(self._config.device, "timeout", missed)
             self._hand_on(self._clock.stamp().mono_ns)
-            if self._key is not None:
-                await self._press_key(self._key)
+            await self._press_key()
             data = await self._receive()
             now_s = self._loop.time()
             results: list[Result] = []
@@ -160,8 +158,7 @@ class Session:
         greeted = self._talk.greeted
         pressing = self._talk.pressing
         await self._send(self._talk.heard(result, self._loop.time()))
-        if self._key is not None:
-            await self._tell_outcome()
+        await self._tell_outcome()
         # Greeted anew after a silence: the cable may lead to another scale by now.
         if not greeted and self._talk.greeted:
             self._check_serial()
@@ -182,17 +179,19 @@ class Session:
 
     async def _tell_outcome(self) -> None:
         """Tell what became of a key before anything is taken that may be by the new zero."""
-        outcome, key = self._talk.take_outcome(), self._key
-        if outcome is None or key is None:
+        key = self._key
+        outcome = None if key is None else self._talk.take_outcome()
+        if key is None or outcome is None:
             return
         self._key = None
         if outcome != "refused":
             await self._intake.put(self._rezeroed())
         key.answer(WORDS[outcome])
 
-    async def _press_key(self, key: KeyPress) -> None:
-        """Press the key that waits, unless it has been."""
-        if self._talk.pressing:
+    async def _press_key(self) -> None:
+        """Press the key that waits, if there is one and it has not been."""
+        key = self._key
+        if key is None or self._talk.pressing:
             return
         # One that has to be greeted again may have been exchanged.
         if not (self._still and self._talk.greeted):

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.config import load_settings, load_store
 from gateway.database_errors import DatabaseError
-from gateway.journal import JournalError, segments
+from gateway.journal import JournalError, named_segments
 from gateway.plotting import without_plots
 from gateway.why.facts import Evidence, Story, WhyError
 from gateway.why.story import from_database, from_journal, require_change
@@ -94,13 +94,7 @@ def _story(args: argparse.Namespace) -> Story:
         products = load_store(args.store).products if args.store else {}
         names = {gtin: product.name for gtin, product in products.items()}
         return from_database(args.event, load_settings(args.settings), names)
-    paths: list[Path] = []
-    for path in args.journal:
-        found = segments(path) if path.is_dir() else [path]
-        if not found:
-            raise WhyError(f"{path}: no segment of a journal in it. Name the journal's directory")
-        paths += found
-    return from_journal(args.event, paths)
+    return from_journal(args.event, named_segments(args.journal))
 
 
 def _drawer(path: Path | None) -> Draw | None:

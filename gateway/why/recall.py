@@ -15,7 +15,7 @@ from gateway.domain.inputs import AnyInput, People, Samples, Tick
 from gateway.domain.layout import ShelfPlaces
 from gateway.domain.output import Step, rfc3339
 from gateway.domain.state import EngineState, OpenChange
-from gateway.journal import replay
+from gateway.replaying import replay
 from gateway.why.facts import Curve, Deed, Evidence, Point, Possibility, Shift, Told, Turn
 from gateway.why.judging import Judged, judge, nearest
 from gateway.why.records import Seen

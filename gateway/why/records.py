@@ -17,8 +17,9 @@ from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput, GatewayStarted, StoreChanged
 from gateway.domain.output import Step
 from gateway.domain.state import OpenChange
-from gateway.journal import read_segment, replay
+from gateway.journal import read_segment
 from gateway.mending import APPLICATION_ID
+from gateway.replaying import replay
 from gateway.why.facts import Told, WhyError
 
 LEAST: Final = 6
@@ -143,7 +144,9 @@ def check_id(wanted: str) -> str:
     wanted = wanted.strip().lower()
     if not ID.fullmatch(wanted):
         remedy = f"Give an event's or a change's id, or its first {LEAST} or more characters"
-        raise WhyError(f"{wanted[:40]!r}: not an id of hexadecimal digits. {remedy}")
+        short = re.fullmatch(r"[0-9a-f]+", wanted) and len(wanted) < LEAST
+        problem = "too short for an id" if short else "not an id of hexadecimal digits"
+        raise WhyError(f"{wanted[:40]!r}: {problem}. {remedy}")
     return wanted
 
 

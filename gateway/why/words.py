@@ -426,10 +426,12 @@ def _clock(label: str) -> str:
 
 def percent(share: float) -> str:
     """Return a probability; never 0 or 100 % for what is only nearly so."""
-    percent = 100.0 * share
-    if 99.95 <= percent < 100.0 or 0.0 < percent < 0.05:
-        return ">99.9%" if percent > 50 else "<0.1%"
-    return f"{percent:.1f}%"
+    told = round(share, 4)  # As events have it, so that both are shown alike.
+    if told >= 0.9995 and share < 1.0:
+        return ">99.9%"
+    if told < 0.0005 and share > 0.0:
+        return "<0.1%"
+    return f"{100.0 * told:.1f}%"
 
 
 def _odds(odds: float) -> str:

@@ -227,6 +227,16 @@ def test_at_80_a_second_a_block_has_16_rows():
     assert [len(block.rows) for block in blocks_of(readings)[1]] == [16, 16, 16]
 
 
+@pytest.mark.parametrize(("part", "whole"), [(0.04, True), (0.2, False)])
+def test_a_rate_that_is_measured_anew_in_each_line_breaks_no_block(part, whole):
+    """Within 5 % it is one rate; one that changes by more cannot date the rows of one block."""
+    rates = [80.0 * (1.0 + part * (seq % 2)) for seq in range(48)]
+    readings = [reading(seq, t_ms=seq * 25 // 2, sps=sps) for seq, sps in enumerate(rates)]
+    lengths = [len(block.rows) for block in blocks_of(readings)[1]]
+    assert (lengths == [16, 16, 16]) is whole
+    assert whole or set(lengths) == {1}
+
+
 def test_a_channel_that_a_line_lacks_is_not_ready():
     _, made = blocks_of([reading(0, raw={0: 5}), reading(1, raw={0: None, 7: 1})])
     assert made[0].rows == [[None, 5], [None, None]]

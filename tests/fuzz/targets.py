@@ -42,7 +42,8 @@ from gateway.domain.engine import Engine
 from gateway.domain.gtin import valid_gtin
 from gateway.domain.inputs import AnyInput, Command, GatewayStarted, ScanRejected, Tick
 from gateway.envelope import made_from_payload, with_shopper
-from gateway.journal import JournalError, encode_line, read_header, read_segment, replay
+from gateway.journal import JournalError, encode_line, read_header, read_segment
+from gateway.replaying import replay
 from gateway.uplink import Uplink, UplinkSettings
 from gateway.upstream_inputs import parse_command
 from gateway.watch import shown

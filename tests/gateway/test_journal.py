@@ -22,9 +22,9 @@ from gateway.journal import (
     encode_line,
     read_header,
     read_segment,
-    replay,
     segments,
 )
+from gateway.replaying import replay
 from tests.small_store import samples, small_store, stamp, started
 
 HEADER = b'{"journal":1,"number":1,"snapshot":null}\n'

@@ -245,7 +245,7 @@ def table(cases):
     lines = [f"{'people':<10}" + "".join(f"{word:>10}" for word in head)]
     for way in WAYS:
         one = figures([case.results[way] for case in cases])
-        numbers = (one.f1, one.f1_error, one.precision, one.recall)
+        numbers = (one.f1, one.f1_error or 0.0, one.precision, one.recall)
         numbers += (one.found, one.product, one.shopper, one.reviews)
         lines.append(f"{way:<10}" + "".join(f"{number:>10.3f}" for number in numbers))
     for one, other in PAIRS:

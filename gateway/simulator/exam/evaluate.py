@@ -13,8 +13,9 @@ import msgspec
 
 from gateway.domain.events import Event
 from gateway.domain.inputs import AnyInput, EvidencePart
-from gateway.journal import JournalError, replay
+from gateway.journal import JournalError
 from gateway.plotting import without_plots
+from gateway.replaying import replay
 from gateway.simulator.exam.answers import Answer
 from gateway.simulator.exam.cases import ALL_KINDS
 from gateway.simulator.exam.conditions import CONDITIONS
@@ -40,7 +41,9 @@ class EvaluateError(Exception):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``shelfgate evaluate`` takes."""
-    parser.add_argument("journal", nargs="*", type=Path, help="segments of a journal, in order")
+    parser.add_argument(
+        "journal", nargs="*", type=Path, help="segments of a journal, in order, or its directory"
+    )
     parser.add_argument("--truth", type=Path, metavar="FILE", help="what really happened in it")
     parser.add_argument(
         "--suite",
@@ -49,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="tuning",
         help="sit the exam instead, on these seeds (%(const)s): figures are reported of the others",
     )
-    parser.add_argument("--cases", type=int, default=CASES, help="of each condition (%(default)s)")
+    parser.add_argument("--cases", type=int, metavar="N", help=f"of each condition ({CASES})")
     parser.add_argument(
         "--first-seed", type=int, metavar="N", help="of the suite's cases; default its first"
     )
@@ -66,9 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(EvidencePart),
         help="let the engine leave this evidence out; may repeat",
     )
-    parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (%(default)s)"
-    )
+    parser.add_argument("--jobs", type=int, metavar="N", help=f"processes ({os.cpu_count() or 1})")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "--plot", type=Path, metavar="DIR", help="draw a reliability diagram and the worst cases"
@@ -108,16 +109,30 @@ def _misused(args: argparse.Namespace) -> str | None:
 
 
 def _misused_choice(args: argparse.Namespace) -> str | None:
-    for name in ("first-seed", "condition", "kind", "who", "without"):
+    for name in ("first-seed", "cases", "jobs", "condition", "kind", "who", "without"):
         if args.suite is None and getattr(args, name.replace("-", "_")) is not None:
             return f"--{name}: is of the suite. Leave it out, or give --suite"
-    if args.first_seed is not None and not 1 <= args.first_seed <= SEED_MAX:
-        return f"--first-seed {args.first_seed}: out of range. Give 1 to {SEED_MAX}"
+    for name, most in (("first-seed", SEED_MAX), ("cases", CASES_MAX), ("jobs", JOBS_MAX)):
+        given = getattr(args, name.replace("-", "_"))
+        if given is not None and not 1 <= given <= most:
+            return f"--{name} {given}: out of range. Give 1 to {most}"
     if args.without and args.who and "engine" not in args.who:
         return "--without: is of the engine, which does not sit. Leave it out, or give --who engine"
-    for name, most in (("cases", CASES_MAX), ("jobs", JOBS_MAX)):
-        if not 1 <= getattr(args, name) <= most:
-            return f"--{name} {getattr(args, name)}: out of range. Give 1 to {most}"
+    return _misused_seeds(args)
+
+
+def _misused_seeds(args: argparse.Namespace) -> str | None:
+    """Refuse to name one set of cases and sit the other's."""
+    if args.suite is None:
+        return None
+    first = args.first_seed or SEEDS[args.suite]
+    last = first + (args.cases or CASES) - 1
+    if args.suite == "tuning" and last >= SEEDS["reporting"]:
+        most = SEEDS["reporting"] - 1
+        return f"--suite tuning: seed {last} is of reporting. Keep to {most}, or give the other"
+    if first < SEEDS[args.suite]:
+        least = SEEDS[args.suite]
+        return f"--suite {args.suite}: seed {first} is of tuning. Begin at {least}, or later"
     return None
 
 
@@ -125,13 +140,13 @@ def _suite(args: argparse.Namespace, draw: "Plots | None") -> None:
     plan = Plan(
         conditions=tuple(name for name in CONDITIONS if name in (args.condition or CONDITIONS)),
         first_seed=args.first_seed or SEEDS[args.suite],
-        cases=args.cases,
+        cases=args.cases or CASES,
         kind=args.kind,
         examinees=tuple(name for name in EXAMINEES if name in (args.who or EXAMINEES)),
         without=tuple(name for name in get_args(EvidencePart) if name in (args.without or ())),
     )
     began_s = time.monotonic()
-    results = run(plan, jobs=args.jobs, progress=_progress(plan.total))
+    results = run(plan, jobs=args.jobs or os.cpu_count() or 1, progress=_progress(plan.total))
     took_s = time.monotonic() - began_s
     if args.json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document(plan, results))))
@@ -216,17 +231,17 @@ def _refuse_other(
     if strangers:
         known = ", ".join(sorted(reader.shoppers)) or "nobody"
         remedy = f"Came in: {known}"
-        raise EvaluateError(f"{journal}: {strangers[0]} of the truth did not come in. {remedy}")
+        raise EvaluateError(f"--truth: in {journal} {strangers[0]} did not come in. {remedy}")
     gtins = {act.gtin for act in witness.acts}
     gtins |= {gtin for basket in witness.baskets.values() for gtin in basket}
     unknown = sorted(gtins - reader.gtins)
     if unknown:
         remedy = "Give GTINs of 14 digits, as the store file has them"
-        raise EvaluateError(f"{journal}: its store has no {unknown[0]} of the truth. {remedy}")
+        raise EvaluateError(f"--truth: the store of {journal} has no {unknown[0]}. {remedy}")
     for act in witness.acts:
         if not spanned_ns[0] <= act.start_ns <= act.end_ns <= spanned_ns[1]:
-            problem = f"an act of {act.shopper} in the truth at {act.start_ns} is not within it"
-            raise EvaluateError(f"{journal}: {problem}. Give CLOCK_BOOTTIME, in nanoseconds")
+            problem = f"an act of {act.shopper} at {act.start_ns} is not within {journal}"
+            raise EvaluateError(f"--truth: {problem}. Give CLOCK_BOOTTIME, in nanoseconds")
 
 
 def _told_drawn(draw: "Plots") -> None:

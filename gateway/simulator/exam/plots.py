@@ -82,6 +82,7 @@ class Plots:
 
 def _reliability(axes: Axes, condition: str, by_who: Mapping[str, Sequence[Result]]) -> None:
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    told = False
     for who, results in by_who.items():
         scale = figures(results).calibration
         if who not in TELLS or scale is None:
@@ -89,6 +90,7 @@ def _reliability(axes: Axes, condition: str, by_who: Mapping[str, Sequence[Resul
         said, was, lines = zip(*scale.bins, strict=True)
         label = f"{who}: ECE {scale.expected_error:.3f}, {sum(lines)} lines"
         axes.plot(said, was, marker="o", markersize=4, label=label)
+        told = True
     axes.set(
         title=condition,
         xlabel="probability that the line gave",
@@ -96,7 +98,10 @@ def _reliability(axes: Axes, condition: str, by_who: Mapping[str, Sequence[Resul
         xlim=(0, 1.02),
         ylim=(0, 1.02),
     )
-    axes.legend(loc="upper left", fontsize=8)
+    if told:
+        axes.legend(loc="upper left", fontsize=8)
+    else:
+        axes.text(0.5, 0.6, "nobody told a line with a probability", ha="center", fontsize=8)
     axes.grid(color="0.9")
 
 

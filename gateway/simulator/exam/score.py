@@ -107,7 +107,7 @@ class Figures(msgspec.Struct):
         precision: Share of billed units that are right.
         recall: Share of taken units that are billed right.
         f1: Harmonic mean of both.
-        f1_error: Its standard error, from how much cases differ.
+        f1_error: Its standard error, from how much cases differ; None of a single one.
         reviewed_f1: F1 once the least certain ``REVIEWED`` of the lines were looked at.
         undecidable_f1: F1 of the pairs with acts that nobody could decide; None without any.
         found: Share of true acts that were noticed; this and what follows is of those that
@@ -124,7 +124,7 @@ class Figures(msgspec.Struct):
     precision: float
     recall: float
     f1: float
-    f1_error: float
+    f1_error: float | None
     reviewed_f1: float
     undecidable_f1: float | None
     found: float | None
@@ -304,8 +304,10 @@ def _counts(acts: Acts) -> tuple[int, int, int, int]:
     return acts.all, acts.found, acts.product, acts.shopper
 
 
-def _f1_error(results: list[Result], f1: float) -> float:
+def _f1_error(results: list[Result], f1: float) -> float | None:
     """Return the standard error of F1 as a ratio of sums over cases (by linearisation)."""
+    if len(results) == 1:
+        return None
     residuals, total = [], 0
     for result in results:
         pairs = [pair for pair in result.pairs if not pair.undecidable]

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.journal import replay
+from gateway.replaying import replay
 from tests.schema_check import check_data
 
 JOURNALS = Path(__file__).parents[3] / "fixtures" / "journals"

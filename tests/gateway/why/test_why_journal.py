@@ -13,6 +13,7 @@ import pytest
 from gateway.domain.engine import Engine
 from gateway.why.facts import Told, WhyError
 from gateway.why.records import Index, choose
+from gateway.why.words import percent
 from tests.gateway.domain.scene import JAM, OIL, TEA, Scene
 from tests.gateway.domain.test_holdings import TEAS, shop_with
 from tests.gateway.why.conftest import write_segment
@@ -174,6 +175,28 @@ def test_what_is_no_id_is_refused(why, journal, wanted):
     status, out, err = why(wanted, "--journal", journal)
     assert (status, out) == (1, "")
     assert "Give an event's or a change's id" in err
+
+
+def test_an_id_that_is_too_short_is_told_so(why, journal):
+    status, _, err = why("ba2f", "--journal", journal)
+    assert status == 1
+    assert "'ba2f': too short for an id. Give" in err
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.99748, "99.8%"),
+        (0.9975, "99.8%"),
+        (0.99997, ">99.9%"),
+        (1.0, "100.0%"),
+        (0.00002, "<0.1%"),
+        (0.0, "0.0%"),
+    ],
+)
+def test_one_probability_has_one_form(share, said):
+    """Events tell it with four digits: what is worked out again reads the same."""
+    assert percent(share) == said
 
 
 def test_an_unknown_id_says_so(why, journal):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``shelfgate evaluate`` and ``simulate --script``, as a person calls them."""
 
+import gzip
 import json
 
 import msgspec
@@ -72,7 +73,10 @@ def test_receipts_alone_can_be_judged(recording, tmp_path, capsys):
     folder, case = recording
     truth = tmp_path / "truth.json"
     truth.write_text(json.dumps({"baskets": case.truth.baskets}))
-    assert main(["evaluate", str(folder / "j.jsonl"), "--truth", str(truth), "--json"]) == 0
+    (tmp_path / "journal").mkdir()
+    segment = tmp_path / "journal" / "0000000001.jsonl.gz"
+    segment.write_bytes(gzip.compress((folder / "j.jsonl").read_bytes()))
+    assert main(["evaluate", str(tmp_path / "journal"), "--truth", str(truth), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["figures"]
     expected = judge(sit(case.store, case.inputs()), case.truth)
     assert found["units"] == sum(pair.true for pair in expected.pairs)
@@ -129,6 +133,9 @@ def test_plots_show_reliability_and_the_worst_cases(tmp_path, capsys):
         (["--suite", "--cases", "0"], "--cases 0"),
         (["--suite", "--jobs", "0"], "--jobs 0"),
         (["--suite", "--first-seed", "0"], "--first-seed 0"),
+        (["--suite", "--first-seed", "9801", "--cases", "201"], "seed 10001 is of reporting"),
+        (["--suite", "reporting", "--first-seed", "10000"], "seed 10000 is of tuning"),
+        (["j.jsonl", "--truth", "t.json", "--cases", "7"], "--cases: is of the suite"),
         (["j.jsonl", "--truth", "t.json", "--first-seed", "1"], "--first-seed: is of the suite"),
         (["j.jsonl", "--truth", "t.json", "--kind", "bag"], "--kind"),
         (["j.jsonl", "--truth", "t.json", "--without", "carts"], "--without: is of the suite"),

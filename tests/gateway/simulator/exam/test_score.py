@@ -169,6 +169,7 @@ def test_the_error_of_f1_grows_with_how_much_cases_differ():
     right = judge(answer({"a": {"x": 1}}), truth(act("a", "x")))
     wrong = judge(answer({"a": {}}), truth(act("a", "x")))
     assert figures([right] * 50).f1_error == 0.0
+    assert figures([right]).f1_error is None, "how much cases differ, one does not tell"
     few, many = figures([right, wrong] * 5).f1_error, figures([right, wrong] * 50).f1_error
     assert 0.1 < few < 0.25
     assert many == pytest.approx(few / 10**0.5)
