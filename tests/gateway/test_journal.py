@@ -124,6 +124,44 @@ def test_a_segment_that_begins_with_a_snapshot_goes_on_where_it_was_taken(make, 
         assert replayed(ring(tmp_path)[-1:])[0] == after
 
 
+def test_segments_that_are_not_one_after_the_other_are_refused(make, tmp_path):
+    """Folded twice or backwards they would be scored and told of, as nonsense."""
+    writer, engine, items = make(), Engine(), story()
+    record(writer, items[:7], engine)
+    writer.begin(engine.number + 1, engine.snapshot())
+    record(writer, items[7:20], engine)
+    writer.begin(engine.number + 1, engine.snapshot())
+    record(writer, items[20:], engine)
+    writer.close()
+    first, second, third = ring(tmp_path)
+    for wrong in ([first, first], [first, second, second], [second, first], [third, first, second]):
+        with pytest.raises(JournalError, match=r"Name each segment once, the oldest first"):
+            replayed(wrong)
+    assert replayed([tmp_path / "ring"]) == replayed([first, second, third])
+
+
+def test_a_segment_that_lacks_is_told(make, tmp_path, caplog):
+    writer, engine, items = make(), Engine(), story()
+    record(writer, items[:7], engine)
+    for item in items[7:20]:
+        engine.step(engine.number + 1, item)
+    writer.begin(engine.number + 1, engine.snapshot())
+    record(writer, items[20:], engine)
+    writer.close()
+    replayed(ring(tmp_path))
+    assert "13 inputs before it are missing" in caplog.text
+
+
+def test_segments_of_two_stores_are_refused(make, tmp_path):
+    for name in ("one", "two"):
+        writer = make()
+        store = msgspec.structs.replace(small_store(), name=name)
+        record(writer, [msgspec.structs.replace(started(store), epoch=f"{name:0>32}")])
+        writer.close()
+    with pytest.raises(JournalError, match=r"is of store two, those before it of one"):
+        replayed(ring(tmp_path))
+
+
 def test_segments_rotate_by_size_and_the_ring_keeps_within_its_bytes(make, tmp_path):
     writer = make(bytes_max=300_000, segment_bytes=40_000)
     engine, random, seq = Engine(), Random(1), 0
@@ -168,13 +206,21 @@ def test_time_ends_a_segment_too(make):
 
 
 def test_a_new_start_goes_on_in_the_same_ring(make, tmp_path):
-    for _ in range(2):
+    for number in range(2):
         writer = make()
-        record(writer, story())
+        items = [
+            msgspec.structs.replace(
+                item, at=msgspec.structs.replace(item.at, mono_ns=item.at.mono_ns + number * 10**12)
+            )
+            for item in story()
+        ]
+        items[0] = msgspec.structs.replace(items[0], epoch=f"{number:032}")
+        record(writer, items)
         writer.close()
     assert [path.name for path in ring(tmp_path)] == ["0000000000.jsonl.gz", "0000000001.jsonl.gz"]
-    made, _ = replayed(ring(tmp_path))
-    assert made[: len(made) // 2] == made[len(made) // 2 :]
+    first, second = ([line for _, line in replayed([path])[0]] for path in ring(tmp_path))
+    assert [line for _, line in replayed(ring(tmp_path))[0]] == first + second
+    assert len(first) == len(second)
 
 
 def test_a_killed_daemon_leaves_what_was_flushed(make, tmp_path):

@@ -127,12 +127,12 @@ def _misused_seeds(args: argparse.Namespace) -> str | None:
         return None
     first = args.first_seed or SEEDS[args.suite]
     last = first + (args.cases or CASES) - 1
-    if args.suite == "tuning" and last >= SEEDS["reporting"]:
-        most = SEEDS["reporting"] - 1
-        return f"--suite tuning: seed {last} is of reporting. Keep to {most}, or give the other"
-    if first < SEEDS[args.suite]:
-        least = SEEDS[args.suite]
-        return f"--suite {args.suite}: seed {first} is of tuning. Begin at {least}, or later"
+    seeds = f"--first-seed {first} with {last - first + 1} cases"
+    most = SEEDS["reporting"] - 1
+    if args.suite == "tuning" and last > most:
+        return f"{seeds}: tuning ends at {most}. Take less, or give --suite reporting"
+    if args.suite == "reporting" and first <= most:
+        return f"{seeds}: reporting begins at {most + 1}. Take that, or give --suite tuning"
     return None
 
 
@@ -232,6 +232,10 @@ def _refuse_other(
         known = ", ".join(sorted(reader.shoppers)) or "nobody"
         remedy = f"Came in: {known}"
         raise EvaluateError(f"--truth: in {journal} {strangers[0]} did not come in. {remedy}")
+    lacking = sorted(reader.shoppers - witness.baskets.keys())
+    if lacking and witness.over:
+        remedy = 'Give everybody a basket, {} for nothing, or "over": false'
+        raise EvaluateError(f"--truth: in {journal} {lacking[0]} came in, too. {remedy}")
     gtins = {act.gtin for act in witness.acts}
     gtins |= {gtin for basket in witness.baskets.values() for gtin in basket}
     unknown = sorted(gtins - reader.gtins)
@@ -239,6 +243,9 @@ def _refuse_other(
         remedy = "Give GTINs of 14 digits, as the store file has them"
         raise EvaluateError(f"--truth: the store of {journal} has no {unknown[0]}. {remedy}")
     for act in witness.acts:
+        if act.end_ns < act.start_ns:
+            problem = f"an act of {act.shopper} ends at {act.end_ns}, before it began"
+            raise EvaluateError(f"--truth: {problem} at {act.start_ns}. Exchange the two")
         if not spanned_ns[0] <= act.start_ns <= act.end_ns <= spanned_ns[1]:
             problem = f"an act of {act.shopper} at {act.start_ns} is not within {journal}"
             raise EvaluateError(f"--truth: {problem}. Give CLOCK_BOOTTIME, in nanoseconds")
