@@ -7,6 +7,7 @@ from types import MappingProxyType
 import msgspec
 
 from gateway.domain.events import Act, Line
+from gateway.domain.probability import told
 from gateway.domain.store import Product, Store
 
 
@@ -71,7 +72,7 @@ def receipt(
                 name=product.name if product else "",
                 quantity=str(lines[gtin].quantity),
                 uom="EA",
-                probability=round(lines[gtin].probability, 4),
+                probability=told(lines[gtin].probability),
                 unit_price_minor=product.price_minor if product else None,
                 currency=product.currency if product and priced else None,
                 price_version=prices_version if priced else None,

@@ -17,6 +17,8 @@ PROBABILITY_KEPT: Final = 0.02
 """A line whose probability changed by less is not written down for that alone."""
 UNHEARD_HOLD_NS: Final = 3_600_000_000_000
 """The same while a shelf is away that may have felt something during the visit."""
+ASIDE_NS: Final = 700_000_000
+"""Whoever was seen within this of a change was in sight."""
 QUESTION: Final = "a review was requested"
 
 
@@ -118,6 +120,20 @@ def visited_since(step: Step, since_ns: int) -> list[str]:
         name
         for name, cart in step.state.closed.items()
         if cart.closed_ns is not None and cart.closed_ns >= since_ns
+    )
+
+
+def out_of_sight(step: Step, since_ns: int, until_ns: int) -> list[str]:
+    """Return the open visits of which somebody was in no picture from one instant to another."""
+    persons = step.state.people.persons
+    low_ns, high_ns = since_ns - ASIDE_NS, until_ns + ASIDE_NS
+    return sorted(
+        session.id
+        for session in step.state.sessions.values()
+        if any(
+            (person := persons.get(name)) is None or not person.places_within(low_ns, high_ns)
+            for name in session.persons
+        )
     )
 
 

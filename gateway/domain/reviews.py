@@ -8,10 +8,11 @@ from typing import Final
 
 from gateway.domain import events, products
 from gateway.domain.choices import Sketch, identified, plain
-from gateway.domain.closing import list_review, visited_since
+from gateway.domain.closing import list_review, out_of_sight, visited_since
 from gateway.domain.drops import drop
 from gateway.domain.events import Act, Candidate, Hand, PlateDelta
 from gateway.domain.output import Step
+from gateway.domain.probability import told
 from gateway.domain.state import Review
 from gateway.domain.weighing import PlateChange
 
@@ -33,7 +34,7 @@ def act_of(sketch: Sketch, probability: float) -> Act:
         quantity=sketch.quantity,
         direction=sketch.direction,
         plate=sketch.plate,
-        probability=round(min(probability, 1.0), 4),
+        probability=told(probability),
         misplaced=sketch.misplaced,
     )
 
@@ -47,10 +48,7 @@ def candidates_of(options: Iterable[tuple[float, tuple[Sketch, ...]]]) -> list[C
         before, kept = found.get(key, (0.0, known))
         found[key] = (before + share, kept)
     ranked = sorted(found.values(), key=lambda one: -one[0])[:CANDIDATES_MAX]
-    return [
-        Candidate(round(min(share, 1.0), 4), [act_of(act, share) for act in acts])
-        for share, acts in ranked
-    ]
+    return [Candidate(told(share), [act_of(act, share) for act in acts]) for share, acts in ranked]
 
 
 def taken_unseen(step: Step) -> set[str]:
@@ -115,10 +113,14 @@ def ask(
     """Ask a person about a change, report it as unattended, or both; tell whether one is asked.
 
     With ``since_ns``, when the change began, those who have left since are thought of as well.
+    Where nobody was near it may have been whoever was out of sight.
     """
     unattended = reason in UNATTENDED
     gone = [] if since_ns is None else visited_since(step, since_ns)
-    sessions = gone if reason == "nobody-near" else sorted({*step.state.sessions, *gone})
+    there = list(step.state.sessions)
+    if reason == "nobody-near":
+        there = [] if since_ns is None else out_of_sight(step, since_ns, at_ns)
+    sessions = sorted({*there, *gone})
     if not unattended:
         named = {act.session for one in candidates for act in one.acts if act.session is not None}
         sessions = sorted({*sessions, *named})
@@ -165,7 +167,7 @@ def _request(
         sessions=review.sessions,
         weights=review.weights,
         hands=[
-            Hand(session, round(share, 4))
+            Hand(session, told(share))
             for session, share in sorted(near.items(), key=lambda one: (-one[1], one[0]))
         ],
         started=review.started,

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from gateway.domain.probability import told
 from gateway.why.facts import (
     ABOUT_CHANGE,
     SHORT,
@@ -426,12 +427,12 @@ def _clock(label: str) -> str:
 
 def percent(share: float) -> str:
     """Return a probability; never 0 or 100 % for what is only nearly so."""
-    told = round(share, 4)  # As events have it, so that both are shown alike.
-    if told >= 0.9995 and share < 1.0:
+    share = told(share)  # As events have it, so that both are shown alike.
+    if 0.9995 <= share < 1.0:
         return ">99.9%"
-    if told < 0.0005 and share > 0.0:
+    if 0.0 < share < 0.0005:
         return "<0.1%"
-    return f"{100.0 * told:.1f}%"
+    return f"{100.0 * share:.1f}%"
 
 
 def _odds(odds: float) -> str:

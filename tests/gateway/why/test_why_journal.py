@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from gateway.domain.engine import Engine
+from gateway.domain.probability import told
 from gateway.why.facts import Told, WhyError
 from gateway.why.records import Index, choose
 from gateway.why.words import percent
@@ -196,7 +197,7 @@ def test_an_id_that_is_too_short_is_told_so(why, journal):
 )
 def test_one_probability_has_one_form(share, said):
     """Events tell it with four digits: what is worked out again reads the same."""
-    assert percent(share) == said
+    assert percent(share) == percent(told(share)) == said
 
 
 def test_an_unknown_id_says_so(why, journal):
