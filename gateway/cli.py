@@ -268,7 +268,7 @@ def _add_simulation(commands: Any, wanted: str | None) -> None:  # noqa: ANN401
         "journal of which the truth is known.",
         (
             "shelfgate evaluate --suite --cases 50",
-            "shelfgate evaluate journal/*.gz --truth truth.json",
+            "shelfgate evaluate journal/ --truth truth.json",
         ),
         None,
     )

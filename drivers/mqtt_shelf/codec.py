@@ -21,7 +21,7 @@ from drivers.mqtt_shelf.config import (
     TasmotaConfig,
 )
 from drivers.scale.reading import GRAMS, GRAMS_MAX, Reading, unit_of
-from gateway.domain.devices import DeviceClock, Marks, Verdict
+from gateway.domain.devices import BACK_MS_MAX, T_MS_WRAP, DeviceClock, Marks, Verdict
 
 TEXT_BYTES_MAX: Final = 4_096
 JSON_BYTES_MAX: Final = 64 * 1024
@@ -198,15 +198,18 @@ class _Json:
         if sequence < self._marks.highest - REORDERED_MAX:
             self.restarted()
         verdict, missing = self._marks.judge(str(self._starts), sequence)
-        if verdict in (Verdict.REPEAT, Verdict.LATE):
+        if verdict in (Verdict.REPEAT, Verdict.LATE, Verdict.STRAY):
             raise _BadError(verdict.value)
         return missing
 
     def _in_time(self, document: object, now_ns: int) -> None:
         if self._config.time_at is None:
             return
-        t_ms = _count(self._told(document, self._config.time_at))
-        if now_ns - self._clock.map(t_ms % 2**32, 0, now_ns) > LATE_NS:
+        t_ms = _count(self._told(document, self._config.time_at)) % T_MS_WRAP
+        self._clock.pace(t_ms, 0.0)
+        if self._clock.odd:  # It does not tell how late anything is.
+            return
+        if now_ns - self._clock.map(t_ms, 0, now_ns, BACK_MS_MAX) > LATE_NS:
             raise _BadError("late")
 
     def _told(self, document: object, pointer: str) -> object:

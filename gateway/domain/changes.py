@@ -155,7 +155,8 @@ def _explain(step: Step, change: OpenChange, hands: KnownHands | None) -> None:
         known=watching.known,
         place=watching.place,
         unseen=taken_unseen(step),
-        met=_met(step, watching, readings[0].moves),
+        met=_met(step),
+        near=watching.may_reach,
         carts="carts" not in without,
     )
     pressed = {load.change for load in beliefs.best.loads if load.shelf == change.shelf}
@@ -217,15 +218,13 @@ def _attribution(
     )
 
 
-def _met(step: Step, watching: Watching, moves: Sequence[Move]) -> dict[str, set[str]]:
-    """Return of each session that is closed who met it, of those who may have made the moves."""
-    for move in moves:
-        watching.hands(move)
-    sessions = step.state.sessions.values()
-    there = [one for one in sessions if one.id in watching.near or not one.persons]
+def _met(step: Step) -> dict[str, set[str]]:
+    """Return of each cart that is closed who had come by then, of those who are there."""
+    came_ns = {one.id: one.started_ns for one in step.state.sessions.values()}
     return {
-        name: {one.id for one in there if one.started_ns <= (cart.closed_ns or 0)}
+        name: {one for one, ns in came_ns.items() if ns <= cart.closed_ns}
         for name, cart in step.state.closed.items()
+        if cart.closed_ns is not None
     }
 
 

@@ -2,6 +2,7 @@
 """The ways to explain one move: what it was, whose hand and whose cart, given what carts hold."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from heapq import nlargest
 from itertools import combinations
 from math import exp, hypot, log
 from types import MappingProxyType
@@ -43,6 +44,8 @@ NEVER_MET: Final = 1e-5
 """The same if they came after that."""
 TAKEN_BACK_MAX: Final = 3
 """Most units of one product that are put back at once."""
+RESUMED_MAX: Final = 10
+"""Ways to explain what a hand took at last that are thought of."""
 UNITS_MAX: Final = 6
 """So many of the latest of a product in a cart are thought of one by one."""
 FAR_PART: Final = 0.25
@@ -117,7 +120,9 @@ class Scenery(NamedTuple):
     unseen: Collection[str] = ()
     """Products of which a unit was taken when nobody could be named."""
     met: Mapping[str, Collection[str]] = MappingProxyType({})
-    """Sessions whose carts are closed, with those who met them."""
+    """Sessions whose carts are closed, with those that had begun before."""
+    near: Callable[[Move], Collection[str]] = lambda _: ()
+    """Who may have been near a move."""
     carts: bool = True
     """Whether carts count as evidence."""
 
@@ -256,6 +261,7 @@ class Weigher:
         self._home: dict[Move, Choices] = {}
         self._who: dict[Move, Who] = {}
         self._endings: dict[tuple[Move, Load, tuple[Lying, ...]], Choices] = {}
+        self._unseen_of: dict[Move, Choices] = {}
         self._taken: dict[tuple[Move, tuple[Lying, ...]], Choices] = {}
         self._back_of: dict[tuple[Move, str, tuple[Item, ...]], Choices] = {}
         self._put: dict[Move, dict[tuple[str, tuple[Item, ...]], Choices]] = {}
@@ -299,11 +305,15 @@ class Weigher:
             total_g=move.total_g + load.total_g, sigma_g=hypot(move.sigma_g, load.sigma_g)
         )
         if abs(whole.total_g) > LEFT_LEAST_G:
-            found += [
-                choice._replace(loglik=choice.loglik + RELEASE, ends=load, whole=whole)
+            plain = [
+                choice
                 for choices in self._plain(whole, one)
                 for choice in choices
                 if choice.act is not None and choice.act.gtin
+            ]
+            found += [
+                choice._replace(loglik=choice.loglik + RELEASE, ends=load, whole=whole)
+                for choice in nlargest(RESUMED_MAX, plain, key=lambda choice: choice.loglik)
             ]
         return likeliest(found)
 
@@ -348,34 +358,42 @@ class Weigher:
 
         Whoever brings it holds none by what is known.
         """
+        shares = [
+            (exp(share), {item.gtin for item in one.carts.get(session or "", ())})
+            for session, share in self._who[move].items()
+        ]
         found = []
-        for option in self._scenery.home(move)[:CHOICES_MAX]:
-            if option.gtin in self._scenery.unseen and not option.misplaced:
-                loglik = option.loglik + PUT_BACK + self._others(move, one, option.gtin)
-                act = self._sketch(move, None, option.gtin, option.quantity, misplaced=False)
-                found.append(Choice(loglik, act))
-        for gtin in sorted(self._scenery.unseen):
-            known = self._scenery.known.get(gtin)
-            if known is None or self._scenery.place(move, gtin) >= ELSEWHERE:
-                continue
-            total_g = abs(move.total_g)
-            loglik = weight_loglik(total_g, move.sigma_g, known.unit_g, known.sigma_g)
-            loglik += PUT_BACK + ELSEWHERE + self._others(move, one, gtin)
-            act = self._sketch(move, None, gtin, 1, misplaced=True)
-            put = self._laid(move, (Item(gtin, total_g),))
-            found.append(Choice(loglik, act, put=put))
+        for choice in self._unseen(move):
+            assert choice.act is not None
+            others = sum(share for share, held in shares if choice.act.gtin not in held)
+            loglik = choice.loglik + log(1e-12 + others)
+            found.append(Choice(loglik, choice.act, put=choice.put))
         return likeliest(found)
 
-    def _others(self, move: Move, one: Child, gtin: str) -> float:
-        """Return the logarithm of the share of those who hold none of a product."""
-        return log(
-            1e-12
-            + sum(
-                exp(share)
-                for session, share in self._who[move].items()
-                if not any(item.gtin == gtin for item in one.carts.get(session or "", ()))
+    def _unseen(self, move: Move) -> Choices:
+        """Return the same before it is asked who may bring it."""
+        known = self._unseen_of.get(move)
+        if known is not None:
+            return known
+        found = [
+            Choice(
+                option.loglik + PUT_BACK,
+                self._sketch(move, None, option.gtin, option.quantity, misplaced=False),
             )
-        )
+            for option in self._scenery.home(move)[:CHOICES_MAX]
+            if option.gtin in self._scenery.unseen and not option.misplaced
+        ]
+        for gtin in sorted(self._scenery.unseen):
+            weighs = self._scenery.known.get(gtin)
+            if weighs is None or self._scenery.place(move, gtin) >= ELSEWHERE:
+                continue
+            total_g = abs(move.total_g)
+            loglik = weight_loglik(total_g, move.sigma_g, weighs.unit_g, weighs.sigma_g)
+            act = self._sketch(move, None, gtin, 1, misplaced=True)
+            put = self._laid(move, (Item(gtin, total_g),))
+            found.append(Choice(loglik + PUT_BACK + ELSEWHERE, act, put=put))
+        self._unseen_of[move] = found
+        return found
 
     def _misplaced(self, move: Move, lying: tuple[Lying, ...]) -> Choices:
         """Return what may have left that lay where it does not belong, and with whom."""
@@ -435,8 +453,8 @@ class Weigher:
         met = self._scenery.met.get(session)
         if met is None:
             return HANDED_OVER
-        theirs = sum(exp(share) for other, share in self._who[move].items() if other in met)
-        return NEVER_MET + LEFT_BEHIND * theirs
+        who, near = self._who[move], self._scenery.near(move)
+        return NEVER_MET + LEFT_BEHIND * sum(exp(who[one]) for one in near if one in met)
 
     def _laid(self, move: Move, units: tuple[Item, ...]) -> tuple[Lying, ...]:
         plate = self._scenery.plate_names[move.main]

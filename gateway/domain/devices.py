@@ -12,21 +12,32 @@ SEEN_WINDOW: Final = 64
 """How far back, in messages, a reordered message can be told from a repeat."""
 OLD_BOOTS: Final = 4
 """Boots remembered, so that a late message of an earlier one does not look like a restart."""
-CLOCK_SPAN_NS: Final = 30_000_000_000
+CLOCK_SPAN_NS: Final = 5_000_000_000
 """The least delay is taken over one to two of these, so that a drifting crystal is followed."""
 T_MS_WRAP: Final = 1 << 32
 FORWARD_MS_MAX: Final = 3_600_000
 """A device clock that jumps by more than this is a new clock, not a wrap."""
 BEHIND_MS_MAX: Final = 15_000
 """So is one that goes back by more than the messages that may be overtaken."""
-BACK_MS_MAX: Final = 1_000
+BACK_MS_MAX: Final = 250
 """So is one that goes back by more than this in a message that nothing has overtaken."""
 PACE: Final = 0.75
 """A clock that runs slower than this, by the samples that come with it, does not measure time."""
 SLOW_MS_MAX: Final = 250.0
 """How far samples may get ahead of that."""
-AHEAD_MAX: Final = 1 << 32
-"""No device misses so many messages: what jumps by more is damaged."""
+STILL_MS: Final = 10.0
+"""What two messages of one instant count for at least."""
+LAG_NS: Final = 120_000_000
+LAGS_MAX: Final = 4
+"""Nor does one that falls behind the gateway's by so much, in so many spans in a row: delays do not
+grow for so long."""
+ANEW: Final = 50
+ANEW_MAX: Final = 100
+"""Nor one that begins anew more than twice in so many messages."""
+AHEAD_MAX: Final = 1 << 16
+"""A number further ahead is damaged, unless the next message goes on from it."""
+FIRST_MAX: Final = 1 << 32
+"""So is the first of a boot beyond this."""
 
 
 class Verdict(Enum):
@@ -41,7 +52,7 @@ class Verdict(Enum):
     STALE = "stale"
     """Of a boot that has ended."""
     STRAY = "stray"
-    """Numbered beyond all that the device can have sent since the last."""
+    """Numbered so far ahead that it is damaged, if the next one does not go on from it."""
 
 
 class Marks(msgspec.Struct):
@@ -52,6 +63,8 @@ class Marks(msgspec.Struct):
     seen: int = 0
     """Bit k: message ``highest - k`` was seen."""
     old_boots: list[str] = []
+    astray: int = -1
+    """The latest number that was taken for damaged."""
 
     def judge(self, boot: str, seq: int) -> tuple[Verdict, int]:
         """Mark a message as seen.
@@ -61,15 +74,16 @@ class Marks(msgspec.Struct):
             its place: -1).
         """
         if boot != self.boot:
-            if boot in self.old_boots:
-                return Verdict.STALE, 0
+            if boot in self.old_boots or seq > FIRST_MAX:
+                return (Verdict.STALE if boot in self.old_boots else Verdict.STRAY), 0
             first = not self.boot
             if not first:
                 self.old_boots = [*self.old_boots[1 - OLD_BOOTS :], self.boot]
             self.boot, self.highest, self.seen = boot, seq, 1
             return (Verdict.NEW if first else Verdict.RESTARTED), 0
         ahead = seq - self.highest
-        if ahead > AHEAD_MAX:
+        if ahead > AHEAD_MAX and not 0 < seq - self.astray <= SEEN_WINDOW:
+            self.astray = seq
             return Verdict.STRAY, 0
         if ahead > 0:
             shifted = self.seen << ahead if ahead < SEEN_WINDOW else 0
@@ -94,11 +108,18 @@ class DeviceClock(msgspec.Struct):
     """From the last message to the next, at least."""
     ahead_ms: float = 0.0
     """How far samples have got ahead of the clock, were it as slow as it may be."""
+    lags: int = 0
+    """In how many spans in a row it fell behind the gateway's."""
+    anew: int = 0
+    """How often it has begun anew lately, in ``ANEW`` each; forgotten message by message."""
 
     @property
-    def slow(self) -> bool:
-        """Tell whether it stands still, or goes far slower than samples come, or in long steps."""
-        return self.ahead_ms > SLOW_MS_MAX
+    def odd(self) -> bool:
+        """Tell whether it does not measure time.
+
+        It stands still, goes slower than samples or messages come, in long steps, or in circles.
+        """
+        return self.ahead_ms > SLOW_MS_MAX or self.lags >= LAGS_MAX or self.anew > ANEW_MAX
 
     def pace(self, t_ms: int, lasts_ms: float) -> None:
         """Compare the clock with what comes with it.
@@ -109,12 +130,14 @@ class DeviceClock(msgspec.Struct):
         """
         if self.last_t_ms is not None:
             forward_ms = (t_ms - self.last_t_ms) % T_MS_WRAP
-            self.ahead_ms = max(self.ahead_ms + PACE * self.lasts_ms - forward_ms, 0.0)
+            if forward_ms > T_MS_WRAP // 2:  # It went back.
+                forward_ms = 0
+            least_ms = PACE * self.lasts_ms if forward_ms else max(PACE * self.lasts_ms, STILL_MS)
+            self.ahead_ms = max(self.ahead_ms + least_ms - forward_ms, 0.0)
         self.lasts_ms = lasts_ms
+        self.anew = max(self.anew - 1, 0)
 
-    def map(
-        self, t_ms: int, length_ns: int, arrived_ns: int, *, behind_ms_max: int = BACK_MS_MAX
-    ) -> int:
+    def map(self, t_ms: int, length_ns: int, arrived_ns: int, behind_ms_max: int) -> int:
         """Return the gateway's time of the first sample of a message.
 
         Args:
@@ -132,11 +155,15 @@ class DeviceClock(msgspec.Struct):
         elif T_MS_WRAP - forward <= behind_ms_max:
             turns -= t_ms > last  # Overtaken by a message from behind the wrap.
         else:
-            self.turns, self.least_ns, self.least_before_ns = 0, None, None
+            self.turns, self.least_ns, self.least_before_ns, self.lags = 0, None, None, 0
             turns, self.last_t_ms = 0, t_ms
+            self.anew += ANEW
         device_ns = (turns * T_MS_WRAP + t_ms) * 1_000_000
         delay_ns = arrived_ns - length_ns - device_ns
         if self.least_ns is None or arrived_ns - self.span_began_ns > CLOCK_SPAN_NS:
+            if self.least_ns is not None and self.least_before_ns is not None:
+                lags = self.least_ns - self.least_before_ns > LAG_NS
+                self.lags = self.lags + 1 if lags else 0
             self.least_before_ns, self.least_ns = self.least_ns, delay_ns
             self.span_began_ns = arrived_ns
         self.least_ns = min(self.least_ns, delay_ns)
@@ -154,8 +181,6 @@ class Device(msgspec.Struct):
     """Heard last, in a message or a birth: only its own will counts."""
     heard: bool = False
     """Whether it said anything since the gateway started."""
-    late: bool = False
-    """Its latest message was overtaken."""
     looks: bool = False
     """A camera that answers ``look``, by its birth."""
     heard_ns: int = 0
@@ -182,14 +207,13 @@ class Device(msgspec.Struct):
             return int(max(min(item.host_mono_ms, latest_ms), 0.0) * 1_000_000)
         if item.t_ms is None:
             return latest_ns
-        t_ms, earlier = item.t_ms % T_MS_WRAP, earlier or self.late
-        if not earlier and not self.clock.slow:
+        t_ms, earlier = item.t_ms % T_MS_WRAP, earlier or item.seq < self.marks.highest
+        if not earlier and not self.clock.odd:
             self.clock.pace(t_ms, lasts_ns / 1_000_000)
-        if self.clock.slow:
+        if self.clock.odd:
             return latest_ns
         behind_ms_max = BEHIND_MS_MAX if earlier else BACK_MS_MAX
-        at_ns = self.clock.map(t_ms, length_ns, arrived_ns, behind_ms_max=behind_ms_max)
-        return min(at_ns, latest_ns)
+        return min(self.clock.map(t_ms, length_ns, arrived_ns, behind_ms_max), latest_ns)
 
     def restarted(self) -> None:
         """Forget the clock of the boot that ended."""

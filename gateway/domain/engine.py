@@ -71,12 +71,14 @@ DRIFT_SAVED_NS: Final = 60_000_000_000
 FIRST_SAVED_NS: Final = 1_000_000_000
 """How soon the first weight of a plate is written down, for a restart to compare with."""
 PLATES_LOOKED_NS: Final = 60_000_000_000
+"""How often all plates are looked at: what is told of them has lasted for minutes."""
 DRIFT_G: Final = 0.5
 MISDATED_NS: Final = 200_000_000
 """Blocks may overlap by this much through jitter; beyond it, the earlier ones were misdated."""
-AWAY_NS: Final = 20_000_000_000
-FRAME_NS_MIN: Final = 20_000_000
-"""No camera sends frames closer together."""
+WEIGHED_NS: Final = 250_000_000
+"""Longer blocks are weighed in pieces: a step must lie in the latest windows."""
+FRAME_NS_MIN: Final = 4_000_000
+"""No camera is set to send frames closer together."""
 CAMERA_LAG_NS: Final = 120_000_000
 """From a frame to its promptest message, where the camera does not tell by the gateway's clock."""
 
@@ -253,13 +255,14 @@ class Engine:
             if back_ns > MISDATED_NS:
                 # A burst after a stall: what came before it was dated too late by this much.
                 presence.unwatch(step, item.device, shelf, start_ns)
-            elif -back_ns > AWAY_NS:
-                presence.unwatch(step, item.device, shelf, shelf.end_ns)
         block_g = places.grams(item.w, raw=item.unit == "raw")
         shelves = step.state.shelves
         beside = [shelves[one] for one in step.layout.beside[name] if one in shelves]
-        for change in weigh(shelf, block_g, start_ns, period_ns, beside):
-            changes.settled(step, name, change)
+        rows = max(WEIGHED_NS // period_ns, 1)
+        for first in range(0, len(block_g), rows):
+            piece_g, at_ns = block_g[first : first + rows], start_ns + first * period_ns
+            for change in weigh(shelf, piece_g, at_ns, period_ns, beside):
+                changes.settled(step, name, change)
         changes.decide_due(step)
 
     def _see(self, step: Step, item: People) -> None:

@@ -81,8 +81,8 @@ def take(step: Step, item: Looked, device: Device) -> None:
     if not item.frames:
         return
     camera = item.device.removeprefix("camera/")
-    lasts_ns = item.frames[-1].after_ms * 1_000_000
-    first_ns = device.time_of(item, lasts_ns, earlier=True)
+    length_ns = item.frames[-1].after_ms * 1_000_000
+    first_ns = device.time_of(item, length_ns, earlier=True)
     for frame in item.frames:
         at_ns = first_ns + frame.after_ms * 1_000_000
         step.state.people.look_again(camera, item.boot, frame.people, at_ns)

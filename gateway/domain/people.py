@@ -323,7 +323,7 @@ class People(Recognition, kw_only=True):
         here = [self.persons[name] for name in present]
         for person in self.persons.values():
             if person.id not in present and at_ns - person.seen_ns > MERGED_NS:
-                beside = [one for one in here if one.distance_mm(person.floor_mm) < MERGED_MM]
+                beside = [one for one in here if one.far_mm(person.floor_mm, at_ns) < MERGED_MM]
                 if person.behind is None and beside:
                     person.behind = beside[0].id
         for person in here:

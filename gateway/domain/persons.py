@@ -60,11 +60,11 @@ class Person(msgspec.Struct):
 
     def crossed(self, camera: str, seen: PersonSeen, at_ns: int) -> PersonSeen:
         """Return a sighting with its wrists where another camera's lines of sight put them."""
-        others = together(self.rays, at_ns)
+        others = together(self.rays, camera, at_ns)
         self.rays = [*kept(self.rays, self.seen_ns), *rays_of(seen.wrists, camera, at_ns)]
         if not others:
             return seen
-        wrists = [crossed(wrist, camera, others) for wrist in seen.wrists]
+        wrists = [crossed(wrist, others) for wrist in seen.wrists]
         return msgspec.structs.replace(seen, wrists=wrists)
 
     def see(self, track: str, seen: PersonSeen, at_ns: int) -> None:

@@ -47,7 +47,6 @@ def accept(step: Step, item: DeviceInput) -> Device | None:
             unwatch(step, item.device, shelf, shelf.end_ns)
             shelf.end_ns = 0
     device.heard_ns, device.boot, device.heard = step.now_ns, item.boot, True
-    device.late = verdict is Verdict.LATE
     if device.lost_ns is not None:
         _recovered(step, item.device, device)
     return device
@@ -58,9 +57,9 @@ def time_of(step: Step, device: Device, item: DeviceInput, length_ns: int, lasts
 
     From then on the arrival counts, until the device starts again.
     """
-    slow = device.clock.slow
+    odd = device.clock.odd
     at_ns = device.time_of(item, length_ns, lasts_ns=lasts_ns)
-    if device.clock.slow and not slow:
+    if device.clock.odd and not odd:
         drop(step, item.device, "clock")
     return at_ns
 

@@ -24,7 +24,8 @@ LEAST_SINE2: Final = 0.06
 """Of the angle between the lines: with less, where they cross along them is anybody's guess."""
 KEPT_NS: Final = 1_000_000_000
 """Lines of sight wait this long for a camera that is late."""
-RAYS_MAX: Final = 128
+RAYS_MAX: Final = 256
+"""Of one person: two hands in a second of four cameras at 30 frames."""
 
 
 class Ray(NamedTuple):
@@ -52,30 +53,27 @@ def kept(rays: Sequence[Ray], at_ns: int) -> list[Ray]:
     return [ray for ray in rays[-RAYS_MAX:] if at_ns - ray.at_ns <= KEPT_NS]
 
 
-def together(rays: Iterable[Ray], at_ns: int) -> list[Ray]:
-    """Return the rays of about a moment: of each camera, those of the frame nearest to it."""
+def together(rays: Iterable[Ray], camera: str, at_ns: int) -> list[Ray]:
+    """Return the rays of about a moment: of each other camera, those of the frame nearest to it."""
     nearest_ns: dict[str, int] = {}
-    found = [ray for ray in rays if abs(ray.at_ns - at_ns) <= TOGETHER_NS]
+    found = [ray for ray in rays if ray.camera != camera and abs(ray.at_ns - at_ns) <= TOGETHER_NS]
     for ray in found:
         away_ns = abs(ray.at_ns - at_ns)
         nearest_ns[ray.camera] = min(away_ns, nearest_ns.get(ray.camera, away_ns))
     return [ray for ray in found if abs(ray.at_ns - at_ns) == nearest_ns[ray.camera]]
 
 
-def crossed(wrist: Wrist, camera: str, others: Iterable[Ray]) -> Wrist:
+def crossed(wrist: Wrist, others: Iterable[Ray]) -> Wrist:
     """Return a wrist where another camera's line of sight puts it, if that is surer.
 
     Args:
         wrist: As one camera has it, with its line of sight.
-        camera: Which.
-        others: Lines of sight to the same person's wrists at about that moment.
+        others: Other cameras' lines of sight to the same person's wrists at about that moment.
     """
     if wrist.ray_mm is None:
         return wrist
     eye_mm, best, least_mm = wrist.ray_mm[0], wrist, float("inf")
     for ray in others:
-        if ray.camera == camera:
-            continue
         met = nearest(eye_mm, wrist.mm, ray.eye_mm, ray.wrist_mm)
         if met is None:
             continue

@@ -70,6 +70,7 @@ def check_holdings(step: Step) -> None:
         if plate not in plates:
             del holdings[plate]
             step.state.trembling.pop(plate, None)
+            step.state.unweighed.pop(plate, None)
             step.touch("holding", plate)
             continue
         # Where none was written down, it is of a version that forgot it with the calibration.

@@ -33,6 +33,8 @@ class ShelfState(msgspec.Struct):
     quiet_ns: np.ndarray
     """Since when a moving plate's windows have agreed; 0: they do not."""
     unwatched: np.ndarray
+    good_ns: np.ndarray
+    """Until when it was weighed: end of its latest window with all values."""
     learnt_ns: int = 0
     """When noise was last learnt."""
     end_ns: int = 0
@@ -58,4 +60,5 @@ def new_shelf(plates: int) -> ShelfState:
         settled_ns=np.zeros(plates, dtype=np.int64),
         quiet_ns=np.zeros(plates, dtype=np.int64),
         unwatched=np.zeros(plates, dtype=bool),
+        good_ns=np.zeros(plates, dtype=np.int64),
     )

@@ -98,6 +98,8 @@ class Holding(msgspec.Struct):
     """The same as it was last written down."""
     restless: bool = False
     """It was told to tremble more than usual."""
+    unweighed: bool = False
+    """It was told to give no stable weight."""
     empty_g: Grams | None = None
     """What it weighs empty; None: without a calibration that cannot be known."""
     stock: Stock | None = None
@@ -203,9 +205,9 @@ class EngineState(msgspec.Struct):
     products: dict[str, UsedProduct] = {}
     """Products that carts, reviews or shelves name, by GTIN."""
     learned: dict[str, Learned] = {}
+    """What products weigh, by GTIN, of those that were taken."""
     trust: Trust | None = None
     """What that tells of the catalogue; None: to be worked out."""
-    """What products weigh, by GTIN, of those that were taken."""
     unsaved: dict[str, None] = {}
     """Products of which something was learned that no durable row has."""
     learned_saved_ns: int = 0

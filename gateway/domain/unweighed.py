@@ -7,12 +7,11 @@ is noticed, and nothing else says so.
 
 from typing import Final
 
-import numpy as np
-
 from gateway.domain import events
 from gateway.domain.output import Step
 from gateway.domain.presence import heard_shelves
 from gateway.domain.shelf_state import ShelfState
+from gateway.domain.state import Holding
 
 LASTING: Final = 2
 """So many looks in a row have to agree before it is told."""
@@ -26,26 +25,29 @@ def look(step: Step, since_ns: int) -> None:
         since_ns: When this was last done.
     """
     looks = step.state.unweighed
-    for plate in [plate for plate in looks if plate not in step.layout.plates]:
-        del looks[plate]
     for name, shelf in heard_shelves(step):
         for place in step.layout.shelves[name].plates:
-            before = looks.pop(place.name, 0)
+            count = looks.pop(place.name, 0) + 1
             if _weighed(shelf, place.index, since_ns):
-                if before >= LASTING:
-                    _tell(step, place.name, unweighed=False)
+                _tell(step, place.name, unweighed=False)
                 continue
-            looks[place.name] = before + 1
-            if before + 1 == LASTING:
+            looks[place.name] = min(count, LASTING)
+            if count >= LASTING:
                 _tell(step, place.name, unweighed=True)
 
 
 def _weighed(shelf: ShelfState, plate: int, since_ns: int) -> bool:
     """Tell whether a plate has been still, or has settled, since then."""
-    if shelf.learnt_ns < since_ns or np.isnan(shelf.window[:, plate]).all():
+    if shelf.good_ns[plate] <= since_ns:
         return False
     return not shelf.moving[plate] or bool(shelf.settled_ns[plate] >= since_ns)
 
 
 def _tell(step: Step, plate: str, *, unweighed: bool) -> None:
-    step.emit(events.PlateUnweighed, f"plate/{plate}", plate=plate, unweighed=unweighed)
+    """Tell what has changed since it was last told, in this start of the daemon or before."""
+    holding = step.state.holdings.get(plate, Holding(weighed_g=None))
+    if holding.unweighed is not unweighed:
+        holding.unweighed = unweighed
+        step.state.holdings[plate] = holding
+        step.touch("holding", plate)
+        step.emit(events.PlateUnweighed, f"plate/{plate}", plate=plate, unweighed=unweighed)

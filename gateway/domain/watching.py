@@ -112,16 +112,22 @@ class Watching:
         """Tell whether anybody may have been at the place of a move."""
         return any(one.score > NEAR_LOGLIK for one in self.hands(move))
 
+    def may_reach(self, move: Move) -> set[str]:
+        """Return the sessions of those who were near a move, or whom nobody sees."""
+        near = {one.person for one in self.hands(move) if one.score > NEAR_LOGLIK}
+        named = {self._bound[person] for person in near if person in self._bound}
+        return named | self._without_persons()
+
+    def _without_persons(self) -> set[str]:
+        sessions = self._step.state.sessions.values()
+        return {session.id for session in sessions if not session.persons}
+
     def who(self, move: Move) -> Who:
         """Return the logarithm of each session's probability to have made a move."""
         scores: list[tuple[str | None, float]] = [
             (self._bound.get(one.person), one.score) for one in self.hands(move)
         ]
-        scores += [
-            (session.id, UNSEEN_SESSION)
-            for session in self._step.state.sessions.values()
-            if not session.persons
-        ]
+        scores += [(session, UNSEEN_SESSION) for session in sorted(self._without_persons())]
         return shares(scores, nobody=NOBODY, alone=not move.twin)
 
     def home(self, move: Move) -> list[Option]:

@@ -125,13 +125,21 @@ def look_away(state: ShelfState, since_ns: int) -> list[ShelfChange]:
         The changes that had settled, and waited only for a neighbour.
     """
     settled = complete(state)
-    known = np.isfinite(state.reference_g)
-    state.since_ns[known & ~state.moving] = since_ns
-    state.moving[:] = state.away[:] = True
-    state.quiet_ns[:] = 0
-    state.unwatched |= known
+    every = np.ones_like(state.moving)
+    _leave(state, every, np.full(len(every), since_ns))
     _forget(state)
     return settled
+
+
+def _leave(state: ShelfState, plates: Flags, since_ns: NDArray[np.int64]) -> None:
+    """Note that plates were not watched since then."""
+    known = plates & np.isfinite(state.reference_g)
+    begins = known & ~state.moving
+    state.since_ns[begins] = since_ns[begins]
+    state.moving |= plates
+    state.away |= plates
+    state.quiet_ns[plates] = 0
+    state.unwatched |= known
 
 
 def _forget(state: ShelfState) -> None:
@@ -165,6 +173,13 @@ def weigh(
     if len(state.window) < length:
         return []
     look = _look(state, length)
+    there = np.isfinite(look.mean_g)
+    # What happened in a hole of its samples began when it was last weighed, not when it is again.
+    hole_ns = HOLE_NS_MAX + length * state.period_ns
+    back = there & (state.good_ns > 0) & (state.end_ns - state.good_ns > hole_ns)
+    if back.any():
+        _leave(state, back, state.good_ns)
+    state.good_ns[there] = state.end_ns
     elapsed_s = len(block_g) * period_ns / 1e9
     # Comparisons with NaN are false: a plate with a missing value in the window is never quiet.
     quiet = _quiet(state, look, 0.0)
@@ -177,7 +192,7 @@ def weigh(
     off_g = np.abs(look.last_g - state.reference_g)
     doubt_g2 = state.slow_g**2 + state.reference_var_g2 + 0.05 * min(shake_g2, SHAKE_MAX_G2)
     away = off_g > LEAVE_G + LEAST_SIGMAS * np.sqrt(doubt_g2)
-    starts = (away | ~quiet) & ~state.moving & np.isfinite(look.mean_g)
+    starts = (away | ~quiet) & ~state.moving & there
     if starts.any():
         _start(state, starts, look)
     if state.moving.any():

@@ -11,8 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.door.driver import LATE_NS
-from gateway.domain.devices import T_MS_WRAP, DeviceClock
-from gateway.domain.drops import COUNT_MAX
+from gateway.domain.devices import AHEAD_MAX, BACK_MS_MAX, FIRST_MAX, T_MS_WRAP, DeviceClock
 from gateway.domain.engine import DROPS_TOLD_NS
 from gateway.domain.inputs import DoorState, Dropped, PersonSeen, Tick, Wrist
 from gateway.domain.people import PERSONS_MAX, TRACKS_MAX
@@ -248,21 +247,37 @@ def test_every_message_twice_and_the_whole_day_again_change_nothing():
 # The future, the past, and other numbers
 
 
-@pytest.mark.parametrize("jump", [2**32 - 1, 10**6])
-def test_a_number_that_jumps_far_is_told_and_bounded(scene, jump):
-    for n in range(5):  # Again in each boot: the sum is what no 64 bits hold.
+@pytest.mark.parametrize("jump", [2**62, 2**53, AHEAD_MAX + 100])
+def test_a_number_that_jumps_far_costs_that_message_alone(scene, jump):
+    for n in range(5):
         scene.boots[SHELF] = f"boot-{n}"
-        scene.give(scene.block("g1.s1", seq=0))
+        scene.seqs[SHELF] = 0
+        scene.run(0.4)
         scene.give(scene.block("g1.s1", seq=jump))
+    anna = scene.enter("anna")
+    scene.act("anna", {"g1.s1.p3": -390.0})
+    scene.leave("anna", DROPS_TOLD_NS / S + 0.1)
+    assert scene.receipt(anna) == {JAM: 1}
+    assert told(scene)[SHELF, "stray"] == 5
+    assert SHELF not in {one["device"] for one in scene.named("device.lost")}
+
+
+def test_numbers_that_go_on_from_far_ahead_are_a_gap(scene):
+    """The device was away for a day, and has not restarted."""
+    scene.run(0.4)
+    scene.seqs[SHELF] += AHEAD_MAX + 1_000
     scene.run(DROPS_TOLD_NS / S + 0.1)
-    [missing] = [one for one in scene.named("inputs.dropped") if one["reason"] == "missing"]
-    assert missing["count"] == min(5 * (jump - 1), COUNT_MAX)
-    # From then on its messages look like repeats: that is told, and the shelf is lost.
-    assert told(scene)[SHELF, "repeat"] > 20
-    assert SHELF in {one["device"] for one in scene.named("device.lost")}
-    scene.boots[SHELF] = "after"
-    scene.run(1.0)
-    assert SHELF in {one["device"] for one in scene.named("device.recovered")}
+    assert told(scene)[SHELF, "stray"] == 1
+    assert told(scene)[SHELF, "missing"] == AHEAD_MAX + 1_001
+
+
+def test_a_number_from_beyond_begins_no_boot(scene):
+    scene.boots[SHELF] = "another"
+    scene.seqs[SHELF] = 0
+    scene.give(scene.block("g1.s1", seq=FIRST_MAX + 1))
+    scene.run(DROPS_TOLD_NS / S + 0.1)
+    assert told(scene)[SHELF, "stray"] == 1
+    assert (SHELF, "repeat") not in told(scene)
 
 
 def times_of(scene, jumps_ms):
@@ -308,16 +323,18 @@ def test_one_message_from_the_future_does_not_misdate_those_after_it():
     arrived_ns = [1_000 * S + n * 200 * MS for n in range(12)]
     sent_ms = [n * 200 for n in range(12)]
     sent_ms[5] += 3_000_000  # Below what a wrap looks like.
-    times = [clock.map(t_ms, 0, at) for t_ms, at in zip(sent_ms, arrived_ns, strict=True)]
+    times = [
+        clock.map(t_ms, 0, at, BACK_MS_MAX) for t_ms, at in zip(sent_ms, arrived_ns, strict=True)
+    ]
     assert times == arrived_ns
 
 
 @pytest.mark.parametrize("stall_ms", [9_000, 60_000])
 def test_messages_that_waited_together_keep_their_distances(stall_ms):
     clock = DeviceClock()
-    clock.map(0, 0, S)
+    clock.map(0, 0, S, BACK_MS_MAX)
     arrived_ns = S + stall_ms * MS
-    waited = [clock.map(t_ms, 0, arrived_ns) for t_ms in range(200, stall_ms, 200)]
+    waited = [clock.map(t_ms, 0, arrived_ns, BACK_MS_MAX) for t_ms in range(200, stall_ms, 200)]
     assert waited == [S + t_ms * MS for t_ms in range(200, stall_ms, 200)]
 
 

@@ -5,7 +5,10 @@ from hypothesis import strategies as st
 
 from gateway.domain.devices import (
     AHEAD_MAX,
+    BACK_MS_MAX,
+    BEHIND_MS_MAX,
     CLOCK_SPAN_NS,
+    FIRST_MAX,
     FORWARD_MS_MAX,
     OLD_BOOTS,
     SEEN_WINDOW,
@@ -27,18 +30,20 @@ class MarksByHand:
         self.boot = None
         self.over = []
         self.numbers = set()
+        self.astray = -1
 
     def judge(self, boot, seq):
         if boot != self.boot:
-            if boot in self.over[-OLD_BOOTS:]:
-                return Verdict.STALE, 0
+            if boot in self.over[-OLD_BOOTS:] or seq > FIRST_MAX:
+                return (Verdict.STALE if boot in self.over[-OLD_BOOTS:] else Verdict.STRAY), 0
             first = self.boot is None
             if not first:
                 self.over.append(self.boot)
             self.boot, self.numbers = boot, {seq}
             return (Verdict.NEW if first else Verdict.RESTARTED), 0
         highest = max(self.numbers)
-        if seq - highest > AHEAD_MAX:
+        if seq - highest > AHEAD_MAX and not 0 < seq - self.astray <= SEEN_WINDOW:
+            self.astray = seq
             return Verdict.STRAY, 0
         if seq in self.numbers or seq <= highest - SEEN_WINDOW:
             return Verdict.REPEAT, 0
@@ -101,10 +106,10 @@ def test_verdicts(earlier, message, expected):
     assert marks.judge(*message) == expected
 
 
-def mapped(messages, length_ns=0):
-    """Map ``(t_ms, arrived_ns)`` in the order given."""
+def mapped(messages):
+    """Map ``(t_ms, arrived_ns)`` in the order given; any may have been overtaken."""
     clock = DeviceClock()
-    return [clock.map(t_ms % T_MS_WRAP, length_ns, arrived) for t_ms, arrived in messages]
+    return [clock.map(t_ms % T_MS_WRAP, 0, arrived, BEHIND_MS_MAX) for t_ms, arrived in messages]
 
 
 @given(st.lists(st.integers(0, 200), min_size=2, max_size=60), st.integers(0, T_MS_WRAP - 1))
@@ -136,7 +141,7 @@ def test_a_clock_goes_round_more_than_once():
     quarter = T_MS_WRAP // 2**11  # Below what counts as a new clock.
     assert quarter < FORWARD_MS_MAX
     for n in range(3 * 2**11):
-        at_ns = clock.map(n * quarter % T_MS_WRAP, 0, n * quarter * MS)
+        at_ns = clock.map(n * quarter % T_MS_WRAP, 0, n * quarter * MS, BACK_MS_MAX)
         assert at_ns == n * quarter * MS
 
 
@@ -155,7 +160,7 @@ def test_a_drifting_crystal_is_followed(ppm):
         true_ns = n * 200 * MS
         device_ms = int(true_ns * (1 + ppm / 1e6)) // MS
         arrived_ns = true_ns + (3 + n * 7 % 20) * MS
-        at_ns = clock.map(device_ms, 0, arrived_ns)
+        at_ns = clock.map(device_ms, 0, arrived_ns, BACK_MS_MAX)
         error_ms = (at_ns - true_ns) / MS
         # In two spans a crystal strays by this much, and the least delay is 3 ms.
         assert abs(error_ms) <= 4 + 20 + 2 * CLOCK_SPAN_NS / MS * abs(ppm) / 1e6

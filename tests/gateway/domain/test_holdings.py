@@ -170,7 +170,8 @@ def test_a_plate_that_never_weighed_anything_is_not_counted():
     scene.enter()
     assert "item.picked" in names(scene.act("anna", {TEAS: -240.0}))
     settle(scene)
-    assert JAMS not in scene.state.holdings
+    assert scene.state.holdings[JAMS].stock is None
+    assert scene.state.holdings[JAMS].weighed_g is None
 
 
 def test_a_snapshot_goes_on_where_it_was_taken():

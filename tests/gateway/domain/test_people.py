@@ -69,6 +69,18 @@ def test_a_new_track_of_a_late_camera_is_of_whoever_walked_there(mm_per_s):
     assert list(people.persons) == ["p-1"]
 
 
+def test_a_second_track_of_a_late_camera_is_of_the_body_that_was_there():
+    """It sees one body twice, where that was before it walked on."""
+    people = People()
+    late_tenths = {"c1": 0, "c2": 6}
+    frames = [(tenth, camera) for tenth in range(40) for camera in late_tenths]
+    for tenth, camera in sorted(frames, key=lambda frame: frame[0] + late_tenths[frame[1]]):
+        at_mm = (2_000.0 * tenth / 10, 0.0)
+        twice = {"t2": (at_mm[0] + 60.0, 0.0)} if camera == "c2" and tenth > 20 else {}
+        see(people, 1.0 + tenth / 10, camera, t1=at_mm, **twice)
+    assert list(people.persons) == ["p-1"]
+
+
 def test_a_track_of_somebody_put_back_after_a_restart_may_be_far_away():
     people = People()
     tracks = {"c1/b1/t1": S, "c2/b1/t1": S}

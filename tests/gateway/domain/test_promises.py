@@ -204,6 +204,35 @@ def test_what_comes_back_after_its_buyer_left_stays_bought(store, gtin, bystande
     assert scene.receipt(dora) == {}
 
 
+def test_what_comes_back_by_whoever_met_its_buyer_may_be_the_buyers():
+    """The two were there together: one may have handed it to the other. A person is asked."""
+    shop = Shop(corner_store())
+    scene = shop.scene
+    shop.do("bert", JAM, "take")
+    scene.leave("bert", DOUBT_S)
+    scene.act("anna", {PLATES[JAM]: UNIT_G[JAM]}, wait_s=1.6)
+    scene.leave("anna", DOUBT_S)
+    assert shop.receipts() == {"anna": {}, "bert": {}}
+    assert scene.named("review.requested")
+
+
+def test_whoever_is_out_of_sight_is_asked_about_where_nobody_was_near():
+    """Behind a pillar, or somebody; those who were seen elsewhere all the while are not."""
+    shop = Shop(corner_store(), bystander=True)
+    scene = shop.scene
+    scene.stand("anna", PLATES[JAM])
+    scene.run(1.0)
+    anna = scene.bodies.pop("anna")
+    scene.run(4.0)
+    scene.weights_g[PLATES[JAM]] -= UNIT_G[JAM]
+    scene.run(4.0)
+    scene.bodies["anna"] = anna
+    scene.run(1.0)
+    shop.close()
+    [review] = scene.named("review.requested")
+    assert (review["reason"], review["sessions"]) == ("nobody-near", [shop.sessions["anna"]])
+
+
 @settings(max_examples=15)
 @given(
     stores,

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from gateway.domain.inputs import PersonSeen, Wrist
 from gateway.domain.persons import Person
-from gateway.domain.rays import TOGETHER_NS, crossed, nearest, rays_of
+from gateway.domain.rays import (
+    KEPT_NS,
+    RAYS_MAX,
+    TOGETHER_NS,
+    crossed,
+    kept,
+    nearest,
+    rays_of,
+    together,
+)
 from tests.gateway.domain.scene import ENTRY_MM, Body, Scene
 
 LEFT_MM, RIGHT_MM = (-1_000.0, -600.0, 2_800.0), (1_500.0, -600.0, 2_800.0)
@@ -28,23 +37,24 @@ def seen_from(eye_mm, hand_mm=HAND_MM, *, wrong_mm=0.0, sigma_mm=120.0):
 
 def test_two_lines_of_sight_mend_what_each_gets_wrong_along_it():
     one, other = seen_from(LEFT_MM, wrong_mm=150.0), seen_from(RIGHT_MM, wrong_mm=-120.0)
-    found = crossed(one, "left", rays_of([other], "right", 0))
+    found = crossed(one, rays_of([other], "right", 0))
     assert dist(found.mm, HAND_MM) < 1.0
     assert found.sigma_mm < one.sigma_mm
 
 
 def test_one_camera_alone_is_believed_as_it_is():
     one = seen_from(LEFT_MM, wrong_mm=150.0)
-    assert crossed(one, "left", rays_of([seen_from(LEFT_MM)], "left", 0)) == one
-    assert crossed(one, "left", []) == one
+    own = rays_of([seen_from(LEFT_MM)], "left", 0)
+    assert crossed(one, together(own, "left", 0)) == one
+    assert crossed(one, []) == one
 
 
 def test_the_other_hand_is_not_taken_for_this_one():
     one = seen_from(LEFT_MM, wrong_mm=50.0)
     far = seen_from(RIGHT_MM, (HAND_MM[0] - 500.0, HAND_MM[1], HAND_MM[2] + 300.0))
-    assert crossed(one, "left", rays_of([far], "right", 0)) == one
+    assert crossed(one, rays_of([far], "right", 0)) == one
     near = seen_from(RIGHT_MM, wrong_mm=-40.0)
-    found = crossed(one, "left", rays_of([far, near], "right", 0))
+    found = crossed(one, rays_of([far, near], "right", 0))
     assert dist(found.mm, HAND_MM) < 1.0
 
 
@@ -90,6 +100,12 @@ def test_a_camera_that_is_late_meets_the_lines_of_its_own_moment():
                 shown.append(max(abs(a - b) for a, b in zip(crossed_mm, hand_mm, strict=True)))
     assert len(shown) == 20 - late
     assert max(shown) < 1.0
+
+
+def test_lines_of_sight_are_kept_for_a_second_and_are_not_many():
+    rays = [ray for n in range(2 * RAYS_MAX) for ray in rays_of([seen_from(LEFT_MM)], "left", n)]
+    assert len(kept(rays, 0)) == RAYS_MAX
+    assert kept(rays[:2], KEPT_NS + 1) == rays[1:2]
 
 
 @pytest.mark.parametrize(("late_ns", "mended"), [(50_000_000, True), (2 * TOGETHER_NS, False)])

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plates that give no stable weight though their shelf is heard are told, and no others."""
 
+import msgspec
 import numpy as np
 import pytest
 
+from gateway.domain.devices import BACK_MS_MAX, DeviceClock
 from tests.gateway.domain.scene import BLOCK, JAM, PERIOD_NS, Scene
 
 PLATE = "g1.s1.p3"
@@ -19,8 +21,8 @@ class Broken(Scene):
         item = super().block(shelf, **changed)
         if shelf != "g1.s1":
             return item
-        if self.fault == "null":
-            for row in item.w:
+        if self.fault in {"null", "4 of 12 null"}:
+            for row in item.w[: 4 if self.fault == "4 of 12 null" else None]:
                 row[3] = None
         elif self.fault == "jumping":
             for row in item.w:
@@ -32,18 +34,123 @@ def told(scene):
     return [(one["plate"], one["unweighed"]) for one in scene.named("plate.unweighed")]
 
 
-@pytest.mark.parametrize("fault", ["null", "jumping"])
+@pytest.mark.parametrize("fault", ["null", "4 of 12 null", "jumping"])
 def test_a_plate_without_a_stable_weight_is_told_once_and_its_end_too(fault):
     scene = Broken()
     scene.run(2.0)
     scene.fault = fault
-    scene.run(190.0)
+    scene.run(110.0)
+    assert told(scene) == [], "it has lasted for less than two minutes"
+    scene.run(80.0)
     assert told(scene) == [(PLATE, True)]
     scene.run(120.0)
     assert told(scene) == [(PLATE, True)]
     scene.fault = ""
     scene.run(120.0)
     assert told(scene) == [(PLATE, True), (PLATE, False)]
+
+
+def test_it_is_told_once_over_a_restart_and_its_end_too():
+    scene = Broken()
+    scene.run(2.0)
+    scene.fault = "null"
+    scene.run(190.0)
+    scene.restart()
+    scene.run(190.0)
+    assert told(scene) == [(PLATE, True)]
+    scene.restart()
+    scene.fault = ""
+    scene.run(120.0)
+    assert told(scene) == [(PLATE, True), (PLATE, False)]
+
+
+def test_what_was_taken_meanwhile_is_nobodys_who_stands_there_when_it_is_over():
+    scene = Broken()
+    scene.run(2.0)
+    anna = scene.enter("anna")
+    scene.fault = "null"
+    scene.run(70.0)
+    scene.act("anna", {PLATE: -390.0})
+    bert = scene.enter("bert")
+    scene.reach("bert", PLATE)
+    scene.fault = ""
+    scene.run(3.0)
+    scene.leave("anna")
+    scene.leave("bert")
+    assert scene.receipt(anna) == scene.receipt(bert) == {}
+    [review] = scene.named("review.requested")
+    assert review["reason"] == "device-down"
+    assert set(review["sessions"]) == {anna, bert}
+
+
+@pytest.mark.parametrize("nulls", [False, True])
+@pytest.mark.parametrize("hole_s", [0.8, 2.0, 4.6])
+def test_what_was_taken_in_a_hole_is_nobodys_who_comes_before_its_end(hole_s, nulls):
+    scene = Broken()
+    scene.run(2.0)
+    anna, bert = scene.enter("anna"), scene.enter("bert")
+    scene.reach("anna", PLATE)
+    scene.run(0.4)
+    if nulls:
+        scene.fault = "null"
+    else:
+        scene.silent.add(SHELF)
+    scene.weights_g[PLATE] -= 390.0
+    scene.run(0.2)
+    scene.bodies["anna"].wrist_mm = None
+    scene.bodies["anna"].floor_mm = (500.0, 0.0)
+    scene.reach("bert", PLATE)
+    scene.run(hole_s - 0.2)
+    scene.fault = ""
+    if scene.silent:
+        scene.silent.clear()
+        scene.seqs[SHELF] += round(hole_s * 5)
+    scene.run(3.0)
+    scene.leave("anna")
+    scene.leave("bert")
+    assert scene.receipt(anna) == scene.receipt(bert) == {}
+    assert [one["reason"] for one in scene.named("review.requested")] == ["device-down"]
+
+
+@pytest.mark.parametrize("block_s", [0.6, 2.0, 5.0])
+def test_what_is_taken_within_a_long_block_is_dated_by_its_samples(block_s):
+    """Whoever comes after it, in the same block, has taken nothing."""
+    scene = Scene()
+    scene.run(2.0)
+    anna, bert = scene.enter("anna"), scene.enter("bert")
+    plain, rows, due_ns = scene.block, [], scene.now_ns
+
+    def block(shelf, **changed):
+        if shelf != "g1.s1":
+            return plain(shelf, **changed)
+        rows.extend(plain(shelf, seq=0).w)
+        return None
+
+    give = scene.give
+
+    def give_long(item):
+        nonlocal due_ns
+        if item is not None:
+            return give(item)
+        if scene.now_ns - due_ns < block_s * 1e9:
+            return []
+        due_ns = scene.now_ns
+        t_ms = (scene.now_ns - len(rows) * PERIOD_NS) // 1_000_000
+        w, rows[:] = rows[:], []
+        return give(plain("g1.s1", w=w, t_ms=t_ms))
+
+    scene.block, scene.give = block, give_long
+    scene.run(2 * block_s)
+    scene.act("anna", {PLATE: -390.0}, wait_s=0.4)
+    scene.bodies["anna"].floor_mm = (500.0, 0.0)
+    scene.reach("bert", PLATE)
+    scene.run(0.6)
+    scene.bodies["bert"].wrist_mm = None
+    scene.run(2 * block_s)
+    scene.leave("anna")
+    scene.leave("bert")
+    assert scene.receipt(anna) == {JAM: 1}
+    assert scene.receipt(bert) == {}
 
 
 def test_a_shelf_whose_blocks_never_make_a_window_is_told():
@@ -60,7 +167,7 @@ def test_a_shelf_whose_blocks_never_make_a_window_is_told():
     assert told(scene) == [(f"g1.s1.p{n}", True) for n in range(4)]
 
 
-def test_a_busy_plate_is_none():
+def test_a_plate_that_is_used_all_the_time_is_not_told():
     scene = Scene()
     scene.run(2.0)
     scene.enter("anna")
@@ -83,13 +190,16 @@ CLOCKS = {
     "in seconds": lambda ms: ms // 1_000,
     "in long steps": lambda ms: ms // 3_000 * 3_000,
     "in microseconds": lambda ms: ms * 1_000,
-    "half as fast": lambda ms: ms // 2,  # Frames do not say how much time they cover.
+    "half as fast": lambda ms: ms // 2,
+    "a tenth too slow": lambda ms: ms * 9 // 10,
+    "backwards": lambda ms: -ms,
+    "the milliseconds of a second": lambda ms: ms % 1_000,
 }
 
 
 @pytest.mark.parametrize(
     ("device", "clock"),
-    [(SHELF, clock) for clock in CLOCKS] + [("camera/over", clock) for clock in list(CLOCKS)[:-1]],
+    [(device, clock) for device in (SHELF, "camera/over") for clock in CLOCKS],
 )
 def test_by_a_clock_that_measures_no_time_nothing_is_dated(clock, device):
     """The arrival counts instead, and it is told, but where the clock is too fast to do harm."""
@@ -104,7 +214,7 @@ def test_by_a_clock_that_measures_no_time_nothing_is_dated(clock, device):
         return plain(*args)
 
     setattr(scene, make, odd)
-    scene.run(20.0)
+    scene.run(40.0)
     anna, bert = scene.enter("anna"), scene.enter("bert")
     for _ in range(3):
         scene.act("anna", {PLATE: -390.0})
@@ -117,6 +227,47 @@ def test_by_a_clock_that_measures_no_time_nothing_is_dated(clock, device):
     told = [one for one in scene.named("inputs.dropped") if one["reason"] == "clock"]
     expected = [] if clock == "in microseconds" else [(device, 1)]
     assert [(one["device"], one["count"]) for one in told] == expected
+
+
+@pytest.mark.parametrize("percent", [98, 100, 103, 120])
+def test_a_clock_that_is_about_right_is_gone_by(percent):
+    """Also where its messages were overtaken, waited for each other, or were lost."""
+    scene = Scene()
+    plain = scene.block
+
+    def block(shelf, **changed):
+        begun_ms = (scene.now_ns - BLOCK * PERIOD_NS) // 1_000_000
+        return plain(shelf, t_ms=begun_ms * percent // 100 % 2**32, **changed)
+
+    scene.block = block
+    scene.run(30.0)
+    scene.silent.add(SHELF)
+    scene.run(3.0)
+    scene.silent.clear()
+    scene.run(30.0)
+    assert not scene.state.devices[SHELF].clock.odd
+
+
+@pytest.mark.parametrize(("kind", "odd"), [("samples at 0.8", False), ("samples at 0.7", True)])
+def test_samples_may_come_a_quarter_faster_than_they_say(kind, odd):
+    clock, share = DeviceClock(), float(kind.rpartition(" ")[2])
+    for n in range(100):
+        t_ms = int(200 * share * n)
+        clock.pace(t_ms, 200.0)
+        clock.map(t_ms, 0, t_ms * 1_000_000, BACK_MS_MAX)
+    assert clock.odd is odd
+
+
+def test_a_frame_that_was_overtaken_begins_no_clock():
+    scene = Scene()
+    scene.run(2.0)
+    late = scene.frame()
+    scene.run(0.9)
+    before = scene.state.devices["camera/over"].clock
+    least_ns, last_ms = before.least_ns, before.last_t_ms
+    scene.give(msgspec.structs.replace(late, at=scene.stamp()))
+    after = scene.state.devices["camera/over"].clock
+    assert (after.least_ns, after.last_t_ms, after.anew) == (least_ns, last_ms, 0)
 
 
 @pytest.mark.parametrize("back_ms", [1_500, 5_000, 14_000])
