@@ -454,7 +454,8 @@ class Weigher:
         if met is None:
             return HANDED_OVER
         who, near = self._who[move], self._scenery.near(move)
-        return NEVER_MET + LEFT_BEHIND * sum(exp(who[one]) for one in near if one in met)
+        theirs = sum(exp(who[one]) for one in sorted(near) if one in met)
+        return NEVER_MET + LEFT_BEHIND * theirs
 
     def _laid(self, move: Move, units: tuple[Item, ...]) -> tuple[Lying, ...]:
         plate = self._scenery.plate_names[move.main]

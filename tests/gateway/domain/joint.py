@@ -50,7 +50,7 @@ class Story:
         """One move by whoever of ``who`` it was, each with a share; return the change."""
         return self.read([Reading(0.0, (moved(total_g, plate),))], who, **wanted)
 
-    def read(self, readings, who, *, carts=True, unseen=()):
+    def read(self, readings, who, *, carts=True, unseen=(), met=None, near=()):
         """Explain a change that may be read in several ways."""
         change = next(self.names)
         shares = {session: log(share) for session, share in who.items()}
@@ -65,6 +65,8 @@ class Story:
             place=lambda move, gtin: place_loglik(move, FACINGS[gtin]),
             unseen=unseen,
             carts=carts,
+            met=met or {},
+            near=lambda _move: near,
         )
         self.beliefs.beam, options, _ = extend(
             self.beliefs.beam, change, readings, scenery, self.beliefs.asked

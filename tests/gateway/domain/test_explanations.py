@@ -64,6 +64,25 @@ def test_what_was_taken_unseen_comes_off_no_cart_by_the_hand_of_one_who_holds_no
     assert story.cart("anna") == {"tea": 1}
 
 
+@pytest.mark.parametrize(
+    ("met", "near", "handed"),
+    [
+        ({"carl"}, {"anna", "carl"}, True),
+        ({"carl"}, {"anna"}, False),  # Whoever met her is far away.
+        (set(), {"anna", "carl"}, False),
+    ],
+)
+def test_what_somebody_took_who_has_left_comes_back_by_whoever_met_her_and_is_near(
+    met, near, handed
+):
+    story = Story("anna", "bert")
+    story.act(-240.0, 0, {"bert": 1.0})
+    who = {"anna": 0.4, "carl": 0.6}
+    back = story.act(+240.0, 0, who, met={"bert": met}, near=near)
+    assert (story.told(back) == [("bert", "tea", 1)]) is handed
+    assert story.cart("bert") == ({} if handed else {"tea": 1})
+
+
 def test_what_was_taken_unseen_leaves_ones_own_put_back_ones_own():
     story = Story("anna", "bert")
     story.act(-240.0, 0, {"anna": 1.0})
