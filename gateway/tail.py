@@ -56,8 +56,9 @@ def _what(name: str, data: dict[str, Any], names: Mapping[str, str]) -> str:
         case "session.started":
             who = data.get("shopper") or "unknown shopper"
             text = f"{_session(data['session'])} {who} came in at {data['scanner']}"
-        case "item.picked" | "item.put-back" | "attribution.revised":
-            text = "; ".join(_act(act, names) for act in data["acts"]) or "nobody took anything"
+        case "item.picked" | "item.put-back" | "attribution.revised" | "review.resolved":
+            text = f"{data['by']} decided: " if "by" in data else ""
+            text += "; ".join(_act(act, names) for act in data["acts"]) or "nobody took anything"
         case "cart.closed" | "cart.adjusted":
             lines = ", ".join(
                 f"{line['quantity']} x {line['name'] or line['gtin']}" for line in data["lines"]

@@ -29,6 +29,28 @@ def test_a_pick_reads_as_a_sentence():
     assert shown.endswith("[abcdef] took 2 x Tea at g1.s1.p1 (97%)  (queued)")
 
 
+def test_a_decision_reads_as_what_was_decided_and_by_whom():
+    act = {
+        "session": None,
+        "gtin": "1",
+        "quantity": 1,
+        "direction": "put-back",
+        "plate": "g1.s1.p1",
+        "probability": 0.4,
+        "misplaced": True,
+    }
+    shown = line("review.resolved", {"acts": [act], "by": "kim"})
+    where = "g1.s1.p1, where it does not belong (40%)"
+    assert shown.endswith(f"kim decided: somebody put back 1 x Tea at {where}")
+    assert line("review.resolved", {"acts": [], "by": "kim"}).endswith("nobody took anything")
+
+
+def test_plates_without_a_weight_read_as_that():
+    shown = line("plate.unweighed", {"plate": "g1.s1.p2", "unweighed": True})
+    assert shown.endswith("g1.s1.p2: no stable weight for minutes")
+    assert line("plate.unweighed", {"plate": "p", "unweighed": False}).endswith("p: weighs again")
+
+
 def test_scans_of_products_read_as_what_was_scanned():
     beside = dict.fromkeys(("quantity", "price", "currency", "lot", "expiry"))
     data = {"scanner": "counter", "gtin": "1", "code": "281", **beside, "weight_g": "412"}
