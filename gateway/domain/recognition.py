@@ -26,9 +26,8 @@ VIEWS_MAX: Final = 6.0
 EXCHANGED: Final = 8.0
 """Logarithm of a likelihood ratio at which an exchange, of which few happen, is believed."""
 SETTLED: Final = -6.0
-"""The same at which it is ruled out once the two have parted."""
-TRUSTED: Final = -3.0
-"""While two are near each other, their looks are learned only below this."""
+"""The same at which it is ruled out once the two have parted; until then, what either looks like is
+not learned, lest it be the other."""
 DOUBT_NS_MAX: Final = 4_000_000_000
 """What was not settled this long after the two parted stays open."""
 DOUBTS_MAX: Final = 128
@@ -293,7 +292,7 @@ class Recognition(msgspec.Struct):
         unsure = {
             name: None
             for doubt in self.doubts
-            if doubt.score > TRUSTED
+            if doubt.score > SETTLED
             for name in (doubt.one, doubt.other)
         }
         for sighting in here.values():
