@@ -206,7 +206,7 @@ class _Json:
         if self._config.time_at is None:
             return
         t_ms = _count(self._told(document, self._config.time_at)) % T_MS_WRAP
-        self._clock.pace(t_ms, 0.0)
+        self._clock.pace(t_ms, 0.0, now_ns)
         if self._clock.odd:  # It does not tell how late anything is.
             return
         if now_ns - self._clock.map(t_ms, 0, now_ns, BACK_MS_MAX) > LATE_NS:

@@ -106,6 +106,8 @@ class DeviceClock(msgspec.Struct):
     span_began_ns: int = 0
     lasts_ms: float = 0.0
     """From the last message to the next, at least."""
+    heard_ns: int = 0
+    """When the last message arrived."""
     ahead_ms: float = 0.0
     """How far samples have got ahead of the clock, were it as slow as it may be."""
     lags: int = 0
@@ -121,20 +123,24 @@ class DeviceClock(msgspec.Struct):
         """
         return self.ahead_ms > SLOW_MS_MAX or self.lags >= LAGS_MAX or self.anew > ANEW_MAX
 
-    def pace(self, t_ms: int, lasts_ms: float) -> None:
-        """Compare the clock with what comes with it.
+    def pace(self, t_ms: int, lasts_ms: float, arrived_ns: int) -> None:
+        """Compare the clock with what comes with it, and how far apart that arrives.
+
+        A device that was held up and sends what it missed all at once has a good clock.
 
         Args:
             t_ms: Of the first sample of a message that nothing has overtaken.
             lasts_ms: How much time its samples cover, or until another frame can come.
+            arrived_ns: CLOCK_BOOTTIME of the arrival.
         """
         if self.last_t_ms is not None:
             forward_ms = (t_ms - self.last_t_ms) % T_MS_WRAP
             if forward_ms > T_MS_WRAP // 2:  # It went back.
                 forward_ms = 0
             least_ms = PACE * self.lasts_ms if forward_ms else max(PACE * self.lasts_ms, STILL_MS)
+            least_ms = min(least_ms, (arrived_ns - self.heard_ns) / 1_000_000)
             self.ahead_ms = max(self.ahead_ms + least_ms - forward_ms, 0.0)
-        self.lasts_ms = lasts_ms
+        self.lasts_ms, self.heard_ns = lasts_ms, arrived_ns
         self.anew = max(self.anew - 1, 0)
 
     def map(self, t_ms: int, length_ns: int, arrived_ns: int, behind_ms_max: int) -> int:
@@ -209,7 +215,7 @@ class Device(msgspec.Struct):
             return latest_ns
         t_ms, earlier = item.t_ms % T_MS_WRAP, earlier or item.seq < self.marks.highest
         if not earlier and not self.clock.odd:
-            self.clock.pace(t_ms, lasts_ns / 1_000_000)
+            self.clock.pace(t_ms, lasts_ns / 1_000_000, arrived_ns)
         if self.clock.odd:
             return latest_ns
         behind_ms_max = BEHIND_MS_MAX if earlier else BACK_MS_MAX

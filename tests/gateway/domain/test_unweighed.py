@@ -248,14 +248,36 @@ def test_a_clock_that_is_about_right_is_gone_by(percent):
     assert not scene.state.devices[SHELF].clock.odd
 
 
-@pytest.mark.parametrize(("kind", "odd"), [("samples at 0.8", False), ("samples at 0.7", True)])
-def test_samples_may_come_a_quarter_faster_than_they_say(kind, odd):
-    clock, share = DeviceClock(), float(kind.rpartition(" ")[2])
-    for n in range(100):
-        t_ms = int(200 * share * n)
-        clock.pace(t_ms, 200.0)
-        clock.map(t_ms, 0, t_ms * 1_000_000, BACK_MS_MAX)
-    assert clock.odd is odd
+@pytest.mark.parametrize(
+    ("clock", "arrivals", "odd"),
+    [
+        (0.8, 1.0, False),  # As far as samples tell; delays that grow tell it later.
+        (0.7, 1.0, True),
+        (0.7, 0.7, False),  # They come faster than they say.
+    ],
+)
+def test_a_clock_may_be_slower_than_its_samples_by_a_quarter(clock, arrivals, odd):
+    one = DeviceClock()
+    for n in range(60):
+        t_ms, arrived_ns = int(200 * clock * n), int(200 * arrivals * n) * 1_000_000
+        one.pace(t_ms, 200.0, arrived_ns)
+        one.map(t_ms, 0, arrived_ns, BACK_MS_MAX)
+    assert one.odd is odd
+
+
+def test_a_device_that_catches_up_has_a_good_clock():
+    """It was held up for a second, and stamps what it sends at once by when it sends it."""
+    scene = Scene()
+    scene.run(2.0)
+    for _ in range(5):
+        scene.silent.add(SHELF)
+        scene.run(1.0)
+        scene.silent.clear()
+        for _ in range(5):
+            scene.now_ns += 2_000_000
+            scene.give(scene.block("g1.s1"))
+        scene.run(0.4)
+    assert not scene.state.devices[SHELF].clock.odd
 
 
 def test_a_frame_that_was_overtaken_begins_no_clock():
