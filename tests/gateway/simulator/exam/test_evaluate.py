@@ -172,7 +172,7 @@ def test_files_that_are_not_there_or_not_what_they_should_be(recording, tmp_path
         ("simulate", "shelfgate simulate --broker 127.0.0.1:1883 --store"),
         ("simulate", "shelfgate simulate --script crossed --condition harsh --seed 7 --render"),
         ("evaluate", "shelfgate evaluate --suite --cases 50"),
-        ("evaluate", "shelfgate evaluate journal/*.gz --truth truth.json"),
+        ("evaluate", "shelfgate evaluate journal/ --truth truth.json"),
     ],
 )
 def test_the_help_has_an_example_of_each_use_on_a_line(command, example, capsys):
