@@ -21,7 +21,7 @@ from drivers.mqtt_shelf.config import (
     TasmotaConfig,
 )
 from drivers.scale.reading import GRAMS, GRAMS_MAX, Reading, unit_of
-from gateway.domain.devices import BACK_MS_MAX, T_MS_WRAP, DeviceClock, Marks, Verdict
+from gateway.domain.devices import DeviceClock, Marks, Verdict
 
 TEXT_BYTES_MAX: Final = 4_096
 JSON_BYTES_MAX: Final = 64 * 1024
@@ -205,11 +205,9 @@ class _Json:
     def _in_time(self, document: object, now_ns: int) -> None:
         if self._config.time_at is None:
             return
-        t_ms = _count(self._told(document, self._config.time_at)) % T_MS_WRAP
-        self._clock.pace(t_ms, 0.0, now_ns)
-        if self._clock.odd:  # It does not tell how late anything is.
-            return
-        if now_ns - self._clock.map(t_ms, 0, now_ns, BACK_MS_MAX) > LATE_NS:
+        t_ms = _count(self._told(document, self._config.time_at))
+        at_ns = self._clock.read(t_ms, 0, now_ns)  # None does not tell how late anything is.
+        if at_ns is not None and now_ns - at_ns > LATE_NS:
             raise _BadError("late")
 
     def _told(self, document: object, pointer: str) -> object:

@@ -179,11 +179,12 @@ class Session:
 
     async def _tell_outcome(self) -> None:
         """Tell what became of a key before anything is taken that may be by the new zero."""
-        key = self._key
-        outcome = None if key is None else self._talk.take_outcome()
-        if key is None or outcome is None:
+        if self._key is None:
             return
-        self._key = None
+        outcome = self._talk.take_outcome()
+        if outcome is None:
+            return
+        key, self._key = self._key, None
         if outcome != "refused":
             await self._intake.put(self._rezeroed())
         key.answer(WORDS[outcome])

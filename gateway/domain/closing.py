@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple
 from gateway.domain import events
 from gateway.domain.carts import Lines, receipt
 from gateway.domain.drops import drop
+from gateway.domain.hands import FLANK_NS
 from gateway.domain.output import Step
 from gateway.domain.state import ClosedCart, Review, Session
 
@@ -17,8 +18,6 @@ PROBABILITY_KEPT: Final = 0.02
 """A line whose probability changed by less is not written down for that alone."""
 UNHEARD_HOLD_NS: Final = 3_600_000_000_000
 """The same while a shelf is away that may have felt something during the visit."""
-ASIDE_NS: Final = 700_000_000
-"""Whoever was seen within this of a change was in sight."""
 QUESTION: Final = "a review was requested"
 
 
@@ -126,7 +125,7 @@ def visited_since(step: Step, since_ns: int) -> list[str]:
 def out_of_sight(step: Step, since_ns: int, until_ns: int) -> list[str]:
     """Return the open visits of which somebody was in no picture from one instant to another."""
     persons = step.state.people.persons
-    low_ns, high_ns = since_ns - ASIDE_NS, until_ns + ASIDE_NS
+    low_ns, high_ns = since_ns - FLANK_NS, until_ns + FLANK_NS
     return sorted(
         session.id
         for session in step.state.sessions.values()

@@ -74,8 +74,9 @@ class Marks(msgspec.Struct):
             its place: -1).
         """
         if boot != self.boot:
-            if boot in self.old_boots or seq > FIRST_MAX:
-                return (Verdict.STALE if boot in self.old_boots else Verdict.STRAY), 0
+            ended = boot in self.old_boots
+            if ended or seq > FIRST_MAX:
+                return (Verdict.STALE if ended else Verdict.STRAY), 0
             first = not self.boot
             if not first:
                 self.old_boots = [*self.old_boots[1 - OLD_BOOTS :], self.boot]
@@ -122,6 +123,31 @@ class DeviceClock(msgspec.Struct):
         It stands still, goes slower than samples or messages come, in long steps, or in circles.
         """
         return self.ahead_ms > SLOW_MS_MAX or self.lags >= LAGS_MAX or self.anew > ANEW_MAX
+
+    def read(
+        self,
+        t_ms: int,
+        length_ns: int,
+        arrived_ns: int,
+        *,
+        lasts_ms: float = 0.0,
+        earlier: bool = False,
+    ) -> int | None:
+        """Return the gateway's time of the first sample of a message; None if it is ``odd``.
+
+        Args:
+            t_ms: The device's clock at the first sample.
+            length_ns: From the first sample until the message was complete.
+            arrived_ns: CLOCK_BOOTTIME of the arrival.
+            lasts_ms: How much time its samples cover, or until another frame can come.
+            earlier: It is of a time before the device's latest message.
+        """
+        t_ms %= T_MS_WRAP
+        if not earlier and not self.odd:
+            self.pace(t_ms, lasts_ms, arrived_ns)
+        if self.odd:
+            return None
+        return self.map(t_ms, length_ns, arrived_ns, BEHIND_MS_MAX if earlier else BACK_MS_MAX)
 
     def pace(self, t_ms: int, lasts_ms: float, arrived_ns: int) -> None:
         """Compare the clock with what comes with it, and how far apart that arrives.
@@ -213,13 +239,14 @@ class Device(msgspec.Struct):
             return int(max(min(item.host_mono_ms, latest_ms), 0.0) * 1_000_000)
         if item.t_ms is None:
             return latest_ns
-        t_ms, earlier = item.t_ms % T_MS_WRAP, earlier or item.seq < self.marks.highest
-        if not earlier and not self.clock.odd:
-            self.clock.pace(t_ms, lasts_ns / 1_000_000, arrived_ns)
-        if self.clock.odd:
-            return latest_ns
-        behind_ms_max = BEHIND_MS_MAX if earlier else BACK_MS_MAX
-        return min(self.clock.map(t_ms, length_ns, arrived_ns, behind_ms_max), latest_ns)
+        at_ns = self.clock.read(
+            item.t_ms,
+            length_ns,
+            arrived_ns,
+            lasts_ms=lasts_ns / 1_000_000,
+            earlier=earlier or item.seq < self.marks.highest,
+        )
+        return latest_ns if at_ns is None else min(at_ns, latest_ns)
 
     def restarted(self) -> None:
         """Forget the clock of the boot that ended."""

@@ -343,8 +343,8 @@ def _end_gap(step: Step) -> None:
     """Note that every shelf which is there has been compared with before the gap."""
     state = step.state
     for name in step.layout.shelves:
-        shelf, device = state.shelves.get(name), state.devices.get(f"shelf/{name}")
-        lost = device is not None and device.lost_ns is not None
+        shelf = state.shelves.get(name)
+        lost = presence.is_lost(step, f"shelf/{name}")
         if not lost and (shelf is None or shelf.unwatched.any() or shelf.pending):
             return
     if not any(change.reason == "gateway-down" for change in state.changes):

@@ -127,9 +127,14 @@ def forget_removed(step: Step) -> None:
 def heard_shelves(step: Step) -> Iterator[tuple[str, ShelfState]]:
     """Yield the shelves that are not lost, with their names."""
     for name, shelf in step.state.shelves.items():
-        device = step.state.devices.get(f"shelf/{name}")
-        if device is None or device.lost_ns is None:
+        if not is_lost(step, f"shelf/{name}"):
             yield name, shelf
+
+
+def is_lost(step: Step, name: str) -> bool:
+    """Tell whether a device was there and has gone away."""
+    device = step.state.devices.get(name)
+    return device is not None and device.lost_ns is not None
 
 
 def unwatch(step: Step, device: str, shelf: ShelfState, since_ns: int) -> None:

@@ -64,7 +64,7 @@ class Watching:
         frame_ns = state.people.frame_ns
         cameras = self._step.layout.store.cameras
         looked = all(frame_ns.get(camera.name, 0) >= since_ns for camera in cameras)
-        blind = any(not session.persons for session in state.sessions.values())
+        blind = bool(self._without_persons())
         return "no-camera" if blind or not frame_ns or not looked else "nobody-near"
 
     def hands(self, move: Move) -> list[Hands]:
@@ -114,11 +114,15 @@ class Watching:
 
     def may_reach(self, move: Move) -> set[str]:
         """Return the sessions of those who were near a move, or whom nobody sees."""
-        near = {one.person for one in self.hands(move) if one.score > NEAR_LOGLIK}
-        named = {self._bound[person] for person in near if person in self._bound}
-        return named | self._without_persons()
+        near = {
+            self._bound[one.person]
+            for one in self.hands(move)
+            if one.score > NEAR_LOGLIK and one.person in self._bound
+        }
+        return near | self._without_persons()
 
     def _without_persons(self) -> set[str]:
+        """Return the visits of which nobody has been seen."""
         sessions = self._step.state.sessions.values()
         return {session.id for session in sessions if not session.persons}
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
@@ -29,6 +29,7 @@ from gateway.simulator.witness import Witness, read_witness
 if TYPE_CHECKING:  # Drawing needs a library that is not always there.
     from gateway.simulator.exam.plots import Plots
 
+JOBS = os.cpu_count() or 1
 JOBS_MAX = 256
 SEED_MAX = 2**31
 TOLD_S = 10.0
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(EvidencePart),
         help="let the engine leave this evidence out; may repeat",
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help=f"processes ({os.cpu_count() or 1})")
+    parser.add_argument("--jobs", type=int, metavar="N", help=f"processes ({JOBS})")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "--plot", type=Path, metavar="DIR", help="draw a reliability diagram and the worst cases"
@@ -110,10 +111,10 @@ def _misused(args: argparse.Namespace) -> str | None:
 
 def _misused_choice(args: argparse.Namespace) -> str | None:
     for name in ("first-seed", "cases", "jobs", "condition", "kind", "who", "without"):
-        if args.suite is None and getattr(args, name.replace("-", "_")) is not None:
+        if args.suite is None and _given(args, name) is not None:
             return f"--{name}: is of the suite. Leave it out, or give --suite"
     for name, most in (("first-seed", SEED_MAX), ("cases", CASES_MAX), ("jobs", JOBS_MAX)):
-        given = getattr(args, name.replace("-", "_"))
+        given = _given(args, name)
         if given is not None and not 1 <= given <= most:
             return f"--{name} {given}: out of range. Give 1 to {most}"
     if args.without and args.who and "engine" not in args.who:
@@ -121,40 +122,50 @@ def _misused_choice(args: argparse.Namespace) -> str | None:
     return _misused_seeds(args)
 
 
+def _given(args: argparse.Namespace, name: str) -> Any:  # noqa: ANN401
+    """Return what was given for an option; None: nothing."""
+    return getattr(args, name.replace("-", "_"))
+
+
+def _seeds(args: argparse.Namespace) -> range:
+    """Return the seeds of the suite's cases, the same in each condition."""
+    first = args.first_seed or SEEDS[args.suite]
+    return range(first, first + (args.cases or CASES))
+
+
 def _misused_seeds(args: argparse.Namespace) -> str | None:
     """Refuse to name one set of cases and sit the other's."""
     if args.suite is None:
         return None
-    first = args.first_seed or SEEDS[args.suite]
-    last = first + (args.cases or CASES) - 1
-    seeds = f"--first-seed {first} with {last - first + 1} cases"
-    most = SEEDS["reporting"] - 1
-    if args.suite == "tuning" and last > most:
-        return f"{seeds}: tuning ends at {most}. Take less, or give --suite reporting"
-    if args.suite == "reporting" and first <= most:
-        return f"{seeds}: reporting begins at {most + 1}. Take that, or give --suite tuning"
+    seeds, most = _seeds(args), SEEDS["reporting"] - 1
+    given = f"--first-seed {seeds[0]} with {len(seeds)} cases"
+    if args.suite == "tuning" and seeds[-1] > most:
+        return f"{given}: tuning ends at {most}. Take less, or give --suite reporting"
+    if args.suite == "reporting" and seeds[0] <= most:
+        return f"{given}: reporting begins at {most + 1}. Take that, or give --suite tuning"
     return None
 
 
 def _suite(args: argparse.Namespace, draw: "Plots | None") -> None:
+    seeds = _seeds(args)
     plan = Plan(
         conditions=tuple(name for name in CONDITIONS if name in (args.condition or CONDITIONS)),
-        first_seed=args.first_seed or SEEDS[args.suite],
-        cases=args.cases or CASES,
+        first_seed=seeds[0],
+        cases=len(seeds),
         kind=args.kind,
         examinees=tuple(name for name in EXAMINEES if name in (args.who or EXAMINEES)),
         without=tuple(name for name in get_args(EvidencePart) if name in (args.without or ())),
     )
     began_s = time.monotonic()
-    results = run(plan, jobs=args.jobs or os.cpu_count() or 1, progress=_progress(plan.total))
+    results = run(plan, jobs=args.jobs or JOBS, progress=_progress(plan.total))
     took_s = time.monotonic() - began_s
     if args.json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document(plan, results))))
         sys.stdout.write("\n")
     else:
         sys.stdout.write(f"{table(plan, results)}\n\n{_worst_lines(plan, results)}")
-        seeds = f"{plan.first_seed} to {plan.first_seed + plan.cases - 1}"
-        sys.stdout.write(f"{plan.total} cases, seeds {seeds}, in {took_s:.0f} s\n")
+        named = f"seeds {seeds[0]} to {seeds[-1]}"
+        sys.stdout.write(f"{plan.total} cases, {named}, in {took_s:.0f} s\n")
     if draw is not None:
         draw.suite(plan, results)
         _told_drawn(draw)

@@ -34,8 +34,9 @@ class MarksByHand:
 
     def judge(self, boot, seq):
         if boot != self.boot:
-            if boot in self.over[-OLD_BOOTS:] or seq > FIRST_MAX:
-                return (Verdict.STALE if boot in self.over[-OLD_BOOTS:] else Verdict.STRAY), 0
+            ended = boot in self.over[-OLD_BOOTS:]
+            if ended or seq > FIRST_MAX:
+                return (Verdict.STALE if ended else Verdict.STRAY), 0
             first = self.boot is None
             if not first:
                 self.over.append(self.boot)

@@ -46,12 +46,17 @@ def test_a_track_that_changes_its_number_stays_the_same_person():
     assert see(people, 1.2, t9=(JOIN_MM, 0.0)) == ["p-1"]
 
 
+def with_a_late_camera(tenths):
+    """Return frames of two cameras as they come, the second 0.6 s late: ``(tenth, camera)``."""
+    late_tenths = {"c1": 0, "c2": 6}
+    frames = [(tenth, camera) for tenth in range(tenths) for camera in late_tenths]
+    return sorted(frames, key=lambda frame: frame[0] + late_tenths[frame[1]])
+
+
 @pytest.mark.parametrize("mm_per_s", [1_400.0, 2_000.0, 3_000.0])
 def test_whoever_walks_under_two_cameras_of_which_one_is_late_is_one_person(mm_per_s):
     people = People()
-    late_tenths = {"c1": 0, "c2": 6}
-    frames = [(tenth, camera) for tenth in range(60) for camera in late_tenths]
-    for tenth, camera in sorted(frames, key=lambda frame: frame[0] + late_tenths[frame[1]]):
+    for tenth, camera in with_a_late_camera(60):
         # Stands for a second first.
         see(people, 1.0 + tenth / 10, camera, t1=(mm_per_s * max(tenth - 10, 0) / 10, 0.0))
     assert list(people.persons) == ["p-1"]
@@ -61,9 +66,7 @@ def test_whoever_walks_under_two_cameras_of_which_one_is_late_is_one_person(mm_p
 def test_a_new_track_of_a_late_camera_is_of_whoever_walked_there(mm_per_s):
     """Its tracker loses who walks past now and then, and counts on."""
     people = People()
-    late_tenths = {"c1": 0, "c2": 6}
-    frames = [(tenth, camera) for tenth in range(60) for camera in late_tenths]
-    for tenth, camera in sorted(frames, key=lambda frame: frame[0] + late_tenths[frame[1]]):
+    for tenth, camera in with_a_late_camera(60):
         track = f"t{tenth // 15}" if camera == "c2" else "t1"
         see(people, 1.0 + tenth / 10, camera, **{track: (mm_per_s * tenth / 10, 0.0)})
     assert list(people.persons) == ["p-1"]
@@ -72,9 +75,7 @@ def test_a_new_track_of_a_late_camera_is_of_whoever_walked_there(mm_per_s):
 def test_a_second_track_of_a_late_camera_is_of_the_body_that_was_there():
     """It sees one body twice, where that was before it walked on."""
     people = People()
-    late_tenths = {"c1": 0, "c2": 6}
-    frames = [(tenth, camera) for tenth in range(40) for camera in late_tenths]
-    for tenth, camera in sorted(frames, key=lambda frame: frame[0] + late_tenths[frame[1]]):
+    for tenth, camera in with_a_late_camera(40):
         at_mm = (2_000.0 * tenth / 10, 0.0)
         twice = {"t2": (at_mm[0] + 60.0, 0.0)} if camera == "c2" and tenth > 20 else {}
         see(people, 1.0 + tenth / 10, camera, t1=at_mm, **twice)
