@@ -75,6 +75,9 @@ class MqttLock:
         """Wait until the door's presence, or the connection's, changes."""
         await self._news.changed.wait()
         self._news.changed.clear()
+        self._raise_if_away()
+
+    def _raise_if_away(self) -> None:
         self._connection.raise_if_gone()
         if self._news.online is False:
             raise DeviceGoneError(
@@ -95,6 +98,7 @@ class MqttLock:
                 f"nothing retained on {self._config.availability}",
                 "Check its power, and availability, online and offline in the settings",
             ) from None
+        self._raise_if_away()  # It may have said so before anybody waited.
 
 
 class _News:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, suppress
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -190,8 +190,9 @@ async def fleet_run(
             for nth, words in enumerate(books.consumers)
         ]
         each = -(-gateways // PROCESSES)
+        running = await stack.enter_async_context(AsyncExitStack())
         fleets = [
-            await stack.enter_async_context(
+            await running.enter_async_context(
                 module(
                     *("gateway.simulator.simulate", "--quiet", "--broker", address),
                     *("--fleet", str(min(each, gateways + 1 - first)), "--first", str(first)),
@@ -233,6 +234,9 @@ async def fleet_run(
             drained_s = time.time()
             sampling.cancel()
             await asyncio.sleep(min(warm_s, 10.0))
+        await running.aclose()
+        with suppress(TimeoutError):  # What the broker was given last is still on its way.
+            await until(lambda: all(proof.gapless for proof in books.prove()), limit_s)
     return {
         "began_s": began_s,
         "gone_s": gone_s,

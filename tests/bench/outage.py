@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -28,7 +28,7 @@ from gateway.simulator.ledger import summary
 from gateway.simulator.stores import nano_store
 from gateway.simulator.virtual import START_MONO_NS, virtual_inputs
 from tests.bench.draining import LINES, Latencies, integrating
-from tests.bench.fleet import spread
+from tests.bench.fleet import spread, until
 from tests.bench.recording import busy_traffic, started
 from tests.brokers import MOSQUITTO, free_port, mosquitto
 from tests.e2e.upstream_parts import gateway, mqtt
@@ -126,6 +126,8 @@ async def live_through(
         await stack.enter_async_context(integrating(folder, port))
         await come_back(one, store, curves, count, after_s=after_s, limit_s=limit_s)
         await one.delivered()
+        with suppress(TimeoutError):  # What the broker was given last is still on its way.
+            await until(lambda: not compare(folder)["lost"], limit_s)
     found = {
         "outage_s": outage_s,
         "compressed_to_s": round(compressed_s),

@@ -2,12 +2,16 @@
 """Doors on MQTT over real brokers: words, wills, and a door that says it is gone."""
 
 import asyncio
+from contextlib import asynccontextmanager
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
 from drivers.door.config import MqttDoorConfig
-from drivers.mqtt.config import MqttConfig
+from drivers.door.lock import open_topic
+from drivers.errors import DeviceGoneError
+from drivers.mqtt.config import Message, MqttConfig
 from drivers.mqtt.topics import Instore
 from drivers.registry import build
 from gateway.clock import OsClock
@@ -114,3 +118,20 @@ def test_a_door_of_which_nothing_is_heard_is_not_there(kind, protocol, tmp_path,
         assert await status(intake, "offline") == f"nothing retained on {TOPIC}/status"
 
     with_door(kind, protocol, tmp_path, door("locked"), body)
+
+
+def test_a_door_that_says_at_once_that_it_is_offline_never_was_there(monkeypatch):
+    @asynccontextmanager
+    async def with_the_suback(_config, *, on_message, **_how):
+        on_message(Message(f"{TOPIC}/status", b"offline", retain=True, qos=1, mid=1))
+        yield SimpleNamespace(when_gone=lambda _callback: None, raise_if_gone=lambda: None)
+
+    monkeypatch.setattr("drivers.door.lock.connect", with_the_suback)
+
+    async def main():
+        broker = MqttConfig(host="127.0.0.1", port=1883, client_id="gw", protocol=5, clean=True)
+        with pytest.raises(DeviceGoneError, match="says that it is offline"):
+            async with open_topic(door("locked"), broker):
+                pytest.fail("the door was taken for one that is there")
+
+    run(main(), limit_s=20)
