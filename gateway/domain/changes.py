@@ -437,8 +437,8 @@ def _replace(cart: ClosedCart, before: list[Act], after: list[Act]) -> None:
             direction: Direction = "put-back" if act.direction == "pick" else "pick"
             apply(cart.lines, msgspec.structs.replace(act, direction=direction, probability=1.0))
     for act in after:
-        if act.session == cart.session:  # A person said so: the machine's doubt is over.
-            apply(cart.lines, msgspec.structs.replace(act, probability=1.0))
+        if act.session == cart.session:
+            apply(cart.lines, act)
 
 
 def _sketch(step: Step, act: Act) -> Sketch:

@@ -274,6 +274,8 @@ def _review(step: Step, command: Command) -> None:
         plate_known = act.plate in step.layout.plates or act.plate in felt
         if not plate_known or not 0.0 < act.probability <= 1.0:
             raise CommandError(f"act at plate {act.plate}: unknown plate, or no probability")
+    # A person says so: the machine's doubt is over.
+    acts = [msgspec.structs.replace(act, probability=1.0) for act in acts]
     del state.reviews[review.id]
     step.touch("review", review.id)
     step.emit(

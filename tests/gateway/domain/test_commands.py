@@ -325,11 +325,12 @@ def test_what_cannot_be_told_is_billed_to_one_and_asked(doubt):
 
 
 def test_a_decision_goes_into_the_open_cart(doubt):
-    effects, made = doubt.command("review", decision(doubt, doubt.bert))
+    effects, made = doubt.command("review", decision(doubt, doubt.bert, probability=0.4))
     assert answer(effects) == ("ok", "")
     assert names(made) == ["review.resolved", "attribution.revised"]
     resolved, revised = (one.data for one in made)
     assert resolved["by"] == "clerk"
+    assert [act["probability"] for act in resolved["acts"]] == [1.0]
     assert revised["change"] == resolved["change"] == doubt.review["change"]
     assert (revised["revision"], revised["acts"]) == (1, resolved["acts"])
     doubt.leave("anna")
