@@ -17,11 +17,16 @@ from gateway.simulator.exam.report import of, worst
 from gateway.simulator.exam.score import Result, figures
 from gateway.simulator.exam.stage import RATE_HZ, seconds
 from gateway.simulator.exam.suite import EXAMINEES, Plan, Results
+from gateway.simulator.stock import TrueAct
 
 DRAWN = 4
 """Worst cases that are drawn."""
 LEAST_DRAWN_G = 15.0
 """A plate that changed less in the whole case is left out."""
+LETTER_SHARE = 0.0055
+"""How much of a plot's width a letter takes."""
+LANE = 0.11
+"""How far labels in neighbouring lanes are apart, in a shelf's range of weights."""
 WORDS_MAX = 2
 TITLE_WIDTH = 190
 """Characters."""
@@ -61,8 +66,9 @@ class Plots:
         case = make_case(result.kind, CONDITIONS[result.condition], result.seed)
         answer = EXAMINEES[who](case, case.inputs(), settings)
         figure = Figure(figsize=(15, 9), layout="constrained")
-        axes = figure.subplots(len(case.store.shelves), 1, sharex=True)
-        for number, one in enumerate(np.atleast_1d(axes)):
+        drawn = _drawn(case, answer)
+        axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+        for one, number in zip(axes, drawn, strict=True):
             _shelf(one, case, answer, number)
         axes[-1].set_xlabel("seconds")
         title = (
@@ -105,6 +111,32 @@ def _reliability(axes: Axes, condition: str, by_who: Mapping[str, Sequence[Resul
     axes.grid(color="0.9")
 
 
+class _Lanes:
+    """Puts labels that would lie over each other into lanes."""
+
+    def __init__(self, duration_s: float) -> None:
+        self._letter_s = duration_s * LETTER_SHARE
+        self._ends_s: list[float] = []
+
+    def place(self, at_s: float, text: str) -> int:
+        """Return the first lane that is free where a text begins."""
+        free = (lane for lane, end_s in enumerate(self._ends_s) if end_s <= at_s)
+        lane = next(free, len(self._ends_s))
+        self._ends_s[lane : lane + 1] = [at_s + len(text) * self._letter_s]
+        return lane
+
+
+def _drawn(case: Case, answer: Answer) -> list[int]:
+    """Return the shelves of which there is something to see: an act, or a decision."""
+    concerned = {plate for act in case.truth.acts for plate in act.plates}
+    concerned |= {plate for decision in answer.decisions for plate in decision.plates}
+    return [
+        number
+        for number, shelf in enumerate(case.store.shelves)
+        if not concerned.isdisjoint(plate.name for plate in shelf.plates)
+    ] or [0]
+
+
 def _shelf(axes: Axes, case: Case, answer: Answer, number: int) -> None:
     """Draw one shelf: each plate that changed, its start at 0."""
     shelf = case.store.shelves[number]
@@ -117,34 +149,31 @@ def _shelf(axes: Axes, case: Case, answer: Answer, number: int) -> None:
             axes.plot(times, shown[:, index], linewidth=0.7, label=shelf.plates[index].name)
     low, high = np.nanpercentile(shown, (0.1, 99.9))
     room = max(high - low, 100.0)
-    axes.set_ylim(low - 0.45 * room, high + 0.35 * room)
-    for act in case.truth.acts:
+    axes.set_ylim(low - 0.5 * room, high + 0.5 * room)
+    above, below = _Lanes(times[-1]), _Lanes(times[-1])
+    for act in sorted(case.truth.acts, key=_moment_s):
         if names.isdisjoint(act.plates):
             continue
-        at_s = seconds(act.lift_ns or act.start_ns)
+        at_s = _moment_s(act)
         axes.axvline(at_s, color="tab:green", linewidth=0.8)
         sign = "-" if act.direction == "pick" else "+"
         text = f"{_who(act.hand or act.shopper)} {sign}{act.quantity} {_name(case, act.gtin)}"
-        axes.text(at_s, high + 0.04 * room, text, rotation=20, fontsize=6, color="tab:green")
-    for decision in answer.decisions:
+        up = high + (0.06 + LANE * above.place(at_s, text)) * room
+        axes.text(at_s, up, f" {text}", fontsize=7, color="tab:green")
+    for decision in sorted(answer.decisions, key=lambda one: one.since_ns):
         if names.isdisjoint(decision.plates):
             continue
-        axes.axvspan(
-            seconds(decision.since_ns), seconds(decision.until_ns), color="tab:red", alpha=0.12
-        )
-        at_s = seconds(decision.since_ns)
-        axes.text(
-            at_s,
-            low - 0.1 * room,
-            _words(case, decision),
-            rotation=-20,
-            fontsize=6,
-            color="tab:red",
-            va="top",
-        )
+        at_s, text = seconds(decision.since_ns), _words(case, decision)
+        axes.axvspan(at_s, seconds(decision.until_ns), color="tab:red", alpha=0.12)
+        down = low - (0.06 + LANE * below.place(at_s, text)) * room
+        axes.text(at_s, down, text, fontsize=7, color="tab:red", va="top")
     axes.set_ylabel(f"{shelf.name}, g")
     if axes.lines:
-        axes.legend(loc="upper right", fontsize=6, ncols=3)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=6)
+
+
+def _moment_s(act: TrueAct) -> float:
+    return seconds(act.lift_ns or act.start_ns)
 
 
 def _words(case: Case, decision: Decision) -> str:
