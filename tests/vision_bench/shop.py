@@ -245,12 +245,14 @@ def table(cases):
     lines = [f"{'people':<10}" + "".join(f"{word:>10}" for word in head)]
     for way in WAYS:
         one = figures([case.results[way] for case in cases])
-        numbers = (one.f1, one.f1_error or 0.0, one.precision, one.recall)
+        numbers = (one.f1, one.f1_error, one.precision, one.recall)
         numbers += (one.found, one.product, one.shopper, one.reviews)
-        lines.append(f"{way:<10}" + "".join(f"{number:>10.3f}" for number in numbers))
+        told = ("" if number is None else f"{number:.3f}" for number in numbers)
+        lines.append(f"{way:<10}" + "".join(f"{number:>10}" for number in told))
     for one, other in PAIRS:
         away, error = parted(cases, one, other)
-        lines.append(f"F1 {one} less {other}: {away:+.3f} +- {error:.3f}")
+        known = f" +- {error:.3f}" if len(cases) > 1 else ""
+        lines.append(f"F1 {one} less {other}: {away:+.3f}{known}")
     some = [case for case in cases if case.results["simulated"].kind != "mixed"]
     for name, part in (("mixed", [c for c in cases if c not in some]), ("other scripts", some)):
         f1s = [figures([case.results[way] for case in part]).f1 for way in WAYS] if part else []
