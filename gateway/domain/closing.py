@@ -53,7 +53,7 @@ def close(step: Step, session: Session, changes: Open) -> None:
     del state.sessions[session.id]
     step.touch("session", session.id)
     for person in session.persons:
-        state.people.forget(person)
+        state.people.depart(person, session.id)
     oldest = next(iter(state.closed), "")
     if step.keep("closed", state.closed, session.id, cart, CLOSED_CARTS_MAX):
         changes.forget(step, oldest)
@@ -101,16 +101,25 @@ def hold_over(step: Step, changes: Open) -> None:
 
 
 def _shelf_away(step: Step, closed_ns: int) -> bool:
-    """Tell whether a shelf has not been heard since before a cart was closed."""
+    """Tell whether a shelf, or a plate of one, was not weighed since before a cart was closed."""
     devices = step.state.devices
+    broken_ns = max(step.now_ns - UNHEARD_HOLD_NS, 0)
     return any(
         device.lost_ns is not None and device.lost_ns <= closed_ns
         for name in step.layout.shelves
         if (device := devices.get(f"shelf/{name}")) is not None
     ) or any(
         bool((shelf.unwatched & (shelf.since_ns <= closed_ns)).any())
+        # One that is broken for good holds no cart for ever.
+        or bool(((shelf.good_ns <= closed_ns) & (shelf.good_ns > broken_ns)).any())
         for shelf in step.state.shelves.values()
     )
+
+
+def may_change(step: Step, session: str) -> bool:
+    """Tell whether later evidence may still adjust a closed cart."""
+    cart = step.state.closed.get(session)
+    return cart is not None and cart.closed_ns is not None
 
 
 def visited_since(step: Step, since_ns: int) -> list[str]:

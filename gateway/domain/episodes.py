@@ -39,6 +39,8 @@ class PlateChange(NamedTuple):
     """The plate was not weighed throughout: a gap or a lost device lies in between."""
     half_ns: int = 0
     """When it had crossed half of the change: the same instant on all plates under one unit."""
+    hole_ns: int = 0
+    """For so long around that instant samples are missing, and it may have been at any time."""
 
 
 class ShelfChange(NamedTuple):

@@ -91,20 +91,19 @@ def extend(
     for child in children[:CHILDREN_MAX]:
         if child.logp < children[0].logp - BEHIND:
             break
-        said = beam[child.parent].chosen
-        key = keys.of(child, said)
+        before = beam[child.parent]
+        key = keys.of(child, before.chosen)
         index = options.setdefault(child.acts, len(options))
         if index == len(felt):
             felt.append(child.moves)
-        ways = [Way(way.share, {**way.chosen, change: index}) for way in beam[child.parent].ways]
+        ways = [Way(way.share, {**way.chosen, change: index}) for way in before.ways]
         known = found.get(key)
         if known is None:
-            before = beam[child.parent].counted
             found[key] = Explanation(
-                child.logp, child.carts, child.lying, ways, child.loads, before
+                child.logp, child.carts, child.lying, ways, child.loads, before.counted
             )
         else:
-            _join(known, child.logp, ways)
+            _join(known, child.logp, before.counted, ways)
     return normalised(list(found.values())), list(options), felt
 
 
@@ -148,15 +147,21 @@ def normalised(beam: list[Explanation]) -> list[Explanation]:
     return beam
 
 
-def _join(known: Explanation, logp: float, ways: Sequence[Way]) -> None:
+def _join(known: Explanation, logp: float, counted: float, ways: Sequence[Way]) -> None:
     """Add other ways to what an explanation says."""
-    high, low = max(known.logp, logp), min(known.logp, logp)
-    total = high + log(1.0 + exp(low - high))
+    total = _either(known.logp, logp)
+    known.counted = total - _either(known.logp - known.counted, logp - counted)
     parts = [(exp(known.logp - total), known.ways), (exp(logp - total), ways)]
     known.ways = likeliest_ways(
         Way(part * way.share, way.chosen) for part, some in parts for way in some
     )
     known.logp = total
+
+
+def _either(one: float, other: float) -> float:
+    """Return the logarithm of the sum of two probabilities, given as logarithms."""
+    high, low = max(one, other), min(one, other)
+    return high + log(1.0 + exp(low - high))
 
 
 def likeliest_ways(ways: Iterable[Way]) -> list[Way]:
@@ -314,7 +319,7 @@ def merged(beam: Sequence[Explanation], asked: Sequence[str] = ()) -> list[Expla
     for one in sorted(beam, key=lambda one: -one.logp):
         known = found.setdefault(keys.of(one, one.chosen), one)
         if known is not one:
-            _join(known, one.logp, one.ways)
+            _join(known, one.logp, one.counted, one.ways)
     return normalised(list(found.values()))
 
 

@@ -33,6 +33,10 @@ SAME_MM: Final = 250.0
 """Two bodies are never this close: it is one body with two tracks."""
 TRACK_NS_MAX: Final = 1_000_000_000
 """A track unseen for this long no longer occupies its person."""
+DEPARTED_NS: Final = 30_000_000_000
+"""Whose cart is closed may have done what plates tell this much later: somebody's hand keeps them
+from resting, or the network keeps their samples."""
+DEPARTED_MAX: Final = 64
 PERSONS_MAX: Final = 256
 """Persons that are remembered at once; more than any such store holds."""
 TRACKS_MAX: Final = 32
@@ -71,10 +75,19 @@ class Frame(NamedTuple):
     doors: Sequence[Zone]
 
 
+class Departed(msgspec.Struct, frozen=True):
+    """Somebody whose cart is closed: no track is theirs any more, but what they did was."""
+
+    person: Person
+    session: str
+
+
 class People(Recognition, kw_only=True):
     """Everybody in the store."""
 
     count: int = 0
+    departed: dict[str, Departed] = msgspec.field(default_factory=dict)
+    """Who has left lately, oldest first."""
     frame_ns: dict[str, int] = msgspec.field(default_factory=dict)
     """Time of the latest frame of each camera."""
     steady_ns: dict[str, int] = msgspec.field(default_factory=dict)
@@ -347,8 +360,17 @@ class People(Recognition, kw_only=True):
         for track in person.tracks:
             self.by_track[track] = person.id
 
+    def depart(self, name: str, session: str) -> None:
+        """Remove a person who has left with what a session's cart holds; keep where they were."""
+        person = self.persons.get(name)
+        self.forget(name)
+        if person is not None:
+            self.departed[name] = Departed(person, session)
+            if len(self.departed) > DEPARTED_MAX:
+                del self.departed[next(iter(self.departed))]
+
     def forget(self, name: str) -> None:
-        """Remove a person who has left."""
+        """Remove a person."""
         person = self.persons.pop(name, None)
         if person is None:
             return
@@ -358,7 +380,10 @@ class People(Recognition, kw_only=True):
         self.newborns = [newborn for newborn in self.newborns if newborn.person != name]
 
     def forget_strangers(self, kept: set[str], now_ns: int) -> None:
-        """Remove persons that belong to no session and were not seen for long."""
+        """Remove persons that belong to no session, or have left, and were not seen for long."""
+        for name, one in list(self.departed.items()):
+            if now_ns - one.person.seen_ns > DEPARTED_NS:
+                del self.departed[name]
         gone = [
             person.id
             for person in self.persons.values()

@@ -111,6 +111,8 @@ class Move(NamedTuple):
     begun_ns: int = 0
     ended_ns: int = 0
     """The weight changed between these."""
+    hole_ns: int = 0
+    """For so long around ``half_ns`` samples are missing: then it may have been at any time."""
     twin: bool = False
     """One of two that only differ by who made them."""
 
@@ -426,11 +428,12 @@ def _move(
             plain_g=plain_g,
             x_mm=x_mm,
             slack_mm=slack_mm,
-            since_ns=max(begun_ns, largest.half_ns - HAND_NS),
+            since_ns=max(begun_ns, largest.half_ns - HAND_NS - largest.hole_ns // 2),
             half_ns=largest.half_ns,
-            until_ns=min(ended_ns, largest.half_ns + HAND_NS),
+            until_ns=min(ended_ns, largest.half_ns + HAND_NS + largest.hole_ns // 2),
             begun_ns=begun_ns,
             ended_ns=ended_ns,
+            hole_ns=largest.hole_ns,
         ),
         loglik,
     )

@@ -386,10 +386,22 @@ def _may_close(step: Step, session: str, left_ns: int) -> bool:
     if waited_ns > CLOSE_WAIT_NS_MAX:
         return True
     # No change may come any more that began before the person left.
+    if not _heard_up_to(step, left_ns):
+        return False
     if any(change.change.since_ns <= left_ns for change in step.state.changes):
         return False
     return not any(
         bool((shelf.moving & (shelf.since_ns != 0) & (shelf.since_ns <= left_ns)).any())
         or shelf.pending
         for shelf in step.state.shelves.values()
+    )
+
+
+def _heard_up_to(step: Step, at_ns: int) -> bool:
+    """Tell whether every shelf that is there has told what it felt up to a moment."""
+    devices = step.state.devices
+    return all(
+        shelf.end_ns >= at_ns or devices[f"shelf/{name}"].lost_ns is not None
+        for name, shelf in step.state.shelves.items()
+        if f"shelf/{name}" in devices
     )

@@ -2,6 +2,7 @@
 """Changes that nobody can be named for: what they may have been by weight alone, never a guess."""
 
 from collections.abc import Sequence
+from functools import cache
 from math import exp
 from typing import Final
 
@@ -73,6 +74,7 @@ def _candidates(step: Step, shelf: str, run: Sequence[PlateChange]) -> list[Cand
     places = step.layout.shelves[shelf]
     known = step.known_weights()
 
+    @cache
     def bound(move: Move) -> float:
         options = at_home(move, places.facings, known)
         return max([unknown(move), *(one.loglik for one in options)])

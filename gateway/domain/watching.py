@@ -6,9 +6,11 @@ from math import exp, log
 from typing import Final
 
 from gateway.domain.choices import Who
+from gateway.domain.closing import may_change
 from gateway.domain.goods import OUT_OF_PLACE, Option, at_home, place_loglik, unknown
 from gateway.domain.hands import NOBODY, Hands, Place, evidence, shares
 from gateway.domain.output import Step
+from gateway.domain.people import Person
 from gateway.domain.readings import Move
 from gateway.domain.sessions import bound_persons
 
@@ -24,11 +26,14 @@ OPTIONS_MAX: Final = 14
 """Products and counts that are thought of for one move."""
 PUT_BACK_BOUND: Final = -3.0
 """What a put-back may be worth, before it is known what anybody holds."""
+INSTANT_NS: Final = 150_000_000
+"""Where samples are missing, hands are looked at this long before and after each instant."""
 UNSEEN_SESSION: Final = -6.0
 """Evidence for a visit of which nobody has been seen."""
 
-KnownHands = dict[tuple[Place, int, int], list[Hands]]
-"""How well each person fits a place from one instant to another: moves of other sizes share it."""
+KnownHands = dict[tuple[Place, int, int, int], list[Hands]]
+"""How well each person fits a place from one instant to another, with a hole in between: moves of
+other sizes share it."""
 
 
 class Watching:
@@ -48,7 +53,16 @@ class Watching:
         self._places = step.layout.shelves[shelf]
         self.known = step.known_weights()
         self._without = step.state.settings.without
-        self._bound = {name: session.id for name, session in bound_persons(step).items()}
+        self.sessions = {name: session.id for name, session in bound_persons(step).items()}
+        """Sessions by person."""
+        departed = step.state.people.departed
+        self.persons = step.state.people.persons | {
+            name: one.person for name, one in departed.items()
+        }
+        """Everybody who may have done it: also those who have left since."""
+        self.sessions |= {
+            name: one.session for name, one in departed.items() if may_change(step, one.session)
+        }
         self._hands: KnownHands = {} if hands is None else hands
         self._home: dict[Move, list[Option]] = {}
         self._bounds: dict[Move, float] = {}
@@ -69,32 +83,49 @@ class Watching:
 
     def hands(self, move: Move) -> list[Hands]:
         """Return how well each person fits a move."""
-        wanted = (self.place_of(move), move.since_ns, move.until_ns)
+        wanted = (self.place_of(move), move.since_ns, move.until_ns, move.hole_ns)
         found = self._hands.get(wanted)
         if found is None:
             found = self._hands[wanted] = self._weigh(*wanted)
         for one in found:
-            if one.score > NEAR_LOGLIK and one.person in self._bound:
-                self.near.add(self._bound[one.person])
+            if one.score > NEAR_LOGLIK and one.person in self.sessions:
+                self.near.add(self.sessions[one.person])
             elif one.score > NEAR_LOGLIK:
                 self.strangers = True
         return found
 
-    def _weigh(self, place: Place, since_ns: int, until_ns: int) -> list[Hands]:
-        wrists = "wrists" not in self._without
+    def _weigh(self, place: Place, since_ns: int, until_ns: int, hole_ns: int) -> list[Hands]:
         found = []
-        persons = self._step.state.people.persons
-        for person in persons.values():
-            one = evidence(person, self._places, place, since_ns, until_ns, wrists=wrists)
+        for person in self.persons.values():
+            one = self._evidence(person, place, since_ns, until_ns)
+            if one is not None and hole_ns:
+                one = self._at_any_time(person, place, (since_ns + until_ns) // 2, hole_ns, one)
             if one is not None:
                 found.append(one)
         alone = {one.person: one.score for one in found}
         for index, one in enumerate(found):
-            others = [alone[name] for name in persons[one.person].mixed if name in alone]
+            others = [alone[name] for name in self.persons[one.person].mixed if name in alone]
             if others:
                 share = (1.0 - SWAPPED) * exp(one.score) + SWAPPED * exp(max(others))
                 found[index] = one._replace(score=log(share + 1e-12))
         return found
+
+    def _evidence(self, person: Person, place: Place, since_ns: int, until_ns: int) -> Hands | None:
+        wrists = "wrists" not in self._without
+        return evidence(person, self._places, place, since_ns, until_ns, wrists=wrists)
+
+    def _at_any_time(
+        self, person: Person, place: Place, middle_ns: int, hole_ns: int, over_all: Hands
+    ) -> Hands:
+        """Return the evidence of one who may have acted at any time of a hole in the samples."""
+        parts = hole_ns // INSTANT_NS + 1
+        scores = []
+        for number in range(parts):
+            at_ns = middle_ns - hole_ns // 2 + (2 * number + 1) * hole_ns // (2 * parts)
+            one = self._evidence(person, place, at_ns - INSTANT_NS, at_ns + INSTANT_NS)
+            scores.append(over_all.score if one is None else one.score)
+        likely = sum(map(exp, scores)) / parts
+        return over_all._replace(score=log(likely + 1e-12))
 
     def shares(self, moves: Sequence[Move]) -> dict[str, float]:
         """Return each session near, with how likely the largest move was by a hand of theirs."""
@@ -115,9 +146,9 @@ class Watching:
     def may_reach(self, move: Move) -> set[str]:
         """Return the sessions of those who were near a move, or whom nobody sees."""
         near = {
-            self._bound[one.person]
+            self.sessions[one.person]
             for one in self.hands(move)
-            if one.score > NEAR_LOGLIK and one.person in self._bound
+            if one.score > NEAR_LOGLIK and one.person in self.sessions
         }
         return near | self._without_persons()
 
@@ -129,7 +160,7 @@ class Watching:
     def who(self, move: Move) -> Who:
         """Return the logarithm of each session's probability to have made a move."""
         scores: list[tuple[str | None, float]] = [
-            (self._bound.get(one.person), one.score) for one in self.hands(move)
+            (self.sessions.get(one.person), one.score) for one in self.hands(move)
         ]
         scores += [(session, UNSEEN_SESSION) for session in sorted(self._without_persons())]
         return shares(scores, nobody=NOBODY, alone=not move.twin)

@@ -25,7 +25,6 @@ from gateway.domain.episodes import (
     is_trifle,
     net,
 )
-from gateway.domain.inputs import OTHER_PERIOD
 from gateway.domain.middle import median
 from gateway.domain.segments import (
     LEAST_SIGMAS,
@@ -69,8 +68,12 @@ ENDLESS_NS: Final = 12_000_000_000
 """Nobody holds a thing on a plate for longer: it has become noisy."""
 BEFORE_NS: Final = 400_000_000
 """How much before a movement is looked at with it."""
+OTHER_RATE: Final = 0.3
+"""A period that differs by a greater part is another rate; one that firmware measures varies."""
 HOLE_NS_MAX: Final = 500_000_000
 """Samples further apart than this do not belong to one window."""
+HOLE_NS_MIN: Final = 60_000_000
+"""What is missing for longer leaves open when a weight changed meanwhile."""
 SIGMA_MIN_G: Final = 0.3
 SIGMA_MAX_G: Final = 15.0
 SHAKE_MAX_G2: Final = 25.0
@@ -80,6 +83,8 @@ SWAY_MIN_G: Final = 0.1
 SWAY_TIMES: Final = 2.0
 SWAY_G: Final = 0.2
 """A plate that sways by so many times as much as it uses to, and this, is not still."""
+MISSED_G2: Final = 2.5
+"""Variance that a plate's reference gains by a movement in which no step was found."""
 LEAVE_G: Final = STEP_LEAST_G
 """Least departure from the reference that is movement; grows with the plate's noise."""
 GROWTH_PER_S: Final = 0.25
@@ -164,7 +169,7 @@ def weigh(
         beside: The other shelves of its gondola, which tremble with it.
     """
     hole = start_ns - state.end_ns > HOLE_NS_MAX + period_ns
-    if hole or abs(period_ns - state.period_ns) > OTHER_PERIOD * state.period_ns:
+    if hole or abs(period_ns - state.period_ns) > OTHER_RATE * state.period_ns:
         _forget(state)
         state.quiet_ns[:] = 0
         state.period_ns = period_ns
@@ -207,13 +212,19 @@ def weigh(
 
 def _quiet(state: ShelfState, look: _Look, shake_g2: float) -> Flags:
     """Tell which plates are as still as they use to be, given how much the shelf trembles."""
-    spread_g2 = (2.5 * state.sigma_g + 0.4) ** 2
+    spread_g2 = _usual_g2(state)
     sway_g2 = (SWAY_TIMES * state.sway_g + SWAY_G) ** 2
     if shake_g2:
         spread_g2 += 4.0 * shake_g2
         sway_g2 += 0.3 * shake_g2
     still: Flags = (look.spread_g2 <= spread_g2) & (look.sway_g2 <= sway_g2)
     return still
+
+
+def _usual_g2(state: ShelfState) -> Floats:
+    """Return up to what variance a window is as quiet as its plate uses to be."""
+    usual_g2: Floats = (2.5 * state.sigma_g + 0.4) ** 2
+    return usual_g2
 
 
 def _append(
@@ -226,7 +237,7 @@ def _append(
     """Add a block to the window; let go what lies before every movement of the gondola."""
     state.end_ns = int(at_ns[-1])
     at_ns = np.concatenate((state.at_ns, at_ns))
-    first = len(at_ns) - 2 * length
+    first = len(at_ns) - 4 * length  # A movement, a hole that goes unnoticed, and before it.
     begun_ns = min(_begun_ns(one) for one in (state, *beside))
     if begun_ns < state.end_ns:
         from_ns = max(begun_ns - WINDOW_NS - BEFORE_NS, state.end_ns - HISTORY_NS)
@@ -310,7 +321,7 @@ def _settle(state: ShelfState, quiet: Flags, look: _Look, beside: Sequence[Shelf
             _compare(state, int(plate), look)
         elif not state.away[plate] or not _divide(state, int(plate), beside):
             # It may have moved by less than a step: what follows counts for more.
-            state.reference_var_g2[plate] += LEAVE_G
+            state.reference_var_g2[plate] += MISSED_G2
     state.moving &= ~settles
     state.settled_ns[settles] = state.end_ns
     state.unwatched &= ~settles
@@ -333,12 +344,12 @@ def _compare(state: ShelfState, plate: int, look: _Look) -> None:
 
 def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool:
     """Cut a plate's movement into steps; return whether there are any."""
-    since_ns = int(state.since_ns[plate]) - BEFORE_NS
-    first = int(np.searchsorted(state.at_ns, since_ns))
-    rows_g, at_ns = state.window[first:, plate], state.at_ns[first:]
-    known = np.isfinite(rows_g)
-    if not known.all():
-        rows_g, at_ns = rows_g[known], at_ns[known]
+    since_ns = int(state.since_ns[plate])
+    known = np.flatnonzero(np.isfinite(state.window[:, plate]))
+    begun, before = np.searchsorted(state.at_ns[known], (since_ns, since_ns - BEFORE_NS))
+    # Also where samples are missing right before, as many as there would be.
+    known = known[max(min(before, begun - BEFORE_NS // state.period_ns), 0) :]
+    first, rows_g, at_ns = int(known[0]), state.window[known, plate], state.at_ns[known]
     rows_g, at_ns = median_of_three(rows_g), at_ns[1:-1]
     rows = bin_rows(len(rows_g), state.period_ns)
     noise = Noise(2.0 * float(state.sigma_g[plate]) ** 2, float(state.slow_g[plate]) ** 2)
@@ -348,8 +359,15 @@ def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool
     steps = find_steps(rows_g, shake_g2, noise, before, rows=rows, period_ns=state.period_ns)
     for step in steps:
         begin_ns, stable_ns = int(at_ns[max(step.before.stop - 1, 0)]), int(at_ns[step.after.first])
+        # What had changed where the window begins did so at a time that is forgotten.
+        forgotten = step.before.stop < rows and since_ns < int(state.at_ns[0])
+        if forgotten:
+            begin_ns = since_ns
         half = half_row(rows_g, step)
         low = min(int(half), len(at_ns) - 2)
+        hole_ns = int(at_ns[low + 1] - at_ns[low]) - state.period_ns
+        if hole_ns > HOLE_NS_MIN:
+            half = low + 0.5  # Nothing tells when in between.
         half_ns = int(at_ns[low] + (half - low) * (at_ns[low + 1] - at_ns[low]))
         change = PlateChange(
             plate=plate,
@@ -358,8 +376,9 @@ def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool
             since_ns=begin_ns,
             stable_ns=max(stable_ns, begin_ns),
             after_g=step.after.mean_g,
-            unwatched=False,
+            unwatched=forgotten,
             half_ns=min(max(half_ns, begin_ns), max(stable_ns, begin_ns)),
+            hole_ns=hole_ns if hole_ns > HOLE_NS_MIN else 0,
         )
         state.pending.append(change)
     if steps:
@@ -381,7 +400,7 @@ def _grow(state: ShelfState, look: _Look, away: Flags, shake_g2: float, elapsed_
         noise_g2 = np.maximum(_noise_from_differences(look.smooth) ** 2 - shake_g2, 0.0)
         grown_g = np.minimum(state.sigma_g * faster, np.maximum(np.sqrt(noise_g2), state.sigma_g))
         state.sigma_g[grows] = grown_g[grows]
-    smooth = known & (look.spread_g2 <= (2.5 * state.sigma_g + 0.4) ** 2)
+    smooth = known & (look.spread_g2 <= _usual_g2(state))
     smooth &= state.end_ns - state.since_ns > WINDOW_NS + RESTLESS_NS
     grows = smooth | endless
     if grows.any():

@@ -16,7 +16,6 @@ from gateway.domain.holdings import standing
 from gateway.domain.layout import ShelfPlaces
 from gateway.domain.output import Step
 from gateway.domain.readings import Move, Reading
-from gateway.domain.sessions import bound_persons
 from gateway.domain.state import OpenChange
 from gateway.domain.watching import NEAR_LOGLIK, Watching
 from gateway.why.facts import Felt, Fit, Moved, Near, Read
@@ -112,17 +111,16 @@ def _moved(step: Step, change: OpenChange, watching: Watching, move: Move) -> Mo
 
 
 def _near(step: Step, shelf: str, watching: Watching, move: Move) -> list[Near]:
-    state, places = step.state, step.layout.shelves[shelf]
+    places = step.layout.shelves[shelf]
     who = watching.who(move)
     place = watching.place_of(move)
-    bound = bound_persons(step)
     x_mm, y_mm = places.front_point(move.x_mm)
     found = []
     for one in sorted(watching.hands(move), key=lambda one: -one.score):
-        session = bound[one.person].id if one.person in bound else None
+        session = watching.sessions.get(one.person)
         if one.score <= NEAR_LOGLIK and session is None:
             continue
-        person = state.people.persons[one.person]
+        person = watching.persons[one.person]
         low_ns, high_ns = move.since_ns - WIDEN_NS, move.until_ns + WIDEN_NS
         sights = [seen[:4] for seen in person.wrists_within(low_ns, high_ns)]
         spots = [spot[1:] for spot in person.places_within(low_ns, high_ns)]

@@ -225,13 +225,17 @@ async def fleet_run(
             sampling = group.create_task(
                 sampler.run(lambda: {"broker": psutil.Process(broker.process.pid), **known})
             )
+            killed_s = back_s
             if len(consumers) > 1:
                 await asyncio.sleep(min(10.0, outage_s))
                 del known["consumer-0"]
                 consumers[0].kill()
                 await consumers[0].wait()
+            killed_s = time.time()
             await until(lambda: not waiting(folder, back_s), limit_s, every_s=2.0)
             drained_s = time.time()
+            # What the killed one was handed last is sent again, but not at once.
+            await until(lambda: not waiting(folder, killed_s), limit_s)
             sampling.cancel()
             await asyncio.sleep(min(warm_s, 10.0))
         await running.aclose()

@@ -180,8 +180,9 @@ def test_a_pick_that_settles_right_after_a_zero_is_counted_once():
     for place in scene.layout.shelves["g1.s1"].plates:
         scene.weights_g[place.name] = 0.0
     scene.silent.add("shelf/g1.s1")
-    settle(scene)
+    scene.leave(wait_s=1.0)
     scene.silent.clear()
+    settle(scene)
     scene.run(95.0)
     assert standing(scene) == (2, 2)
 

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What plates tell late, when whose hand it was has left, or long after: nobody else is billed."""
+
+import pytest
+
+from gateway.domain.people import DEPARTED_MAX, DEPARTED_NS, People
+from gateway.domain.persons import Person
+from tests.gateway.domain.scene import EXIT_MM, JAM, TEA, Scene
+
+PLATE = "g1.s1.p3"
+SHELF = "shelf/g1.s1"
+
+
+def sort_jars(scene, seconds):
+    """Bert pushes jars about on a plate, and takes none."""
+    for _ in range(round(seconds * 2)):
+        scene.weights_g[PLATE] += 90.0
+        scene.run(0.3)
+        scene.weights_g[PLATE] -= 90.0
+        scene.run(0.2)
+
+
+def take_and_go(scene, *, leaves):
+    """Anna takes a jam where Bert is about to sort jars, and goes."""
+    bert = scene.enter("bert")
+    scene.reach("anna", PLATE)
+    scene.run(0.4)
+    scene.weights_g[PLATE] -= 390.0
+    scene.run(0.4)
+    scene.bodies["anna"].wrist_mm = None
+    scene.bodies["anna"].floor_mm = EXIT_MM if leaves else (500.0, 0.0)
+    scene.reach("bert", PLATE)
+    return bert
+
+
+@pytest.mark.parametrize("sorted_s", [4.0, 8.0])
+def test_who_has_left_took_what_another_keeps_from_resting(shopping, sorted_s):
+    bert = take_and_go(shopping, leaves=True)
+    sort_jars(shopping, 1.0)
+    del shopping.bodies["anna"]
+    sort_jars(shopping, sorted_s)
+    shopping.bodies["bert"].wrist_mm = None
+    shopping.run(3.0)
+    shopping.leave("bert", wait_s=16.0)
+    assert shopping.receipt(shopping.anna) == {TEA: 1, JAM: 1}
+    assert shopping.receipt(bert) == {}
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize("sorted_s", [13.0, 30.0])
+def test_what_went_too_long_ago_to_tell_when_is_asked_about(shopping, sorted_s, leaves):
+    bert = take_and_go(shopping, leaves=leaves)
+    sort_jars(shopping, 1.0)
+    if leaves:
+        del shopping.bodies["anna"]
+    sort_jars(shopping, sorted_s)
+    shopping.bodies["bert"].wrist_mm = None
+    shopping.run(3.0)
+    for track in list(shopping.bodies):
+        shopping.leave(track, wait_s=16.0)
+    assert shopping.receipt(bert) == {}
+    review = shopping.named("review.requested")[0]
+    assert review["reason"] == "device-down"
+    assert set(review["sessions"]) == {shopping.anna, bert}
+
+
+def test_a_cart_waits_for_a_shelf_that_has_not_told_what_it_felt(shopping):
+    bert = shopping.enter("bert")
+    held = []
+    give = shopping.give
+
+    def hold(item):
+        if getattr(item, "device", "") == SHELF:
+            held.append(item)
+            return []
+        return give(item)
+
+    shopping.give = hold
+    shopping.reach("anna", PLATE)
+    shopping.run(0.3)
+    shopping.weights_g[PLATE] -= 390.0
+    shopping.run(0.3)
+    shopping.bodies["anna"].wrist_mm = None
+    shopping.stand("bert", PLATE)
+    shopping.leave("anna", wait_s=2.0)
+    assert shopping.named("cart.closed") == []
+    shopping.give = give
+    for item in held:
+        give(item)
+    shopping.run(5.0)
+    shopping.leave("bert")
+    assert shopping.receipt(shopping.anna) == {TEA: 1, JAM: 1}
+    assert shopping.receipt(bert) == {}
+    assert shopping.named("cart.adjusted") == []
+
+
+def test_a_plate_that_gives_no_weight_for_minutes_asks_about_who_has_left():
+    scene = Scene()
+    scene.run(2.0)
+    anna = scene.enter("anna")
+    block = scene.block
+
+    def without(shelf, **changed):
+        item = block(shelf, **changed)
+        for row in item.w if shelf == "g1.s1" else ():
+            row[3] = None
+        return item
+
+    scene.block = without
+    scene.act("anna", {PLATE: -390.0})
+    scene.leave("anna")
+    scene.run(110.0)
+    bert = scene.enter("bert")  # The plate is weighed again while he is alone.
+    scene.block = block
+    scene.run(5.0)
+    (review,) = scene.named("review.requested")
+    assert set(review["sessions"]) == {anna, bert}
+    assert scene.named("cart.adjusted")[-1]["open"] == [review["review"]]
+
+
+def test_a_plate_that_is_broken_for_good_holds_carts_for_an_hour_at_most():
+    scene = Scene()
+    scene.run(2.0)
+    block = scene.block
+
+    def without(shelf, **changed):
+        item = block(shelf, **changed)
+        for row in item.w if shelf == "g1.s1" else ():
+            row[3] = None
+        return item
+
+    scene.block = without
+    scene.run(5.0)
+    scene.enter("anna")
+    scene.leave("anna")
+    scene.run(100.0)
+    assert len(scene.state.closed) == 1
+    scene.state.shelves["g1.s1"].good_ns[3] -= 3_600_000_000_000  # As an hour later.
+    scene.run(1.0)
+    assert scene.state.closed == {}
+
+
+def test_who_has_left_is_remembered_for_a_while_and_not_all_of_a_crowd():
+    people = People()
+    for number in range(DEPARTED_MAX + 5):
+        name = f"p{number}"
+        people.restore(Person(id=name, floor_mm=(0.0, 0.0), seen_ns=number))
+        people.depart(name, f"s{number}")
+    assert list(people.departed) == [f"p{number}" for number in range(5, DEPARTED_MAX + 5)]
+    assert people.persons == {}
+    people.forget_strangers(set(), DEPARTED_NS + 10)
+    assert list(people.departed) == [f"p{number}" for number in range(10, DEPARTED_MAX + 5)]
+
+
+@pytest.mark.parametrize("nulls", [False, True])
+def test_whose_hand_it_was_in_a_short_hole_is_not_sure_where_two_changed_places(shopping, nulls):
+    bert, block = shopping.enter("bert"), shopping.block
+
+    def without(shelf, **changed):
+        item = block(shelf, **changed)
+        for row in item.w if shelf == "g1.s1" else ():
+            row[3] = None
+        return item
+
+    shopping.reach("anna", PLATE)
+    shopping.run(0.4)
+    if nulls:
+        shopping.block = without
+    else:
+        shopping.silent.add(SHELF)
+    shopping.weights_g[PLATE] -= 390.0
+    shopping.run(0.2)
+    shopping.bodies["anna"].wrist_mm = None
+    shopping.bodies["anna"].floor_mm = (500.0, 0.0)
+    shopping.reach("bert", PLATE)
+    shopping.run(0.2)
+    shopping.block = block
+    if shopping.silent:
+        shopping.silent.clear()
+        shopping.seqs[SHELF] += 2
+    shopping.run(16.0)
+    (review,) = shopping.named("review.requested")
+    assert {shopping.anna, bert} <= set(review["sessions"])
+
+
+@pytest.mark.parametrize("other_us", [15_200, 18_200, 19_500])
+def test_a_shelf_whose_firmware_measures_its_period_is_weighed(shopping, other_us):
+    block = shopping.block
+
+    def measured(shelf, **changed):
+        item = block(shelf, **changed)
+        if shelf == "g1.s1" and item.seq % 2:
+            item = block(shelf, seq=item.seq, period_us=other_us)
+        return item
+
+    shopping.block = measured
+    shopping.act("anna", {PLATE: -390.0})
+    shopping.leave()
+    assert shopping.receipt(shopping.anna) == {TEA: 1, JAM: 1}
+    assert shopping.named("review.requested") == []
