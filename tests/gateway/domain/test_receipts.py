@@ -41,12 +41,19 @@ def test_nearly_every_receipt_is_exactly_right():
 def test_units_are_neither_made_nor_lost(seed):
     lived = run(seed)
     books = Books(lived.flat)
-    if books.reviews:
-        pytest.skip("an open review holds units back")
     sold = Counter()
     for session in books.carts:
         sold += books.lines(session)
     moved = Counter()
     for act in lived.truth.acts:
         moved[act.gtin] += act.quantity if act.direction == "pick" else -act.quantity
-    assert sold == +moved
+    # What a review asks about may be on a cart or not.
+    asked = {
+        act["gtin"]
+        for review in books.reviews.values()
+        for candidate in review["candidates"]
+        for act in candidate["acts"]
+    }
+    assert {gtin: units for gtin, units in sold.items() if gtin not in asked} == {
+        gtin: units for gtin, units in (+moved).items() if gtin not in asked
+    }
