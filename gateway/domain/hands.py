@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose hand it was: how well everybody's wrists and feet fit an act at a place and in a time.
 
-A wrist seen at the place counts for its owner, one seen elsewhere against, a hidden one not at all.
-The evidence of one act is averaged over its whole time and bounded, since errors of neighbouring
-frames are alike. Feet out of reach count against whoever stood there, whatever the wrists say.
+A wrist seen at the place counts for its owner, both seen elsewhere against, hidden ones not at all.
+The evidence of one act is averaged over the time that is asked about and bounded, since errors of
+neighbouring frames are alike. Feet out of reach count against whoever stood there, whatever the
+wrists say.
 """
 
 from collections.abc import Iterable
@@ -73,8 +74,8 @@ def evidence(
         person: Who.
         shelf: Where the place is.
         place: Where the hand was.
-        since_ns: The weight began to change.
-        until_ns: It had changed.
+        since_ns: The hand was there from then on
+        until_ns: until then.
         wrists: Whether wrists count.
     """
     low_ns, high_ns = since_ns - FLANK_NS, until_ns + FLANK_NS
