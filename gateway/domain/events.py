@@ -146,7 +146,7 @@ class ReviewRequested(Data, frozen=True, kw_only=True):
     """Sessions whose carts the decision may change."""
     weights: list[PlateDelta]
     hands: list[Hand] = []
-    """Who was near, the likeliest first; empty where no camera looked. Left out by older ones."""
+    """Visits near, the likeliest first; empty: nobody with one was seen. Left out by older ones."""
     started: str
     ended: str
 
