@@ -253,16 +253,6 @@ def _weighed_again(move: Move, units: Sequence[Item], known: Known | None) -> fl
     return float(np.logaddexp(felt, should + DISTURBED))
 
 
-def _began(load: Load, act: Sketch) -> float:
-    """Return the logarithm of the probability that who takes at last lifted before: one hand did.
-
-    Whose cart something is from that comes back says nothing of whose hand brings it.
-    """
-    if act.session is None or act.direction != "pick" or not load.hands:
-        return 0.0
-    return dict(load.hands).get(act.session, NOT_THERE)
-
-
 class Weigher:
     """Weighs the choices of each move, once for all explanations that see it alike."""
 
@@ -316,7 +306,7 @@ class Weigher:
         )
         if abs(whole.total_g) > LEFT_LEAST_G:
             plain = [
-                choice._replace(loglik=choice.loglik + _began(load, choice.act))
+                choice
                 for choices in self._plain(whole, one)
                 for choice in choices
                 if choice.act is not None and choice.act.gtin
@@ -345,12 +335,7 @@ class Weigher:
             return known
         who = self._who[move]
         load = Load(
-            self._scenery.change,
-            self._scenery.shelf,
-            move.plates,
-            move.total_g,
-            move.sigma_g,
-            tuple(sorted((name, share) for name, share in who.items() if name is not None)),
+            self._scenery.change, self._scenery.shelf, move.plates, move.total_g, move.sigma_g
         )
         found = [Choice(unknown(move), self._sketch(move, None, "", 0, misplaced=False), load=load)]
         for option in self._scenery.home(move)[:CHOICES_MAX]:

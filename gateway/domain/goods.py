@@ -78,8 +78,6 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     total_g: float
     """Below 0: it lifts."""
     sigma_g: float
-    hands: tuple[tuple[str, float], ...] = ()
-    """The logarithm of each session's probability to have begun it, by session."""
 
 
 class Known(NamedTuple):

@@ -359,10 +359,6 @@ def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool
     steps = find_steps(rows_g, shake_g2, noise, before, rows=rows, period_ns=state.period_ns)
     for step in steps:
         begin_ns, stable_ns = int(at_ns[max(step.before.stop - 1, 0)]), int(at_ns[step.after.first])
-        # What had changed where the window begins did so at a time that is forgotten.
-        forgotten = step.before.stop < rows and since_ns < int(state.at_ns[0])
-        if forgotten:
-            begin_ns = since_ns
         half = half_row(rows_g, step)
         low = min(int(half), len(at_ns) - 2)
         hole_ns = int(at_ns[low + 1] - at_ns[low]) - state.period_ns
@@ -376,7 +372,7 @@ def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool
             since_ns=begin_ns,
             stable_ns=max(stable_ns, begin_ns),
             after_g=step.after.mean_g,
-            unwatched=forgotten,
+            unwatched=False,
             half_ns=min(max(half_ns, begin_ns), max(stable_ns, begin_ns)),
             hole_ns=hole_ns if hole_ns > HOLE_NS_MIN else 0,
         )
