@@ -16,12 +16,14 @@ from drivers.bridge.config import BridgeConfig
 from drivers.errors import DeviceGoneError, DeviceSilentError, OtherDeviceError
 from drivers.gathering import gathered
 from drivers.ports import Clock, Intake, OpenStream
-from gateway.domain.inputs import OTHER_PERIOD, Samples
+from gateway.domain.inputs import Samples
 
 ROWS_MAX: Final = 600
 STUCK: Final = frozenset({0, -1})
 """What is read of a wire that no converter drives. A weight may pass through, but does not stay:
 the last bits of 24 are noise."""
+OTHER_PERIOD: Final = 0.05
+"""Periods that differ by no more than this part are one: some bridges print what they measured."""
 GAP_LINES_MAX: Final = 100_000
 """A jump of the line number by more than this is a new count, not a gap."""
 

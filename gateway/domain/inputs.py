@@ -4,14 +4,11 @@
 Inputs are stamped at the edge, in one place (the intake); the engine has no other source of time.
 """
 
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from gateway.domain.store import Store
-
-OTHER_PERIOD: Final = 0.05
-"""Periods that differ by no more than this part are one: some devices tell what they measured."""
 
 
 class Stamp(msgspec.Struct, frozen=True):

@@ -346,9 +346,9 @@ def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool
     """Cut a plate's movement into steps; return whether there are any."""
     since_ns = int(state.since_ns[plate])
     known = np.flatnonzero(np.isfinite(state.window[:, plate]))
-    begun, before = np.searchsorted(state.at_ns[known], (since_ns, since_ns - BEFORE_NS))
+    begun, first = np.searchsorted(state.at_ns[known], (since_ns, since_ns - BEFORE_NS))
     # Also where samples are missing right before, as many as there would be.
-    known = known[max(min(before, begun - BEFORE_NS // state.period_ns), 0) :]
+    known = known[max(min(first, begun - BEFORE_NS // state.period_ns), 0) :]
     first, rows_g, at_ns = int(known[0]), state.window[known, plate], state.at_ns[known]
     rows_g, at_ns = median_of_three(rows_g), at_ns[1:-1]
     rows = bin_rows(len(rows_g), state.period_ns)
@@ -359,12 +359,7 @@ def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool
     steps = find_steps(rows_g, shake_g2, noise, before, rows=rows, period_ns=state.period_ns)
     for step in steps:
         begin_ns, stable_ns = int(at_ns[max(step.before.stop - 1, 0)]), int(at_ns[step.after.first])
-        half = half_row(rows_g, step)
-        low = min(int(half), len(at_ns) - 2)
-        hole_ns = int(at_ns[low + 1] - at_ns[low]) - state.period_ns
-        if hole_ns > HOLE_NS_MIN:
-            half = low + 0.5  # Nothing tells when in between.
-        half_ns = int(at_ns[low] + (half - low) * (at_ns[low + 1] - at_ns[low]))
+        half_ns, hole_ns = _when(at_ns, half_row(rows_g, step), state.period_ns)
         change = PlateChange(
             plate=plate,
             delta_g=step.delta_g,
@@ -374,13 +369,23 @@ def _divide(state: ShelfState, plate: int, beside: Sequence[ShelfState]) -> bool
             after_g=step.after.mean_g,
             unwatched=False,
             half_ns=min(max(half_ns, begin_ns), max(stable_ns, begin_ns)),
-            hole_ns=hole_ns if hole_ns > HOLE_NS_MIN else 0,
+            hole_ns=hole_ns,
         )
         state.pending.append(change)
     if steps:
         state.reference_g[plate] = steps[-1].after.mean_g
         state.reference_var_g2[plate] = steps[-1].after.var_g2
     return bool(steps)
+
+
+def _when(at_ns: NDArray[np.int64], row: float, period_ns: int) -> tuple[int, int]:
+    """Return when a row was taken, or a part of one, and for how long samples are missing there."""
+    low = min(int(row), len(at_ns) - 2)
+    apart_ns = int(at_ns[low + 1] - at_ns[low])
+    hole_ns = apart_ns - period_ns
+    if hole_ns <= HOLE_NS_MIN:
+        return int(at_ns[low] + (row - low) * apart_ns), 0
+    return int(at_ns[low] + 0.5 * apart_ns), hole_ns  # Nothing tells when in between.
 
 
 def _grow(state: ShelfState, look: _Look, away: Flags, shake_g2: float, elapsed_s: float) -> None:

@@ -225,7 +225,6 @@ async def fleet_run(
             sampling = group.create_task(
                 sampler.run(lambda: {"broker": psutil.Process(broker.process.pid), **known})
             )
-            killed_s = back_s
             if len(consumers) > 1:
                 await asyncio.sleep(min(10.0, outage_s))
                 del known["consumer-0"]

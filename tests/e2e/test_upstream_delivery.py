@@ -118,12 +118,14 @@ def test_a_stop_sends_what_is_committed_and_says_offline(tmp_path):
                     await one.delivered()  # The integrator listens.
                     await one.commit(50)
                     assert await one.upstream.drain(10)
-                while await states.get() == "online":
-                    pass
+                while (state := await states.get()) == "online":
+                    pass  # Said again once the start was delivered.
+                assert state == "offline"
                 while sorted(stored(tmp_path)) != sorted(committed(tmp_path)):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)  # A database tells nobody.
                 # Where its DISCONNECT comes too late the will says it again.
                 assert {states.get_nowait() for _ in range(states.qsize())} <= {"offline"}
+        assert sorted(stored(tmp_path)) == sorted(committed(tmp_path))
 
     run(main())
 

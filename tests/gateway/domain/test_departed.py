@@ -5,10 +5,9 @@ import pytest
 
 from gateway.domain.people import DEPARTED_MAX, DEPARTED_NS, People
 from gateway.domain.persons import Person
-from tests.gateway.domain.scene import EXIT_MM, JAM, TEA, Scene
-
-PLATE = "g1.s1.p3"
-SHELF = "shelf/g1.s1"
+from tests.gateway.domain.scene import EXIT_MM, JAM, TEA
+from tests.gateway.domain.test_late_blocks import held_back
+from tests.gateway.domain.test_unweighed import PLATE, Broken
 
 
 def sort_jars(scene, seconds):
@@ -48,27 +47,15 @@ def test_who_has_left_took_what_another_keeps_from_resting(shopping, sorted_s):
 
 def test_a_cart_waits_for_a_shelf_that_has_not_told_what_it_felt(shopping):
     bert = shopping.enter("bert")
-    held = []
-    give = shopping.give
-
-    def hold(item):
-        if getattr(item, "device", "") == SHELF:
-            held.append(item)
-            return []
-        return give(item)
-
-    shopping.give = hold
-    shopping.reach("anna", PLATE)
-    shopping.run(0.3)
-    shopping.weights_g[PLATE] -= 390.0
-    shopping.run(0.3)
-    shopping.bodies["anna"].wrist_mm = None
-    shopping.stand("bert", PLATE)
-    shopping.leave("anna", wait_s=2.0)
-    assert shopping.named("cart.closed") == []
-    shopping.give = give
-    for item in held:
-        give(item)
+    with held_back(shopping, "g1.s1"):
+        shopping.reach("anna", PLATE)
+        shopping.run(0.3)
+        shopping.weights_g[PLATE] -= 390.0
+        shopping.run(0.3)
+        shopping.bodies["anna"].wrist_mm = None
+        shopping.stand("bert", PLATE)
+        shopping.leave("anna", wait_s=2.0)
+        assert shopping.named("cart.closed") == []
     shopping.run(5.0)
     shopping.leave("bert")
     assert shopping.receipt(shopping.anna) == {TEA: 1, JAM: 1}
@@ -77,23 +64,15 @@ def test_a_cart_waits_for_a_shelf_that_has_not_told_what_it_felt(shopping):
 
 
 def test_a_plate_that_gives_no_weight_for_minutes_asks_about_who_has_left():
-    scene = Scene()
+    scene = Broken()
     scene.run(2.0)
     anna = scene.enter("anna")
-    block = scene.block
-
-    def without(shelf, **changed):
-        item = block(shelf, **changed)
-        for row in item.w if shelf == "g1.s1" else ():
-            row[3] = None
-        return item
-
-    scene.block = without
+    scene.fault = "null"
     scene.act("anna", {PLATE: -390.0})
     scene.leave("anna")
     scene.run(110.0)
     bert = scene.enter("bert")  # The plate is weighed again while he is alone.
-    scene.block = block
+    scene.fault = ""
     scene.run(5.0)
     (review,) = scene.named("review.requested")
     assert set(review["sessions"]) == {anna, bert}
@@ -101,17 +80,9 @@ def test_a_plate_that_gives_no_weight_for_minutes_asks_about_who_has_left():
 
 
 def test_a_plate_that_is_broken_for_good_holds_carts_for_an_hour_at_most():
-    scene = Scene()
+    scene = Broken()
     scene.run(2.0)
-    block = scene.block
-
-    def without(shelf, **changed):
-        item = block(shelf, **changed)
-        for row in item.w if shelf == "g1.s1" else ():
-            row[3] = None
-        return item
-
-    scene.block = without
+    scene.fault = "null"
     scene.run(5.0)
     scene.enter("anna")
     scene.leave("anna")
@@ -132,37 +103,6 @@ def test_who_has_left_is_remembered_for_a_while_and_not_all_of_a_crowd():
     assert people.persons == {}
     people.forget_strangers(set(), DEPARTED_NS + 10)
     assert list(people.departed) == [f"p{number}" for number in range(10, DEPARTED_MAX + 5)]
-
-
-@pytest.mark.parametrize("nulls", [False, True])
-def test_whose_hand_it_was_in_a_short_hole_is_not_sure_where_two_changed_places(shopping, nulls):
-    bert, block = shopping.enter("bert"), shopping.block
-
-    def without(shelf, **changed):
-        item = block(shelf, **changed)
-        for row in item.w if shelf == "g1.s1" else ():
-            row[3] = None
-        return item
-
-    shopping.reach("anna", PLATE)
-    shopping.run(0.4)
-    if nulls:
-        shopping.block = without
-    else:
-        shopping.silent.add(SHELF)
-    shopping.weights_g[PLATE] -= 390.0
-    shopping.run(0.2)
-    shopping.bodies["anna"].wrist_mm = None
-    shopping.bodies["anna"].floor_mm = (500.0, 0.0)
-    shopping.reach("bert", PLATE)
-    shopping.run(0.2)
-    shopping.block = block
-    if shopping.silent:
-        shopping.silent.clear()
-        shopping.seqs[SHELF] += 2
-    shopping.run(16.0)
-    (review,) = shopping.named("review.requested")
-    assert {shopping.anna, bert} <= set(review["sessions"])
 
 
 @pytest.mark.parametrize("other_us", [15_200, 18_200, 19_500])

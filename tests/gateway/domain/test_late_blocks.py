@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Blocks that come in bursts: what a shelf felt is dated rightly, or asked about."""
 
+from contextlib import contextmanager
+
 import msgspec
 import pytest
 
@@ -10,7 +12,8 @@ from tests.gateway.domain.scene import JAM, TEA, Body
 S = 1_000_000_000
 
 
-def stall(scene, shelf, seconds):
+@contextmanager
+def held_back(scene, shelf):
     """Hold a shelf's blocks back, then let them all in at once."""
     held = []
     give = scene.give
@@ -22,7 +25,7 @@ def stall(scene, shelf, seconds):
         return give(item)
 
     scene.give = hold
-    scene.run(seconds)
+    yield
     scene.give = give
     for item in held:
         give(msgspec.structs.replace(item, at=scene.stamp()))
@@ -34,7 +37,8 @@ def test_a_stall_long_ago_does_not_bill_another_shopper(shopping, seconds, clock
     if not clock:
         block = shopping.block
         shopping.block = lambda shelf, **changed: block(shelf, **{"t_ms": None, **changed})
-    stall(shopping, "g1.s1", seconds)
+    with held_back(shopping, "g1.s1"):
+        shopping.run(seconds)
     shopping.run(20.0)
     shelf = shopping.state.shelves["g1.s1"]
     assert abs(shopping.now_ns - shelf.end_ns) < 0.4 * S

@@ -94,6 +94,10 @@ def test_a_shelf_that_trembles_alone_counts_by_itself():
 
 def test_a_shelf_that_has_said_nothing_yet_changes_nothing(small):
     small.run(3, noise_g=SHAKEN_G, deaf=(1, 2))
+    late = small.shaken(0)
+    assert late.shape == (10,)
+    assert np.isfinite(late).all()
+    assert (late >= 0.0).all()
     one, *beside = small.shelves
     for other in beside:  # What they said before is too long ago.
         other.window, other.at_ns = other.window[:0], other.at_ns[:0]

@@ -17,11 +17,11 @@ from gateway.simulator.exam.suite import SEEDS, Plan, run
 TARGETS = {"calm": 0.84, "typical": 0.79, "harsh": 0.75}
 """F1 that the baseline is to have, so that the suite is as hard as docs/accuracy.md says."""
 ORACLE = "nearest-wrist"
-REPORTED = {"calm": (0.990, 0.004), "typical": (0.977, 0.005), "harsh": (0.970, 0.010)}
-"""The engine's F1 on these seeds and its standard error, as docs/accuracy.md reports them: the
-floor is two of these below."""
+FLOORS = {"calm": 0.982, "typical": 0.968, "harsh": 0.950}
+"""Of the engine's F1 on these seeds: two standard errors below what docs/accuracy.md reports, and
+no lower than before."""
 BRIER = {"calm": 0.17, "typical": 0.26, "harsh": 0.03}
-"""Its Brier skill, likewise: the floor is half of it."""
+"""Its Brier skill, as reported or a little more: the floor is half of it."""
 LIFTED = {"calm": 0.5, "typical": 0.5, "harsh": 0.2}
 """Least part of what is missing that looking at the least certain 5 % of the lines sets right."""
 CALIBRATED = 0.03
@@ -69,8 +69,7 @@ def test_what_there_is_to_see_is_enough(reported, condition):
 def test_the_engine_holds_what_it_reached(reported, condition):
     found = figures(of(reported, "engine", condition=condition))
     assert found.cases == 200
-    reported_f1, error = REPORTED[condition]
-    assert found.f1 > reported_f1 - 2.0 * error
+    assert found.f1 > FLOORS[condition]
     assert found.f1 > figures(of(reported, ORACLE, condition=condition)).f1
     assert found.calibration.expected_error <= CALIBRATED
     assert found.calibration.brier_skill > BRIER[condition] / 2.0
