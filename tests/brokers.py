@@ -4,13 +4,13 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from drivers.mqtt.embedded import start_broker, stop_broker
+from gateway.simulator.processes import free_ports
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 MOSQUITTO = shutil.which("mosquitto", path=PATH)
@@ -23,9 +23,7 @@ needs_mosquitto = pytest.mark.skipif(
 
 def free_port():
     """Return a TCP port of loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]
 
 
 class Mosquitto:

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
@@ -15,6 +16,8 @@ from drivers.mqtt.embedded import die_with_parent
 STOP_S = 6.0
 LOG_LINES = 15
 LINE_BYTES_MAX = 1 << 20
+FIRST_PORT = 10_000  # Below it are those of well-known services.
+CONNECTIONS_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class Child:
@@ -172,15 +175,31 @@ class ReadySocket:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Return ports of loopback that nobody listens on now.
+
+    Those that the kernel gives to outgoing connections (ip(7), ``ip_local_port_range``) come
+    last: such a connection would keep a program that was killed from listening on its port
+    again, for a minute after its end, too.
+    """
+    low, high = _connections_range()
+    ports: list[int] = []
+    for port in sorted(
+        range(FIRST_PORT, 65_536), key=lambda port: (low <= port <= high, random.random())
+    ):
+        if len(ports) == count:
+            break
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            ports.append(port)
+    return ports
+
+
+def _connections_range() -> tuple[int, int]:
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+        low, high = CONNECTIONS_RANGE.read_text("ascii").split()
+    except OSError:
+        return 32_768, 60_999  # Linux's own default.
+    return int(low), int(high)
 
 
 async def accepts(port: int, still_there: Callable[[], bool]) -> bool:
