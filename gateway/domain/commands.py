@@ -14,12 +14,13 @@ from gateway.domain.inputs import Command
 from gateway.domain.layout import Layout
 from gateway.domain.output import Step
 from gateway.domain.refusals import worded
-from gateway.domain.state import Overrides, apply_overrides
+from gateway.domain.state import Overrides, Review, apply_overrides
 from gateway.domain.store import Facing, Product
 
 REMEMBERED: Final = 500
 """Answers kept, so that a repeated command is answered again and not done again."""
 ANSWER_CHARS_MAX: Final = 500
+SHOWN: Final = 8
 PRODUCTS_MAX: Final = 20_000
 """Products of a store, those that planograms have brought along included."""
 WEIGHT_G_MAX: Final = 1e5
@@ -255,25 +256,15 @@ def _review(step: Step, command: Command) -> None:
     state = step.state
     review = state.reviews.get(wanted.review)
     if review is None:
-        raise CommandError(f"review {wanted.review} is not open")
+        remedy = "Give the review of a review.requested that was not decided yet"
+        raise CommandError(f"review {wanted.review} is not open. {remedy}")
     acts = [msgspec.structs.replace(act, gtin=_gtin(act.gtin)) for act in wanted.acts]
     if len(acts) > ACTS_MAX:
         raise CommandError(f"{len(acts)} acts: one change has at most {ACTS_MAX}")
     if sum(act.quantity for act in acts) > DECIDED_UNITS_MAX:
         raise CommandError(f"acts of more than {DECIDED_UNITS_MAX} units: no change has so many")
-    felt = {weight.plate for weight in review.weights}  # The store may have none of them by now.
-    felt |= {act.plate for candidate in review.candidates for act in candidate.acts}
     for act in acts:
-        if act.session is not None and act.session not in review.sessions:
-            raise CommandError(f"session {act.session} has no part in review {wanted.review}")
-        known = products.find(state, act.gtin) is not None
-        if not known or not 1 <= act.quantity <= DECIDED_UNITS_MAX:
-            raise CommandError(
-                f"act of product {act.gtin}: unknown product, or not 1 to {DECIDED_UNITS_MAX} units"
-            )
-        plate_known = act.plate in step.layout.plates or act.plate in felt
-        if not plate_known or not 0.0 < act.probability <= 1.0:
-            raise CommandError(f"act at plate {act.plate}: unknown plate, or no probability")
+        _refuse_act(step, review, act)
     # A person says so: the machine's doubt is over.
     acts = [msgspec.structs.replace(act, probability=1.0) for act in acts]
     del state.reviews[review.id]
@@ -287,6 +278,27 @@ def _review(step: Step, command: Command) -> None:
         by=wanted.by,
     )
     changes.decide(step, review, acts)
+
+
+def _refuse_act(step: Step, review: Review, act: Act) -> None:
+    felt = {weight.plate for weight in review.weights}  # The store may have none of them by now.
+    felt |= {one.plate for candidate in review.candidates for one in candidate.acts}
+    if act.session is not None and act.session not in review.sessions:
+        known = ", ".join(review.sessions[:SHOWN]) or "none"
+        remedy = f"Give one of its sessions ({known}), or null"
+        raise CommandError(f"session {act.session} has no part in review {review.id}. {remedy}")
+    if products.find(step.state, act.gtin) is None:
+        remedy = "Bring it with a planogram first"
+        raise CommandError(f"act of product {act.gtin}: unknown product. {remedy}")
+    if not 1 <= act.quantity <= DECIDED_UNITS_MAX:
+        remedy = f"Give 1 to {DECIDED_UNITS_MAX}"
+        raise CommandError(f"act of product {act.gtin}: quantity {act.quantity}. {remedy}")
+    if act.plate not in step.layout.plates and act.plate not in felt:
+        remedy = f"Give one of {', '.join(sorted(felt)[:SHOWN])}, or another of the store"
+        raise CommandError(f"act at plate {act.plate}: unknown plate. {remedy}")
+    if not 0.0 < act.probability <= 1.0:
+        remedy = "Give 1, or another above 0"
+        raise CommandError(f"act at plate {act.plate}: probability {act.probability}. {remedy}")
 
 
 def _gtin(text: str) -> str:

@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "event",
         metavar="EVENT",
-        help="an event's or a change's id, or an unambiguous beginning of 6 or more characters",
+        help="an event's, change's or review's id, or an unambiguous beginning of 6 or more"
+        " characters",
     )
     parser.add_argument(
         "--journal",

@@ -45,6 +45,12 @@ class Told(msgspec.Struct, frozen=True):
         return change if isinstance(change, str) else None
 
     @property
+    def review(self) -> str | None:
+        """Return the review that it asks for or settles."""
+        review = self.data.get("review") if self.name in ABOUT_CHANGE else None
+        return review if isinstance(review, str) else None
+
+    @property
     def session(self) -> str | None:
         """Return the visit that it is about."""
         session = self.data.get("session")

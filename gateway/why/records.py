@@ -29,6 +29,7 @@ SHOWN: Final = 5
 ROWS_MAX: Final = 5_000
 """Events of one change or visit that are read; there are far fewer."""
 BUSY_MS: Final = 5_000
+CONTAINS: Final = "instr(payload, CAST(? AS BLOB)) > 0"
 BEFORE_NS: Final = 30_000_000_000
 AFTER_NS: Final = 60_000_000_000
 """How much of a journal is replayed around the events of a story."""
@@ -143,7 +144,7 @@ def check_id(wanted: str) -> str:
     """
     wanted = wanted.strip().lower()
     if not ID.fullmatch(wanted):
-        remedy = f"Give an event's or a change's id, or its first {LEAST} or more characters"
+        remedy = f"Give an event's, change's or review's id, or {LEAST} characters or more of one"
         short = re.fullmatch(r"[0-9a-f]+", wanted) and len(wanted) < LEAST
         problem = "too short for an id" if short else "not an id of hexadecimal digits"
         raise WhyError(f"{wanted[:40]!r}: {problem}. {remedy}")
@@ -164,7 +165,7 @@ def choose(wanted: str, events: Sequence[Told], changes: Iterable[str], where: s
     """
     found: dict[str, Told | None] = {}
     for told in events:
-        for name in (told.id, told.change):
+        for name in (told.id, told.change, told.review):
             if name is not None and name.startswith(wanted):
                 found.setdefault(name, told)
     for name in changes:
@@ -174,7 +175,7 @@ def choose(wanted: str, events: Sequence[Told], changes: Iterable[str], where: s
         found = {wanted: found[wanted]}
     if not found:
         remedy = "Look the id up with shelfgate tail --json or shelfgate replay"
-        raise WhyError(f"{wanted}: {where} has no such event and no such change. {remedy}")
+        raise WhyError(f"{wanted}: {where} has no such event, change or review. {remedy}")
     if len(found) > 1:
         some = ", ".join(_labels(found)[:SHOWN])
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
@@ -187,10 +188,13 @@ def choose(wanted: str, events: Sequence[Told], changes: Iterable[str], where: s
 
 
 def _labels(found: dict[str, Told | None]) -> list[str]:
-    return [
-        f"{name} ({told.name if told is not None and told.id == name else 'change'})"
-        for name, told in sorted(found.items())
-    ]
+    return [f"{name} ({_label(name, told)})" for name, told in sorted(found.items())]
+
+
+def _label(name: str, told: Told | None) -> str:
+    if told is None or told.change == name:
+        return "change"
+    return told.name if told.id == name else "review"
 
 
 # The database.
@@ -240,14 +244,15 @@ class Records:
         """
         events = self._select("id >= ? AND id < ?", wanted, f"{wanted}g")
         if len(wanted) <= 16:
-            events += self._select("instr(payload, CAST(? AS BLOB)) > 0", f'"change":"{wanted}')
+            named = [f'"{word}":"{wanted}' for word in ("change", "review")]
+            events += self._select(" OR ".join([CONTAINS] * len(named)), *named)
         return choose(wanted, events, (), str(self.path))
 
     def about(self, words: Sequence[str]) -> list[Told]:
         """Return the events that name any of some changes, visits or devices, in order."""
         if not words:
             return []
-        condition = " OR ".join(["instr(payload, CAST(? AS BLOB)) > 0"] * len(words))
+        condition = " OR ".join([CONTAINS] * len(words))
         return self._select(condition, *(f'"{word}"' for word in words))
 
     def product_names(self) -> dict[str, str]:

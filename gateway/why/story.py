@@ -69,7 +69,7 @@ def from_database(wanted: str, settings: Settings, names: Mapping[str, str]) -> 
     """Return an event's story as a gateway's database tells it, and its journal, if it has one.
 
     Args:
-        wanted: An event's or a change's id, or the beginning of one.
+        wanted: An event's, a change's or a review's id, or the beginning of one.
         settings: Of the daemon.
         names: Of products, by GTIN, where they are known.
 

@@ -230,6 +230,8 @@ def judge_recording(journal: list[Path], witness: Witness) -> tuple[Answer, Resu
         reason = error.strerror or type(error).__name__
         raise EvaluateError(f"{error.filename}: {reason}. Check the path") from None
     _refuse_other(journal[0], witness, reader, (done.first_mono_ns or 0, done.last_mono_ns or 0))
+    for shopper in reader.answer.receipts.keys() - witness.baskets.keys():
+        del reader.answer.receipts[shopper]  # The truth ended before they left.
     truth = Truth(acts=witness.acts, baskets=witness.baskets)
     return reader.answer, judge(reader.answer, truth, kind="recording")
 
@@ -253,6 +255,10 @@ def _refuse_other(
     if unknown:
         remedy = "Give GTINs of 14 digits, as the store file has them"
         raise EvaluateError(f"--truth: the store of {journal} has no {unknown[0]}. {remedy}")
+    plates = sorted({plate for act in witness.acts for plate in act.plates} - reader.plates)
+    if plates:
+        remedy = "Give names of plates as the store file has them, such as g1.s1.p1"
+        raise EvaluateError(f"--truth: the store of {journal} has no plate {plates[0]}. {remedy}")
     for act in witness.acts:
         if act.end_ns < act.start_ns:
             problem = f"an act of {act.shopper} ends at {act.end_ns}, before it began"

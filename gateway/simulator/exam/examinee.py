@@ -56,9 +56,12 @@ class EventReader:
         """Who came in."""
         self.gtins: set[str] = set()
         """Products of the store."""
+        self.plates: set[str] = set()
+        """Plates of the store."""
         self._shoppers: dict[str, str] = {}
         self._decisions: dict[str, Decision] = {}
         self._revisions: dict[str, int] = {}
+        self._reviews: dict[str, Decision] = {}
 
     def take(self, event: Event, cause: AnyInput) -> None:
         """Take in an event and the input that caused it."""
@@ -71,6 +74,10 @@ class EventReader:
                 self._decide(data, cause)
             case "review.requested":
                 self._ask(data, cause)
+            case "review.resolved":  # What was decided comes as a revision.
+                done = self._reviews.pop(data["review"], None)
+                decisions = self.answer.decisions
+                decisions[:] = [one for one in decisions if one is not done]
             case "cart.closed":
                 self._close(data)
 
@@ -78,6 +85,7 @@ class EventReader:
         """Learn what the store sells from an input that brings one."""
         if isinstance(item, GatewayStarted | StoreChanged):
             self.gtins |= item.store.products.keys()
+            self.plates |= {plate.name for shelf in item.store.shelves for plate in shelf.plates}
 
     def _decide(self, data: dict[str, Any], cause: AnyInput) -> None:
         name = data["change"]
@@ -95,7 +103,7 @@ class EventReader:
             known.claims = claims
 
     def _ask(self, data: dict[str, Any], cause: AnyInput) -> None:
-        decision = self._decision(data, cause)
+        decision = self._reviews[data["review"]] = self._decision(data, cause)
         decision.open = True
         decision.probability = max((one["probability"] for one in data["candidates"]), default=0.0)
 

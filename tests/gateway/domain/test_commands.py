@@ -415,22 +415,24 @@ def test_a_review_is_decided_once(doubt):
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "remedy"),
     [
-        {"session": "nobody"},
-        {"gtin": NEW},
-        {"quantity": 0},
-        {"quantity": -1},
-        {"quantity": 10**30},
-        {"plate": "g9.s9.p9"},
-        {"probability": 0.0},
-        {"probability": 1.5},
-        {"direction": "steal"},
+        ({"session": "nobody"}, "or null"),
+        ({"gtin": NEW}, "Bring it with a planogram"),
+        ({"quantity": 0}, "Give 1 to 100"),
+        ({"quantity": -1}, "Give 1 to 100"),
+        ({"quantity": 10**30}, "no change has so many"),
+        ({"plate": "g9.s9.p9"}, "Give one of g1.s1.p2, or another"),
+        ({"probability": 0.0}, "above 0"),
+        ({"probability": 1.5}, "Give 1"),
+        ({"direction": "steal"}, "direction"),
     ],
 )
-def test_a_decision_that_makes_no_sense_changes_nothing(doubt, changed):
+def test_a_decision_that_makes_no_sense_changes_nothing(doubt, changed, remedy):
     effects, made = doubt.command("review", decision(doubt, doubt.bert, **changed))
-    assert (answer(effects)[0], made) == ("error", [])
+    status, message = answer(effects)
+    assert (status, made) == ("error", [])
+    assert remedy in message
     assert list(doubt.state.reviews) == [doubt.review["review"]]
 
 

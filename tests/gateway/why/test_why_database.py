@@ -65,10 +65,13 @@ def test_the_database_alone_tells_what_was_said_and_how_to_know_more(day, kept, 
 
 
 def test_a_review_and_its_receipts_are_in_the_database(day, kept, why):
-    change = day.event("review.requested").data["change"]
+    asked = day.event("review.requested").data
+    change = asked["change"]
     status, out, _ = why(change, "--settings", kept, "--json")
     told = json.loads(out)
     assert status == 0
+    status, words, _ = why(asked["review"][:8], "--settings", kept)
+    assert (status, words.split()[0]) == (0, "review.requested")
     assert [one["name"] for one in told["tellings"]][-2:] == [
         "review.resolved",
         "attribution.revised",
@@ -133,7 +136,7 @@ def test_the_database_is_only_read_and_may_be_in_use(day, kept, why):
 def test_what_is_not_in_the_database_is_said(kept, why):
     status, _, err = why("0123456789", "--settings", kept)
     assert status == 1
-    assert "gateway.db has no such event and no such change" in err
+    assert "gateway.db has no such event, change or review" in err
     (kept.parent / "gateway.db").unlink()
     status, _, err = why("0123456789", "--settings", kept)
     assert status == 1

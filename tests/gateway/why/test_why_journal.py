@@ -83,6 +83,7 @@ def test_a_put_back_is_told_with_what_carts_held(day, story):
 def test_a_review_is_told_with_who_decided_and_the_lines_it_ended_in(day, story, why, journal):
     asked = day.event("review.requested")
     told = story(asked.event.id)
+    assert told == story(asked.data["review"])
     assert told["change"] == asked.data["change"]
     assert "a person decided it" in told["evidence"]["ended"]
     assert [one["name"] for one in told["tellings"]] == [
@@ -175,7 +176,7 @@ def test_a_change_id_and_a_beginning_are_enough(day, story):
 def test_what_is_no_id_is_refused(why, journal, wanted):
     status, out, err = why(wanted, "--journal", journal)
     assert (status, out) == (1, "")
-    assert "Give an event's or a change's id" in err
+    assert "Give an event's, change's or review's id" in err
 
 
 def test_an_id_that_is_too_short_is_told_so(why, journal):
@@ -203,7 +204,7 @@ def test_one_probability_has_one_form(share, said):
 def test_an_unknown_id_says_so(why, journal):
     status, _, err = why("0123456789", "--journal", journal)
     assert status == 1
-    assert "has no such event and no such change. Look the id up" in err
+    assert "has no such event, change or review. Look the id up" in err
 
 
 @pytest.mark.usefixtures("day")

@@ -14,10 +14,10 @@ from gateway.simulator.exam.conditions import CALM, TYPICAL
 from gateway.simulator.exam.examinee import sit, started
 from gateway.simulator.exam.score import figures, judge
 from gateway.simulator.witness import witness_of, write_witness
+from tests.gateway.domain.scene import Scene
 
 
-def write_journal(path, case):
-    items = [started(case.store), *case.inputs()]
+def write_journal(path, items):
     lines = [encode_line(number, item) for number, item in enumerate(items, start=1)]
     path.write_bytes(msgspec.json.encode(Header(number=1)) + b"\n" + b"".join(lines))
 
@@ -26,7 +26,7 @@ def write_journal(path, case):
 def recording(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recording")
     case = make_case("row", CALM, 2)
-    write_journal(folder / "j.jsonl", case)
+    write_journal(folder / "j.jsonl", [started(case.store), *case.inputs()])
     write_witness(folder / "truth.json", witness_of(case.truth, over=True))
     return folder, case
 
@@ -52,6 +52,7 @@ def test_a_recording_is_judged_as_its_case_is(recording, capsys):
         (lambda truth: truth["baskets"].update({"shoper-1": {}}), "did not come in. Came in: sh"),
         (lambda truth: truth["baskets"]["shopper-1"].update({"952139": 1}), "14 digits"),
         (lambda truth: truth["baskets"].popitem(), "came in, too. Give everybody a basket"),
+        (lambda truth: truth["acts"][0].update(plates=["g9.s1.p1"]), "has no plate g9.s1.p1. Give"),
         (lambda truth: truth["acts"][0].update(start_ns=5, end_ns=9), "CLOCK_BOOTTIME"),
         (lambda truth: truth["acts"][0].update(start_ns=9, end_ns=5), "before it began"),
         (lambda truth: truth["acts"][0].update(quantity=-1), "docs/accuracy.md"),
@@ -84,6 +85,33 @@ def test_receipts_alone_can_be_judged(recording, tmp_path, capsys):
     assert found["units"] == sum(pair.true for pair in expected.pairs)
     assert found["seconds"] is None
     assert found["found"] is found["product"] is found["shopper"] is None
+
+
+def test_of_an_unfinished_truth_only_who_is_in_it_is_judged(recording, tmp_path, capsys):
+    folder, _ = recording
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"baskets": {}, "over": False}))
+    assert main(["evaluate", str(folder / "j.jsonl"), "--truth", str(truth)]) == 0
+    printed = capsys.readouterr().out
+    assert "0 taken, 0 wrong" in printed
+    assert "shopper-1" not in printed
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_a_review_waits_until_it_is_decided(tmp_path, capsys, decided):
+    scene = Scene()
+    scene.run(2.0)
+    scene.enter("anna")
+    scene.act("anna", {"g1.s1.p3": -75.0}, wait_s=12.0)  # Nothing weighs that.
+    [review] = scene.named("review.requested")
+    if decided:
+        scene.command("review", {"review": review["review"], "acts": [], "by": "carla"})
+    segment = tmp_path / "0000000000.jsonl"
+    write_journal(segment, [item for _, item in scene.inputs])
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"baskets": {"anna": {}}}))
+    assert main(["evaluate", str(segment), "--truth", str(truth)]) == 0
+    assert ("review (" in capsys.readouterr().out) is not decided
 
 
 def test_a_suite_is_one_document(capsys):
