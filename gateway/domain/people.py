@@ -145,9 +145,11 @@ class People(Recognition, kw_only=True):
     def look_again(self, camera: str, boot: str, seen: Iterable[PersonSeen], at_ns: int) -> None:
         """Take in what a camera found of its tracks by looking again at an earlier frame."""
         for one in seen:
-            person = self.persons.get(self.by_track.get(f"{camera}/{boot}/{one.track}", ""))
+            track = f"{camera}/{boot}/{one.track}"
+            person = self.persons.get(self.by_track.get(track, ""))
             if person is not None:
-                person.look_again(one.wrists, at_ns)
+                trail = self.trails.setdefault(track, Trail(camera))
+                person.look_again(trail, one.wrists, at_ns)
 
     def _take(self, here: Here, person: Person, track: str, one: PersonSeen, at_ns: int) -> None:
         """Give a sighting to a person."""

@@ -95,11 +95,16 @@ class Person(msgspec.Struct):
         wrists = self.wrists
         return wrists[bisect_left(wrists, (low_ns,)) : bisect_left(wrists, (high_ns + 1,))]
 
-    def look_again(self, wrists: Iterable[Wrist], at_ns: int) -> None:
-        """Take in what a closer look found at a moment, in place of what was seen then."""
+    def look_again(self, trail: "Trail", wrists: Iterable[Wrist], at_ns: int) -> None:
+        """Take in what a closer look found of a track, in place of what it showed at that moment.
+
+        What other cameras saw at about the same moment stays.
+        """
         found = [(at_ns, *wrist.mm, wrist.sigma_mm) for wrist in wrists]
-        kept = [seen for seen in self.wrists if abs(seen[0] - at_ns) > SAME_FRAME_NS]
-        self.wrists = sorted([*kept, *found])[-WRISTS_MAX:]
+        stale = {seen for seen in trail.wrists if abs(seen[0] - at_ns) <= SAME_FRAME_NS}
+        fresh = [seen for seen in self.wrists if seen not in stale]
+        self.wrists = sorted([*fresh, *found])[-WRISTS_MAX:]
+        trail.wrists = [*(seen for seen in trail.wrists if seen not in stale), *found]
 
     def moved(self, far_mm: float) -> bool:
         """Tell, once, whether the person walked this far since it was last told."""
