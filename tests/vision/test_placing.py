@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.bench.placing import PAIR, by_truth
+from vision import reaching
 from vision.detectors import Detections
 from vision.geometry import Camera, ShelfFront
-from vision.placing import Placer, people_payload
+from vision.placing import WRIST_SHARE, Placer, people_payload
 from vision.reaching import ABOVE_MM, DEEP_MM, STATURE_MM, stature
 
 CAMERA = Camera.overhead((0, 0, 3200), 341.3, (512, 384))
@@ -133,3 +135,42 @@ def test_frames_of_another_size_are_scaled_to_the_calibrations(scale):
     assert np.allclose(back.feet_px, found.feet_px)
     assert np.allclose(back.wrists_px, found.wrists_px, equal_nan=True)
     assert np.allclose(there.boxes_xyxy, found.boxes_xyxy * scale)
+
+
+def test_two_cameras_place_feet_and_hands_and_every_camera_says_how_unsure_it_is():
+    """A short form of the bench: medians in mm, and errors over the deviations told."""
+    tables = by_truth([1], 20, wrist_share=WRIST_SHARE)
+    assert np.median(tables.floor[PAIR].off) < 90
+    assert np.median(tables.front[PAIR].off) < 40
+    for table, low, high in ((tables.floor, 0.8, 1.3), (tables.front, 0.5, 1.1)):
+        for name, errors in table.items():
+            off = np.array(errors.off) / errors.told
+            norm = np.sqrt(np.mean(off**2) / errors.axes)
+            assert low < norm < high, name
+
+
+def test_a_head_tells_the_place_the_less_the_farther_it_is_from_below_the_camera():
+    sigmas = [PLACER.places(seen(head=(x_mm, 0, 1_595))).sigma_mm[0] for x_mm in (0, 1_500)]
+    slope = 1_500 / (3_200 - 1_595)
+    assert sigmas[1] ** 2 - sigmas[0] ** 2 == pytest.approx((100.0 * slope) ** 2, rel=0.3)
+
+
+def reaching_from(x_mm, y_mm):
+    """Return what is known of the body of somebody who stands there, in full view."""
+    found = seen(feet=(x_mm, y_mm, 0), head=(x_mm, y_mm, 1_595))
+    return PLACER.stance(found, 0, PLACER.places(found))
+
+
+def test_a_wrist_is_no_surer_than_its_keypoint(monkeypatch):
+    stance, pixel = reaching_from(200, 0), CAMERA.project((200.0, 400.0, 1_000.0))[0]
+    place, sigma = PLACER.wrist(pixel, stance)
+    monkeypatch.setattr("vision.placing.WRIST_SHARE", 10 * WRIST_SHARE)
+    _, tenfold = PLACER.wrist(pixel, stance)
+    across = WRIST_SHARE * 512 * (3_200 - place[2]) / 341.3
+    assert tenfold**2 - sigma**2 == pytest.approx(99 * 2 / 3 * across**2, rel=0.1)
+
+
+def test_behind_a_front_is_no_hand_but_one_at_work():
+    deep = np.array([[0.0, 900 + mm, 1_000.0] for mm in (-50, DEEP_MM, 300)])
+    before, at_work, behind = reaching._likely(deep, FRONTS, reaching_from(0, 500))
+    assert behind < 0.01 * before < at_work
