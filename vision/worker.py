@@ -9,6 +9,7 @@ looks take turns with it.
 import asyncio
 import dataclasses
 import logging
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,8 @@ PAYLOAD_BYTES_MAX = 64 * 1024
 LOOKED_BYTES_MAX = 60 * 1024
 LOOKS_MAX = 4
 """Requests for a second look that may wait."""
+TOO_MANY_MAX = 16
+"""Of those beyond, how many are answered, without frames."""
 LOOK_S = 1.0
 """A look is answered so long after it was asked for; the gateway waits a little longer."""
 HANG_S = 60.0
@@ -165,6 +168,7 @@ class Worker:
         self._pace = Pace(config.camera, config.fps_max, more_threads)
         self._recall = Recall()
         self._requests: asyncio.Queue[tuple[LookRequest, int]] = asyncio.Queue(LOOKS_MAX)
+        self._too_many: deque[str] = deque(maxlen=TOO_MANY_MAX)
         self._fresh = asyncio.Event()
         self._camera: str | None = None
         """Why there are no frames, as heard last; None while there are."""
@@ -182,13 +186,16 @@ class Worker:
         return f"{self.config.topic}/look"
 
     def look(self, payload: bytes) -> None:
-        """Take a request for a second look; of too many at once the latest are refused."""
+        """Take a request for a second look; of too many at once the latest get no frames."""
         try:
-            self._requests.put_nowait((read_request(payload), boottime_ns()))
+            request = read_request(payload)
         except (ValueError, RecursionError) as error:
             log.warning("camera %s: look: %s", self.config.camera, error)
+            return
+        try:
+            self._requests.put_nowait((request, boottime_ns()))
         except asyncio.QueueFull:
-            log.debug("camera %s: too many looks at once", self.config.camera)
+            self._too_many.append(request.look)
 
     @property
     def will(self) -> tuple[str, bytes]:
@@ -296,14 +303,15 @@ class Worker:
         timed = partial(self._timed, calls)
         while True:
             request, now_ns = await self._requests.get()
+            while self._too_many:
+                await self._tell_looked(self._too_many.popleft(), now_ns, [])
             left_s = _left(now_ns, shared_by=1 + self._requests.qsize())
             first_ns, frames = await second.answer_within(
                 request, now_ns, left_s, self._pace.takes_s, timed
             )
             while len(msgspec.json.encode(frames)) > LOOKED_BYTES_MAX:
                 frames = frames[::2]
-            fields = {"look": request.look, "frames": frames}
-            await self._publish_numbered("looked", first_ns, qos=1, **fields)
+            await self._tell_looked(request.look, first_ns, frames)
 
     async def _timed(
         self, calls: Calls, call: Callable[..., T], *values: object
@@ -377,6 +385,10 @@ class Worker:
             if self.messages_lost == 0:
                 log.warning("camera %s: cannot publish: %s", self.config.camera, error)
             self.messages_lost += 1
+
+    async def _tell_looked(self, look: str, at_ns: int, frames: list[dict[str, Any]]) -> None:
+        """Publish the answer to a second look."""
+        await self._publish_numbered("looked", at_ns, qos=1, look=look, frames=frames)
 
     async def _publish_numbered(
         self, leaf: str, at_ns: int, *, qos: int = 0, **fields: object

@@ -9,6 +9,7 @@ import pytest
 
 from tests.vision.test_vision_worker import CAMERA, Broker, Frames, config, feed, running
 from vision.detectors import Detections
+from vision.gate import MotionGate
 from vision.second_look import read_request
 from vision.worker import Worker
 
@@ -69,21 +70,22 @@ def picture(size_wh=(512, 384)):
     return image
 
 
-def asked(request, *, size_wh=(1_024, 768), show=None):
+def asked(*requests, size_wh=(1_024, 768), show=None, **changes):
     """Let a worker see some frames and ask it to look again; return its answers and detector."""
 
     async def main():
         broker, frames, detector = Broker(), Frames(size_wh), Colours()
         frames.blank = picture(size_wh) if show is None else show
         worker = Worker(
-            config(), broker.publish, detector=detector, open_source=lambda _url: frames
+            config(**changes), broker.publish, detector=detector, open_source=lambda _url: frames
         )
         async with running(worker):
             await feed(broker, frames, 6)
-            payload = request if isinstance(request, bytes) else json.dumps(request).encode()
-            worker.look(payload)
+            for request in requests:
+                worker.look(request if isinstance(request, bytes) else json.dumps(request).encode())
             worker.look(json.dumps(REQUEST | {"look": "last"}).encode())
-            await broker.until(lambda: "last" in [one["look"] for one in broker.of("looked")])
+            answers = 1 + sum(isinstance(request, dict) for request in requests)
+            await broker.until(lambda: len(broker.of("looked")) == answers)
             frames.left.put(None)
         return worker, broker, detector
 
@@ -111,6 +113,38 @@ def test_the_answer_tells_whose_hand_was_there_frame_by_frame():
     assert whole in detector.sizes
     assert min(detector.sizes) < whole, "the place is looked at closer"
     assert {qos for topic, _, qos, _ in broker.messages if topic.endswith("looked")} == {1}
+
+
+def test_a_camera_that_is_cropped_finds_the_same_hand():
+    _, broker, detector = asked(REQUEST, crop=(120, 30, 360, 330))
+    [frame, *_] = broker.of("looked")[0]["frames"]
+    [person] = frame["people"]
+    assert np.allclose(person["wrists"][0]["mm"][:2], HAND_MM[:2], atol=60)
+    assert max(detector.sizes) == (660, 720)
+
+
+def test_an_answer_that_is_too_long_is_thinned(monkeypatch):
+    _, broker, _ = asked(REQUEST)
+    whole = broker.of("looked")[0]["frames"]
+    monkeypatch.setattr("vision.worker.LOOKED_BYTES_MAX", len(json.dumps(whole)) // 2)
+    _, broker, _ = asked(REQUEST)
+    assert 1 <= len(broker.of("looked")[0]["frames"]) < len(whole)
+
+
+def test_looks_that_wait_share_the_time_and_too_many_are_answered_without_frames(monkeypatch):
+    shared = []
+
+    def left(_asked_ns, *, shared_by):
+        shared.append(shared_by)
+        return lambda: 300.0
+
+    monkeypatch.setattr("vision.worker._left", left)
+    names = ["a", "b", "c", "d", "e"]
+    _, broker, _ = asked(*({**REQUEST, "look": name} for name in names))
+    told = {one["look"]: len(one["frames"]) for one in broker.of("looked")}
+    assert sorted(told) == sorted([*names, "last"])
+    assert [name for name, count in told.items() if not count] == ["e", "last"]
+    assert shared == [4, 3, 2, 1]
 
 
 def test_the_birth_says_that_the_camera_looks():
@@ -154,7 +188,9 @@ def test_after_a_request_that_is_none_the_next_is_answered():
     assert [one["look"] for one in broker.of("looked")] == ["last"]
 
 
-def test_an_empty_aisle_is_not_kept():
-    worker, broker, _ = asked(REQUEST, show=np.zeros((384, 512, 3), dtype=np.uint8))
-    assert worker._recall.size_bytes < 60_000
-    assert all(not frame["people"] for frame in broker.of("looked")[0]["frames"])
+@pytest.mark.parametrize("awake", [False, True])
+def test_frames_are_kept_only_while_somebody_may_be_there(monkeypatch, awake):
+    monkeypatch.setattr(MotionGate, "awake", lambda _gate, _at_s: awake)
+    worker, broker, _ = asked(REQUEST)
+    assert bool(worker._recall.size_bytes) is awake
+    assert bool(broker.of("looked")[0]["frames"]) is awake
