@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.domain.identity import assign, spread_density, usable
 from gateway.domain.inputs import PersonSeen
-from gateway.domain.persons import Here, Person, Sighting, Trail
+from gateway.domain.persons import WALK_MM_PER_S, Here, Person, Sighting, Trail
 from gateway.domain.recognition import BLINK_NS, DOUBTS_MAX, SETTLED, Newborn, Recognition
 from gateway.domain.store import Zone
 
@@ -21,7 +21,6 @@ __all__ = ["People", "Person"]
 
 JOIN_MM: Final = 700.0
 """A new track this near to where a person is or was last seen may be that person."""
-WALK_MM_PER_S: Final = 1_400.0
 JOIN_NS_MAX: Final = 1_500_000_000
 """In a door's zone, where anybody may appear, a track is joined only this soon after."""
 LOST_NS_MAX: Final = 20_000_000_000
@@ -54,6 +53,10 @@ NEWBORN: Final = -6.0
 NEVER: Final = -1e9
 APPEAR_UNKNOWN: Final = -1_000.0
 """The same where no appearance could tell: who can be joined is."""
+UNTOLD: Final = 0.05
+"""Places that speak less than this for one of two, as a logarithm, tell nothing."""
+AWAY_NS: Final = 700_000_000
+"""Who was out of sight for longer may come back under another's track."""
 ASTRAY: Final = -8.0
 ASTRAY_MAX: Final = -2.0
 """Logarithm of how often a track leaves its body for another, which then looks like somebody new,
@@ -73,6 +76,11 @@ class Frame(NamedTuple):
     """Since the camera's frame before it; 0: there was none."""
     prefix: str
     doors: Sequence[Zone]
+
+    @property
+    def blinked(self) -> bool:
+        """Whether the camera may have missed anything before it."""
+        return self.gap_ns > BLINK_NS
 
 
 class Departed(msgspec.Struct, frozen=True):
@@ -119,6 +127,7 @@ class People(Recognition, kw_only=True):
         """
         last_ns = self.frame_ns.get(camera, 0)
         self.frame_ns[camera] = max(at_ns, last_ns)
+        frame = Frame(camera, at_ns, at_ns - last_ns if last_ns else 0, prefix, doors)
         here: Here = {}
         newcomers: list[tuple[str, PersonSeen]] = []
         for shown in seen:
@@ -128,18 +137,18 @@ class People(Recognition, kw_only=True):
             if person is None or person.id in here or self._strayed(person, track, one, at_ns):
                 newcomers.append((track, one))
             else:
+                self._doubt_return(here, person, one, frame)
                 self._take(here, person, track, one, at_ns)
-        gap_ns = at_ns - last_ns if last_ns else 0
-        if gap_ns > BLINK_NS or camera not in self.steady_ns:
+        if frame.blinked or camera not in self.steady_ns:
             self.steady_ns[camera] = at_ns
-        self._join(here, newcomers, Frame(camera, at_ns, gap_ns, prefix, doors))
+        self._join(here, newcomers, frame)
         self._know_again(here, camera, at_ns, bound)
-        self._watch_near(here, camera, at_ns, blinked=gap_ns > BLINK_NS)
+        self._watch_near(here, camera, at_ns, blinked=frame.blinked)
         self._weigh(here, camera, at_ns)
         self._learn(here, camera)
         here = {self.by_track[one.track]: one for one in here.values()}
         present = list(here)
-        self._mix(present, at_ns)
+        self._mix(present, frame)
         return present
 
     def look_again(self, camera: str, boot: str, seen: Iterable[PersonSeen], at_ns: int) -> None:
@@ -216,7 +225,7 @@ class People(Recognition, kw_only=True):
             floor_mm=one.floor_mm,
             seen_ns=frame.at_ns,
             first_mm=one.floor_mm,
-            roam_mm=WALK_MM_PER_S * frame.gap_ns / 1e9 if frame.gap_ns > BLINK_NS else 0.0,
+            roam_mm=WALK_MM_PER_S * frame.gap_ns / 1e9 if frame.blinked else 0.0,
         )
         self.persons[person.id] = person
         return person
@@ -284,11 +293,31 @@ class People(Recognition, kw_only=True):
         rivals: Sequence[tuple[Person, float]],
         frame: Frame,
     ) -> None:
-        """Watch whether a new track is rather somebody else who could have made it."""
+        """Watch whether a track is rather somebody else who could have made it.
+
+        Where no looks will tell, both stay in doubt if place says next to nothing.
+        """
         for rival, other in rivals:
             lead = gain - other
-            if rival is not chosen and abs(lead) < RIVAL and rival.looks and rival.id not in here:
+            if rival is chosen or rival.id in here:
+                continue
+            if rival.looks and lead < RIVAL:
                 self._open(frame.camera, chosen.id, rival.id, frame.at_ns, -max(lead, 0.0))
+            elif not (rival.looks and chosen.looks) and abs(lead) < UNTOLD:
+                self._doubt_both(chosen.id, rival.id)
+
+    def _doubt_return(self, here: Here, person: Person, one: PersonSeen, frame: Frame) -> None:
+        """Watch whether a track that was away came back with the body of another who was away.
+
+        A tracker tells them by place, and two who were hidden may have changed theirs.
+        """
+        gone_ns = frame.at_ns - AWAY_NS
+        if one.floor_mm is None or person.seen_ns > gone_ns:
+            return
+        away = [other for other in self.persons.values() if other.seen_ns <= gone_ns]
+        rivals = [(other, self._gain(other, one, frame)) for other in away if other is not person]
+        if rivals:
+            self._doubt_rivals(here, person, self._gain(person, one, frame), rivals, frame)
 
     def _bear(self, person: Person, absent: Sequence[Person], anew: float, frame: Frame) -> None:
         """Watch whether somebody new is rather somebody lost whom one look did not tell."""
@@ -330,23 +359,23 @@ class People(Recognition, kw_only=True):
         self.by_track.pop(track, None)
         self.trails.pop(track, None)
 
-    def _mix(self, present: Sequence[str], at_ns: int) -> None:
+    def _mix(self, present: Sequence[str], frame: Frame) -> None:
         """Note who vanished beside whom, and doubt both once they part again.
 
         Where both have an appearance, that tells them apart instead.
         """
         here = [self.persons[name] for name in present]
         for person in self.persons.values():
-            if person.id not in present and at_ns - person.seen_ns > MERGED_NS:
-                beside = [one for one in here if one.far_mm(person.floor_mm, at_ns) < MERGED_MM]
+            if person.id not in present and frame.at_ns - person.seen_ns > MERGED_NS:
+                place_mm = person.floor_mm
+                beside = [one for one in here if one.far_mm(place_mm, frame.at_ns) < MERGED_MM]
                 if person.behind is None and beside:
                     person.behind = beside[0].id
         for person in here:
             other = self.persons.get(person.behind or "")
             person.behind = None
             if other is not None and not (person.looks and other.looks):
-                person.doubt(other.id)
-                other.doubt(person.id)
+                self._doubt_both(person.id, other.id)
 
     # Comings and goings.
 

@@ -21,6 +21,9 @@ WRISTS_MAX: Final = 2_000
 SAME_FRAME_NS: Final = 10_000_000
 MIXED_MAX: Final = 16
 """Others that one person may be, that are remembered: the latest."""
+WALK_MM_PER_S: Final = 1_400.0
+ERROR_MM: Final = 150.0
+"""Nobody is seen farther than this beyond what they walked since the frame before."""
 TRAIL_MAX: Final = 200
 """Sightings of one track that can be given to another person: the latest."""
 
@@ -156,6 +159,15 @@ class Trail(msgspec.Struct):
     """Where it is, and where it was before the latest frame."""
     places: list[tuple[int, float, float]] = []
     wrists: list[tuple[int, float, float, float, float]] = []
+
+    @property
+    def leapt(self) -> bool:
+        """Whether it is farther from where it was than anybody walks meanwhile."""
+        if self.floor_mm is None or self.before_mm is None:
+            return False
+        (x_mm, y_mm), (before_x_mm, before_y_mm) = self.floor_mm, self.before_mm
+        most_mm = WALK_MM_PER_S * (self.seen_ns - self.before_ns) / 1e9 + ERROR_MM
+        return hypot(x_mm - before_x_mm, y_mm - before_y_mm) > most_mm
 
     def see(self, seen: PersonSeen, at_ns: int) -> None:
         """Take in one sighting."""

@@ -17,6 +17,8 @@ NEAR_MM: Final = 700.0
 LEAP_MM: Final = 220.0
 """How far a body is from where it was a frame ago, at most: a deviation."""
 LEAP_MAX: Final = 4.0
+LEAP_PLAIN: Final = 1.0
+"""What a leap has to say of an exchange where no looks will tell."""
 STAND_MAX: Final = 6.0
 """What a leap onto the other's place, and its absence, say at most of an exchange."""
 VIEWS_MM: Final = 300.0
@@ -148,28 +150,43 @@ class Recognition(msgspec.Struct):
         return doubt
 
     def _watch_near(self, here: Here, camera: str, at_ns: int, *, blinked: bool) -> None:
-        """Note who may be exchanged in this frame: who is near each other in it."""
-        looking = [
+        """Note who may be exchanged in this frame: near each other in it, or both far at once."""
+        placed = [
             (name, one.trail.floor_mm, one)
             for name, one in here.items()
-            if one.trail.floor_mm is not None and one.seen.appearance
+            if one.trail.floor_mm is not None
         ]
-        for index, (name, mine_mm, mine) in enumerate(looking):
-            for other, theirs_mm, theirs in looking[:index]:
+        for index, (name, mine_mm, mine) in enumerate(placed):
+            for other, theirs_mm, theirs in placed[:index]:
                 gap_mm = hypot(mine_mm[0] - theirs_mm[0], mine_mm[1] - theirs_mm[1])
-                if gap_mm > NEAR_MM and not blinked:
+                leapt = mine.trail.leapt and theirs.trail.leapt
+                if gap_mm > NEAR_MM and not blinked and not leapt:
                     continue
-                doubt = self._open(camera, other, name, at_ns, SETTLED)
-                if doubt is None:
-                    continue
-                if at_ns - doubt.near_ns > LOOK_NS or doubt.since_ns == at_ns:
-                    self.scatter.compare(
-                        self.persons[name].looks, self.persons[other].looks, camera
-                    )
-                doubt.near_ns = at_ns
                 leap = _leap(mine.trail, theirs.trail)
-                if leap > doubt.score:
-                    doubt.score, doubt.since_ns = leap, at_ns
+                if self._has_looks(mine) and self._has_looks(theirs):
+                    self._note_near(camera, other, name, at_ns, leap)
+                elif leapt and leap > LEAP_PLAIN:
+                    self._doubt_both(name, other)
+
+    def _note_near(self, camera: str, one: str, other: str, at_ns: int, leap: float) -> None:
+        """Go on watching two of whom looks will tell whether they were exchanged."""
+        doubt = self._open(camera, one, other, at_ns, SETTLED)
+        if doubt is None:
+            return
+        if at_ns - doubt.near_ns > LOOK_NS or doubt.since_ns == at_ns:
+            self.scatter.compare(self.persons[other].looks, self.persons[one].looks, camera)
+        doubt.near_ns = at_ns
+        if leap > doubt.score:
+            doubt.score, doubt.since_ns = leap, at_ns
+
+    def _has_looks(self, one: Sighting) -> bool:
+        """Tell whether looks say who somebody is, now or once the body is in full view again."""
+        return bool(one.seen.appearance or self.persons[self.by_track[one.track]].looks)
+
+    def _doubt_both(self, one: str, other: str) -> None:
+        """Remember that two may be each other."""
+        self.persons[one].doubt(other)
+        self.persons[other].doubt(one)
 
     def _weigh(self, here: Here, camera: str, at_ns: int) -> None:
         """Take in what this frame says of everybody in doubt, and exchange where it is clear."""
@@ -185,8 +202,7 @@ class Recognition(msgspec.Struct):
                 continue
             elif parted_ns > DOUBT_NS_MAX:
                 if doubt.score > 0.0:
-                    self.persons[doubt.one].doubt(doubt.other)
-                    self.persons[doubt.other].doubt(doubt.one)
+                    self._doubt_both(doubt.one, doubt.other)
             else:
                 open_doubts.append(doubt)
         self.doubts = open_doubts

@@ -146,6 +146,7 @@ def test_whoever_was_weighed_for_a_look_is_not_weighed_again_for_the_decision(mo
 
     monkeypatch.setattr(watching, "evidence", counted)
     scene.stand("bert", "g1.s1.p1")
+    scene.run(0.2)
     made = scene.act("anna", {PLATE: -390.0})
     assert "item.picked" in [one.name for one in made]
     assert not [effect for effect in scene.effects if isinstance(effect, Look)]
