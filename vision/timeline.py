@@ -96,6 +96,8 @@ class Timeline:
         self._given = delay_ns is not None
         self._least_ns: int | None = None
         self._before_ns: int | None = None
+        self._judged_ns: int | None = None
+        """The least lag of the window before, also where positions have jumped since."""
         self._drifting = 0
         """For how many windows positions have run too slow, or, below 0, too fast."""
         self._opened: Stamp | None = None
@@ -116,20 +118,24 @@ class Timeline:
     def _least(self, stamp: Stamp, lag_ns: int) -> int:
         """Return the least lag of arrivals behind positions, of this window and the one before."""
         assert stamp.position_ns is not None
-        if self._opened is None or self._least_ns is None or self._jumped(lag_ns):
-            self._opened, self._least_ns, self._before_ns = stamp, lag_ns, None
+        if self._opened is None or self._least_ns is None:
+            self._opened, self._least_ns = stamp, lag_ns
         elif stamp.arrived_ns - self._opened.arrived_ns >= WINDOW_NS:
             self._judge()
             self._opened, self._before_ns, self._least_ns = stamp, self._least_ns, lag_ns
+        if abs(lag_ns - self._least_ns) > LATE_NS_MAX:
+            # The window goes on: what jumps again and again drifts too, and is to be judged.
+            self._before_ns, self._least_ns = None, lag_ns
         self._least_ns = min(self._least_ns, lag_ns)
         before_ns = self._least_ns if self._before_ns is None else self._before_ns
         return min(self._least_ns, before_ns)
 
     def _judge(self) -> None:
         """Trust positions no more once they have drifted one way for long."""
-        if self._before_ns is None or self._least_ns is None:
+        judged_ns, self._judged_ns = self._judged_ns, self._least_ns
+        if judged_ns is None or self._least_ns is None:
             return
-        drift = (self._least_ns - self._before_ns) / WINDOW_NS
+        drift = (self._least_ns - judged_ns) / WINDOW_NS
         if abs(drift) <= RATE_ERROR_MAX:
             self._drifting = 0
         elif drift > 0:
@@ -137,7 +143,3 @@ class Timeline:
         else:
             self._drifting = min(self._drifting, 0) - 1
         self.trusted = abs(self._drifting) < DRIFTING_WINDOWS
-
-    def _jumped(self, lag_ns: int) -> bool:
-        assert self._least_ns is not None
-        return abs(lag_ns - self._least_ns) > LATE_NS_MAX
