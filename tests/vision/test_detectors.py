@@ -2,6 +2,7 @@
 """Boxes, keypoints and hands: what is made of a model's numbers, whatever ran it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from vision.detectors import Detections, ModelError, build, persons_from_pose
 from vision.detectors.boxes import box_iou, suppress, suppress_poses
 from vision.detectors.hands import HEAD_PX, STRIDE, Hands, decode_hands, give_hands
 from vision.detectors.images import letterbox
+from vision.detectors.network import Form
+from vision.detectors.persons import PersonDetector
 
 
 @given(st.integers(2, 900), st.integers(2, 900), st.tuples(st.floats(0, 1), st.floats(0, 1)))
@@ -158,3 +161,37 @@ def test_two_boxes_with_the_same_head_and_feet_are_one_person():
     points[1, :, 2] = 0.1  # keypoints that are not seen prove nothing
     assert suppress_poses(boxes, points).tolist() == [0, 1, 2]
     assert suppress_poses(np.zeros((0, 4)), np.zeros((0, 2, 3))).tolist() == []
+
+
+class Turning:
+    """A network of one YOLO box that is sound on noise, and then has a number as one of its."""
+
+    form = Form(inputs=((1, 3, 64, 96),))
+
+    def __init__(self, row, number):
+        self.row, self.number, self.runs = row, number, 0
+
+    def run(self, _pixels):
+        output = np.zeros((1, 5, 126), dtype=np.float32)
+        if self.runs:
+            output[0, self.row, 7] = self.number
+        self.runs += 1
+        return [output]
+
+
+@pytest.mark.parametrize(
+    ("row", "number", "told"),
+    [
+        (4, np.nan, r"m\.onnx: on a frame of 96 x 64 its output as YOLO v8 .* not finite\. Export"),
+        (0, np.inf, "not finite"),
+        (4, 1.2, r"its scores .* from 0 to 1\.2 where"),
+        (4, -0.2, r"its scores .* from -0\.2 to 0 where"),
+    ],
+)
+def test_a_model_that_breaks_on_a_frame_fails_and_does_not_find_nobody(row, number, told):
+    frame = np.zeros((64, 96, 3), dtype=np.uint8)
+    broken = PersonDetector((Path("m.onnx"), Turning(row, number)), hands=None, score_min=0.3)
+    with pytest.raises(ModelError, match=told):
+        broken.detect(frame)
+    quantised = PersonDetector((Path("m.onnx"), Turning(4, 1.005)), hands=None, score_min=0.3)
+    assert len(quantised.detect(frame)) == 0  # the box has no size

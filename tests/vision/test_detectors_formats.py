@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vision.detectors import ModelError
 from vision.detectors.convert import _metadata
-from vision.detectors.decoding import check_scores, decode
+from vision.detectors.decoding import check_output, decode
 from vision.detectors.formats import Format, cells, recognise
 from vision.detectors.ncnn_file import check_param
 from vision.detectors.onnx_file import read_onnx
@@ -144,6 +144,8 @@ def test_ssd_rows_end_where_the_picture_does():
     output[0, 0, 2] = [0, 1, 0.9, 0.0, 0.0, 0.1, 0.1]  # left over from another picture
     found = decode(output, Format("ssd"), (544, 320), score_min=0.5)
     assert np.allclose(found.boxes_xyxy, [[136, 160, 272, 320]])
+    output[0, 0, 2:] = np.nan
+    check_output(output, Format("ssd"))
 
 
 @pytest.mark.parametrize(
@@ -158,13 +160,13 @@ def test_ssd_rows_end_where_the_picture_does():
 def test_empty_and_broken_outputs_are_nobody(form, shape):
     nothing = np.zeros(shape, dtype=np.float32)
     assert len(decode(nothing, form, (96, 64), score_min=0.3)) == 0
-    check_scores(nothing, form)
+    check_output(nothing, form)
     for value in (np.nan, np.inf, -np.inf):
         broken = np.full(shape, value, dtype=np.float32)
         with np.errstate(all="ignore"):
             assert len(decode(broken, form, (96, 64), score_min=0.3)) == 0
-        with pytest.raises(ModelError, match="where they must be from 0 to 1"):
-            check_scores(broken, form)
+        with pytest.raises(ModelError, match="has numbers that are not finite"):
+            check_output(broken, form)
 
 
 def test_ultralytics_table_is_read_from_texts_and_from_yaml(tmp_path):

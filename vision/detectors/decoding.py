@@ -59,12 +59,21 @@ def decode(
     return persons_from_boxes(boxes, scores)
 
 
-def check_scores(output: Output, form: Format) -> None:
-    """Look whether what should be scores are from 0 to 1.
+def check_output(output: Output, form: Format) -> None:
+    """Look whether all numbers are finite and what should be scores are from 0 to 1.
+
+    Of what is neither, :func:`decode` would make nobody, which is more than not to know.
 
     Raises:
         ModelError: They are not: the file's conversion went wrong, or the format was mistaken.
     """
+    if form.name == "ssd":
+        output = output[:, :, ~_ended(output[0, 0])]  # What follows may be anything.
+    if not np.isfinite(output).all():
+        raise ModelError(
+            f"its output as {TITLES[form.name]} has numbers that are not finite. "
+            "Export the model again, in another way"
+        )
     if form.name == "yolo":
         scores = output[0, 4 : 4 + form.classes]
     elif form.name == "hands":
@@ -74,8 +83,7 @@ def check_scores(output: Output, form: Format) -> None:
     else:
         scores = output[0, :, 4 : None if form.name == "yolox" else 5]
     least, most = float(scores.min(initial=0.0)), float(scores.max(initial=0.0))
-    # Not a number is within no bounds.
-    if not (least >= -SCORE_SLACK and most <= 1 + SCORE_SLACK):
+    if least < -SCORE_SLACK or most > 1 + SCORE_SLACK:
         raise ModelError(
             f"its scores as {TITLES[form.name]} are from {least:.3g} to {most:.3g} "
             "where they must be from 0 to 1. Export the model again, in another way"
@@ -127,10 +135,14 @@ def _yolox(output: Output, form: Format, size_wh: tuple[int, int], score_min: fl
 
 def _ssd(output: Output, size_wh: tuple[int, int], score_min: float) -> _Raw:
     """Read ``(n, 7)``: picture (-1 from the end on), class, score, corners from 0 to 1."""
-    ended = np.cumsum(output[:, 0] < 0) > 0
-    chosen = output[(output[:, 2] >= score_min) & ~ended].astype(np.float64)
+    chosen = output[(output[:, 2] >= score_min) & ~_ended(output)].astype(np.float64)
     boxes = chosen[:, 3:] * (*size_wh, *size_wh)
     return boxes, chosen[:, 2], np.zeros((len(chosen), 0, 3))
+
+
+def _ended(output: Output) -> npt.NDArray[np.bool_]:
+    """Return ``(n,)`` which rows of an SSD's ``(n, 7)`` lie behind its end."""
+    return np.asarray(np.cumsum(output[:, 0] == -1) > 0)
 
 
 def _cells(size_wh: tuple[int, int], grids: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from vision.detectors import Detections, ModelError
-from vision.detectors.decoding import check_scores, decode
+from vision.detectors.decoding import check_output, decode
 from vision.detectors.formats import Format, recognise
 from vision.detectors.hands import decode_hands, give_hands
 from vision.detectors.images import Letterbox, letterbox
@@ -63,7 +63,7 @@ class ModelInput:
         outputs = self._network.run(self._pixels(noise, Format("yolo")))
         try:
             self.format = recognise([output.shape for output in outputs], size_wh, told)
-            check_scores(outputs[0], self.format)
+            check_output(outputs[0], self.format)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
 
@@ -76,10 +76,20 @@ class ModelInput:
         return _multiple(width * scale), _multiple(height * scale)
 
     def run(self, frame: Image) -> tuple[FloatImage, Letterbox, tuple[int, int]]:
-        """Return the output for a frame, how the frame lies in the input, and the input's size."""
+        """Return the output for a frame, how the frame lies in the input, and the input's size.
+
+        Raises:
+            ModelError: The output cannot be that of a sound model.
+        """
         size_wh = self.size_for(frame)
         fitted, fit = letterbox(frame, size_wh)
-        return self._network.run(self._pixels(fitted, self.format))[0], fit, size_wh
+        output = self._network.run(self._pixels(fitted, self.format))[0]
+        try:
+            check_output(output, self.format)
+        except ModelError as error:
+            high, wide = frame.shape[:2]
+            raise ModelError(f"{self._path}: on a frame of {wide} x {high} {error}") from None
+        return output, fit, size_wh
 
     def pixels(self, fitted: Image) -> FloatImage:
         """Return an ``(h, w, 3)`` BGR picture of the input's size as the model takes it."""
