@@ -9,6 +9,8 @@ from functools import partial
 from random import SystemRandom
 from typing import NoReturn, Protocol
 
+import msgspec
+
 from drivers.errors import DriverError
 from drivers.mqtt.client import Connection, Will, connect
 from drivers.mqtt.config import MqttConfig
@@ -25,6 +27,11 @@ from vision.geometry import CalibrationError
 from vision.worker import Worker, WorkerConfig, check, shelf_fronts
 
 log = logging.getLogger(__name__)
+
+SHORT_S = 10.0
+"""A connection that lasts less than this, so many times running..."""
+SHORT_STAYS = 3
+"""... is told of."""
 
 
 class Device(Protocol):
@@ -56,6 +63,7 @@ class Link:
         self.name = config.client_id
         self._config = config
         self._connection: Connection | None = None
+        self._short_stays = 0
 
     async def publish(
         self, topic: str, payload: bytes, qos: int = 0, *, retain: bool = False
@@ -87,11 +95,32 @@ class Link:
         ) as connection:
             self._connection = connection
             came_up()
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
             try:
                 await device.announce()
                 await connection.closed()
             finally:
                 self._connection = None
+                self._stayed(loop.time() - began_s)
+
+    def _stayed(self, stay_s: float) -> None:
+        """Say once what may be the matter where one connection after the other is soon over.
+
+        A broker ends the older of two connections with one id; by MQTT 3.1.1 it does not say why.
+        """
+        if stay_s >= SHORT_S:
+            self._short_stays = 0
+            return
+        self._short_stays += 1
+        if self._short_stays == SHORT_STAYS:
+            log.warning(
+                "%s: lost %d times running within %g s of connecting. Another client may use this "
+                "id: run one worker a camera",
+                self.name,
+                SHORT_STAYS,
+                SHORT_S,
+            )
 
 
 async def run_vision(settings: Settings, store: Store) -> None:
@@ -109,10 +138,10 @@ async def run_vision(settings: Settings, store: Store) -> None:
     async with asyncio.TaskGroup() as group:
         for table in settings.vision:
             config = worker_config(table, store)
-            camera, codes = _link(settings, config.camera), None
+            camera, codes = _link(settings, store, "vision", config.camera), None
             devices: list[tuple[Link, Device]] = []
             if config.codes is not None:
-                scanner = _link(settings, f"codes-{config.codes.scanner}")
+                scanner = _link(settings, store, "codes", config.codes.scanner)
                 codes = CodeScanner(
                     config.codes,
                     store=config.store,
@@ -126,10 +155,12 @@ async def run_vision(settings: Settings, store: Store) -> None:
             group.create_task(_run(devices, worker, stop), name=camera.name)
 
 
-def _link(settings: Settings, name: str) -> Link:
-    client_id = f"shelfgate-vision-{name}"
+def _link(settings: Settings, store: Store, kind: str, name: str) -> Link:
+    """Return a link whose client id no other camera, store or daemon has at the broker."""
+    prefix = settings.broker.client_id or f"shelfgate-{store.name}"
     own = settings.broker.starts_own
-    return Link(mqtt_config(settings.broker, client_id, embedded=own, clean=True))
+    config = mqtt_config(settings.broker, "", embedded=own, clean=True)
+    return Link(msgspec.structs.replace(config, client_id=f"{prefix}-{kind}-{name}"))
 
 
 async def _run(devices: list[tuple[Link, Device]], worker: Worker, stop: asyncio.Event) -> None:
