@@ -3,6 +3,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -131,6 +132,8 @@ async def run_vision(settings: Settings, store: Store) -> None:
         CalibrationError: Floor points do not determine a camera's view.
         FramingError: A crop or mask does not fit its camera's picture.
     """
+    # A core dump would put frames on the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,6 +2,7 @@
 """``shelfgate vision``: a camera and the scanner that it is as well, each with a will."""
 
 import json
+import resource
 from pathlib import Path
 
 import cv2
@@ -64,6 +65,7 @@ def test_what_a_camera_reads_is_a_scan_and_both_are_lost_with_the_process(tmp_pa
 
             [scan] = peer.wait(lambda: told("scanner/gate/scan")[:1], "a scan")
             assert (scan["text"], scan["aim"], scan["seq"]) == ("a.b.c", "]Q1", 0)
+            assert resource.prlimit(program.pid, resource.RLIMIT_CORE) == (0, 0)
             assert "online" in [one["state"] for one in told("scanner/gate/status")]
             program.kill()
             for device in ("scanner/gate", "camera/top"):

@@ -60,6 +60,11 @@ def test_the_daemon_is_watched_and_may_read_the_clock():
     assert text.rindex("SystemCallFilter=adjtimex") > text.rindex("SystemCallFilter=~")
 
 
+def test_the_worker_that_has_frames_leaves_no_core_dump():
+    lines = (FOLDER / "shelfgate-vision.service").read_text("utf-8").splitlines()
+    assert "LimitCORE=0" in lines
+
+
 def installed(destination):
     return {
         path.relative_to(destination).as_posix(): oct(path.stat().st_mode & 0o777)
