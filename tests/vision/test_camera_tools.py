@@ -162,6 +162,44 @@ def test_viewers_are_bounded_and_other_sites_are_refused():
         screen.close()
 
 
+def test_pictures_are_for_the_page_itself_and_take_no_place_otherwise():
+    with page() as (screen, port):
+        for site in ("cross-site", "same-site", "odd"):
+            link, answer = asked(port, "/stream", **{"Sec-Fetch-Site": site})
+            assert answer.status == 403
+            assert b"Type its address" in answer.read()
+            link.close()
+        assert not screen.wait_for_viewer(0.0)
+        for site in ("same-origin", "none"):
+            link, answer = asked(port, "/", **{"Sec-Fetch-Site": site})
+            assert answer.status == 200
+            assert answer.getheader("Cross-Origin-Resource-Policy") == "same-origin"
+            link.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("[::1]", 200),
+        ("[::1]:8088", 200),
+        ("127.0.0.1", 200),
+        ("127.0.0.1:8088", 200),
+        ("localhost", 200),
+        ("LOCALHOST:1", 200),
+        ("", 403),
+        ("[", 403),
+        ("[::1", 403),
+        ("shop.example:80", 403),
+        ("localhost.shop.example", 403),
+    ],
+)
+def test_who_asks_by_address_is_answered(host, status):
+    with page() as (_, port):
+        link, answer = asked(port, "/", Host=host)
+        assert answer.status == status
+        link.close()
+
+
 def test_bytes_that_are_no_request_harm_nobody():
     with page() as (_, port):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as link:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 from vision.flats import Image
 from vision.jpeg import to_jpeg
@@ -108,7 +109,7 @@ class PageServer(ThreadingHTTPServer):
 
 
 class LocalPage(BaseHTTPRequestHandler):
-    """Answers those who ask by address; what is served is in :meth:`answer`."""
+    """Answers who asks by address and not for another page; :meth:`answer` says with what."""
 
     timeout = SEND_TIMEOUT_S
     server_version = "shelfgate"
@@ -118,6 +119,10 @@ class LocalPage(BaseHTTPRequestHandler):
         """Answer, or say why not."""
         if not self._addressed():
             self.send_error(HTTPStatus.FORBIDDEN, "Open it by its IP address or as localhost")
+        elif self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            self.send_error(
+                HTTPStatus.FORBIDDEN, "Another page asks for it. Type its address into the browser"
+            )
         elif not self.answer(self.path):
             self.send_error(HTTPStatus.NOT_FOUND)
 
@@ -130,12 +135,9 @@ class LocalPage(BaseHTTPRequestHandler):
 
     def _addressed(self) -> bool:
         """Return whether it was asked by address: a web page elsewhere would have to use a name."""
-        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        if host == "localhost":
-            return True
         with contextlib.suppress(ValueError):
-            ipaddress.ip_address(host.strip("[]"))
-            return True
+            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+            return host == "localhost" or bool(ipaddress.ip_address(host))
         return False
 
     def begin(self, kind: str, length: int | None = None) -> None:
@@ -144,6 +146,7 @@ class LocalPage(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         if length is not None:
             self.send_header("Content-Length", str(length))
         self.end_headers()
