@@ -151,7 +151,7 @@ class Worker:
         self._numbers = Numbering(boot)
         self.boot = self._numbers.boot
         self.frames_looked_at = 0
-        self.messages_lost = 0
+        self.messages_lost = self.looks_refused = 0
         self.counts = Counts()
         """What became of the camera's frames."""
         self._publish = publish
@@ -190,7 +190,11 @@ class Worker:
         try:
             request = read_request(payload)
         except (ValueError, RecursionError) as error:
-            log.warning("camera %s: look: %s", self.config.camera, error)
+            self.looks_refused += 1
+            count = self.looks_refused
+            if count & (count - 1) == 0:  # The first, and ever fewer of many.
+                name = self.config.camera
+                log.warning("camera %s: refused a look (%d by now): %s", name, count, error)
             return
         try:
             self._requests.put_nowait((request, boottime_ns()))

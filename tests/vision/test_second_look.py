@@ -188,6 +188,15 @@ def test_after_a_request_that_is_none_the_next_is_answered():
     assert [one["look"] for one in broker.of("looked")] == ["last"]
 
 
+def test_requests_that_are_none_are_counted_and_seldom_logged(caplog):
+    worker, _, _ = asked(*[b"rubbish"] * 1_000)
+    told = [line for line in caplog.messages if "refused a look" in line]
+    assert worker.looks_refused == 1_000
+    assert len(told) == 10
+    assert told[0].startswith("camera cam1: refused a look (1 by now): ")
+    assert "(512 by now)" in told[-1]
+
+
 @pytest.mark.parametrize("awake", [False, True])
 def test_frames_are_kept_only_while_somebody_may_be_there(monkeypatch, awake):
     monkeypatch.setattr(MotionGate, "awake", lambda _gate, _at_s: awake)
