@@ -2,6 +2,7 @@
 """The vision worker's process: one worker a camera, each with its own connection and will."""
 
 import asyncio
+import contextlib
 import logging
 import resource
 import signal
@@ -16,13 +17,15 @@ from drivers.errors import DriverError
 from drivers.mqtt.client import Connection, Will, connect
 from drivers.mqtt.config import MqttConfig
 from gateway.app import BROKER_BACKOFF, mqtt_config
+from gateway.backoff import Backoff
 from gateway.config import Settings
 from gateway.config_toml import Problem, Problems, Where
 from gateway.config_vision import Vision, Watched
 from gateway.domain.store import Store
+from gateway.simulator.until_stopped import leaves
 from gateway.supervise import supervise
 from vision.codes import CodeScanner, CodesConfig
-from vision.detectors import ModelError, RuntimeMissingError
+from vision.detectors import FrameError, ModelError, RuntimeMissingError
 from vision.framing import FramingError
 from vision.geometry import CalibrationError
 from vision.worker import Worker, WorkerConfig, check, shelf_fronts
@@ -33,6 +36,10 @@ SHORT_S = 10.0
 """A connection that lasts less than this, so many times running..."""
 SHORT_STAYS = 3
 """... is told of."""
+MODEL_BACKOFF = Backoff(first_s=1.0, cap_s=60.0)
+"""Before a model that failed on a frame is loaded anew."""
+STEADY_S = 120.0
+"""A failure after so long is news."""
 
 
 class Device(Protocol):
@@ -128,7 +135,7 @@ async def run_vision(settings: Settings, store: Store) -> None:
     """Run a worker for each camera of the settings until SIGTERM or SIGINT.
 
     Raises:
-        ModelError: A model file cannot be used.
+        ModelError: A model file cannot be used, or a model hangs.
         CalibrationError: Floor points do not determine a camera's view.
         FramingError: A crop or mask does not fit its camera's picture.
     """
@@ -140,22 +147,55 @@ async def run_vision(settings: Settings, store: Store) -> None:
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
         for table in settings.vision:
-            config = worker_config(table, store)
-            camera, codes = _link(settings, store, "vision", config.camera), None
-            devices: list[tuple[Link, Device]] = []
-            if config.codes is not None:
-                scanner = _link(settings, store, "codes", config.codes.scanner)
-                codes = CodeScanner(
-                    config.codes,
-                    store=config.store,
-                    size_px=config.size_px,
-                    crop=config.crop,
-                    publish=scanner.publish,
-                )
-                devices.append((scanner, codes))
-            worker = Worker(config, camera.publish, codes=codes)
-            devices.append((camera, worker))
-            group.create_task(_run(devices, worker, stop), name=camera.name)
+            work = _keep(table.camera, partial(_made, settings, store, table), stop)
+            group.create_task(work, name=f"vision {table.camera}")
+
+
+Made = tuple[list[tuple[Link, Device]], Worker]
+
+
+async def _keep(camera: str, make: Callable[[], Made], stop: asyncio.Event) -> None:
+    """Run a camera's worker, and a new one each time that its model has failed on a frame.
+
+    A new one has another boot: its tracks are not those of the one before.
+    """
+    loop = asyncio.get_running_loop()
+    random = SystemRandom()
+    failures = 0
+    while not stop.is_set():
+        began_s = loop.time()
+        problem = await _run(*make(), stop)
+        if problem is None:
+            return
+        failures = 1 if loop.time() - began_s >= STEADY_S else failures + 1
+        wait_s = MODEL_BACKOFF.delay_s(failures, random.random)
+        if failures == 1:
+            log.warning(
+                "camera %s is offline: %s. It is tried again until it works", camera, problem
+            )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await stop.wait()
+
+
+def _made(settings: Settings, store: Store, table: Watched) -> Made:
+    """Return a camera's worker, and each of its devices with the link for it."""
+    config = worker_config(table, store)
+    camera, codes = _link(settings, store, "vision", config.camera), None
+    devices: list[tuple[Link, Device]] = []
+    if config.codes is not None:
+        scanner = _link(settings, store, "codes", config.codes.scanner)
+        codes = CodeScanner(
+            config.codes,
+            store=config.store,
+            size_px=config.size_px,
+            crop=config.crop,
+            publish=scanner.publish,
+        )
+        devices.append((scanner, codes))
+    worker = Worker(config, camera.publish, codes=codes)
+    devices.append((camera, worker))
+    return devices, worker
 
 
 def _link(settings: Settings, store: Store, kind: str, name: str) -> Link:
@@ -166,7 +206,11 @@ def _link(settings: Settings, store: Store, kind: str, name: str) -> Link:
     return Link(msgspec.structs.replace(config, client_id=f"{prefix}-{kind}-{name}"))
 
 
-async def _run(devices: list[tuple[Link, Device]], worker: Worker, stop: asyncio.Event) -> None:
+async def _run(
+    devices: list[tuple[Link, Device]], worker: Worker, stop: asyncio.Event
+) -> str | None:
+    """Run a worker and its links; return what its model failed with on a frame, None if stopped."""
+    problem: str | None = None
     async with asyncio.TaskGroup() as group:
         keeping = [
             group.create_task(
@@ -180,9 +224,16 @@ async def _run(devices: list[tuple[Link, Device]], worker: Worker, stop: asyncio
             )
             for link, device in devices
         ]
-        await worker.run(stop)
+        try:
+            await worker.run(stop)
+        except* FrameError as failed:
+            # Its words alone: the error itself would keep the model in memory.
+            problem = str(next(leaves(failed)))
+        if problem is not None:
+            await worker.leave(problem)
         for task in keeping:
             task.cancel()
+    return problem
 
 
 def check_vision(cameras: Sequence[tuple[Where, Vision]], store: Store) -> list[Problem]:

@@ -24,7 +24,7 @@ from vision.calibration_pose import view_of
 from vision.calls import Calls
 from vision.capture import Capture, Counts, Frame
 from vision.codes import CodeReader, CodeScanner, CodesConfig, check_region
-from vision.detectors import Detector, Kind, ModelError
+from vision.detectors import Detector, FrameError, Kind, ModelError
 from vision.detectors.guard import build_guarded
 from vision.detectors.network import threads_used
 from vision.framing import Framing, Polygon
@@ -217,7 +217,8 @@ class Worker:
         """Watch the camera until ``stop`` is set.
 
         Raises:
-            ModelError: The detector's files cannot be used, or it failed on a frame, or hangs.
+            FrameError: The detector failed on a frame (in a group); tell it by :meth:`leave`.
+            ModelError: Its files cannot be used, or it hangs.
             CalibrationError: The floor points do not determine the view (when constructed).
             FramingError: Crop or mask do not fit the picture (when constructed).
         """
@@ -238,9 +239,13 @@ class Worker:
             await self.announce()
             with self._capture(loop) as capture:
                 await self._watch(capture, seeing, calls, stop)
-            self._log_counts()
-            self._reason = "stopped"
-            await self.announce()
+            await self.leave("stopped")
+
+    async def leave(self, reason: str) -> None:
+        """Publish why there will be no more of this worker."""
+        self._log_counts()
+        self._reason = reason
+        await self.announce()
 
     def _capture(self, loop: asyncio.AbstractEventLoop) -> Capture:
         capture = Capture(
@@ -323,10 +328,13 @@ class Worker:
         """Run a detection; return what it returns and the seconds that it took by itself.
 
         Raises:
-            ModelError: It failed, or hangs: then only a new process can go on.
+            FrameError: It failed.
+            ModelError: It hangs: only a new process can go on.
         """
         try:
             return await calls.timed(call, *values, limit_s=self._hang_s)
+        except ModelError as error:
+            raise FrameError(str(error)) from error
         except TimeoutError as error:
             raise ModelError(
                 f"{self.config.model}: {self.config.detector} has hung on a frame of camera "

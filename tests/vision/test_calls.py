@@ -101,7 +101,7 @@ def test_a_detection_that_hangs_ends_the_worker_with_a_clear_error(hanging):
     with pytest.raises(BaseExceptionGroup) as ended:
         run(hanging, lambda _stop: None, hang_s=0.2)
     [error] = leaves(ended.value)
-    assert isinstance(error, ModelError)
+    assert type(error) is ModelError, "only a new process can go on"
     assert "people.onnx: onnxruntime has hung on a frame of camera cam1 for 0.2 s. " in str(error)
     assert not hanging.over.is_set()
 

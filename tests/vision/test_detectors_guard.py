@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from tests.vision.test_vision_worker import Broker, Frames, config
-from vision.detectors import Detections, ModelError, RuntimeMissingError, build, guard
+from vision.detectors import (
+    Detections,
+    FrameError,
+    ModelError,
+    RuntimeMissingError,
+    build,
+    guard,
+)
 from vision.detectors.guard import Guarded, build_guarded
 from vision.detectors.measure import Outcome
 from vision.scenes import pictures
@@ -127,7 +134,7 @@ def test_a_worker_whose_detector_fails_ends_with_that_error_alone(caplog):
     with pytest.raises(BaseExceptionGroup) as ended:
         asyncio.run(main())
     found = list(leaves(ended.value))
-    assert [type(one) for one in found] == [ModelError]
+    assert [type(one) for one in found] == [FrameError]
     assert "m.xml: openvino failed on a frame of 512 x 384" in str(found[0])
     assert "Traceback" not in caplog.text
 

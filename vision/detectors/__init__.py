@@ -41,6 +41,10 @@ class ModelError(ValueError):
     """A model file that cannot be used."""
 
 
+class FrameError(ModelError):
+    """A model that was loaded failed on a frame; loaded anew it may do better."""
+
+
 class RuntimeMissingError(ModelError):
     """What the model needs to run is not installed on this machine."""
 
