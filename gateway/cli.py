@@ -30,7 +30,7 @@ from gateway.config import (
 from gateway.domain.events import Event
 from gateway.domain.store import Store
 from gateway.envelope import made_line
-from gateway.simulator.until_stopped import leaves
+from gateway.supervise import leaves
 from gateway.version import VERSION
 
 HELP_WIDTH = 78

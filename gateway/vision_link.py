@@ -22,8 +22,7 @@ from gateway.config import Settings
 from gateway.config_toml import Problem, Problems, Where
 from gateway.config_vision import Vision, Watched
 from gateway.domain.store import Store
-from gateway.simulator.until_stopped import leaves
-from gateway.supervise import supervise
+from gateway.supervise import leaves, supervise
 from vision.codes import CodeScanner, CodesConfig
 from vision.detectors import FrameError, ModelError, RuntimeMissingError
 from vision.framing import FramingError

@@ -34,8 +34,9 @@ from gateway.domain.output import rfc3339
 from gateway.envelope import sequence_text
 from gateway.outbox import Epoch
 from gateway.room import Limits, limits_of
-from gateway.simulator.until_stopped import leaves, say
+from gateway.simulator.until_stopped import say
 from gateway.simulator.visits import STORE_VERSION, Moment, Told, Visits
+from gateway.supervise import leaves
 from gateway.uplink import UplinkSettings
 from gateway.upstream import Upstream, UpstreamConfig
 from gateway.version import VERSION

@@ -30,7 +30,7 @@ from gateway.simulator.asking import LOOK_S
 from gateway.simulator.integrator_core import IntegratorCore
 from gateway.simulator.ledger import Books, BooksError, Ledger, Summary, same_event, summary
 from gateway.simulator.proof import Proof, prove, report
-from gateway.simulator.until_stopped import leaves
+from gateway.supervise import leaves
 
 __all__ = ["Ledger", "Summary", "main", "run_integrator", "same_event", "summary"]
 
