@@ -17,6 +17,8 @@ from vision.detectors import Detections
 from vision.rendering import Image
 
 SIDE_PX_MAX = 8_192
+PIXELS_MAX = 16_000_000
+"""Of a frame: copies of more would fill the worker's memory, and show nobody better."""
 SIDE_PX_MIN = 16
 """The least width and height of a frame, and of a crop: less shows nobody."""
 
@@ -159,7 +161,7 @@ def as_bgr(raw: npt.NDArray[Any]) -> Image:
     Grey becomes colour, a fourth channel goes, and of 16 bits the upper eight count.
 
     Raises:
-        FrameTypeError: It is no picture, or narrower or lower than 16 px.
+        FrameTypeError: It is no picture, narrower or lower than 16 px, or of too many pixels.
     """
     channels = raw.shape[2] if raw.ndim == 3 else 1
     sound = raw.ndim in (2, 3) and channels in (1, 3, 4) and raw.dtype in (np.uint8, np.uint16)
@@ -173,6 +175,11 @@ def as_bgr(raw: npt.NDArray[Any]) -> Image:
         raise FrameTypeError(
             f"gives frames of {width}x{height} px, which show nobody. "
             f"Set the camera to {SIDE_PX_MIN}x{SIDE_PX_MIN} px or more"
+        )
+    if width * height > PIXELS_MAX:
+        raise FrameTypeError(
+            f"gives frames of {width}x{height} px, more than {PIXELS_MAX / 1e6:.0f} million. "
+            "Set the camera to fewer, 1920x1080 for example"
         )
     image: npt.NDArray[Any] = raw
     if image.dtype == np.uint16:

@@ -59,6 +59,13 @@ def test_a_frame_that_shows_nobody_is_a_clear_error(size_wh):
     assert Framing().cut(np.zeros((16, 16, 3), np.uint8)).size_wh == (16, 16)
 
 
+def test_a_frame_that_would_fill_the_memory_is_a_clear_error():
+    raw = np.broadcast_to(np.uint8(0), (4_001, 4_000, 3))
+    with pytest.raises(FrameTypeError, match="4000x4001 px, more than 16 million. Set the camera"):
+        as_bgr(raw)
+    assert as_bgr(raw[:4_000]).shape == (4_000, 4_000, 3)
+
+
 def test_crop_and_mask_follow_the_size_of_the_frames():
     framing = Framing(
         size_wh=(100, 80), crop=(20, 10, 60, 40), mask=(((0, 0), (49, 0), (49, 80), (0, 80)),)
