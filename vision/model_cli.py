@@ -36,17 +36,19 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     bench.add_argument(
         "--sizes",
         nargs="+",
-        type=_number(32, SIDE_MAX_PX),
+        type=whole_number(32, SIDE_MAX_PX),
         default=list(SIZES_PX),
         metavar="PX",
         help="longer sides of the input, for models that take any (default: 320 416 640)",
     )
     _add_runtimes(bench)
-    bench.add_argument("--threads", type=_number(1, 64), default=1, help="for the model")
+    bench.add_argument("--threads", type=whole_number(1, 64), default=1, help="for the model")
     bench.add_argument(
-        "--frames", type=_number(1, 100_000), default=100, help="at each size, at most"
+        "--frames", type=whole_number(1, 100_000), default=100, help="at each size, at most"
     )
-    bench.add_argument("--seconds", type=_number(1, 3600), default=10, help="at each size, at most")
+    bench.add_argument(
+        "--seconds", type=whole_number(1, 3600), default=10, help="at each size, at most"
+    )
     bench.add_argument("--json", action="store_true", help="print JSON")
 
     check = add_command(
@@ -110,7 +112,9 @@ def _json(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
-def _number(least: int, most: int) -> Callable[[str], int]:
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return what reads an option's number, and refuses one outside both limits."""
+
     def number(text: str) -> int:
         value = int(text)
         if not least <= value <= most:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from vision.model_cli import add_command, import_needed
+from vision.model_cli import SIDE_MAX_PX, add_command, import_needed, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,10 @@ FIXTURE = Path("fixtures/model")
 EXTRAS = "vision,ultralytics"
 NETWORKS = ("people", "hands")
 FORMS = ("onnx", "openvino", "openvino-int8", "ncnn")
+EPOCHS = whole_number(1, 100_000)
+RENDERED = whole_number(1, 1_000_000)
+SEEDS = whole_number(0, 2**31 - 1)
+THREADS = whole_number(1, 64)
 SEED = 7
 PICTURES = 10_000
 PEOPLE_EPOCHS = 4
@@ -53,12 +57,12 @@ def add_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
         help="with people and hands, as .onnx files or in the folders of another form",
     )
     measure.add_argument("--form", choices=FORMS, default="onnx", help="which of them")
-    measure.add_argument("--pictures", type=int, default=TEST_PICTURES)
-    measure.add_argument("--seed", type=int, default=TEST_SEED)
+    measure.add_argument("--pictures", type=RENDERED, default=TEST_PICTURES)
+    measure.add_argument("--seed", type=SEEDS, default=TEST_SEED)
     measure.add_argument(
         "--busy", action="store_true", help="through wide lenses, most people close to somebody"
     )
-    measure.add_argument("--threads", type=int, default=1)
+    measure.add_argument("--threads", type=THREADS, default=1)
 
 
 def _add_train(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -78,9 +82,9 @@ def _add_train(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="FILE",
         help="a dataset in ultralytics' pose layout, described by its .yaml; trains persons alone",
     )
-    train.add_argument("--seed", type=int, default=SEED, help="decides pictures and weights")
-    train.add_argument("--pictures", type=int, default=PICTURES, help="to render")
-    train.add_argument("--people-epochs", type=int, default=PEOPLE_EPOCHS)
+    train.add_argument("--seed", type=SEEDS, default=SEED, help="decides pictures and weights")
+    train.add_argument("--pictures", type=RENDERED, default=PICTURES, help="to render")
+    train.add_argument("--people-epochs", type=EPOCHS, default=PEOPLE_EPOCHS)
     train.add_argument(
         "--people-from",
         type=Path,
@@ -89,16 +93,20 @@ def _add_train(commands: "argparse._SubParsersAction[Any]") -> None:
         "the small model; else from none",
     )
     train.add_argument(
-        "--size", type=int, default=SIZE_PX, metavar="PX", help="longer side of the model's input"
+        "--size",
+        type=whole_number(32, SIDE_MAX_PX),
+        default=SIZE_PX,
+        metavar="PX",
+        help="longer side of the model's input",
     )
-    train.add_argument("--hands-epochs", type=int, default=HANDS_EPOCHS)
+    train.add_argument("--hands-epochs", type=EPOCHS, default=HANDS_EPOCHS)
     train.add_argument(
         "--hands-from",
         type=Path,
         metavar="FILE",
         help="an export of the hands' network to go on from, at half the rate; else from none",
     )
-    train.add_argument("--threads", type=int, default=1, help="for each network")
+    train.add_argument("--threads", type=THREADS, default=1, help="for each network")
     train.add_argument("--only", choices=["people", "hands"], help="train one of them")
 
 

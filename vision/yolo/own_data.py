@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A dataset of one's own, looked over before an hour of training: ultralytics' pose layout.
 
+Every label is read; of pictures the head, as far as that tells.
+
 Where a picture's label lies, and what a picture is, ultralytics is asked itself.
 """
 
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vision.yolo.runtime import prepare
+from vision.yolo.samples import Layout, check_picture, count_persons
 
 KEYPOINTS = {2: "head and feet", 4: "head, feet and two wrists", 17: "COCO's"}
 NAMES = """train: images/train
@@ -22,12 +25,26 @@ names:
 
 
 def check_data(description: Path) -> None:
-    """Look a dataset's description over, and whether its pictures have labels.
+    """Look a dataset's description, its pictures and their labels over.
 
     Raises:
         ValueError: Something is missing or cannot be used; says what.
     """
     told = _read(description)
+    layout = _layout(description, told)
+    base = _base(description, told.get("path"))
+    for split in ("train", "val"):
+        try:
+            _check_split(description, base, split, told.get(split), layout)
+        except (OSError, RuntimeError) as error:  # a name too long, a link to itself
+            why = getattr(error, "strerror", None) or str(error)
+            raise ValueError(
+                f"{description}: {split}: cannot be read: {why}. Give the folder of its pictures"
+            ) from error
+
+
+def _layout(description: Path, told: dict[str, Any]) -> Layout:
+    """Return what a description says of its labels."""
     shape = told.get("kpt_shape")
     if (
         not isinstance(shape, list)
@@ -41,19 +58,36 @@ def check_data(description: Path) -> None:
             f"{description}: kpt_shape is {reprlib.repr(shape)}. "
             f"Give [count, 3] with a count of {known}"
         )
-    names = told.get("names")
-    classes = list(names.values()) if isinstance(names, dict) else names
-    if not isinstance(classes, list) or (len(classes) != 1 and "person" not in classes):
-        raise ValueError(f"{description}: names have no person. Give names with 0: person")
-    base = _base(description, told.get("path"))
-    for split in ("train", "val"):
-        try:
-            _check_split(description, base, split, told.get(split))
-        except (OSError, RuntimeError) as error:  # a name too long, a link to itself
-            why = getattr(error, "strerror", None) or str(error)
+    flips = told.get("flip_idx", [])
+    if flips != [] and not _counts(flips, shape[0]):
+        raise ValueError(
+            f"{description}: flip_idx is {reprlib.repr(flips)}. Give each keypoint's number in the "
+            f"mirrored picture, 0 to {shape[0] - 1} each once, or leave flip_idx away"
+        )
+    return Layout(shape[0], shape[1], _classes(description, told.get("names")))
+
+
+def _classes(description: Path, names: object) -> tuple[str, ...]:
+    """Return the names of all classes in their order."""
+    if isinstance(names, dict):
+        if not _counts(list(names), len(names)):
             raise ValueError(
-                f"{description}: {split}: cannot be read: {why}. Give the folder of its pictures"
-            ) from error
+                f"{description}: names are of {reprlib.repr(list(names))}. "
+                "Number them from 0, each number once"
+            )
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or (len(names) != 1 and "person" not in names):
+        raise ValueError(f"{description}: names have no person. Give names with 0: person")
+    return tuple(map(str, names))
+
+
+def _counts(numbers: object, count: int) -> bool:
+    """Tell whether this is a list of 0 and the numbers after it, each once, in any order."""
+    return (
+        isinstance(numbers, list)
+        and all(isinstance(number, int) for number in numbers)
+        and sorted(numbers) == list(range(count))
+    )
 
 
 def _read(description: Path) -> dict[str, Any]:
@@ -91,8 +125,8 @@ def _base(description: Path, told: object) -> Path:
     return shared / base
 
 
-def _check_split(description: Path, base: Path, split: str, told: object) -> None:
-    """Hold a split to pictures, and to a label of one of them at least."""
+def _check_split(description: Path, base: Path, split: str, told: object, layout: Layout) -> None:
+    """Hold a split to pictures that can be read, good labels, and a person at least."""
     if isinstance(told, str) and told.startswith("../") and not (base / told).exists():
         told = told[3:]  # some tools count from a folder that is not there
     given: list[object] = told if isinstance(told, list) else [told]
@@ -121,6 +155,14 @@ def _check_split(description: Path, base: Path, split: str, told: object) -> Non
         raise ValueError(
             f"{where}: holds {len(pictures)} pictures, none of them with a label. "
             f"Label them: of {pictures[0]} the label is read from {labels[0]}"
+        )
+    persons = sum(count_persons(Path(label), layout) for label in labels)
+    for picture in pictures:
+        check_picture(picture)
+    if not persons:
+        raise ValueError(
+            f"{where}: holds {len(pictures)} pictures, nobody in their labels. "
+            f"Give {split} pictures with persons too, and a line for each in the label"
         )
 
 
