@@ -3,7 +3,9 @@
 
 import importlib.util
 import json
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -11,10 +13,11 @@ import pytest
 
 from gateway.cli import main
 from vision.detectors import ModelError, RuntimeMissingError
-from vision.detectors.convert import PICTURES_MIN, check_tool, convert
+from vision.detectors.convert import NEEDS, PICTURES_MIN, check_tool, convert
 from vision.scenes import pictures
 
-MODELS = Path(__file__).parents[2] / "fixtures" / "model"
+ROOT = Path(__file__).parents[2]
+MODELS = ROOT / "fixtures" / "model"
 HANDS = MODELS / "hands.onnx"
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
@@ -101,15 +104,15 @@ def test_too_few_pictures_and_what_is_none_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("form", "words"),
+    ("form", "tool"),
     [
-        ("openvino", "openvino is not installed. Run pip install 'shelfgate[openvino]'"),
-        ("openvino-int8", "nncf is not installed. Run pip install nncf==3.4.0"),
-        ("ncnn", "pnnx is not installed. Run pip install pnnx==20260526"),
+        ("openvino", ("openvino", "'shelfgate[openvino]'")),
+        ("openvino-int8", ("nncf", "nncf==3.4.0")),
+        ("ncnn", ("pnnx", "pnnx==20260526")),
     ],
 )
 def test_what_a_form_needs_is_named_before_anything_is_written(
-    form, words, tmp_path, monkeypatch, capsys
+    form, tool, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
         importlib.util,
@@ -118,10 +121,23 @@ def test_what_a_form_needs_is_named_before_anything_is_written(
     )
     status = export("--model", HANDS, "--to", tmp_path / "to", "--format", form)
     assert status == 1
-    assert f"--format {form}: {words}" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"--format {form}: {tool[0]} is not installed, so nothing was written. "
+        f"Run pip install {tool[1]}, or leave {form} out\n"
+    )
     assert not (tmp_path / "to").exists()
     with pytest.raises(RuntimeMissingError):
         check_tool(form)
+
+
+def test_the_page_exports_what_the_environment_it_sets_up_can_make():
+    page = (ROOT / "docs" / "vision.md").read_text("utf-8")
+    [forms] = re.findall(r"^3\. .*model export [^`]*--format ([^`]*)`", page, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = {name for extra in project["optional-dependencies"].values() for name in extra}
+    assert "onnx" in forms.split()
+    for form in forms.split()[1:]:
+        assert set(NEEDS[form]) <= extras, form
 
 
 def test_what_pnnx_cannot_do_is_told_with_its_last_word(tmp_path, monkeypatch):

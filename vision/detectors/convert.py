@@ -63,7 +63,10 @@ def check_tool(form: Form) -> None:
     """
     for name, remedy in NEEDS[form].items():
         if importlib.util.find_spec(name) is None:
-            raise RuntimeMissingError(f"--format {form}: {name} is not installed. Run {remedy}")
+            raise RuntimeMissingError(
+                f"--format {form}: {name} is not installed, so nothing was written. "
+                f"Run {remedy}, or leave {form} out"
+            )
 
 
 def place(folder: Path, name: str, form: Form | Literal["onnx"]) -> Path:

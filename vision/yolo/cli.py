@@ -116,7 +116,7 @@ def _add_export(commands: "argparse._SubParsersAction[Any]") -> None:
         "export",
         "Write trained weights as ONNX files, as the vision worker reads them, and beside them in "
         "the other forms that are asked for. INT8 is calibrated on pictures; nothing is fetched.",
-        "shelfgate model export --folder build/store --format onnx openvino-int8",
+        "shelfgate model export --folder build/store --format onnx openvino ncnn",
         run_export,
     )
     export.add_argument("--folder", type=Path, default=FOLDER, help="where train wrote")
