@@ -3,6 +3,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests import models
-from vision.detectors import Detector, ModelError, RuntimeMissingError, build, locate
+from vision.detectors import SUFFIXES, Detector, ModelError, RuntimeMissingError, build, locate
 from vision.detectors.network import cores, threads_used
 from vision.scenes import pictures
 
@@ -226,10 +227,32 @@ def test_files_are_found_in_export_folders_and_named_for_their_runtime(tmp_path)
         locate("onnxruntime", tmp_path / "none.onnx")
     (tmp_path / "model.ncnn.param").write_text("")
     assert locate("ncnn", tmp_path) == tmp_path / "model.ncnn.param"
-    with pytest.raises(ModelError, match=r"holds 0 files of \.onnx"):
-        locate("onnxruntime", tmp_path)
+    (tmp_path / "other.param").write_text("")
+    with pytest.raises(ModelError, match=r"holds 2 files of \.param\. Name the file"):
+        locate("ncnn", tmp_path)
     with pytest.raises(ModelError, match=r"Use the detector ncnn"):
         locate("openvino", tmp_path / "model.ncnn.param")
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "remedy"),
+    [
+        ("onnxruntime", ["m.ncnn.param", "m.ncnn.bin"], 'Set detector = "ncnn", which reads what'),
+        ("onnxruntime", ["m.xml", "m.bin", "metadata.yaml"], 'Set detector = "openvino", which'),
+        ("ncnn", ["m.onnx"], 'Set detector = "onnxruntime" or "openvino" or "opencv", which'),
+        ("onnxruntime", [], "Name a model's file, or the folder that an export wrote"),
+        ("onnxruntime", ["m.pt"], "Name a model's file, or the folder that an export wrote"),
+    ],
+)
+def test_a_folder_for_another_runtime_names_the_detector_that_reads_it(
+    kind, files, remedy, tmp_path
+):
+    for name in files:
+        (tmp_path / name).write_text("")
+    read = " or ".join(SUFFIXES[kind])
+    told = re.escape(f"{tmp_path}: holds no file of {read}, which {kind} reads. {remedy}")
+    with pytest.raises(ModelError, match=f"^{told}"):
+        locate(kind, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -167,9 +167,7 @@ def locate(kind: Kind, model: Path) -> Path:
     if model.is_dir():
         inside = [path for path in sorted(model.iterdir()) if path.suffix in suffixes]
         if len(inside) != 1:
-            raise ModelError(
-                f"{model}: holds {len(inside)} files of {' or '.join(suffixes)}. Name the file"
-            )
+            raise _not_one(kind, model, len(inside))
         return inside[0]
     if not model.is_file():
         raise ModelError(f"{model}: no such file. Give the path of a model of persons")
@@ -178,6 +176,19 @@ def locate(kind: Kind, model: Path) -> Path:
         remedy = f"Use the detector {' or '.join(fit)}" if fit else "Export the model again"
         raise ModelError(f"{model}: {kind} reads {', '.join(suffixes)} alone. {remedy}")
     return model
+
+
+def _not_one(kind: Kind, folder: Path, count: int) -> ModelError:
+    """Return what to say of a folder that holds no file for a runtime, or several."""
+    read = " or ".join(SUFFIXES[kind])
+    if count:
+        return ModelError(f"{folder}: holds {count} files of {read}. Name the file")
+    held = {path.suffix for path in folder.iterdir()}
+    fit = [f'"{other}"' for other in KINDS if other != "ultralytics" and held & {*SUFFIXES[other]}]
+    remedy = "Name a model's file, or the folder that an export wrote"
+    if fit:
+        remedy = f"Set detector = {' or '.join(fit)}, which reads what it holds"
+    return ModelError(f"{folder}: holds no file of {read}, which {kind} reads. {remedy}")
 
 
 def missing(kind: Kind, error: ModuleNotFoundError) -> RuntimeMissingError:
