@@ -136,7 +136,10 @@ class CameraSource:
             remedy = "Check address, login and network"
         else:
             if not Path(self._url).is_file():
-                raise FileNotFoundError(f"{self._url}: no such file or device")
+                raise FileNotFoundError(
+                    f"{self._url}: no such file or device. "
+                    "Give a file by its whole path, and begin an address with its scheme"
+                )
             threads = [cv2.CAP_PROP_N_THREADS, DECODING_THREADS]
             capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, threads)
             remedy = "Check that it is a whole video"

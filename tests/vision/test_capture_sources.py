@@ -93,7 +93,8 @@ def test_a_stream_whose_pictures_change_their_size_goes_on(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_a_clear_error(tmp_path):
-    with pytest.raises(OSError, match="no such file or device"):
+    remedy = r"Give a file by its whole path, and begin an address with its scheme$"
+    with pytest.raises(OSError, match=rf"none\.mp4: no such file or device\. {remedy}"):
         CameraSource(str(tmp_path / "none.mp4"))
     with pytest.raises(OSError, match="no such file or device"):
         CameraSource(str(tmp_path))
