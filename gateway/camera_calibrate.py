@@ -106,8 +106,9 @@ def run_calibrate(args: argparse.Namespace) -> int:
         camera = _by_tags(camera, frames, files)
     elif args.point:
         camera = _by_points(camera, args.point)
-        if args.write and (args.sources or args.name in files.urls):
-            image = _look(args, files, camera)
+    before_writing = args.point and args.write and args.name in files.urls
+    if not args.tags and (args.sources or before_writing):
+        image = _look(args, files, camera)
     fit = fit_view(camera)
     _tell(camera, fit)
     if args.picture is not None:

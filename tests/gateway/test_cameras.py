@@ -151,6 +151,9 @@ def test_points_on_the_command_line_count(store, capsys):
     assert "floor_points = [" in told
 
 
+FOUR = [f"--point={x},{y},{x},{y}" for x in (90, 500) for y in (90, 400)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "problem"),
     [
@@ -163,6 +166,12 @@ def test_points_on_the_command_line_count(store, capsys):
         (("calibrate", "aisle", "--point=1,2,3"), 1, "--point 1,2,3: not PX,PY,X,Y"),
         (("calibrate", "aisle", "--point=9999,2,3,4"), 1, "outside the image"),
         (("calibrate", "aisle", "--point=9,2,3,4,5"), 1, "has no lens"),
+        (
+            ("calibrate", "aisle", "--from", "/none.png"),
+            1,
+            "/none.png: no such file. Give pictures",
+        ),
+        (("calibrate", "aisle", *FOUR, "--from", "/none.png"), 1, "/none.png: no such file. Give"),
         (("calibrate", "aisle", "--board", "9by6"), 2, "not COLUMNSxROWSxSQUARE_MM"),
         (("calibrate", "aisle", "--board", "9x6x28"), 1, "camera aisle: no address"),
         (("calibrate", "aisle", "--tags", "--url", "/none.mp4"), 1, "no such file or device"),

@@ -183,7 +183,7 @@ def read_frames(path: Path, every: int = 10) -> Iterator[Image]:
         CameraError: It is neither.
     """
     if not path.is_file():
-        raise CameraError(f"{path}: no such file. Give pictures or videos of the board")
+        raise CameraError(f"{path}: no such file. Give pictures or videos of the camera")
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
     if frames <= 1:
