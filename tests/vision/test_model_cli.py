@@ -48,6 +48,8 @@ def test_check_says_what_a_model_is_and_what_runs_it(capsys):
 
 def test_check_says_why_a_file_cannot_be_used(capsys, tmp_path):
     noise, short = tmp_path / "noise.onnx", tmp_path / "short.onnx"
+    empty = tmp_path / "empty"
+    empty.mkdir()
     noise.write_bytes(b"noise")
     short.write_bytes(PEOPLE.read_bytes()[:-1000])
     for name, content in (("lone.xml", "<net/>"), ("page.xml", "<html>"), ("weights.pt", "x")):
@@ -60,6 +62,10 @@ def test_check_says_why_a_file_cannot_be_used(capsys, tmp_path):
         (tmp_path / "weights.pt", "no PyTorch weights"),
         (tmp_path / "none.onnx", "no such file"),
         (tmp_path, "holds 5 models. Name the file"),
+        (
+            empty,
+            "empty: holds no file of .onnx, .xml, .param, .pt. Name a model's file, or the folder",
+        ),
         (ROOT / "README.md", "no model by its name"),
     ):
         status, out, _ = answer(capsys, "model", "check", path, *QUICK)

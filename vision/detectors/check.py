@@ -85,7 +85,12 @@ def identify(path: Path) -> tuple[Path, File]:
     """
     if path.is_dir():
         inside = [one for one in sorted(path.iterdir()) if one.suffix in OF_SUFFIX]
-        if len(inside) != 1:
+        if not inside:
+            raise ModelError(
+                f"{path}: holds no file of {', '.join(OF_SUFFIX)}. "
+                "Name a model's file, or the folder that an export wrote"
+            )
+        if len(inside) > 1:
             raise ModelError(f"{path}: holds {len(inside)} models. Name the file")
         path = inside[0]
     file = OF_SUFFIX.get(path.suffix)
