@@ -4,6 +4,7 @@
 Needs what the tests over RTSP need, and the clips of the shared data.
 """
 
+import argparse
 import queue
 import subprocess
 import sys
@@ -163,7 +164,11 @@ def freezes(folder):
             say(f"  still, {kbits} kbit/s: pixels {pixels:.2f} at most, averages {averages}")
 
 
-def main():
+def main(words=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.vision.capture_figures", description=__doc__
+    )
+    parser.parse_args(words)
     with RtspCamera(size_wh=(640, 480)) as camera:
         openings(camera)
         delays(camera)

@@ -7,6 +7,7 @@ import queue
 import pytest
 
 from tests.rtsp import RtspCamera
+from tests.vision import capture_figures
 from vision.capture import Capture
 from vision.sources import CameraSource
 from vision.timeline import Backlog
@@ -91,3 +92,11 @@ def test_frozen_covered_killed_and_started_again(camera, capture_of, caplog):
         "camera cam1 is back",
     ] * 3
     assert "secret" not in caplog.text
+
+
+def test_the_measurement_says_what_it_is_before_it_measures(capsys):
+    for words, status in ((["--help"], 0), (["--fast"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            capture_figures.main(words)
+        assert ended.value.code == status
+    assert "Needs what the tests over RTSP need" in capsys.readouterr().out
