@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A dataset of one's own: what is wrong with it is told before anything is trained."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from gateway.cli import main
 
 pytest.importorskip("ultralytics", reason="ultralytics is not installed")
 
-from vision.yolo import runtime
+from vision.yolo import runtime, train
 from vision.yolo.own_data import check_data
 
 MODELS = Path(__file__).parents[2] / "fixtures" / "model"
@@ -236,3 +237,13 @@ def test_numbers_that_cannot_be_trained_with_are_refused(option, value, tmp_path
     assert ended.value.code == 2
     assert f"argument {option}: {value}: not from" in capsys.readouterr().err
     assert not (tmp_path / "to").exists()
+
+
+def test_training_ends_with_the_next_command(tmp_path, monkeypatch, caplog):
+    path = write_dataset(tmp_path, GOOD)
+    monkeypatch.setattr(runtime, "restart_with_malloc", lambda: None)
+    monkeypatch.setattr(train, "train_people", lambda *_, **__: tmp_path / "last.pt")
+    folder = tmp_path / "my store"
+    with caplog.at_level(logging.INFO):
+        assert main(["model", "train", "--data", str(path), "--folder", str(folder)]) == 0
+    assert caplog.messages[-1] == f"next: shelfgate model export --folder '{folder}'"

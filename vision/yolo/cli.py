@@ -8,6 +8,7 @@ neither of them.
 import argparse
 import logging
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -184,6 +185,7 @@ def run_train(options: argparse.Namespace) -> int:
     except import_needed("vision.detectors").ModelError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    log.info("next: shelfgate model export --folder %s", shlex.quote(str(folder)))
     return 0
 
 
