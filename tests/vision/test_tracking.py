@@ -197,6 +197,23 @@ def test_a_place_that_leaps_with_a_better_look_at_the_body_is_the_same_body():
     assert update(tracker, 11, (0.0, 710.0), sigma=50.0) == ["1"]
 
 
+def test_a_place_leaps_to_who_looks_the_same_and_not_to_a_stranger():
+    """Somebody is missed in the one frame in which somebody else comes into view nearby."""
+
+    def seen_on(look):
+        tracker = dressed()
+        for frame in range(20):
+            see(tracker, frame, ((0, 0), RED), sigma=50.0)
+        return tracker, see(tracker, 20, ((0, 700), look), sigma=50.0)
+
+    assert seen_on(RED)[1] == ["1"]
+    tracker, names = seen_on(BLUE)
+    assert names == [None]
+    for frame in range(21, 25):
+        names = see(tracker, frame, ((0, 0), RED), ((0, 700), BLUE), sigma=50.0)
+    assert names == ["1", "2"]
+
+
 @pytest.mark.parametrize("fps", [2, 5, 10, 30])
 def test_the_rate_changes_neither_who_is_who_nor_when_it_is_told(fps):
     tracker = Tracker()
