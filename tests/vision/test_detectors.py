@@ -70,6 +70,33 @@ def test_a_flat_heatmap_has_no_hands():
     assert len(decode_hands(np.zeros((5, 48, 64), dtype=np.float32)).scores) == 0
 
 
+@pytest.mark.parametrize(
+    ("columns", "offset", "scores"),
+    [
+        ((10, 12), 0.4, [0.9]),  # two cells that point at one place between them
+        ((10, 12), 0.0, [0.9, 0.8]),
+        ((10, 12), -0.1, [0.9, 0.8]),
+    ],
+    ids=["1.2 cells", "2 cells", "2.2 cells"],
+)
+def test_two_peaks_nearer_than_two_cells_are_one_hand_the_surer(columns, offset, scores):
+    seen = np.zeros((5, 48, 64), dtype=np.float32)
+    for column, score, aside in zip(columns, (0.8, 0.9), (offset, -offset), strict=True):
+        seen[:2, 20, column] = score, aside
+    hands = decode_hands(seen)
+    assert hands.scores == pytest.approx(scores)
+    assert hands.centres_px[0] == pytest.approx(
+        ((columns[1] + 0.5 - offset) * STRIDE, 20.5 * STRIDE)
+    )
+    assert len(hands.heads_px) == len(hands.centres_px) == len(scores)
+
+
+def test_cells_that_are_equally_sure_of_one_hand_are_one():
+    seen = np.zeros((5, 48, 64), dtype=np.float32)
+    seen[0, 20:22, 10:12] = 0.7
+    assert len(decode_hands(seen).scores) == 1
+
+
 PICTURE = np.array([0.0, 0.0, 256.0, 192.0])
 
 
