@@ -18,14 +18,7 @@ def crowded(*, looks=True):
     """Return Anna and Bert side by side at one plate, hands hidden, and a camera that looks."""
     scene = Scene()
     scene.run(2.0)
-    status = DeviceStatus(
-        at=scene.stamp(),
-        device="camera/over",
-        state="online",
-        boot=scene.boots["camera/over"],
-        looks=looks,
-    )
-    scene.give(status)
+    camera_is(scene, "online", looks=looks)
     scene.anna, scene.bert = scene.enter("anna"), scene.enter("bert")
     for name in ("anna", "bert"):
         scene.stand(name, PLATE)
@@ -35,6 +28,15 @@ def crowded(*, looks=True):
     scene.run(1.0)
     scene.weights_g[PLATE] -= 390.0
     return scene
+
+
+def camera_is(scene, state, *, looks=True):
+    device = "camera/over"
+    scene.give(
+        DeviceStatus(
+            at=scene.stamp(), device=device, state=state, boot=scene.boots[device], looks=looks
+        )
+    )
 
 
 def asked(scene):
@@ -108,6 +110,14 @@ def test_an_empty_answer_ends_the_wait():
 
 def test_a_camera_that_cannot_is_not_asked():
     scene = crowded(looks=False)
+    assert asked(scene) is None
+    assert len(scene.named("item.picked")) == 1
+
+
+def test_a_camera_that_is_lost_is_not_asked():
+    scene = crowded()
+    scene.silent.add("camera/over")
+    camera_is(scene, "offline")
     assert asked(scene) is None
     assert len(scene.named("item.picked")) == 1
 
