@@ -150,6 +150,34 @@ def test_hands_go_on_from_an_export(tmp_path, monkeypatch):
         train_hands(tmp_path, tmp_path / "hands.pt", seed=3, training=training)
 
 
+@pytest.mark.parametrize("rendered", [True, False])
+def test_pictures_of_a_camera_are_varied_and_rendered_ones_are_not(rendered, tmp_path, monkeypatch):
+    from vision.yolo import train
+
+    given = {}
+
+    class Model:
+        def train(self, **settings):
+            given.update(settings)
+            weights = Path(settings["project"]) / settings["name"] / "weights"
+            weights.mkdir(parents=True)
+            (weights / "last.pt").write_bytes(b"")
+
+    monkeypatch.setattr(train, "yolo", lambda _weights: Model())
+    data = tmp_path / "dataset.yaml"
+    made = train.train_people(
+        data, tmp_path, seed=5, epochs=2, threads=1, size_px=64, rendered=rendered
+    )
+    assert made == tmp_path / "people" / "weights" / "last.pt"
+    assert made.exists()
+    assert given.items() >= (train.SCHEDULE if rendered else train.SCHEDULE | train.OWN).items()
+    told = {name: given[name] for name in ("data", "seed", "epochs", "imgsz", "device")}
+    assert told == {"data": str(data), "seed": 5, "epochs": 2, "imgsz": 64, "device": "cpu"}
+    varied = {name: given[name] for name in ("degrees", "translate", "scale", "hsv_v")}
+    assert set(map(bool, varied.values())) == {not rendered}
+    assert (given["flipud"], given["val"]) == ((0.5, False) if rendered else (0.0, True))
+
+
 def test_torchvision_gets_an_nms_where_its_own_does_not_load():
     # In a process of its own: it registers operators, which last.
     program = (
