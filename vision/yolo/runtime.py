@@ -49,6 +49,8 @@ def prepare(threads: int | None = None) -> None:
     repair_torchvision()
     settings = importlib.import_module("ultralytics").settings
     settings.update({"sync": False})
+    # Whoever looks a dataset over fetches a font to write on pictures with; here none are drawn.
+    vars(importlib.import_module("ultralytics.data.utils"))["check_font"] = lambda _font: None
 
 
 def yolo(model: str | Path, *, task: str | None = "pose") -> Any:  # noqa: ANN401 - ultralytics' interface is untyped
