@@ -141,8 +141,8 @@ def film(path, plan):
     return camera
 
 
-def worker(folder, plan, port):
-    """Return the worker's program, with its files beside it."""
+def words(folder, plan, port):
+    """Write the worker's files into a folder; return what ``shelfgate`` is told to run it."""
     clip, store, settings = folder / "clip.mp4", folder / "store.toml", folder / "settings.toml"
     camera = film(clip, plan)
     spots = [(60.0, 60.0), (450.0, 60.0), (450.0, 330.0), (60.0, 330.0)]
@@ -159,8 +159,7 @@ def worker(folder, plan, port):
         f'[[vision]]\ncamera = "{CAMERA}"\nurl = "{clip}"\nfps_max = {plan.fps_max}\n'
         f'model = "{MODELS / "people.onnx"}"\nhands = "{MODELS / "hands.onnx"}"\n'
     )
-    files = ("--settings", settings, "--store", store)
-    return Program(folder, "vision", "-m", "gateway.cli", "vision", *files)
+    return ("vision", "--settings", str(settings), "--store", str(store))
 
 
 # The run.
@@ -172,7 +171,8 @@ def endure(folder, plan, say):
     with ExitStack() as stack:
         broker = stack.enter_context(outside_broker(folder, "instore"))
         onlooker = stack.enter_context(closing(Onlooker(broker.port)))
-        program = worker(folder, plan, broker.port).start()
+        arguments = words(folder, plan, broker.port)
+        program = Program(folder, "vision", "-m", "gateway.cli", *arguments).start()
         stack.callback(program.kill)
         onlooker.wait(lambda: onlooker.place_mm, "the first person")
         watch(program, onlooker, plan, outcome, say)

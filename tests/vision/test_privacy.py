@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from tests.e2e.helpers import PATIENCE_S, Peer, outside_broker, until
+from tests.endure_vision import ROOT as TOPIC
+from tests.endure_vision import Plan, words
 from tests.vision.test_second_look import REQUEST, Colours, picture
 from tests.vision.test_vision_worker import Broker, Frames, config, feed, running
 from vision.worker import Worker
@@ -30,29 +34,113 @@ async def watched():
     return broker.messages
 
 
+def parts(value):
+    """Return every list, text and number in a message, however deep."""
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from parts(one)
+    elif isinstance(value, list):
+        yield value
+        for one in value:
+            yield from parts(one)
+    else:
+        yield value
+
+
+def check_small(message):
+    """Look whether a message has no room for a picture: in no part of it, nor in all together.
+
+    Of somebody there is a track, a place, two wrists with what is known of each, and how the
+    torso looks, in 16 numbers. A picture of 16 by 16 pixels has more.
+    """
+    found = list(parts(message))
+    texts = [one for one in found if isinstance(one, str)]
+    numbers = [one for one in found if isinstance(one, int | float)]
+    shown = message.get("frames", [message])
+    persons = sum(len(one.get("people", [])) for one in shown)
+    assert persons <= 8 * len(shown)
+    assert max(map(len, texts)) <= 200
+    assert sum(map(len, texts)) <= 400 + 20 * persons
+    assert len(numbers) <= 16 + 2 * len(shown) + 48 * persons
+    assert max(numbers, default=0) < 2**64  # nor in the digits of one
+    assert len(json.dumps(message)) <= 1_000 + 40 * len(shown) + 800 * persons
+
+
 def test_the_broker_gets_numbers_and_names_alone():
-    """No text in any message is long enough for a picture, nor any list of numbers."""
-
-    def parts(value):
-        if isinstance(value, dict):
-            for one in value.values():
-                yield from parts(one)
-        elif isinstance(value, list):
-            yield value
-            for one in value:
-                yield from parts(one)
-        else:
-            yield value
-
+    """No text in any message is long enough for a picture, nor are all its numbers together."""
     messages = asyncio.run(watched())
     leaves = {topic.rpartition("/")[2] for topic, *_ in messages}
     assert leaves == {"people", "looked", "status"}
     for _, message, *_ in messages:
-        for part in parts(message):
-            if isinstance(part, str):
-                assert len(part) <= 200
-            elif isinstance(part, list) and all(isinstance(one, int | float) for one in part):
-                assert len(part) <= 512  # An appearance, by the contract.
+        check_small(message)
+
+
+BANNED = """
+import resource, signal, sys
+from gateway.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # A write ends the process.
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+sys.exit(main(sys.argv[1:]))
+"""
+"""``shelfgate``, which the kernel lets write no byte into any file."""
+
+
+def bare(folder):
+    """Return an environment in which all that a program may write goes to a folder."""
+    homes = {name: str(folder) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    return {**os.environ, **homes, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT)}
+
+
+@contextmanager
+def banned(folder, *told):
+    """Run ``shelfgate`` where it can write nothing; at the end nothing is left of it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BANNED, *told],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env=bare(folder),
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_real_worker_of_a_real_camera_writes_nothing_and_tells_a_real_broker_little(tmp_path):
+    """From a film through OpenCV and the models to the broker, which is listened to as a whole."""
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    plan = Plan(seconds=0.0, people=2, clip_s=1.6, empty_s=0.0, clip_fps=10)
+    with outside_broker(tmp_path) as broker, closing(Peer(broker.port, "#")) as peer:
+
+        def told(leaf):
+            return [json.loads(one[2]) for one in peer.messages if one[1] == f"{TOPIC}/{leaf}"]
+
+        with banned(folder, *words(tmp_path, plan, broker.port)) as process:
+
+            def seen(look, what):
+                until(lambda: look() or process.poll() is not None, what)
+                assert process.poll() is None, process.stderr.read().decode()
+                return look()
+
+            [[person, *_], *_] = seen(
+                lambda: [one["people"] for one in told("people") if one["people"]], "somebody"
+            )
+            request = REQUEST | {"place_mm": [*person["floor_mm"], 1_000.0], "ago_ms": [2_300, 0]}
+            peer.send(f"{TOPIC}/look", request | {"reply": f"{TOPIC}/looked"})
+            seen(lambda: told("looked"), "an answer")
+            process.terminate()
+            assert process.wait(PATIENCE_S) == 0, process.stderr.read().decode()
+            peer.wait(lambda: told("status")[-1]["state"] == "offline", "its last word")
+        asked = [one for one in peer.messages if one[1] == f"{TOPIC}/look"]
+        assert {one[1] for one in peer.messages if one not in asked} == {
+            f"{TOPIC}/{leaf}" for leaf in ("people", "looked", "status")
+        }
+        for message in peer.messages:
+            check_small(json.loads(message[2]))
+    assert list(folder.rglob("*")) == []
 
 
 def test_the_worker_does_its_work_where_nothing_can_be_written(tmp_path):
@@ -65,14 +153,12 @@ def test_the_worker_does_its_work_where_nothing_can_be_written(tmp_path):
         "messages = asyncio.run(test_privacy.watched())\n"
         "print(len(messages))\n"
     )
-    homes = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
-    environment = {**os.environ, **homes, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         check=False,
         cwd=tmp_path,
-        env=environment,
+        env=bare(tmp_path),
         timeout=50,
     )
     assert done.returncode == 0, done.stderr.decode()
