@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.domain.identity import Scatter
-from vision.detectors import Detections
+from vision.detectors import POINT_SCORE_MIN, Detections
 from vision.geometry import FloatArray
 from vision.rendering import Image
 
@@ -43,7 +43,6 @@ TORSO_PX_MIN = 6.0
 """Of a smaller torso, or of one this little in view, nothing is said."""
 COVERED_MAX = 0.5
 """Nor of one of which another's torso covers more than this share."""
-POINT_SCORE_MIN = 0.3
 NOISE2 = 0.073
 """Squared distance of a look from its body's mean, and..."""
 APART2 = 1.24

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from vision.detectors import Detections, Detector
+from vision.detectors import POINT_SCORE_MIN, Detections, Detector
 from vision.detectors.boxes import box_iou
 from vision.geometry import FloatArray
 from vision.rendering import Labels
@@ -24,7 +24,6 @@ WRIST_PX = 6.0
 WRIST_WIDTH_PX = 256
 CLEAR_SHARE_MIN = 0.35
 """A body of which less is in view counts neither when found nor when missed."""
-POINT_SCORE_MIN = 0.3
 
 
 class Quality(msgspec.Struct, frozen=True):
@@ -142,10 +141,9 @@ def _count_points(tally: _Tally, found: Detections, index: int, labels: Labels, 
     if inside and found.head_scores[index] >= POINT_SCORE_MIN:
         tally.head_px.append(float(_apart(found.head_px[[index]], labels.head_px[body])[0]))
     visible = labels.wrists_px[body][labels.wrists_visible[body]]
-    for wrist, score in zip(found.wrists_px[index], found.wrist_scores[index], strict=True):
-        if score >= POINT_SCORE_MIN:
-            tally.given += 1
-            tally.given_right += bool(_apart(visible, wrist).min(initial=np.inf) <= WRIST_PX)
+    for wrist, _ in found.wrists(index):
+        tally.given += 1
+        tally.given_right += bool(_apart(visible, wrist).min(initial=np.inf) <= WRIST_PX)
 
 
 def _matched(found: FloatArray, truth: FloatArray) -> list[int]:

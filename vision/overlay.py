@@ -18,7 +18,7 @@ from vision.figure import Colour
 from vision.film import bar, box, cross, dot, polyline, ring, text, text_width_px
 from vision.flats import Image
 from vision.geometry import FloatArray, ShelfFront, View
-from vision.placing import POINT_SCORE_MIN, Placer
+from vision.placing import Placer
 
 GRID: Final[Colour] = (200, 200, 90)
 AXIS_X: Final[Colour] = (60, 60, 235)
@@ -105,9 +105,7 @@ class Overlay:
                 _words(image, (left, top - 5), words, PERSON)
                 self._circle(image, floor, 250.0)
             stance = placer.stance(there, index, places)
-            for pixel, score in zip(there.wrists_px[index], there.wrist_scores[index], strict=True):
-                if score < POINT_SCORE_MIN or not np.isfinite(pixel).all():
-                    continue
+            for pixel, _ in there.wrists(index):
                 x, y = (float(value) for value in pixel * scale)
                 dot(image, (x, y), 5.0, WRIST)
                 where = placer.wrist(pixel, stance)

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from vision.detectors import Detections
+from vision.detectors import POINT_SCORE_MIN, Detections
 from vision.geometry import FloatArray, ShelfFront, View
 from vision.reaching import Stance, stature, wrist_along
 
-POINT_SCORE_MIN = 0.3
 FEET_SHARE = 0.010
 """Standard deviation of a feet keypoint, as a share of the frame's width."""
 HEAD_SHARE = 0.008
@@ -113,11 +112,7 @@ class Placer:
             index: Which one.
             places: Where they stand, if that is known already.
         """
-        told = [
-            (pixel, score)
-            for pixel, score in zip(found.wrists_px[index], found.wrist_scores[index], strict=True)
-            if score >= POINT_SCORE_MIN and np.isfinite(pixel).all()
-        ]
+        told = found.wrists(index)
         if not told:
             return []
         stance = self.stance(found, index, self.places(found) if places is None else places)
@@ -134,7 +129,7 @@ class Placer:
             wrists.append(
                 {
                     "mm": place,
-                    "score": round(float(min(score, 1.0)), 3),
+                    "score": round(min(score, 1.0), 3),
                     "sigma_mm": round(sigma),
                     "ray_mm": [camera, place],
                 }

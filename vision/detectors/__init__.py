@@ -32,6 +32,8 @@ SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "ultralytics": (".pt", ".onnx", ".xml", ".param"),
 }
 """Files that each runtime reads; a folder with one of them will do as well."""
+POINT_SCORE_MIN = 0.3
+"""A point that is less sure than this was not found."""
 BOX_FEET_SCORE_MAX = 0.5
 BOX_HEAD_SCORE_MAX = 0.4
 """How sure feet and head are that are guessed from a box: enough to count, never much."""
@@ -86,6 +88,14 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def wrists(self, index: int) -> list[tuple[FloatArray, float]]:
+        """Return place and score of one person's wrists, those of them that were found."""
+        return [
+            (pixel, float(score))
+            for pixel, score in zip(self.wrists_px[index], self.wrist_scores[index], strict=True)
+            if score >= POINT_SCORE_MIN and np.isfinite(pixel).all()
+        ]
 
     @classmethod
     def empty(cls) -> "Detections":
@@ -275,9 +285,9 @@ def persons_from_pose(
     )
 
 
-def _mean_point(points: FloatArray, seen_min: float = 0.3) -> tuple[FloatArray, FloatArray]:
+def _mean_point(points: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return ``(n, 2)`` means of the seen of ``(n, k, 3)`` points, and ``(n,)`` the best score."""
-    seen = (points[..., 2] >= seen_min).astype(np.float64)
+    seen = (points[..., 2] >= POINT_SCORE_MIN).astype(np.float64)
     # Where none is seen all count, and the score tells how little they do.
     weights = np.where(seen.sum(axis=1, keepdims=True) > 0, seen, 1.0)
     total = weights.sum(axis=1, keepdims=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from vision.detectors import Detections, ModelError, persons_from_boxes, persons_from_pose
 from vision.detectors.boxes import suppress_poses
+from vision.detectors.decoding import IOU_MAX, PERSONS_MAX
 from vision.detectors.formats import person_class
 from vision.detectors.network import problem_of
 from vision.detectors.onnx_file import read_onnx
@@ -15,8 +16,6 @@ from vision.detectors.told import NOTHING, Told, told_beside
 from vision.rendering import Image
 from vision.yolo.runtime import prepare, yolo
 
-IOU_MAX = 0.5
-PERSONS_MAX = 50
 FOLDERS = (".xml", ".param")
 """Of these ultralytics loads the folder that it exported, by its name."""
 TASKS = ("pose", "detect", "segment")
