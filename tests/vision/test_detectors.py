@@ -114,6 +114,20 @@ def two_persons():
     )
 
 
+@pytest.mark.parametrize(
+    ("second_px", "score", "count"),
+    [((7, 8), 0.3, 2), ((7, 8), 0.29, 1), ((np.nan, 8), 0.9, 1)],
+    ids=["found", "unsure", "nowhere"],
+)
+def test_of_wrists_only_those_that_were_found_are_told(second_px, score, count):
+    found = two_persons()
+    found.wrists_px[1] = (5, 6), second_px
+    found.wrist_scores[1] = 0.8, score
+    assert found.wrists(0) == []
+    told = [(tuple(pixel), sure) for pixel, sure in found.wrists(1)]
+    assert told == [((5, 6), 0.8), (second_px, score)][:count]
+
+
 def test_a_hand_between_two_goes_to_the_head_that_it_points_to():
     hands = decode_hands(heatmap((70, 70, 91, 50, 0.9), (78, 70, 52, 50, 0.8)))
     given = give_hands(two_persons(), hands, PICTURE)
