@@ -148,7 +148,7 @@ class People(Recognition, kw_only=True):
         self._learn(here, camera)
         here = {self.by_track[one.track]: one for one in here.values()}
         present = list(here)
-        self._mix(present, frame)
+        self._mix(present, at_ns)
         return present
 
     def look_again(self, camera: str, boot: str, seen: Iterable[PersonSeen], at_ns: int) -> None:
@@ -359,16 +359,15 @@ class People(Recognition, kw_only=True):
         self.by_track.pop(track, None)
         self.trails.pop(track, None)
 
-    def _mix(self, present: Sequence[str], frame: Frame) -> None:
+    def _mix(self, present: Sequence[str], at_ns: int) -> None:
         """Note who vanished beside whom, and doubt both once they part again.
 
         Where both have an appearance, that tells them apart instead.
         """
         here = [self.persons[name] for name in present]
         for person in self.persons.values():
-            if person.id not in present and frame.at_ns - person.seen_ns > MERGED_NS:
-                place_mm = person.floor_mm
-                beside = [one for one in here if one.far_mm(place_mm, frame.at_ns) < MERGED_MM]
+            if person.id not in present and at_ns - person.seen_ns > MERGED_NS:
+                beside = [one for one in here if one.far_mm(person.floor_mm, at_ns) < MERGED_MM]
                 if person.behind is None and beside:
                     person.behind = beside[0].id
         for person in here:

@@ -166,7 +166,7 @@ class Trail(msgspec.Struct):
         if self.floor_mm is None or self.before_mm is None:
             return False
         (x_mm, y_mm), (before_x_mm, before_y_mm) = self.floor_mm, self.before_mm
-        most_mm = WALK_MM_PER_S * (self.seen_ns - self.before_ns) / 1e9 + ERROR_MM
+        most_mm = WALK_MM_PER_S * abs(self.seen_ns - self.before_ns) / 1e9 + ERROR_MM
         return hypot(x_mm - before_x_mm, y_mm - before_y_mm) > most_mm
 
     def see(self, seen: PersonSeen, at_ns: int) -> None:

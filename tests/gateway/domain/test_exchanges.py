@@ -108,3 +108,11 @@ def test_who_only_walk_past_each_other_are_not_in_doubt_however_slow_the_camera(
         along_mm = 1_400.0 * frame / frames_per_s - 1_400.0
         see(people, 1.0 + frame / frames_per_s, t1=(along_mm, 0.0), t2=(-along_mm, 300.0))
     assert [person.mixed for person in people.persons.values()] == [[], []]
+
+
+def test_frames_that_overtake_each_other_are_no_leaps():
+    people = People()
+    for at_s in (1.0, 1.45, 1.15, 1.3, 1.6, 1.4, 1.5):
+        along_mm = 1_400.0 * (at_s - 1.3)
+        see(people, at_s, t1=(along_mm, 0.0), t2=(-along_mm, 300.0))
+    assert [person.mixed for person in people.persons.values()] == [[], []]
