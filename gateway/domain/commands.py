@@ -281,8 +281,6 @@ def _review(step: Step, command: Command) -> None:
 
 
 def _refuse_act(step: Step, review: Review, act: Act) -> None:
-    felt = {weight.plate for weight in review.weights}  # The store may have none of them by now.
-    felt |= {one.plate for candidate in review.candidates for one in candidate.acts}
     if act.session is not None and act.session not in review.sessions:
         known = ", ".join(review.sessions[:SHOWN]) or "none"
         remedy = f"Give one of its sessions ({known}), or null"
@@ -293,9 +291,12 @@ def _refuse_act(step: Step, review: Review, act: Act) -> None:
     if not 1 <= act.quantity <= DECIDED_UNITS_MAX:
         remedy = f"Give 1 to {DECIDED_UNITS_MAX}"
         raise CommandError(f"act of product {act.gtin}: quantity {act.quantity}. {remedy}")
-    if act.plate not in step.layout.plates and act.plate not in felt:
-        remedy = f"Give one of {', '.join(sorted(felt)[:SHOWN])}, or another of the store"
-        raise CommandError(f"act at plate {act.plate}: unknown plate. {remedy}")
+    if act.plate not in step.layout.plates:
+        felt = {weight.plate for weight in review.weights}  # The store may have lost them by now.
+        felt |= {one.plate for candidate in review.candidates for one in candidate.acts}
+        if act.plate not in felt:
+            remedy = f"Give one of {', '.join(sorted(felt)[:SHOWN])}, or another of the store"
+            raise CommandError(f"act at plate {act.plate}: unknown plate. {remedy}")
     if not 0.0 < act.probability <= 1.0:
         remedy = "Give 1, or another above 0"
         raise CommandError(f"act at plate {act.plate}: probability {act.probability}. {remedy}")

@@ -156,14 +156,15 @@ class Recognition(msgspec.Struct):
             for name, one in here.items()
             if one.trail.floor_mm is not None
         ]
+        far = {name for name, _, one in placed if one.trail.leapt}
         for index, (name, mine_mm, mine) in enumerate(placed):
             for other, theirs_mm, theirs in placed[:index]:
                 gap_mm = hypot(mine_mm[0] - theirs_mm[0], mine_mm[1] - theirs_mm[1])
-                leapt = mine.trail.leapt and theirs.trail.leapt
+                leapt = name in far and other in far
                 if gap_mm > NEAR_MM and not blinked and not leapt:
                     continue
                 leap = _leap(mine.trail, theirs.trail)
-                if self._has_looks(mine) and self._has_looks(theirs):
+                if self._has_looks(name, mine) and self._has_looks(other, theirs):
                     self._note_near(camera, other, name, at_ns, leap)
                 elif leapt and leap > LEAP_PLAIN:
                     self._doubt_both(name, other)
@@ -179,9 +180,9 @@ class Recognition(msgspec.Struct):
         if leap > doubt.score:
             doubt.score, doubt.since_ns = leap, at_ns
 
-    def _has_looks(self, one: Sighting) -> bool:
+    def _has_looks(self, name: str, one: Sighting) -> bool:
         """Tell whether looks say who somebody is, now or once the body is in full view again."""
-        return bool(one.seen.appearance or self.persons[self.by_track[one.track]].looks)
+        return bool(one.seen.appearance or self.persons[name].looks)
 
     def _doubt_both(self, one: str, other: str) -> None:
         """Remember that two may be each other."""
