@@ -55,7 +55,7 @@ def killed(tmp_path_factory):
             one.program.kill()
             one.start()
             downtimes.append((since, now_ns()))
-        until(lambda: read_witness(truth).over, "the end")
+        until(lambda: read_witness(truth).over, "the end", 90)
         witness.wait(lambda: sessions(witness) <= closed_carts(witness), "every receipt")
         assert one.stop()[0] == 0, one.program.words()
         rows = one.rows()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.vision.test_detectors_guard import leaves
+from gateway.supervise import leaves
 from tests.vision.test_vision_worker import Broker, Frames, config
 from vision import calls as calls_module
 from vision.calls import Calls

@@ -88,7 +88,9 @@ def test_a_position_that_jumps_begins_anew_and_time_never_goes_back():
     assert times[-1] == 10**12 + 59 * PERIOD_NS
 
 
-@pytest.mark.parametrize("rate", [-1.0, 0.0, 0.3, 0.5, 0.59, 0.6, 0.7, 0.94, 1.06, 2.0, 60.0])
+@pytest.mark.parametrize(
+    "rate", [-1.0, 0.0, 0.3, 0.5, 0.59, 0.6, 0.7, 0.8, 0.94, 1.06, 1.25, 2.0, 60.0]
+)
 def test_positions_that_do_not_run_like_time_are_trusted_no_more(rate):
     timeline = Timeline()
     for number in range(500):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gateway.supervise import leaves
 from tests.vision.test_vision_worker import Broker, Frames, config
 from vision.detectors import (
     Detections,
@@ -137,12 +138,3 @@ def test_a_worker_whose_detector_fails_ends_with_that_error_alone(caplog):
     assert [type(one) for one in found] == [FrameError]
     assert "m.xml: openvino failed on a frame of 512 x 384" in str(found[0])
     assert "Traceback" not in caplog.text
-
-
-def leaves(group):
-    """Yield the errors in a group and in the groups in it."""
-    for one in group.exceptions:
-        if isinstance(one, BaseExceptionGroup):
-            yield from leaves(one)
-        else:
-            yield one
