@@ -14,6 +14,7 @@ from gateway.cli import main
 pytest.importorskip("ultralytics", reason="ultralytics is not installed")
 
 from vision.yolo import runtime, train
+from vision.yolo.dataset import make_dataset
 from vision.yolo.own_data import check_data
 
 MODELS = Path(__file__).parents[2] / "fixtures" / "model"
@@ -237,6 +238,17 @@ def test_numbers_that_cannot_be_trained_with_are_refused(option, value, tmp_path
     assert ended.value.code == 2
     assert f"argument {option}: {value}: not from" in capsys.readouterr().err
     assert not (tmp_path / "to").exists()
+
+
+def test_pictures_that_cannot_be_rendered_for_a_size_are_refused(tmp_path, capsys):
+    words = ["model", "train", "--folder", str(tmp_path)]
+    for size in ("320", "640"):
+        assert main([*words, "--size", size]) == 1
+        assert f"--size {size}: rendered pictures are one of 128, 256," in capsys.readouterr().err
+    make_dataset(tmp_path, seed=1, counts={"train": 1}, size_wh=(128, 96))
+    assert main([*words, "--size", "256"]) == 1
+    told = f"{tmp_path}: its pictures are of 128 pixels, not 256. Give another --folder, or --size "
+    assert told + "128" in capsys.readouterr().err
 
 
 def test_training_ends_with_the_next_command(tmp_path, monkeypatch, caplog):

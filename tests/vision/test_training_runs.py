@@ -117,10 +117,11 @@ def test_pictures_of_ones_own_become_a_model_that_the_worker_loads(tmp_path):
 def test_rendered_pictures_become_the_small_models_two_networks(tmp_path):
     """A step from nothing teaches them nothing; but all that is written can be read and run."""
     shop, folder = Shop(tmp_path), tmp_path / "build"
-    words = ["--pictures", 8, "--people-epochs", 1, "--hands-epochs", 1, "--size", 64]
+    words = ["--pictures", 8, "--people-epochs", 1, "--hands-epochs", 1, "--size", 128]
     shop.model("train", *words, "--folder", folder)
     shop.model("export", "--folder", folder)
     made = folder / "exported"
     assert len(found_in(made / "people.onnx", made / "hands.onnx")) == len(PICTURES)
-    assert read_onnx(made / "people.onnx").inputs == ((1, 3, 64, 64),)
+    for network in ("people", "hands"):
+        assert read_onnx(made / f"{network}.onnx").inputs == ((1, 3, 96, 128),)
     assert list((tmp_path / "home").iterdir()) == []

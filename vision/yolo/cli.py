@@ -34,6 +34,8 @@ PICTURES = 10_000
 PEOPLE_EPOCHS = 4
 HANDS_EPOCHS = 6
 SIZE_PX = 256
+RENDERED_PX = (128, 256, 384, 512)
+"""Sizes of which both sides of a 4 to 3 picture are multiples of a model's stride."""
 OFFSET_SEED, OFFSET_PICTURES = 31, 100
 TEST_SEED, TEST_PICTURES = 1001, 200
 """Nothing was chosen on this seed."""
@@ -98,7 +100,8 @@ def _add_train(commands: "argparse._SubParsersAction[Any]") -> None:
         type=whole_number(32, SIDE_MAX_PX),
         default=SIZE_PX,
         metavar="PX",
-        help="longer side of the model's input",
+        help="longer side of the model's input; of rendered pictures "
+        f"{', '.join(map(str, RENDERED_PX))}",
     )
     train.add_argument("--hands-epochs", type=EPOCHS, default=HANDS_EPOCHS)
     train.add_argument(
@@ -160,7 +163,8 @@ def run_train(options: argparse.Namespace) -> int:
     runtime.restart_with_malloc()
     if options.data is None and not description.exists():
         counts = {"train": options.pictures, "val": max(options.pictures // 25, 8)}
-        dataset.make_dataset(folder, seed=options.seed, counts=counts, processes=2)
+        size_wh = (options.size, options.size * 3 // 4)
+        dataset.make_dataset(folder, seed=options.seed, counts=counts, processes=2, size_wh=size_wh)
     try:
         if options.only != "hands":
             weights = import_needed("vision.yolo.train", EXTRAS).train_people(
@@ -206,11 +210,33 @@ def _check_train(options: argparse.Namespace) -> None:
         if network == "hands":
             import_needed("vision.yolo.hands_net", EXTRAS).begin(start)
     if options.data is None:
+        _check_rendered(options.size, options.folder)
         return
     if options.only == "hands":
         raise ValueError("--only hands: --data trains persons alone. Leave one of them away")
     import_needed("yaml", EXTRAS)
     import_needed("vision.yolo.own_data", EXTRAS).check_data(options.data)
+
+
+def _check_rendered(size_px: int, folder: Path) -> None:
+    """Look whether pictures can be rendered for a size, or those that are there are of it.
+
+    Raises:
+        ValueError: They cannot, or are of another.
+    """
+    if size_px not in RENDERED_PX:
+        sizes = ", ".join(map(str, RENDERED_PX))
+        raise ValueError(
+            f"--size {size_px}: rendered pictures are one of {sizes} pixels wide. Give one of "
+            "these, or --data with pictures of your own"
+        )
+    if (folder / "dataset.yaml").exists():
+        there = import_needed("vision.yolo.dataset", EXTRAS).width_of(folder)
+        if there != size_px:
+            raise ValueError(
+                f"{folder}: its pictures are of {there} pixels, not {size_px}. Give another "
+                f"--folder, or --size {there}"
+            )
 
 
 def run_export(options: argparse.Namespace) -> int:

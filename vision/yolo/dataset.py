@@ -21,16 +21,22 @@ from vision.scenes import SIZE_WH, pictures
 log = logging.getLogger(__name__)
 
 MODEL_WH = (256, 192)
-"""Width and height of the model's input; pictures are half the camera's size."""
-SCALE = MODEL_WH[0] / SIZE_WH[0]
+"""Width and height of the demo model's input: half the size that pictures are rendered at."""
 CHUNK = 200
 """Pictures of one seed: small enough to spread over processes, whatever their number."""
-_Job = tuple[Path, str, range, int, bool]
+_Job = tuple[Path, str, range, int, bool, tuple[int, int]]
 SPLITS = {"train": 0, "val": 500_000, "test": 900_000}
 """First seed of each split, so that no picture is in two of them."""
 
 
-def make_dataset(folder: Path, *, seed: int, counts: dict[str, int], processes: int = 1) -> Path:
+def make_dataset(
+    folder: Path,
+    *,
+    seed: int,
+    counts: dict[str, int],
+    processes: int = 1,
+    size_wh: tuple[int, int] = MODEL_WH,
+) -> Path:
     """Render the pictures and return the path of ultralytics' description of them.
 
     Two in three are busy ones: who stands close to others, or at the picture's edge, is hard.
@@ -40,6 +46,7 @@ def make_dataset(folder: Path, *, seed: int, counts: dict[str, int], processes: 
         seed: Decides every picture, whatever the number of processes.
         counts: Pictures in each split (``train``, ``val``, ``test``).
         processes: How many render at the same time.
+        size_wh: Width and height of the pictures that are written.
     """
     jobs: list[_Job] = []
     for split, count in counts.items():
@@ -51,7 +58,7 @@ def make_dataset(folder: Path, *, seed: int, counts: dict[str, int], processes: 
             # training set of one shape (rect), so that the order is the batches' order.
             numbers = range(chunk, CHUNK * -(-count // CHUNK), -(-count // CHUNK))
             numbers = numbers[: min(CHUNK, count - first)]
-            jobs.append((folder, split, numbers, chunk_seed, chunk % 3 > 0))
+            jobs.append((folder, split, numbers, chunk_seed, chunk % 3 > 0, size_wh))
     hands: dict[str, list[npt.NDArray[np.float32]]] = {split: [] for split in counts}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for number, (job, found) in enumerate(zip(jobs, pool.map(_write_chunk, jobs), strict=True)):
@@ -71,18 +78,36 @@ def make_dataset(folder: Path, *, seed: int, counts: dict[str, int], processes: 
 
 
 def load_split(folder: Path, split: str) -> tuple[Image, npt.NDArray[np.float32]]:
-    """Return ``(n, 192, 256, 3)`` BGR pictures and ``(k, 5)`` hands as in the module's head."""
-    paths = sorted((folder / "images" / split).glob("*.jpg"))
-    if not paths:
-        raise FileNotFoundError(f"{folder}: has no {split} pictures. Render them first")
-    images = np.empty((len(paths), MODEL_WH[1], MODEL_WH[0], 3), dtype=np.uint8)
+    """Return ``(n, h, w, 3)`` BGR pictures and ``(k, 5)`` hands as in the module's head."""
+    paths = _paths(folder, split)
+    images = np.empty((len(paths), *_picture(paths[0]).shape), dtype=np.uint8)
     for index, path in enumerate(paths):
-        images[index] = np.asarray(cv2.imread(str(path)))
+        images[index] = _picture(path)
     with np.load(folder / f"hands-{split}.npz") as stored:
         hands = stored["hands"]
     numbers = np.asarray([int(path.stem) for path in paths], dtype=np.float32)
     hands[:, 0] = np.searchsorted(numbers, hands[:, 0])
     return images, hands[np.argsort(hands[:, 0], kind="stable")]
+
+
+def width_of(folder: Path) -> int:
+    """Return how many pixels wide the pictures are that are in a folder.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    return int(_picture(_paths(folder, "train")[0]).shape[1])
+
+
+def _paths(folder: Path, split: str) -> list[Path]:
+    paths = sorted((folder / "images" / split).glob("*.jpg"))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: has no {split} pictures. Render them first")
+    return paths
+
+
+def _picture(path: Path) -> Image:
+    return np.asarray(cv2.imread(str(path)), dtype=np.uint8)
 
 
 def pose_lines(labels: Labels) -> list[str]:
@@ -100,25 +125,26 @@ def pose_lines(labels: Labels) -> list[str]:
     return lines
 
 
-def small_picture(image: Image) -> Image:
+def small_picture(image: Image, size_wh: tuple[int, int] = MODEL_WH) -> Image:
     """Return a rendered picture at the size of the model's input."""
-    small = cv2.resize(image, MODEL_WH, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
 
 
 def _write_chunk(job: _Job) -> npt.NDArray[np.float32]:
-    folder, split, numbers, seed, busy = job
+    folder, split, numbers, seed, busy, size_wh = job
+    scale = size_wh[0] / SIZE_WH[0]
     cv2.setNumThreads(1)
     hands = []
     for number, picture in zip(numbers, pictures(seed, len(numbers), busy=busy), strict=True):
-        small = small_picture(picture.image)
+        small = small_picture(picture.image, size_wh)
         name = f"{number:06d}"
         path = folder / "images" / split / f"{name}.jpg"
         cv2.imwrite(str(path), small, [cv2.IMWRITE_JPEG_QUALITY, 96])
         lines = pose_lines(picture.labels)
         (folder / "labels" / split / f"{name}.txt").write_text("\n".join(lines))
         for body, side in np.argwhere(picture.labels.wrists_visible):
-            hand = picture.labels.wrists_px[body, side] * SCALE
-            head = picture.labels.head_px[body] * SCALE
+            hand = picture.labels.wrists_px[body, side] * scale
+            head = picture.labels.head_px[body] * scale
             hands.append((number, *hand, *head))
     return np.asarray(hands, dtype=np.float32).reshape(-1, 5)

@@ -77,8 +77,9 @@ def _size_hw(model: Any) -> tuple[int, int]:  # noqa: ANN401 - ultralytics' inte
 
 
 def export_hands(weights: Path, target: Path) -> None:
-    """Write the hands net as an ONNX file of the same input size."""
+    """Write the hands net as an ONNX file with a fixed input, of the size it was trained on."""
     net = load_hands(weights)
+    wide, high = (int(side) for side in net.size_wh)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The older exporter, with its warnings that it is: the newer one needs a package more for the
     # same graph.
@@ -86,7 +87,7 @@ def export_hands(weights: Path, target: Path) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             net,
-            (torch.zeros(1, 3, MODEL_WH[1], MODEL_WH[0]),),
+            (torch.zeros(1, 3, high, wide),),
             str(target),
             input_names=["images"],
             output_names=["hands"],

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A small heatmap network that finds hands, and its training on rendered pictures.
 
-Input ``(n, 3, 192, 256)`` RGB from 0 to 1. Output ``(n, 5, 48, 64)``, one cell for 4 x 4 pixels:
+Input ``(n, 3, h, w)`` RGB from 0 to 1. Output ``(n, 5, h / 4, w / 4)``, one cell for 4 x 4 pixels:
 how much a hand is centred in this cell (0 to 1), where in the cell it is (x, y, in cells from the
 cell's middle), and where its owner's head is from there (x, y, in units of :data:`HEAD_PX`), by
 which hands are given to persons. Heatmap and loss: Zhou, Wang and Krähenbühl, *Objects as Points*
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vision.detectors.hands import HEAD_PX, STRIDE
 from vision.rendering import Image
-from vision.yolo.dataset import load_split
+from vision.yolo.dataset import MODEL_WH, load_split
 from vision.yolo.resume import restore
 
 log = logging.getLogger(__name__)
@@ -31,10 +31,17 @@ SPREAD_CELLS = 1.0
 
 
 class HandsNet(nn.Module):
-    """A little U-net of plain convolutions, about 0.25 million weights."""
+    """A little U-net of plain convolutions, about 0.25 million weights.
 
-    def __init__(self) -> None:
+    Attributes:
+        size_wh: Width and height of the pictures that it is trained on, kept with its weights.
+    """
+
+    size_wh: Tensor
+
+    def __init__(self, size_wh: tuple[int, int] = MODEL_WH) -> None:
         super().__init__()
+        self.register_buffer("size_wh", torch.tensor(size_wh))
         self.to2 = _block(3, 12, stride=2)
         self.to4 = nn.Sequential(_block(12, 24, stride=2), _block(24, 24))
         self.to8 = nn.Sequential(_block(24, 40, stride=2), _block(40, 40))
@@ -93,7 +100,8 @@ def train_hands(dataset: Path, weights: Path, *, seed: int, training: HandsTrain
     rng = np.random.default_rng(seed)
     images, hands = load_split(dataset, "train")
     starts = np.searchsorted(hands[:, 0], np.arange(len(images) + 1))
-    net = begin(training.start).train().to(memory_format=torch.channels_last)
+    high, wide = images.shape[1:3]
+    net = begin(training.start, (wide, high)).train().to(memory_format=torch.channels_last)
     rate = training.rate if training.start is None else training.rate / 2
     average = torch.optim.swa_utils.AveragedModel(
         net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
@@ -126,13 +134,13 @@ def train_hands(dataset: Path, weights: Path, *, seed: int, training: HandsTrain
         log.info("epoch %d of %d: loss %.3f", epoch + 1, training.epochs, total / steps)
 
 
-def begin(start: Path | None) -> HandsNet:
-    """Return the network to train: fresh, or as an export has it.
+def begin(start: Path | None, size_wh: tuple[int, int] = MODEL_WH) -> HandsNet:
+    """Return the network to train on pictures of a size: fresh, or as an export has it.
 
     Raises:
         ModelError: The file is none, or one of another network.
     """
-    net = HandsNet()
+    net = HandsNet(size_wh)
     if start is not None:
         restore(net, start)
     return net
