@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vision.detectors import Detections, ModelError, build, persons_from_pose
 from vision.detectors.boxes import box_iou, suppress, suppress_poses
-from vision.detectors.hands import HEAD_PX, STRIDE, Hands, decode_hands, give_hands
+from vision.detectors.hands import OWNER_PX, STRIDE, Hands, decode_hands, give_hands
 from vision.detectors.images import letterbox
 from vision.detectors.network import Form
 from vision.detectors.persons import PersonDetector
@@ -53,8 +53,8 @@ def heatmap(*hands):
             score,
             x / STRIDE - 0.5 - column,
             y / STRIDE - 0.5 - row,
-            (head_x - x) / HEAD_PX,
-            (head_y - y) / HEAD_PX,
+            (head_x - x) / OWNER_PX,
+            (head_y - y) / OWNER_PX,
         )
     return output
 
@@ -145,7 +145,7 @@ def test_nobody_gets_a_third_hand_nor_one_from_afar():
 
 
 def test_hands_without_persons_are_nobodys():
-    nobody = Hands(np.zeros((1, 2)), np.zeros((1, 2)), np.ones(1))
+    nobody = Hands(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 2)), np.ones(1))
     assert len(give_hands(Detections.empty(), nobody, PICTURE)) == 0
 
 
@@ -167,6 +167,19 @@ def test_a_hand_whose_head_the_picture_cuts_off_goes_to_whom_it_cuts():
     assert given.wrist_scores[:, 0].tolist() == [pytest.approx(0.9), 0]
     within = decode_hands(heatmap((70, 40, 90, 45, 0.9)))
     assert give_hands(both, within, PICTURE).wrist_scores[0, 0] == 0
+
+
+def test_a_hand_whose_head_was_not_found_goes_to_the_feet_that_it_points_to():
+    both = replace(two_persons(), head_scores=np.zeros(2), feet_px=np.array([[50.0, 90], [90, 90]]))
+    seen = heatmap((66, 70, 70, 50, 0.9), (74, 70, 70, 50, 0.8))
+    told = np.concatenate([seen, np.zeros((2, *seen.shape[1:]), dtype=np.float32)])
+    for x, feet_x in ((66, 90), (74, 50)):
+        told[5:, 70 // STRIDE, x // STRIDE] = (feet_x - x) / OWNER_PX, (90 - 70) / OWNER_PX
+    hands = decode_hands(told)
+    assert np.allclose(hands.feet_px, [[90, 90], [50, 90]])
+    given = give_hands(both, hands, PICTURE)
+    assert given.wrists_px[:, 0, 0].round().tolist() == [74, 66]
+    assert np.isnan(decode_hands(seen).feet_px).all()
 
 
 def test_hands_are_given_as_they_fit_best_all_together():

@@ -56,26 +56,30 @@ def test_the_target_peaks_where_the_hand_is_and_decodes_to_it():
     from vision.detectors.hands import decode_hands
     from vision.yolo.hands_net import make_targets
 
-    hand = np.array([[101.3, 77.8, 140.0, 50.0]], dtype=np.float32)
+    hand = np.array([[101.3, 77.8, 140.0, 50.0, 120.0, 130.0]], dtype=np.float32)
     [target] = make_targets([hand], (256, 192))
-    found = decode_hands(target[:5])
+    found = decode_hands(target[:7])
     assert np.allclose(found.centres_px, hand[:, :2], atol=1e-3)
-    assert np.allclose(found.heads_px, hand[:, 2:], atol=1e-3)
+    assert np.allclose(found.heads_px, hand[:, 2:4], atol=1e-3)
+    assert np.allclose(found.feet_px, hand[:, 4:], atol=1e-3)
     target[0] *= 0.6
-    assert len(decode_hands(target[:5]).scores) == 1
+    assert len(decode_hands(target[:7]).scores) == 1
     target[0] *= 0.4 / 0.6
-    assert not len(decode_hands(target[:5]).scores)
+    assert not len(decode_hands(target[:7]).scores)
 
 
 def test_a_head_that_no_camera_sees_is_nothing_to_learn_from():
     """Of who stands right below it: its place is none, and would make every weight none."""
     from vision.yolo.hands_net import HandsNet, _loss, make_targets
 
-    hands = np.array([[100.0, 60.0, np.nan, np.nan], [200.0, 90.0, 210.0, 60.0]], dtype=np.float32)
+    hands = np.array(
+        [[100, 60, np.nan, np.nan, 100, 60], [200, 90, 210, 60, 205, 120]], dtype=np.float32
+    )
     targets = make_targets([hands], (256, 192))
     assert np.isfinite(targets).all()
     [target] = targets
-    assert target[5].sum() > target[6].sum() > 0.0
+    offsets, heads, feet = target[7:].sum(axis=(1, 2))
+    assert offsets == feet > heads > 0.0
     loss = _loss(HandsNet().train()(torch.zeros(1, 3, 192, 256)), torch.from_numpy(targets))
     assert torch.isfinite(loss)
 
@@ -95,7 +99,7 @@ def test_the_hands_net_learns_and_exports(tmp_path):
     [[given]] = OnnxNetwork(tmp_path / "hands.onnx", 1).run(turned)
     with torch.no_grad():
         wanted = load_hands(weights)(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()
-    assert given.shape == (5, 48, 64)
+    assert given.shape == (7, 48, 64)
     assert np.allclose(given, wanted, atol=0.02)  # weights are stored in 16 bits
 
 
@@ -118,6 +122,20 @@ def test_an_export_becomes_weights_to_train_on_that_do_the_same(tmp_path):
     assert np.allclose(given, wanted, atol=1e-2)
     with pytest.raises(ModelError, match=r"hands.onnx: its weights are of another network. Give"):
         restore(model, HANDS)
+
+
+def test_an_export_that_says_nothing_of_feet_is_gone_on_from():
+    """Of its five outputs all are kept; what is new begins with nothing."""
+    from vision.detectors.onnx import OnnxNetwork
+    from vision.yolo.hands_net import begin
+
+    picture = next(iter(pictures(78, 1))).image[::2, ::2]
+    pixels = np.ascontiguousarray(picture[..., ::-1].transpose(2, 0, 1)[None] / np.float32(255))
+    [wanted] = OnnxNetwork(HANDS, 1).run(pixels)
+    with torch.no_grad():
+        given = begin(HANDS).eval()(torch.from_numpy(pixels)).numpy()
+    assert given[:, :5] == pytest.approx(wanted, abs=1e-2)
+    assert (given[:, 5:] == 0.0).all()
 
 
 def test_hands_go_on_from_an_export(tmp_path, monkeypatch):
@@ -145,6 +163,7 @@ def test_hands_go_on_from_an_export(tmp_path, monkeypatch):
     sure = wanted[0, 0] > 0.5
     assert sure.any()
     assert (given[0, 0][sure] > 0.3).all()
+    assert given[0, 3:5, sure] == pytest.approx(wanted[0, 3:5, sure], abs=0.2)
     training = HandsTraining(epochs=1, start=PEOPLE)
     with pytest.raises(ModelError, match=r"people.onnx: its weights are of another network. Give"):
         train_hands(tmp_path, tmp_path / "hands.pt", seed=3, training=training)

@@ -9,7 +9,7 @@ and 32 pixels (or more or fewer such grids) over the input.
 ``e2e``    ``(1, n, 6+kd)``      YOLO26, or any exported with NMS: corners, score, class, keypoints
 ``yolox``  ``(1, a, 5+c)``       YOLOX: offsets in a cell, log sizes, objectness, classes; input BGR
 ``ssd``    ``(1, 1, n, 7)``      OpenVINO's SSD: picture, class, score, corners from 0 to 1; BGR
-``hands``  ``(1, 5, h/4, w/4)``  the hands net (:mod:`vision.detectors.hands`)
+``hands``  ``(1, 7, h/4, w/4)``  the hands net (:mod:`vision.detectors.hands`), or 5
 ========== ===================== ==============================================================
 """
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vision.detectors import ModelError
+from vision.detectors.hands import CHANNELS
 from vision.detectors.told import NOTHING, Told
 
 Name = Literal["yolo", "e2e", "yolox", "ssd", "hands"]
@@ -88,7 +89,7 @@ def recognise(
     found = None
     if len(shape) == 4 and shape[:2] == (1, 1) and shape[3] == 7:
         found = _ssd(told)
-    elif len(shape) == 4 and shape == (1, 5, size_wh[1] // 4, size_wh[0] // 4):
+    elif shape in [(1, count, size_wh[1] // 4, size_wh[0] // 4) for count in CHANNELS]:
         found = Format("hands")
     elif len(shape) == 3 and shape[0] == 1:
         found = _yolo(shape, size_wh, told)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the hands net's heatmap to wrists, and from wrists to the persons they belong to.
 
-The net gives ``(5, h, w)`` for cells of 4 x 4 pixels: how much a hand is centred in the cell, where
-in the cell (x, y, in cells from its middle), and where its owner's head is seen from the hand (x,
-y, in units of :data:`HEAD_PX`). ``vision/yolo/hands_net.py`` trains it.
+The net gives ``(7, h, w)`` for cells of 4 x 4 pixels: how much a hand is centred in the cell, where
+in the cell (x, y, in cells from its middle), and where its owner's head is seen from the hand, and
+where the owner's feet are (x, y, in units of :data:`OWNER_PX`). ``vision/yolo/hands_net.py`` trains
+it. One of ``(5, h, w)`` says nothing of feet.
 """
 
 from dataclasses import dataclass, replace
@@ -16,20 +17,23 @@ from vision.detectors import Detections
 from vision.geometry import FloatArray
 
 STRIDE = 4
-HEAD_PX = 64.0
+OWNER_PX = 64.0
+CHANNELS = (5, 7)
+"""What a net may give for each cell."""
 HANDS_MAX = 24
 SCORE_MIN = 0.5
 """Of a peak that is a hand. Lower ones are found more often, and more often another's."""
-HEAD_SCORE_MIN = 0.5
-"""A head keypoint that is less sure than this says nothing about whose hand it is."""
-HEAD_SHARE = 0.4
-"""How far a head is from where its hand says it is, as a share of a box's diagonal: a deviation."""
+OWNER_SCORE_MIN = 0.5
+"""A keypoint that is less sure than this says nothing about whose hand it is."""
+OWNER_SHARE = 0.4
+"""How far a head is, or feet are, from where a hand says, as a share of a box's diagonal: a
+deviation."""
 HEAD_OUTSIDE_SHARE = 0.2
 """The same of how far outside of its box that is..."""
 HAND_OUTSIDE_SHARE = 0.12
 """... and of how far outside the hand is."""
-HEADLESS = 2.0
-"""What a head that was not found counts for: what one that was found is off by, squared."""
+UNTOLD = 2.0
+"""What counts where neither was found: what one that was found is off by, squared."""
 NOBODYS = 14.0
 """From so many squared deviations on a hand is nobody's."""
 EDGE_PX = 3.0
@@ -43,16 +47,23 @@ class Hands:
     Attributes:
         centres_px: ``(n, 2)``.
         heads_px: ``(n, 2)`` where the owner's head should be.
+        feet_px: ``(n, 2)`` where the owner's feet should be; NaN where the net does not say.
         scores: ``(n,)``, best first.
     """
 
     centres_px: FloatArray
     heads_px: FloatArray
+    feet_px: FloatArray
     scores: FloatArray
 
 
 def decode_hands(heatmap: npt.NDArray[np.float32], *, score_min: float = SCORE_MIN) -> Hands:
-    """Return the peaks of an ``(5, h, w)`` output: cells that no neighbour exceeds."""
+    """Return the peaks of an output: cells that no neighbour exceeds.
+
+    Args:
+        heatmap: ``(c, h, w)`` with one of :data:`CHANNELS`.
+        score_min: Least score of a hand.
+    """
     heat = heatmap[0]
     ringed = np.pad(heat, 1, constant_values=-1.0)
     windows = np.lib.stride_tricks.sliding_window_view(ringed, (3, 3))
@@ -64,9 +75,11 @@ def decode_hands(heatmap: npt.NDArray[np.float32], *, score_min: float = SCORE_M
     cells = np.column_stack([columns, rows]) + 0.5 + found[1:3].T
     centres = cells * STRIDE
     kept = _apart(centres, 2.0 * STRIDE)
+    unsaid = np.full_like(centres, np.nan)
     return Hands(
         centres_px=centres[kept],
-        heads_px=(centres + found[3:5].T * HEAD_PX)[kept],
+        heads_px=(centres + found[3:5].T * OWNER_PX)[kept],
+        feet_px=(centres + found[5:7].T * OWNER_PX if len(found) > 5 else unsaid)[kept],
         scores=found[0][kept],
     )
 
@@ -99,6 +112,7 @@ def _claims(persons: Detections, hands: Hands, picture_xyxy: FloatArray) -> Floa
 
     A hand is in its owner's box or a little outside; where it says that its owner's head is, there
     is the head, or, where none was found, a point of the box or of what the picture cuts off of it.
+    Its owner's feet are where it says, too.
     """
     boxes = persons.boxes_xyxy
     # Of all alike: whoever has the largest box, with an arm stretched out, has no claim for that.
@@ -107,12 +121,24 @@ def _claims(persons: Detections, hands: Hands, picture_xyxy: FloatArray) -> Floa
     outward = np.array([-1.0, -1.0, 1.0, 1.0])
     cut = (picture_xyxy - boxes) * outward < EDGE_PX
     whole = np.where(cut, 1e6 * outward, boxes)
-    off = np.nan_to_num(hands.heads_px[None] - persons.head_px[:, None], nan=1e6)
-    from_head = np.hypot(off[..., 0], off[..., 1]) / size
-    sure = (persons.head_scores >= HEAD_SCORE_MIN)[:, None]
-    head = np.where(sure, (from_head / HEAD_SHARE) ** 2, HEADLESS)
-    head = head + (_outside(whole, hands.heads_px) / size / HEAD_OUTSIDE_SHARE) ** 2
-    return np.asarray(head + (outside / HAND_OUTSIDE_SHARE) ** 2)
+    told = [
+        _away(persons.head_px, persons.head_scores, hands.heads_px, size),
+        _away(persons.feet_px, persons.feet_scores, hands.feet_px, size),
+    ]
+    counts = np.isfinite(told).sum(axis=0)
+    owner = np.where(counts > 0, np.nansum(told, axis=0) / np.maximum(counts, 1), UNTOLD)
+    owner = owner + (_outside(whole, hands.heads_px) / size / HEAD_OUTSIDE_SHARE) ** 2
+    return np.asarray(owner + (outside / HAND_OUTSIDE_SHARE) ** 2)
+
+
+def _away(found_px: FloatArray, scores: FloatArray, told_px: FloatArray, size: float) -> FloatArray:
+    """Return ``(n, k)`` squared deviations of persons' keypoints from where hands say they are.
+
+    NaN where a keypoint was not found, or a hand says nothing of it.
+    """
+    off = told_px[None] - found_px[:, None]
+    away = (np.hypot(off[..., 0], off[..., 1]) / size / OWNER_SHARE) ** 2
+    return np.where((scores >= OWNER_SCORE_MIN)[:, None], away, np.nan)
 
 
 def _outside(boxes_xyxy: FloatArray, points: FloatArray) -> FloatArray:

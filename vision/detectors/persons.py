@@ -163,11 +163,11 @@ class PersonDetector:
         hands = decode_hands(output[0])
         if hands_wh != size_wh:
             offset = np.asarray(fit.offset_px)
-            hands = replace(
-                hands,
-                centres_px=own.back(hands.centres_px) * fit.scale + offset,
-                heads_px=own.back(hands.heads_px) * fit.scale + offset,
+            centres, heads, feet = (
+                own.back(points) * fit.scale + offset
+                for points in (hands.centres_px, hands.heads_px, hands.feet_px)
             )
+            hands = replace(hands, centres_px=centres, heads_px=heads, feet_px=feet)
         high, wide = frame.shape[:2]
         picture = np.array([0.0, 0.0, wide, high]) * fit.scale + np.tile(fit.offset_px, 2)
         return give_hands(found, hands, picture)

@@ -3,7 +3,8 @@
 
 ``images/<split>/*.jpg`` and ``labels/<split>/*.txt`` are what ultralytics reads (class, box centre
 and size, then head and feet as x, y, visibility; all but these relative to the picture).
-``hands-<split>.npz`` holds ``(picture, x_px, y_px, head_x_px, head_y_px)`` of each visible hand.
+``hands-<split>.npz`` holds of each visible hand ``(picture, x, y, head x, head y, feet x, feet y)``
+in the picture's pixels.
 """
 
 import logging
@@ -78,7 +79,7 @@ def make_dataset(
 
 
 def load_split(folder: Path, split: str) -> tuple[Image, npt.NDArray[np.float32]]:
-    """Return ``(n, h, w, 3)`` BGR pictures and ``(k, 5)`` hands as in the module's head."""
+    """Return ``(n, h, w, 3)`` BGR pictures and ``(k, 7)`` hands as in the module's head."""
     paths = _paths(folder, split)
     images = np.empty((len(paths), *_picture(paths[0]).shape), dtype=np.uint8)
     for index, path in enumerate(paths):
@@ -146,5 +147,6 @@ def _write_chunk(job: _Job) -> npt.NDArray[np.float32]:
         for body, side in np.argwhere(picture.labels.wrists_visible):
             hand = picture.labels.wrists_px[body, side] * scale
             head = picture.labels.head_px[body] * scale
-            hands.append((number, *hand, *head))
-    return np.asarray(hands, dtype=np.float32).reshape(-1, 5)
+            feet = picture.labels.feet_px[body] * scale
+            hands.append((number, *hand, *head, *feet))
+    return np.asarray(hands, dtype=np.float32).reshape(-1, 7)

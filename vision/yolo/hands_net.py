@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A small heatmap network that finds hands, and its training on rendered pictures.
 
-Input ``(n, 3, h, w)`` RGB from 0 to 1. Output ``(n, 5, h / 4, w / 4)``, one cell for 4 x 4 pixels:
+Input ``(n, 3, h, w)`` RGB from 0 to 1. Output ``(n, 7, h / 4, w / 4)``, one cell for 4 x 4 pixels:
 how much a hand is centred in this cell (0 to 1), where in the cell it is (x, y, in cells from the
-cell's middle), and where its owner's head is from there (x, y, in units of :data:`HEAD_PX`), by
-which hands are given to persons. Heatmap and loss: Zhou, Wang and Krähenbühl, *Objects as Points*
-(2019), equation 1.
+cell's middle), and where its owner's head and feet are from there (x, y, in units of
+:data:`OWNER_PX`), by which hands are given to persons. Heatmap and loss: Zhou, Wang and Krähenbühl,
+*Objects as Points* (2019), equation 1.
 """
 
 import logging
@@ -19,13 +19,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from vision.detectors.hands import HEAD_PX, STRIDE
+from vision.detectors.hands import CHANNELS, OWNER_PX, STRIDE
 from vision.rendering import Image
 from vision.yolo.dataset import MODEL_WH, load_split
 from vision.yolo.resume import restore
 
 log = logging.getLogger(__name__)
 
+OFFSET_COUNTS = CHANNELS[-1]
+"""Of the targets: where offsets count; then where heads do, and feet."""
 SPREAD_CELLS = 1.0
 """Standard deviation of the target's bump around a hand."""
 
@@ -50,14 +52,14 @@ class HandsNet(nn.Module):
         self.up16, self.up8 = _block(64, 56, size=1), _block(56, 40, size=1)
         self.up4 = _block(40, 24, size=1)
         self.at16, self.at8, self.at4 = _block(56, 56), _block(40, 40), _block(24, 32)
-        self.head = nn.Conv2d(32, 5, 1)
+        self.head = nn.Conv2d(32, CHANNELS[-1], 1)
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():
             assert self.head.bias is not None
-            self.head.bias.copy_(torch.tensor([-4.6, 0.0, 0.0, 0.0, 0.0]))
+            self.head.bias.zero_()[0] = -4.6
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return ``(n, 5, h / 4, w / 4)``; the first channel is a logit while training."""
+        """Return ``(n, 7, h / 4, w / 4)``; the first channel is a logit while training."""
         at4 = self.to4(self.to2(images))
         at8 = self.to8(at4)
         at16 = self.to16(at8)
@@ -176,18 +178,18 @@ def load_hands(weights: Path) -> HandsNet:
 def make_targets(
     hands: list[npt.NDArray[np.float32]], size_wh: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """Return ``(n, 7, h / 4, w / 4)``: the net's five channels, and where offsets and heads count.
+    """Return ``(n, 10, h / 4, w / 4)``: the net's channels, and where offsets, heads, feet count.
 
     Args:
-        hands: For each picture ``(k, 4)``: hand x, y and head x, y in pixels; NaN for a head that
-            no camera can see, of whoever stands right below it.
+        hands: For each picture ``(k, 6)``: hand, head and feet, x and y in pixels; NaN for a head
+            that no camera can see, of whoever stands right below it.
         size_wh: The pictures' width and height.
     """
     wide, high = size_wh[0] // STRIDE, size_wh[1] // STRIDE
-    targets = np.zeros((len(hands), 7, high, wide), dtype=np.float32)
+    targets = np.zeros((len(hands), CHANNELS[-1] + 3, high, wide), dtype=np.float32)
     rows, columns = np.mgrid[0:high, 0:wide].astype(np.float32)
     for target, found in zip(targets, hands, strict=True):
-        for x_px, y_px, head_x_px, head_y_px in found:
+        for x_px, y_px, *owner_px in found:
             x, y = x_px / STRIDE - 0.5, y_px / STRIDE - 0.5
             square = (columns - x) ** 2 + (rows - y) ** 2
             np.maximum(target[0], np.exp(-square / (2 * SPREAD_CELLS**2)), out=target[0])
@@ -195,11 +197,12 @@ def make_targets(
             target[0, row, column] = 1.0
             near = square < 1.6**2
             target[1][near], target[2][near] = (x - columns)[near], (y - rows)[near]
-            target[5][near] = 1.0
-            target[6][near] = seen = bool(np.isfinite(head_x_px) and np.isfinite(head_y_px))
-            if seen:
-                target[3][near] = (head_x_px - x_px) / HEAD_PX
-                target[4][near] = (head_y_px - y_px) / HEAD_PX
+            target[OFFSET_COUNTS][near] = 1.0
+            for part, point in enumerate(np.reshape(owner_px, (2, 2))):
+                target[OFFSET_COUNTS + 1 + part][near] = seen = bool(np.isfinite(point).all())
+                if seen:
+                    target[3 + 2 * part][near] = (point[0] - x_px) / OWNER_PX
+                    target[4 + 2 * part][near] = (point[1] - y_px) / OWNER_PX
     return targets
 
 
@@ -238,9 +241,10 @@ def _loss(out: Tensor, targets: Tensor) -> Tensor:
     found = hit * (1 - share) ** 2 * nn.functional.logsigmoid(heat)
     other = (1 - hit) * (1 - wanted) ** 4 * share**2 * nn.functional.logsigmoid(-heat)
     count = hit.sum().clamp(min=1)
-    counts = targets[:, [5, 5, 6, 6]]
-    apart = (out[:, 1:5] - targets[:, 1:5]).abs() * counts
-    return -(found + other).sum() / count + apart.sum() / targets[:, 5].sum().clamp(min=1)
+    counts = targets[:, OFFSET_COUNTS:].repeat_interleave(2, dim=1)
+    apart = (out[:, 1:] - targets[:, 1:OFFSET_COUNTS]).abs() * counts
+    offsets = targets[:, OFFSET_COUNTS].sum().clamp(min=1)
+    return -(found + other).sum() / count + apart.sum() / offsets
 
 
 def _block(wide_in: int, wide_out: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:

@@ -23,6 +23,8 @@ from vision.yolo.dataset import small_picture
 PICTURES = 48
 SEED = 17
 """Of the pictures that statistics are taken from."""
+LAST = ("head.weight", "head.bias")
+"""Of the hands net: an export of a version that said less may have fewer outputs there."""
 
 
 def restore(model: nn.Module, path: Path) -> None:
@@ -33,8 +35,9 @@ def restore(model: nn.Module, path: Path) -> None:
     """
     read_onnx(path)
     try:
-        fitting = _fitting(model, _convolutions(path))
         own = model.state_dict()
+        fitting = _fitting(model, _convolutions(path))
+        fitting |= {name: _widened(fitting[name], own[name]) for name in LAST if name in fitting}
         fits = all(weights.shape == own[name].shape for name, weights in fitting.items())
     except (KeyError, IndexError):
         fits = False
@@ -82,6 +85,11 @@ def _fitting(model: nn.Module, convolutions: dict[str, list[Tensor]]) -> dict[st
         elif isinstance(module, nn.BatchNorm2d):
             fitting[f"{name}.bias"] = before[1]
     return fitting
+
+
+def _widened(stored: Tensor, own: Tensor) -> Tensor:
+    """Return a file's outputs, followed by those that only the network here has."""
+    return torch.cat([stored, own[len(stored) :]]) if len(stored) < len(own) else stored
 
 
 def _measure_norms(model: nn.Module) -> None:
