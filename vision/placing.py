@@ -14,7 +14,7 @@ import numpy as np
 
 from vision.detectors import POINT_SCORE_MIN, Detections
 from vision.geometry import FloatArray, ShelfFront, View
-from vision.reaching import Stance, stature, wrist_along
+from vision.reaching import Stance, stature, within_shelves, wrist_along
 
 FEET_SHARE = 0.010
 """Standard deviation of a feet keypoint, as a share of the frame's width."""
@@ -31,7 +31,7 @@ class Places:
     """Where ``n`` persons stand.
 
     Attributes:
-        floor_mm: ``(n, 2)``; NaN where neither feet nor head are seen.
+        floor_mm: ``(n, 2)``; NaN where neither feet nor head are seen, or nobody can stand.
         sigma_mm: ``(n,)`` standard deviation, each axis.
     """
 
@@ -89,6 +89,9 @@ class Placer:
             chosen = np.flatnonzero(seen)[there]
             floor_mm[chosen] = points[there, :2]
             sigma_mm[chosen] = np.maximum(sigma, FLOOR_SIGMA_MIN_MM)
+        # An arm in a shelf is easily taken for somebody whose head the picture cuts off.
+        headless = found.head_scores < POINT_SCORE_MIN
+        floor_mm[headless & within_shelves(floor_mm, self.fronts)] = np.nan
         return Places(floor_mm, sigma_mm)
 
     def stance(self, found: Detections, index: int, places: Places) -> Stance | None:

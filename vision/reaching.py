@@ -8,7 +8,7 @@ Segment Parameters* (1966): shoulders at 0.818 of it, an arm of 0.332 to the wri
 for clothes, postures and for hands rather than wrists being what models find.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,8 @@ ABOVE_SIGMA_MM = 60.0
 """How far above its shelf."""
 BEHIND_MM = 600.0
 """How deep a gondola is taken to be."""
+INSIDE_MM = (100.0, 450.0)
+"""Nobody stands so far behind a front: neither in the goods nor in one's back to their back."""
 BESIDE_MM = 40.0
 SHELF, REST, FREE = 0.60, 0.36, 0.04
 """How often a wrist whose line of sight allows all three is at a shelf, hangs, or is elsewhere."""
@@ -190,15 +192,10 @@ def _at_shelf(points: FloatArray, front: ShelfFront) -> tuple[FloatArray, npt.ND
         ``(n,)`` how likely a hand at work there is at the point, a cubic mm each; and ``(n,)``
         whether the point is behind the front, where goods are and no other hand can be.
     """
-    start = np.asarray(front.start_mm, dtype=np.float64)
-    along = np.asarray(front.end_mm, dtype=np.float64) - start
-    length = float(np.hypot(*along))
+    length = _length(front)
     if length < 1.0:
         return np.zeros(len(points)), np.zeros(len(points), dtype=np.bool_)
-    along = along / length
-    inward = np.array([-along[1], along[0]])
-    offset, deep = (points[:, :2] - start) @ along, (points[:, :2] - start) @ inward
-    beyond = np.maximum(np.maximum(-offset, offset - length), 0.0)
+    deep, beyond = _behind(points[:, :2], front)
     levels = front.levels_mm or (front.z_min_mm, front.z_max_mm)
     above = points[:, 2:] - np.asarray(levels)
     high = _normal(above, ABOVE_MM, ABOVE_SIGMA_MM).mean(axis=1)
@@ -207,6 +204,31 @@ def _at_shelf(points: FloatArray, front: ShelfFront) -> tuple[FloatArray, npt.ND
     behind = (deep > 0) & (deep < BEHIND_MM) & (beyond == 0)
     behind &= points[:, 2] < front.z_max_mm + ABOVE_MM
     return np.asarray(high * _normal(deep, DEEP_MM, DEEP_SIGMA_MM) * wide), behind
+
+
+def within_shelves(floor_mm: FloatArray, fronts: Iterable[ShelfFront]) -> npt.NDArray[np.bool_]:
+    """Return ``(n,)`` which of ``(n, 2)`` places on the floor are where goods are, not people."""
+    inside = np.zeros(len(floor_mm), dtype=np.bool_)
+    least, most = INSIDE_MM
+    for front in fronts:
+        if _length(front) >= 1.0:
+            deep, beyond = _behind(floor_mm, front)
+            inside |= (deep > least) & (deep < most) & (beyond == 0)
+    return inside
+
+
+def _length(front: ShelfFront) -> float:
+    return float(np.hypot(*np.subtract(front.end_mm, front.start_mm)))
+
+
+def _behind(places_mm: FloatArray, front: ShelfFront) -> tuple[FloatArray, FloatArray]:
+    """Return ``(n,)`` how far ``(n, 2)`` places are behind a front, and how far beyond its ends."""
+    length = _length(front)
+    along = np.subtract(front.end_mm, front.start_mm) / length
+    inward = np.array([-along[1], along[0]])
+    from_start = places_mm - np.asarray(front.start_mm)
+    offset = from_start @ along
+    return from_start @ inward, np.maximum(np.maximum(-offset, offset - length), 0.0)
 
 
 def _within(beyond_mm: FloatArray, soft_mm: float) -> FloatArray:

@@ -62,7 +62,7 @@ LOOKS_SHARE = 0.3
 """What looks count for beside places: a picture's errors last longer than the picture."""
 FIT_MAX = 8.0
 """One look says no more than this for somebody, as a logarithm."""
-EXCHANGED = 8.0
+EXCHANGED = 40.0
 """The same at which two tracks are taken to have each other's body."""
 DOUBT_S = 3.0
 """So long after two have parted it is asked."""

@@ -57,6 +57,23 @@ def test_a_person_without_feet_and_head_has_no_place():
     assert person == {"track": "7", "score": 0.9, "wrists": []}
 
 
+def test_nobody_stands_in_a_shelf_unless_their_head_is_seen():
+    """An arm in a shelf is not somebody who stands there; behind the gondola there may be one."""
+
+    def placed(x, y, **more):
+        return bool(np.isfinite(PLACER.places(seen(feet=(x, y, 0), **more)).floor_mm).all())
+
+    assert not placed(0, 1_250)
+    assert not placed(-700, 1_050)
+    assert placed(0, 950)  # Feet are not known to the centimetre.
+    assert placed(0, 1_400)
+    assert placed(800, 1_250)
+    assert placed(0, 650)
+    assert placed(0, 1_250, head=(0, 1_250, 1_600))
+    no_front = Placer(CAMERA.view(), (512, 384), (ShelfFront((0, 900), (0, 900), 800, 1250),))
+    assert np.isfinite(no_front.places(seen(feet=(0, 1_250, 0))).floor_mm).all()
+
+
 SIDE = Camera.looking_at((0, -1500, 2400), (0, 900, 900), 480, (960, 720))
 SHELVES = (ShelfFront((-1500, 900), (1500, 900), 500, 1500, (500, 1000, 1500)),)
 

@@ -20,7 +20,7 @@ from tests.vision_bench import shop
 from tests.vision_bench.keypoints import FEET_PX, HEAD_PX, WRIST_PX, Keypoints
 from tests.vision_bench.rendered import Eye, why_wrong, with_lenses
 
-KEPT = shop.Recipe(sources="", aside=True, seen_mm=1_200.0, score_min=0.35)
+KEPT = shop.Recipe(sources="", aside=True, seen_mm=1_200.0, score_min=0.35, models="")
 
 
 def result(*pairs, seed=1, kind="one"):
@@ -124,7 +124,7 @@ def test_results_of_other_options_or_sources_are_played_again(tmp_path, monkeypa
     code = tmp_path / "gateway" / "code.py"
     code.write_text("one = 1")
     monkeypatch.setattr(shop, "play", play)
-    monkeypatch.setattr(shop, "shop_detector", lambda _score_min: None)
+    monkeypatch.setattr(shop, "shop_detector", lambda _score_min, _models: None)
     monkeypatch.setattr(shop, "ROOT", tmp_path)
 
     def run(*words):
@@ -143,8 +143,9 @@ def test_results_of_other_options_or_sources_are_played_again(tmp_path, monkeypa
     assert run("--through") == (3, [others.format(5)])
     assert run("--through") == (0, [others.format(5)])
     assert run("--score-min", "0.25") == (3, [others.format(8)])
+    assert run("--models", str(tmp_path)) == (3, [others.format(11)])
     code.write_text("one = 2")
-    assert run() == (3, [others.format(11)])
-    assert run("--first", "20002") == (3, [others.format(11)])  # Other scripts for two seeds.
+    assert run() == (3, [others.format(14)])
+    assert run("--first", "20002") == (3, [others.format(14)])  # Other scripts for two seeds.
     with pytest.raises(SystemExit, match="no case was played"):
         run("--first", "300", "--seconds", "0")

@@ -167,6 +167,23 @@ def test_two_who_were_exchanged_while_they_were_near_get_their_names_back():
     assert set(map(tuple, names[names.index(["2", "1"]) :])) == {("2", "1")}
 
 
+def test_a_few_mixed_looks_at_two_who_part_do_not_exchange_their_names():
+    """Pictures of who has just left another's side show some of both, one frame as the next."""
+    tracker = dressed()
+    mostly_red, mostly_blue = (
+        [0.6 * most + 0.4 * rest for most, rest in zip(*pair, strict=True)]
+        for pair in ((RED, BLUE), (BLUE, RED))
+    )
+    for frame in range(20):
+        see(tracker, frame, ((-220 - 60 * (20 - frame), 0), RED), ((1420 - 60 * frame, 0), BLUE))
+    names = set()
+    for frame in range(20, 60):
+        away = 220 + 60 * (frame - 20)
+        looks = (mostly_blue, mostly_red) if 22 <= frame < 25 else (RED, BLUE)
+        names.add(tuple(see(tracker, frame, ((-away, 0), looks[0]), ((away, 0), looks[1]))))
+    assert names == {("1", "2")}
+
+
 def test_somebody_first_seen_badly_is_known_again():
     """The first looks of who comes back are of somebody before them."""
     tracker = dressed()
