@@ -324,6 +324,7 @@ class ShelfFront:
         z_min_mm: Lowest shelf's height.
         z_max_mm: Highest shelf's height.
         levels_mm: The heights of all shelves; the lowest and the highest alone where empty.
+        depth_mm: How far the products reach behind it.
     """
 
     start_mm: tuple[float, float]
@@ -331,6 +332,7 @@ class ShelfFront:
     z_min_mm: float
     z_max_mm: float
     levels_mm: tuple[float, ...] = ()
+    depth_mm: float = 400.0
 
 
 def _intrinsics(focal_px: float, size_wh: tuple[int, int]) -> FloatArray:

@@ -42,8 +42,9 @@ ABOVE_SIGMA_MM = 60.0
 """How far above its shelf."""
 BEHIND_MM = 600.0
 """How deep a gondola is taken to be."""
-INSIDE_MM = (100.0, 450.0)
-"""Nobody stands so far behind a front: neither in the goods nor in one's back to their back."""
+INSIDE_MM = (100.0, 50.0)
+"""Nobody stands behind a front: from so far behind it, where feet are found askew, until so far
+behind the goods."""
 BESIDE_MM = 40.0
 SHELF, REST, FREE = 0.60, 0.36, 0.04
 """How often a wrist whose line of sight allows all three is at a shelf, hangs, or is elsewhere."""
@@ -209,10 +210,11 @@ def _at_shelf(points: FloatArray, front: ShelfFront) -> tuple[FloatArray, npt.ND
 def within_shelves(floor_mm: FloatArray, fronts: Iterable[ShelfFront]) -> npt.NDArray[np.bool_]:
     """Return ``(n,)`` which of ``(n, 2)`` places on the floor are where goods are, not people."""
     inside = np.zeros(len(floor_mm), dtype=np.bool_)
-    least, most = INSIDE_MM
+    least, beyond_mm = INSIDE_MM
     for front in fronts:
         if _length(front) >= 1.0:
             deep, beyond = _behind(floor_mm, front)
+            most = front.depth_mm + beyond_mm
             inside |= (deep > least) & (deep < most) & (beyond == 0)
     return inside
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.domain.store import Camera, FloorPoint, Lens, SpacePoint, Store
+from gateway.domain.store import Camera, FloorPoint, Lens, Shelf, SpacePoint, Store
 from vision.appearance import Appearance, build_appearance
 from vision.calibration_pose import view_of
 from vision.calls import Calls
@@ -118,13 +118,15 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 def shelf_fronts(store: Store) -> tuple[ShelfFront, ...]:
     """Return the store's shelf fronts: one for the shelves of a gondola on one front line."""
-    levels: dict[tuple[str, tuple[float, float, float, float]], list[float]] = {}
+    together: dict[tuple[str, tuple[float, float, float, float]], list[Shelf]] = {}
     for shelf in store.shelves:
-        levels.setdefault((shelf.gondola, shelf.front_mm), []).append(shelf.z_mm)
-    return tuple(
-        ShelfFront((x0, y0), (x1, y1), min(heights), max(heights), tuple(sorted(set(heights))))
-        for (_, (x0, y0, x1, y1)), heights in levels.items()
-    )
+        together.setdefault((shelf.gondola, shelf.front_mm), []).append(shelf)
+    fronts = []
+    for (_, (x0, y0, x1, y1)), shelves in together.items():
+        levels = tuple(sorted({shelf.z_mm for shelf in shelves}))
+        deep = max(shelf.depth_mm for shelf in shelves)
+        fronts.append(ShelfFront((x0, y0), (x1, y1), levels[0], levels[-1], levels, deep))
+    return tuple(fronts)
 
 
 class Worker:

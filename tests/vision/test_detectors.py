@@ -15,6 +15,9 @@ from vision.detectors.hands import OWNER_PX, STRIDE, Hands, decode_hands, give_h
 from vision.detectors.images import letterbox
 from vision.detectors.network import Form
 from vision.detectors.persons import PersonDetector
+from vision.scenes import pictures
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "model"
 
 
 @given(st.integers(2, 900), st.integers(2, 900), st.tuples(st.floats(0, 1), st.floats(0, 1)))
@@ -180,6 +183,42 @@ def test_a_hand_whose_head_was_not_found_goes_to_the_feet_that_it_points_to():
     given = give_hands(both, hands, PICTURE)
     assert given.wrists_px[:, 0, 0].round().tolist() == [74, 66]
     assert np.isnan(decode_hands(seen).feet_px).all()
+
+
+def test_head_and_feet_count_together_as_much_as_either_alone():
+    """A hand is as far from the first one's head and feet as it says, and farther from the head of
+    the second, of whom no feet were found: unsure ones, right where it says, do not count."""
+    both = replace(
+        two_persons(),
+        boxes_xyxy=np.array([[20.0, 20, 120, 100], [20.0, 20, 120, 100]]),
+        head_px=np.array([[50.0, 50], [102.0, 50]]),
+        feet_px=np.array([[50.0, 90], [75.0, 90]]),
+        feet_scores=np.array([0.9, 0.4]),
+    )
+    middle = np.array([[75.0, 50.0]])
+    hands = Hands(np.array([[75.0, 70.0]]), middle, np.array([[75.0, 90.0]]), np.ones(1))
+    assert give_hands(both, hands, PICTURE).wrist_scores[:, 0].tolist() == [1.0, 0.0]
+
+
+def test_hands_of_a_net_of_another_size_point_to_the_same_places(monkeypatch):
+    taken = []
+
+    def give(found, hands, _picture):
+        taken.append(hands)
+        return found
+
+    monkeypatch.setattr("vision.detectors.persons.give_hands", give)
+    image = next(iter(pictures(5, 1))).image
+    for people in (FIXTURES / "384" / "people.onnx", FIXTURES / "people.onnx"):
+        build("onnxruntime", people, hands=FIXTURES / "384" / "hands.onnx").detect(image)
+    same, smaller = taken
+    assert len(same.scores) > 0
+    for one, other in zip(
+        (same.centres_px, same.heads_px, same.feet_px),
+        (smaller.centres_px, smaller.heads_px, smaller.feet_px),
+        strict=True,
+    ):
+        assert other == pytest.approx(one * 256 / 384, abs=1e-6)
 
 
 def test_hands_are_given_as_they_fit_best_all_together():

@@ -57,6 +57,7 @@ def test_a_format_is_told_by_shape_and_words(shape, told, wanted):
         ([(1, 116, 1344), (1, 32, 64, 64)], Told(), "2 outputs"),
         ([(1, 1000)], Told(), "no format known"),
         ([(1, 84, 1000)], Told(), "no format known"),
+        ([(1, 6, 64, 64)], Told(), "no format known"),  # hands have five outputs, or seven
         ([(1, 4032, 85)], Told(), "no format known"),  # YOLOv5: three anchors a cell
         ([(2, 84, 1344)], Told(), "no format known"),
         ([(1, 62, 1344)], Told(), "does not say what they are"),

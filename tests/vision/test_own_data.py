@@ -251,6 +251,29 @@ def test_pictures_that_cannot_be_rendered_for_a_size_are_refused(tmp_path, capsy
     assert told + "128" in capsys.readouterr().err
 
 
+def test_pictures_that_are_not_whole_are_refused_before_anything_is_trained(tmp_path, capsys):
+    made, words = tmp_path / "made", ["--size", "128"]
+
+    def refused(*more):
+        assert main(["model", "train", "--folder", str(made), *words, *more]) == 1
+        return capsys.readouterr().err
+
+    make_dataset(made, seed=1, counts={"train": 2}, size_wh=(128, 96))
+    hands = made / "hands-train.npz"
+    np.savez_compressed(hands, hands=np.zeros((3, 5), dtype=np.float32))
+    assert f"{hands}: is of an earlier version, 5 numbers a hand and not 7" in refused()
+    hands.unlink()
+    assert f"{hands}: no such file. Render the pictures anew" in refused("--only", "hands")
+    first = made / "images" / "train" / "000000.jpg"
+    first.write_bytes(b"")
+    assert f"{first}: is no picture" in refused("--only", "people")
+    for picture in first.parent.iterdir():
+        picture.unlink()
+    assert f"{made}: has no train pictures" in refused()
+    (made / "dataset.yaml").unlink()
+    assert f"{made}: has pictures, but no dataset.yaml" in refused()
+
+
 def test_training_ends_with_the_next_command(tmp_path, monkeypatch, caplog):
     path = write_dataset(tmp_path, GOOD)
     monkeypatch.setattr(runtime, "restart_with_malloc", lambda: None)

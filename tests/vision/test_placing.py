@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where people and hands are, from where they are seen."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,6 +72,10 @@ def test_nobody_stands_in_a_shelf_unless_their_head_is_seen():
     assert placed(800, 1_250)
     assert placed(0, 650)
     assert placed(0, 1_250, head=(0, 1_250, 1_600))
+    shallow = (dataclasses.replace(FRONTS[0], depth_mm=200.0),)
+    aisle_behind = Placer(CAMERA.view(), (512, 384), shallow)
+    assert np.isfinite(aisle_behind.places(seen(feet=(0, 1_200, 0))).floor_mm).all()
+    assert np.isnan(aisle_behind.places(seen(feet=(0, 1_100, 0))).floor_mm).all()
     no_front = Placer(CAMERA.view(), (512, 384), (ShelfFront((0, 900), (0, 900), 800, 1250),))
     assert np.isfinite(no_front.places(seen(feet=(0, 1_250, 0))).floor_mm).all()
 

@@ -52,6 +52,33 @@ def test_a_dataset_is_the_same_for_any_number_of_processes(tmp_path):
     assert (np.diff(hands[:, 0]) >= 0).all()
 
 
+def test_hands_on_disk_are_the_labels_in_pixels_of_the_size_that_is_written(tmp_path):
+    from vision.yolo.dataset import SPLITS, make_dataset, stored_hands
+
+    shown = [picture.labels for picture in pictures(1_000_000 + SPLITS["val"], 6)]
+    wanted = np.array(
+        [
+            (number, *labels.wrists_px[body, side], *labels.head_px[body], *labels.feet_px[body])
+            for number, labels in enumerate(shown)
+            for body, side in np.argwhere(labels.wrists_visible)
+        ]
+    )
+    assert len(wanted) > 5
+    for size_wh in ((128, 96), (384, 288)):
+        make_dataset(tmp_path, seed=1, counts={"val": 6}, size_wh=size_wh)
+        hands = stored_hands(tmp_path, "val")
+        assert hands[:, 1:] == pytest.approx(wanted[:, 1:] * size_wh[0] / 512, abs=1e-3)
+
+
+def test_hands_of_an_earlier_version_are_refused(tmp_path):
+    from vision.yolo.dataset import load_split, make_dataset
+
+    make_dataset(tmp_path, seed=1, counts={"val": 2})
+    np.savez_compressed(tmp_path / "hands-val.npz", hands=np.zeros((3, 5), dtype=np.float32))
+    with pytest.raises(ModelError, match="5 numbers a hand and not 7"):
+        load_split(tmp_path, "val")
+
+
 def test_the_target_peaks_where_the_hand_is_and_decodes_to_it():
     from vision.detectors.hands import decode_hands
     from vision.yolo.hands_net import make_targets
@@ -80,8 +107,14 @@ def test_a_head_that_no_camera_sees_is_nothing_to_learn_from():
     [target] = targets
     offsets, heads, feet = target[7:].sum(axis=(1, 2))
     assert offsets == feet > heads > 0.0
-    loss = _loss(HandsNet().train()(torch.zeros(1, 3, 192, 256)), torch.from_numpy(targets))
+    out = HandsNet().train()(torch.zeros(1, 3, 192, 256)).detach()
+    loss = _loss(out, torch.from_numpy(targets))
     assert torch.isfinite(loss)
+    row, column = 60 // 4, 100 // 4
+    for part, counts in ((slice(1, 3), True), (slice(3, 5), False), (slice(5, 7), True)):
+        moved = out.clone()
+        moved[0, part, row, column] += 9.0
+        assert (_loss(moved, torch.from_numpy(targets)) > loss) == counts
 
 
 def test_the_hands_net_learns_and_exports(tmp_path):
@@ -101,6 +134,31 @@ def test_the_hands_net_learns_and_exports(tmp_path):
         wanted = load_hands(weights)(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()
     assert given.shape == (7, 48, 64)
     assert np.allclose(given, wanted, atol=0.02)  # weights are stored in 16 bits
+
+
+def test_weights_of_another_version_are_refused_and_nothing_is_exported(tmp_path, capsys):
+    from vision.yolo.hands_net import HandsNet
+
+    runs = tmp_path / "runs"
+    people = runs / "people" / "weights" / "last.pt"
+    people.parent.mkdir(parents=True)
+    people.write_bytes(b"")
+    stored = HandsNet().state_dict()
+    del stored["size_wh"]
+    torch.save(stored, runs / "hands.pt")
+    assert cli.main(["export", "--folder", str(tmp_path), "--to", str(tmp_path / "to")]) == 1
+    assert "hands.pt: are of another version's network" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_net_whose_last_layer_takes_something_else_is_not_widened():
+    from vision.yolo.hands_net import HandsNet
+    from vision.yolo.resume import _widened
+
+    own = HandsNet().state_dict()["head.weight"]
+    for stored in (own[:4], own[:5, :16]):
+        assert _widened(stored, own).shape != own.shape
+    assert _widened(own[:5], own).shape == own.shape
 
 
 def test_an_export_becomes_weights_to_train_on_that_do_the_same(tmp_path):

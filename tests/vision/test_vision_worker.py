@@ -298,14 +298,14 @@ def test_shelf_fronts_are_one_for_each_gondola_side():
             gondola="g1",
             front_mm=line,
             z_mm=height,
-            depth_mm=350,
+            depth_mm=350 - 50 * level,
             plates=plates,
         )
         for level, height in enumerate((800.0, 1250.0))
     ]
     fronts = shelf_fronts(Store(name="s", products={}, shelves=tuple(shelves)))
     levels = (800.0, 1250.0)
-    assert fronts == (ShelfFront((750.0, 900.0), (-750.0, 900.0), *levels, levels),)
+    assert fronts == (ShelfFront((750.0, 900.0), (-750.0, 900.0), *levels, levels, 350.0),)
 
 
 def walker(share):

@@ -32,7 +32,7 @@ HEAD_OUTSIDE_SHARE = 0.2
 """The same of how far outside of its box that is..."""
 HAND_OUTSIDE_SHARE = 0.12
 """... and of how far outside the hand is."""
-UNTOLD = 2.0
+UNSEEN_COST = 2.0
 """What counts where neither was found: what one that was found is off by, squared."""
 NOBODYS = 14.0
 """From so many squared deviations on a hand is nobody's."""
@@ -126,7 +126,7 @@ def _claims(persons: Detections, hands: Hands, picture_xyxy: FloatArray) -> Floa
         _away(persons.feet_px, persons.feet_scores, hands.feet_px, size),
     ]
     counts = np.isfinite(told).sum(axis=0)
-    owner = np.where(counts > 0, np.nansum(told, axis=0) / np.maximum(counts, 1), UNTOLD)
+    owner = np.where(counts > 0, np.nansum(told, axis=0) / np.maximum(counts, 1), UNSEEN_COST)
     owner = owner + (_outside(whole, hands.heads_px) / size / HEAD_OUTSIDE_SHARE) ** 2
     return np.asarray(owner + (outside / HAND_OUTSIDE_SHARE) ** 2)
 

@@ -35,7 +35,7 @@ PEOPLE_EPOCHS = 4
 HANDS_EPOCHS = 6
 SIZE_PX = 256
 RENDERED_PX = (128, 256, 384, 512)
-"""Sizes of which both sides of a 4 to 3 picture are multiples of a model's stride."""
+"""Sides of 4 to 3 are multiples of a model's stride, and no larger than scenes are painted."""
 OFFSET_SEED, OFFSET_PICTURES = 31, 100
 TEST_SEED, TEST_PICTURES = 1001, 200
 """Nothing was chosen on this seed."""
@@ -210,7 +210,7 @@ def _check_train(options: argparse.Namespace) -> None:
         if network == "hands":
             import_needed("vision.yolo.hands_net", EXTRAS).begin(start)
     if options.data is None:
-        _check_rendered(options.size, options.folder)
+        _check_rendered(options.size, options.folder, hands=options.only != "people")
         return
     if options.only == "hands":
         raise ValueError("--only hands: --data trains persons alone. Leave one of them away")
@@ -218,11 +218,11 @@ def _check_train(options: argparse.Namespace) -> None:
     import_needed("vision.yolo.own_data", EXTRAS).check_data(options.data)
 
 
-def _check_rendered(size_px: int, folder: Path) -> None:
+def _check_rendered(size_px: int, folder: Path, *, hands: bool) -> None:
     """Look whether pictures can be rendered for a size, or those that are there are of it.
 
     Raises:
-        ValueError: They cannot, or are of another.
+        ValueError: They cannot, or are of another; or what is there is not whole.
     """
     if size_px not in RENDERED_PX:
         sizes = ", ".join(map(str, RENDERED_PX))
@@ -230,13 +230,22 @@ def _check_rendered(size_px: int, folder: Path) -> None:
             f"--size {size_px}: rendered pictures are one of {sizes} pixels wide. Give one of "
             "these, or --data with pictures of your own"
         )
-    if (folder / "dataset.yaml").exists():
-        there = import_needed("vision.yolo.dataset", EXTRAS).width_of(folder)
-        if there != size_px:
+    dataset = import_needed("vision.yolo.dataset", EXTRAS)
+    if not (folder / "dataset.yaml").exists():
+        if (folder / "images").exists():
             raise ValueError(
-                f"{folder}: its pictures are of {there} pixels, not {size_px}. Give another "
-                f"--folder, or --size {there}"
+                f"{folder}: has pictures, but no dataset.yaml, which is written after the last. "
+                "Remove them if they are of a rendering cut short, or give another --folder"
             )
+        return
+    there = dataset.width_of(folder)
+    if there != size_px:
+        raise ValueError(
+            f"{folder}: its pictures are of {there} pixels, not {size_px}. Give another "
+            f"--folder, or --size {there}"
+        )
+    if hands:
+        dataset.stored_hands(folder, "train")
 
 
 def run_export(options: argparse.Namespace) -> int:
@@ -299,13 +308,14 @@ def _onnx_files(options: argparse.Namespace, target: Path) -> list[Path]:
         if people.suffix.lower() == ".onnx":
             return [_copy_onnx(people, target / f"{people.stem}.onnx")]
     found = []
+    # Hands first: they are sooner done, and refused where they are of another version.
+    if hands is not None and hands.exists():
+        found.append(target / "hands.onnx")
+        import_needed("vision.yolo.export", EXTRAS).export_hands(hands, found[-1])
     if people.exists():
         name = "people" if options.model is None else people.stem
         found.append(target / f"{name}.onnx")
         import_needed("vision.yolo.export", EXTRAS).export_people(people, found[-1])
-    if hands is not None and hands.exists():
-        found.append(target / "hands.onnx")
-        import_needed("vision.yolo.export", EXTRAS).export_hands(hands, found[-1])
     if not found:
         raise refused(f"{people}: no such file. Run shelfgate model train first")
     return found

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vision.detectors import ModelError
 from vision.rendering import Image, Labels
 from vision.scenes import SIZE_WH, pictures
 
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 MODEL_WH = (256, 192)
 """Width and height of the demo model's input: half the size that pictures are rendered at."""
+COLUMNS = 7
+"""Numbers of a hand on disk."""
+ANEW = "Render the pictures anew, into an empty folder"
 CHUNK = 200
 """Pictures of one seed: small enough to spread over processes, whatever their number."""
 _Job = tuple[Path, str, range, int, bool, tuple[int, int]]
@@ -79,23 +83,45 @@ def make_dataset(
 
 
 def load_split(folder: Path, split: str) -> tuple[Image, npt.NDArray[np.float32]]:
-    """Return ``(n, h, w, 3)`` BGR pictures and ``(k, 7)`` hands as in the module's head."""
+    """Return ``(n, h, w, 3)`` BGR pictures and ``(k, 7)`` hands as in the module's head.
+
+    Raises:
+        ModelError: Pictures or hands are missing, or an earlier version wrote the hands.
+    """
     paths = _paths(folder, split)
     images = np.empty((len(paths), *_picture(paths[0]).shape), dtype=np.uint8)
     for index, path in enumerate(paths):
         images[index] = _picture(path)
-    with np.load(folder / f"hands-{split}.npz") as stored:
-        hands = stored["hands"]
+    hands = stored_hands(folder, split)
     numbers = np.asarray([int(path.stem) for path in paths], dtype=np.float32)
     hands[:, 0] = np.searchsorted(numbers, hands[:, 0])
     return images, hands[np.argsort(hands[:, 0], kind="stable")]
+
+
+def stored_hands(folder: Path, split: str) -> npt.NDArray[np.float32]:
+    """Return ``(k, 7)`` hands as they are on disk.
+
+    Raises:
+        ModelError: There are none, or an earlier version wrote them.
+    """
+    path = folder / f"hands-{split}.npz"
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file. {ANEW}")
+    with np.load(path) as stored:
+        hands: npt.NDArray[np.float32] = stored["hands"]
+    if hands.shape[1:] != (COLUMNS,):
+        raise ModelError(
+            f"{path}: is of an earlier version, {hands.shape[1]} numbers a hand and not {COLUMNS}. "
+            f"{ANEW}"
+        )
+    return hands
 
 
 def width_of(folder: Path) -> int:
     """Return how many pixels wide the pictures are that are in a folder.
 
     Raises:
-        FileNotFoundError: There are none.
+        ModelError: There are none, or the first is no picture.
     """
     return int(_picture(_paths(folder, "train")[0]).shape[1])
 
@@ -103,12 +129,15 @@ def width_of(folder: Path) -> int:
 def _paths(folder: Path, split: str) -> list[Path]:
     paths = sorted((folder / "images" / split).glob("*.jpg"))
     if not paths:
-        raise FileNotFoundError(f"{folder}: has no {split} pictures. Render them first")
+        raise ModelError(f"{folder}: has no {split} pictures. {ANEW}")
     return paths
 
 
 def _picture(path: Path) -> Image:
-    return np.asarray(cv2.imread(str(path)), dtype=np.uint8)
+    image = cv2.imread(str(path))
+    if image is None:
+        raise ModelError(f"{path}: is no picture. {ANEW}")
+    return np.asarray(image, dtype=np.uint8)
 
 
 def pose_lines(labels: Labels) -> list[str]:
@@ -149,4 +178,4 @@ def _write_chunk(job: _Job) -> npt.NDArray[np.float32]:
             head = picture.labels.head_px[body] * scale
             feet = picture.labels.feet_px[body] * scale
             hands.append((number, *hand, *head, *feet))
-    return np.asarray(hands, dtype=np.float32).reshape(-1, 7)
+    return np.asarray(hands, dtype=np.float32).reshape(-1, COLUMNS)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from vision.detectors import ModelError
 from vision.detectors.hands import CHANNELS, OWNER_PX, STRIDE
 from vision.rendering import Image
 from vision.yolo.dataset import MODEL_WH, load_split
@@ -169,9 +170,19 @@ def settle_norms(net: nn.Module, images: Image, *, batches: int = 40, batch: int
 
 
 def load_hands(weights: Path) -> HandsNet:
-    """Return the trained network, ready to be exported."""
+    """Return the trained network, ready to be exported.
+
+    Raises:
+        ModelError: The weights are of an earlier version.
+    """
     net = HandsNet()
-    net.load_state_dict(torch.load(weights, weights_only=True))
+    try:
+        net.load_state_dict(torch.load(weights, weights_only=True))
+    except RuntimeError as error:
+        raise ModelError(
+            f"{weights}: are of another version's network. Export them with that, or train anew: "
+            "--hands-from an export goes on from there"
+        ) from error
     return net.eval()
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vision.detectors import ModelError
+from vision.detectors.hands import CHANNELS
 from vision.detectors.onnx_file import read_onnx
 from vision.scenes import pictures
 from vision.yolo.dataset import small_picture
@@ -23,7 +24,7 @@ from vision.yolo.dataset import small_picture
 PICTURES = 48
 SEED = 17
 """Of the pictures that statistics are taken from."""
-LAST = ("head.weight", "head.bias")
+HEAD = ("head.weight", "head.bias")
 """Of the hands net: an export of a version that said less may have fewer outputs there."""
 
 
@@ -37,7 +38,7 @@ def restore(model: nn.Module, path: Path) -> None:
     try:
         own = model.state_dict()
         fitting = _fitting(model, _convolutions(path))
-        fitting |= {name: _widened(fitting[name], own[name]) for name in LAST if name in fitting}
+        fitting |= {name: _widened(fitting[name], own[name]) for name in HEAD if name in fitting}
         fits = all(weights.shape == own[name].shape for name, weights in fitting.items())
     except (KeyError, IndexError):
         fits = False
@@ -89,7 +90,10 @@ def _fitting(model: nn.Module, convolutions: dict[str, list[Tensor]]) -> dict[st
 
 def _widened(stored: Tensor, own: Tensor) -> Tensor:
     """Return a file's outputs, followed by those that only the network here has."""
-    return torch.cat([stored, own[len(stored) :]]) if len(stored) < len(own) else stored
+    fewer = len(stored) in CHANNELS and len(stored) < len(own)
+    if not fewer or stored.shape[1:] != own.shape[1:]:
+        return stored
+    return torch.cat([stored, own[len(stored) :]])
 
 
 def _measure_norms(model: nn.Module) -> None:
